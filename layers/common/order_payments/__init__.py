@@ -1,0 +1,1 @@
+"""What the functions share: the order domain, its tables, Stripe, and the HTTP edge."""

@@ -1,0 +1,94 @@
+"""The environment of the functions, typed, and the only module that reads it.
+
+Each function reads the groups it needs once, while it starts. A value that is missing or wrong ends the process
+there with one line that names the variable and never its value, so that a misconfigured function serves no request.
+
+Dataclasses rather than pydantic: the authorizer reads its settings from here and must start without pydantic.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+StripeBackend = Literal["dummy", "api"]
+
+
+class InvalidSettings(SystemExit):
+    """The environment does not let this function run. Ends the process with its message on standard error."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSettings:
+    """Names of the DynamoDB tables."""
+
+    orders_table: str
+    products_table: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        return cls(
+            orders_table=_required(environment, "ORDERS_TABLE"),
+            products_table=_required(environment, "PRODUCTS_TABLE"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StripeSettings:
+    """How to reach Stripe.
+
+    `backend` is `dummy` (in process, no network) or `api` (Stripe's test mode, or the server at `api_base`).
+    `dummy_table` names the DynamoDB table that holds the dummy's state; without it the state is in memory.
+    """
+
+    secret_key: str = field(repr=False)
+    backend: StripeBackend
+    api_base: str | None
+    dummy_table: str | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        secret_key = _required(environment, "STRIPE_SECRET_KEY")
+        if not secret_key.startswith("sk_test_"):
+            raise InvalidSettings("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
+        backend = environment.get("STRIPE_BACKEND") or "dummy"
+        if backend not in ("dummy", "api"):
+            raise InvalidSettings("STRIPE_BACKEND must be dummy or api")
+        return cls(
+            secret_key=secret_key,
+            backend=backend,
+            api_base=environment.get("STRIPE_API_BASE") or None,
+            dummy_table=environment.get("DUMMY_STRIPE_TABLE") or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSettings:
+    """Whose tokens to trust: `jwks` is the key set itself as JSON, `jwks_url` where to fetch it; one of them is set."""
+
+    issuer: str
+    audience: str
+    roles_claim: str
+    jwks: str | None
+    jwks_url: str | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        jwks = environment.get("JWT_JWKS") or None
+        jwks_url = environment.get("JWT_JWKS_URL") or None
+        if (jwks is None) == (jwks_url is None):
+            raise InvalidSettings("exactly one of JWT_JWKS and JWT_JWKS_URL must be set")
+        return cls(
+            issuer=_required(environment, "JWT_ISSUER"),
+            audience=_required(environment, "JWT_AUDIENCE"),
+            roles_claim=environment.get("JWT_ROLES_CLAIM") or "roles",
+            jwks=jwks,
+            jwks_url=jwks_url,
+        )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "").strip()
+    if not value:
+        raise InvalidSettings(f"{name} must be set")
+    return value
