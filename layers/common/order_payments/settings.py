@@ -9,9 +9,15 @@ Dataclasses rather than pydantic: the authorizer reads its settings from here an
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from enum import StrEnum
+from typing import Self
 
-StripeBackend = Literal["dummy", "api"]
+
+class StripeBackend(StrEnum):
+    """Which Stripe the SDK talks to: the one in this process, or a server over HTTP."""
+
+    DUMMY = "dummy"
+    API = "api"
 
 
 class InvalidSettings(SystemExit):
@@ -51,12 +57,12 @@ class StripeSettings:
         secret_key = _required(environment, "STRIPE_SECRET_KEY")
         if not secret_key.startswith("sk_test_"):
             raise InvalidSettings("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
-        backend = environment.get("STRIPE_BACKEND") or "dummy"
-        if backend not in ("dummy", "api"):
-            raise InvalidSettings("STRIPE_BACKEND must be dummy or api")
+        backend = environment.get("STRIPE_BACKEND") or StripeBackend.DUMMY
+        if backend not in tuple(StripeBackend):
+            raise InvalidSettings(f"STRIPE_BACKEND must be {' or '.join(StripeBackend)}")
         return cls(
             secret_key=secret_key,
-            backend=backend,
+            backend=StripeBackend(backend),
             api_base=environment.get("STRIPE_API_BASE") or None,
             dummy_table=environment.get("DUMMY_STRIPE_TABLE") or None,
         )
