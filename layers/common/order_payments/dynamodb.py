@@ -1,0 +1,188 @@
+"""DynamoDB as the tables use it: plain values in and out, AWS error codes turned into errors of ours, and transactions.
+
+A request is repeated in two places. botocore repeats what is throttled or lost, a few times and with one
+`ClientRequestToken`, so that DynamoDB applies a repeated transaction once. `write_transaction` repeats what another
+transaction got in the way of, which botocore does not.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+from order_payments.clock import Deadline
+from order_payments.errors import Busy
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+Item = dict[str, Any]
+"""An item, or part of one, in plain Python values; numbers are `decimal.Decimal` when read."""
+
+CONNECT_TIMEOUT_SECONDS = 1.0
+READ_TIMEOUT_SECONDS = 2.0
+SDK_TRIES = 3
+
+BACKOFF_FIRST_SECONDS = 0.025
+BACKOFF_LONGEST_SECONDS = 0.4
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+_THROTTLED = frozenset(
+    {
+        "InternalServerError",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "ThrottlingException",
+        "TransactionInProgressException",
+    }
+)
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html, "Cancellation reasons"
+_IN_THE_WAY = frozenset({"TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"})
+
+_serializer = TypeSerializer()
+_deserializer = TypeDeserializer()
+
+
+class ConditionFailed(Exception):
+    """A condition did not hold. `old_item` is the item that it was tried on, or None where there is none."""
+
+    def __init__(self, old_item: Item | None) -> None:
+        super().__init__("the condition of a write did not hold")
+        self.old_item = old_item
+
+
+class TransactionRefused(Exception):
+    """Conditions of a transaction did not hold, so none of it was written.
+
+    `old_items` maps the position of each failed one to the item that it was tried on, or None where there is none.
+    """
+
+    def __init__(self, old_items: Mapping[int, Item | None]) -> None:
+        super().__init__(f"the conditions of a transaction did not hold at {sorted(old_items)}")
+        self.old_items = old_items
+
+
+class ReplyLost(Exception):
+    """A write was sent and no answer came, so it may have been made. Reading tells."""
+
+
+def dynamodb_client() -> "DynamoDBClient":
+    """A client that gives up in seconds, not in botocore's minutes, so that a request can still be answered."""
+    return boto3.client(
+        "dynamodb",
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": SDK_TRIES},
+            tcp_keepalive=True,
+        ),
+    )
+
+
+def to_wire(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"n": 1}` as `{"n": {"N": "1"}}`."""
+    return {name: _serializer.serialize(value) for name, value in values.items()}
+
+
+def from_wire(values: Mapping[str, Any]) -> Item:
+    """`{"n": {"N": "1"}}` as `{"n": Decimal("1")}`."""
+    return {name: _deserializer.deserialize(value) for name, value in values.items()}
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Around a read: what DynamoDB cannot answer now is `Busy`."""
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) in _THROTTLED:
+            raise Busy("The database is busy.") from error
+        raise
+    except (ConnectionError, HTTPClientError) as error:
+        raise Busy("The database does not answer.") from error
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Around a write of one item. Raises `ConditionFailed`, `Busy` (nothing was written) or `ReplyLost`."""
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) == "ConditionalCheckFailedException":
+            old_item = error.response.get("Item")
+            raise ConditionFailed(from_wire(old_item) if old_item else None) from error
+        raise _lost_or_busy(error) from error
+    except (ConnectionError, HTTPClientError) as error:
+        raise ReplyLost from error
+
+
+def tries(deadline: Deadline) -> Iterator[None]:
+    """Yield once, and again after each random pause of up to a growing limit, until `deadline`.
+
+    Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    """
+    longest_pause = BACKOFF_FIRST_SECONDS
+    while True:
+        yield
+        pause = random.uniform(0, longest_pause)  # noqa: S311 - spreads load; nothing to guess
+        if deadline.remaining() < pause:
+            return
+        time.sleep(pause)
+        longest_pause = min(2 * longest_pause, BACKOFF_LONGEST_SECONDS)
+
+
+def write_transaction(
+    client: "DynamoDBClient", writes: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
+) -> None:
+    """Write all of `writes` or none. A conflict with another transaction is tried again until `deadline`.
+
+    Raises
+    ------
+    TransactionRefused
+        Some condition does not hold. That is a business answer, whatever else was in the way.
+    Busy
+        Conflicts or throttling outlasted `deadline`; nothing was written.
+    ReplyLost
+        No answer came.
+    """
+    for _ in tries(deadline):
+        try:
+            client.transact_write_items(TransactItems=writes)
+        except ClientError as error:
+            if _code(error) != "TransactionCanceledException":
+                raise _lost_or_busy(error) from error
+            reasons = error.response.get("CancellationReasons", [])
+            failed = {
+                position: from_wire(reason["Item"]) if reason.get("Item") else None
+                for position, reason in enumerate(reasons)
+                if reason["Code"] == "ConditionalCheckFailed"
+            }
+            if failed:
+                raise TransactionRefused(failed) from error
+            if not any(reason["Code"] in _IN_THE_WAY for reason in reasons):
+                raise
+        except (ConnectionError, HTTPClientError) as error:
+            raise ReplyLost from error
+        else:
+            return
+    raise Busy("Too many others write the same items.")
+
+
+def _code(error: ClientError) -> str:
+    return error.response["Error"]["Code"]
+
+
+def _lost_or_busy(error: ClientError) -> Exception:
+    """What a failed write means: a throttled one was not made; one that failed inside DynamoDB may have been."""
+    if _code(error) in {"InternalServerError", "ServiceUnavailable"}:
+        return ReplyLost()
+    return Busy("The database is busy.") if _code(error) in _THROTTLED else error

@@ -1,0 +1,89 @@
+"""What can go wrong, in the words of the domain. `api` alone knows which HTTP answer each becomes."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from order_payments.orders import Order, Shortage
+
+
+class OrderPaymentError(Exception):
+    """Base of every error of this service. `order` is the order it is about, where the caller may see it."""
+
+    order: "Order | None" = None
+
+    def __init__(self, message: str, *, order: "Order | None" = None) -> None:
+        super().__init__(message)
+        self.order = order
+
+
+class Unauthenticated(OrderPaymentError):
+    """Nobody can be told to be calling: no identity, or one that has expired since it was verified."""
+
+
+class Forbidden(OrderPaymentError):
+    """The caller is known, and may not do this."""
+
+
+class InvalidRequest(OrderPaymentError):
+    """The request breaks a rule that its schema cannot state. `location` is the path to the offending value."""
+
+    def __init__(self, message: str, *, location: tuple[str | int, ...]) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+class OrderNotFound(OrderPaymentError):
+    """There is no order with this id."""
+
+
+class ProductNotFound(OrderPaymentError):
+    """There is no product with this id."""
+
+
+class UnknownProduct(OrderPaymentError):
+    """An order asks for products that do not exist. `lines` are their positions in the request, with their ids."""
+
+    def __init__(self, lines: Iterable[tuple[int, str]]) -> None:
+        super().__init__("The order names products that do not exist.")
+        self.lines = tuple(lines)
+
+
+class MixedCurrencies(OrderPaymentError):
+    """The products of one order are priced in several currencies."""
+
+
+class StockBelowReserved(OrderPaymentError):
+    """The new stock is less than what payments in flight hold of it."""
+
+
+class PaymentAlreadyAttempted(OrderPaymentError):
+    """The order's one payment was made, or an admin settled the order."""
+
+
+class PaymentInProgress(OrderPaymentError):
+    """An attempt to pay this order is in flight."""
+
+
+class InsufficientStock(OrderPaymentError):
+    """The order was cancelled because some of its products cannot be had; `shortages` names each of them."""
+
+    def __init__(self, shortages: "Iterable[Shortage]", *, order: "Order | None" = None) -> None:
+        super().__init__("Some products are not available in the quantity ordered.", order=order)
+        self.shortages = tuple(shortages)
+
+
+class PaymentFailed(OrderPaymentError):
+    """The payment definitely failed and the order is cancelled, with the reason on it."""
+
+
+class InvalidPaymentMethod(OrderPaymentError):
+    """Stripe does not accept the payment method that the buyer named. Nothing was charged."""
+
+
+class PaymentProviderError(OrderPaymentError):
+    """Stripe refused or did not take the request, through no fault of the buyer's. Nothing was charged."""
+
+
+class Busy(OrderPaymentError):
+    """Too much contention or throttling, for longer than we retry. Nothing was recorded; the caller may try again."""

@@ -1,0 +1,121 @@
+"""An order, its lines and its status, and the one table of what the status may become."""
+
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+PAYMENT_METHOD = "stripe-dummy"
+
+
+class OrderStatus(StrEnum):
+    """Where an order is in its life."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
+    OrderStatus.PENDING: frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLED}),
+    OrderStatus.CONFIRMED: frozenset(),
+    OrderStatus.CANCELLED: frozenset(),
+}
+"""From each status, those that may follow. Every write of a status takes its condition from here."""
+
+
+def statuses_before(status: OrderStatus) -> tuple[OrderStatus, ...]:
+    """Those from which an order may move to `status`."""
+    return tuple(before for before, following in TRANSITIONS.items() if status in following)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """A product as it was when the order was placed. `unit_price` is in the currency's minor unit."""
+
+    product_id: str
+    name: str
+    quantity: int
+    unit_price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an order was cancelled, or settled by hand: Stripe's `code`, `decline_code` and message, or ours."""
+
+    code: str
+    message: str
+    decline_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A product of which an order wants more than can be sold."""
+
+    product_id: str
+    requested: int
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentAttempt:
+    """The one attempt to pay an order.
+
+    It is in flight while its order is `pending`. `shortages` is not empty where it ended for want of stock.
+    """
+
+    attempt_id: str
+    payment_intent_id: str
+    payment_method_id: str
+    started_at: datetime
+    idempotency_key: str | None = None
+    shortages: tuple[Shortage, ...] = ()
+
+    @staticmethod
+    def new_id() -> str:
+        """A fresh attempt id; it is also the idempotency key of the attempt's confirmation at Stripe."""
+        return f"att_{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order. `total_amount` is in the minor unit of `currency`, a lower-case ISO 4217 code."""
+
+    order_id: str
+    buyer_id: str
+    status: OrderStatus
+    total_amount: int
+    currency: str
+    lines: tuple[OrderLine, ...]
+    created_at: datetime
+    updated_at: datetime
+    reason: Reason | None = None
+    attempt: PaymentAttempt | None = None
+
+    @classmethod
+    def place(cls, buyer_id: str, lines: Sequence[OrderLine], currency: str, now: datetime) -> "Order":
+        """A new order, `pending`."""
+        return cls(
+            order_id=f"ord_{uuid.uuid4().hex}",
+            buyer_id=buyer_id,
+            status=OrderStatus.PENDING,
+            total_amount=sum(line.quantity * line.unit_price for line in lines),
+            currency=currency,
+            lines=tuple(lines),
+            created_at=now,
+            updated_at=now,
+        )
+
+    @property
+    def payment_intent_id(self) -> str | None:
+        """The PaymentIntent that the attempt pays with, once there is one."""
+        return self.attempt.payment_intent_id if self.attempt else None
+
+    def quantities(self) -> dict[str, int]:
+        """What the order wants of each product, its lines summed: a transaction may touch a product once."""
+        wanted: Counter[str] = Counter()
+        for line in self.lines:
+            wanted[line.product_id] += line.quantity
+        return dict(wanted)

@@ -1,0 +1,164 @@
+"""The products table: every access pattern on products, one method each."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from order_payments.clock import Deadline
+from order_payments.dynamodb import ConditionFailed, Item, ReplyLost, from_wire, reading, to_wire, tries, writing
+from order_payments.errors import Busy, ProductNotFound, StockBelowReserved
+from order_payments.products import Product
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+BUDGET_SECONDS = 3.0
+
+
+class ProductsTable:
+    """Products by `productId`.
+
+    The stock methods return a write for a transaction that also moves an order: stock never moves alone. Each names
+    the product once with the quantity it wants in all.
+    """
+
+    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
+        self._client = client
+        self._table_name = table_name
+
+    def get(self, product_id: str) -> Product:
+        """The product as it is now. Raises `ProductNotFound`."""
+        with reading():
+            item = self._client.get_item(TableName=self._table_name, Key=_key(product_id), ConsistentRead=True).get(
+                "Item"
+            )
+        if item is None:
+            raise ProductNotFound("There is no such product.")
+        return _product(from_wire(item))
+
+    def get_many(self, product_ids: Iterable[str]) -> dict[str, Product]:
+        """Those of up to 100 products that exist, by id."""
+        found: dict[str, Product] = {}
+        wanted: Mapping[str, Any] = {
+            self._table_name: {"Keys": [_key(product_id) for product_id in product_ids], "ConsistentRead": True}
+        }
+        for _ in tries(Deadline.after(BUDGET_SECONDS)):
+            with reading():
+                answer = self._client.batch_get_item(RequestItems=wanted)
+            for item in answer["Responses"].get(self._table_name, []):
+                product = _product(from_wire(item))
+                found[product.product_id] = product
+            wanted = answer["UnprocessedKeys"]
+            if not wanted:
+                return found
+        raise Busy("The database is busy.")
+
+    def put(self, product_id: str, *, name: str, unit_price: int, currency: str, stock: int) -> Product:
+        """Create the product, or set what is given; what payments hold stays held. Raises `StockBelowReserved`.
+
+        `available` follows from what it was, and a condition cannot calculate: so it is written on the condition
+        that the stock is still as it was read, and read again where a payment moved it in between.
+        """
+        for _ in tries(Deadline.after(BUDGET_SECONDS)):
+            try:
+                before: Product | None = self.get(product_id)
+            except ProductNotFound:
+                before = None
+            reserved = before.reserved if before else 0
+            if stock < reserved:
+                raise StockBelowReserved(f"Payments in flight hold {reserved} of this product.")
+            product = Product(product_id, name, unit_price, currency, stock, stock - reserved)
+            try:
+                self._replace(before, product)
+            except ConditionFailed:
+                continue
+            except ReplyLost:
+                raise Busy("The database does not answer.") from None
+            return product
+        raise Busy("Too many payments move the stock of this product.")
+
+    def _replace(self, before: Product | None, after: Product) -> None:
+        if before is None:
+            condition, expected = "attribute_not_exists(productId)", {}
+        else:
+            condition = "stock = :stock_before AND (available = :available_before OR attribute_not_exists(available))"
+            expected = {":stock_before": before.stock, ":available_before": before.available}
+        with writing():
+            self._client.update_item(
+                TableName=self._table_name,
+                Key=_key(after.product_id),
+                UpdateExpression=(
+                    "SET #name = :name, unitPrice = :unit_price, currency = :currency,"
+                    " stock = :stock, available = :available"
+                ),
+                ConditionExpression=condition,
+                ExpressionAttributeNames={"#name": "name"},
+                ExpressionAttributeValues=to_wire(
+                    {
+                        ":name": after.name,
+                        ":unit_price": after.unit_price,
+                        ":currency": after.currency,
+                        ":stock": after.stock,
+                        ":available": after.available,
+                        **expected,
+                    }
+                ),
+            )
+
+    def hold(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
+        """Set `quantity` aside for a payment, if so much can be sold. Without it two orders sell the last unit.
+
+        A product that another service wrote with `stock` alone counts as wholly available.
+        """
+        return self._move(
+            product_id,
+            quantity,
+            update="SET available = if_not_exists(available, stock) - :quantity",
+            condition="available >= :quantity OR (attribute_not_exists(available) AND stock >= :quantity)",
+        )
+
+    def take(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
+        """Make a hold a reduction of the stock: the payment succeeded."""
+        return self._move(product_id, quantity, update="SET stock = stock - :quantity", condition="stock >= :quantity")
+
+    def release(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
+        """Give a hold back: the payment failed. The condition keeps it from creating a product that is gone."""
+        return self._move(
+            product_id,
+            quantity,
+            update="SET available = available + :quantity",
+            condition="attribute_exists(available)",
+        )
+
+    def _move(self, product_id: str, quantity: int, *, update: str, condition: str) -> "TransactWriteItemTypeDef":
+        return {
+            "Update": {
+                "TableName": self._table_name,
+                "Key": _key(product_id),
+                "UpdateExpression": update,
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": to_wire({":quantity": quantity}),
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+
+def available_in(item: Item | None) -> int:
+    """What can still be sold of the product that `item` stores; nothing of one that does not exist."""
+    return int(item.get("available", item["stock"])) if item else 0
+
+
+def _key(product_id: str) -> dict[str, Any]:
+    return to_wire({"productId": product_id})
+
+
+def _product(item: Item) -> Product:
+    stock = int(item["stock"])
+    return Product(
+        product_id=item["productId"],
+        name=item["name"],
+        unit_price=int(item["unitPrice"]),
+        currency=item["currency"],
+        stock=stock,
+        available=int(item.get("available", stock)),
+    )
