@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as SdkConnectionError
 
 from order_payments.clock import Deadline
 from order_payments.errors import Busy
@@ -107,7 +108,7 @@ def reading() -> Iterator[None]:
         if _code(error) in _THROTTLED:
             raise Busy("The database is busy.") from error
         raise
-    except (ConnectionError, HTTPClientError) as error:
+    except (SdkConnectionError, HTTPClientError) as error:
         raise Busy("The database does not answer.") from error
 
 
@@ -118,10 +119,11 @@ def writing() -> Iterator[None]:
         yield
     except ClientError as error:
         if _code(error) == "ConditionalCheckFailedException":
-            old_item = error.response.get("Item")
+            # Of the item on the error, botocore's types know nothing.
+            old_item: Any = error.response.get("Item")
             raise ConditionFailed(from_wire(old_item) if old_item else None) from error
         raise _lost_or_busy(error) from error
-    except (ConnectionError, HTTPClientError) as error:
+    except (SdkConnectionError, HTTPClientError) as error:
         raise ReplyLost from error
 
 
@@ -170,7 +172,7 @@ def write_transaction(
                 raise TransactionRefused(failed) from error
             if not any(reason["Code"] in _IN_THE_WAY for reason in reasons):
                 raise
-        except (ConnectionError, HTTPClientError) as error:
+        except (SdkConnectionError, HTTPClientError) as error:
             raise ReplyLost from error
         else:
             return

@@ -145,7 +145,7 @@ class ProductsTable:
 
 def available_in(item: Item | None) -> int:
     """What can still be sold of the product that `item` stores; nothing of one that does not exist."""
-    return int(item.get("available", item["stock"])) if item else 0
+    return int(item["available"] if "available" in item else item["stock"]) if item else 0
 
 
 def _key(product_id: str) -> dict[str, Any]:
