@@ -40,3 +40,7 @@ class Deadline:
     def within(self, seconds: float) -> "Deadline":
         """This deadline, or the one `seconds` from now where that is earlier."""
         return Deadline(min(self._at, time.monotonic() + seconds))
+
+    def sooner(self, seconds: float) -> "Deadline":
+        """The deadline `seconds` before this one."""
+        return Deadline(self._at - seconds)

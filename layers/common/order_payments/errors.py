@@ -8,13 +8,15 @@ if TYPE_CHECKING:
 
 
 class OrderPaymentError(Exception):
-    """Base of every error of this service. `order` is the order it is about, where the caller may see it."""
+    """Base of every error of this service; its text is for the caller to read.
 
-    order: "Order | None" = None
+    `order` is the order it is about, where the caller may see it; `replayed` says that the same was answered before.
+    """
 
-    def __init__(self, message: str, *, order: "Order | None" = None) -> None:
+    def __init__(self, message: str, *, order: "Order | None" = None, replayed: bool = False) -> None:
         super().__init__(message)
         self.order = order
+        self.replayed = replayed
 
 
 class Unauthenticated(OrderPaymentError):
@@ -68,8 +70,8 @@ class PaymentInProgress(OrderPaymentError):
 class InsufficientStock(OrderPaymentError):
     """The order was cancelled because some of its products cannot be had; `shortages` names each of them."""
 
-    def __init__(self, shortages: "Iterable[Shortage]", *, order: "Order | None" = None) -> None:
-        super().__init__("Some products are not available in the quantity ordered.", order=order)
+    def __init__(self, shortages: "Iterable[Shortage]", *, order: "Order", replayed: bool = False) -> None:
+        super().__init__("Some products are not available in the quantity ordered.", order=order, replayed=replayed)
         self.shortages = tuple(shortages)
 
 

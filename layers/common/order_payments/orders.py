@@ -1,5 +1,6 @@
 """An order, its lines and its status, and the one table of what the status may become."""
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,16 @@ from datetime import datetime
 from enum import StrEnum
 
 PAYMENT_METHOD = "stripe-dummy"
+
+MAXIMUM_PRODUCTS = 99
+"""Different products in an order: a transaction takes 100 items, and the order is one of them."""
+
+_ORDER_ID = re.compile(r"ord_[0-9a-f]{32}")
+
+
+def is_order_id(text: str) -> bool:
+    """Whether `text` has the form of an order's id; what has not is the id of no order."""
+    return _ORDER_ID.fullmatch(text) is not None
 
 
 class OrderStatus(StrEnum):
@@ -112,6 +123,17 @@ class Order:
     def payment_intent_id(self) -> str | None:
         """The PaymentIntent that the attempt pays with, once there is one."""
         return self.attempt.payment_intent_id if self.attempt else None
+
+    @property
+    def is_payable(self) -> bool:
+        """Whether it can be claimed: `pending`, and nobody has tried to pay it."""
+        return self.status is OrderStatus.PENDING and self.attempt is None
+
+    def attempt_in_flight(self) -> PaymentAttempt:
+        """The attempt of an order that was claimed and not settled. Raises `ValueError` for any other order."""
+        if self.attempt is None or self.status is not OrderStatus.PENDING:
+            raise ValueError(f"order {self.order_id} has no attempt in flight")
+        return self.attempt
 
     def quantities(self) -> dict[str, int]:
         """What the order wants of each product, its lines summed: a transaction may touch a product once."""

@@ -5,7 +5,8 @@ methods that move an order return it as it is then recorded, whoever moved it.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from order_payments.dynamodb import (
     write_transaction,
     writing,
 )
-from order_payments.errors import Busy, InsufficientStock, OrderNotFound, PaymentAlreadyAttempted, PaymentInProgress
+from order_payments.errors import Busy, OrderNotFound
 from order_payments.observability import logger
 from order_payments.orders import (
     PAYMENT_METHOD,
@@ -32,6 +33,7 @@ from order_payments.orders import (
     PaymentAttempt,
     Reason,
     Shortage,
+    is_order_id,
     statuses_before,
 )
 from order_payments.products_table import ProductsTable, available_in
@@ -46,6 +48,22 @@ UNSETTLED_SHARDS = 8
 _NAMES = {"#status": "status", "#payment": "payment"}
 _IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
 _UNCLAIMED = "#status = :expected AND attribute_not_exists(#payment)"
+
+
+class NotClaimable(Exception):
+    """The order was claimed or settled before; `order` is what is recorded."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(f"order {order.order_id} is not to be claimed")
+        self.order = order
+
+
+class StockTooShort(Exception):
+    """Some products cannot be had in the quantity that the order wants, so it was not claimed."""
+
+    def __init__(self, shortages: Iterable[Shortage]) -> None:
+        super().__init__("the stock is too short")
+        self.shortages = tuple(shortages)
 
 
 class OrdersTable:
@@ -72,13 +90,13 @@ class OrdersTable:
 
     def get(self, order_id: str) -> Order:
         """The order as it is now, strongly consistent. Raises `OrderNotFound`."""
+        if not is_order_id(order_id):
+            raise OrderNotFound("There is no such order.")
         with reading():
             item = self._client.get_item(TableName=self._table_name, Key=_key(order_id), ConsistentRead=True).get(
                 "Item"
             )
-        if item is None:
-            raise OrderNotFound("There is no such order.")
-        return _from_item(from_wire(item))
+        return _existing(from_wire(item) if item else None)
 
     def claim(self, order: Order, attempt: PaymentAttempt, *, deadline: Deadline) -> Order:
         """Make `attempt` the order's one attempt and hold its stock, in one transaction.
@@ -88,14 +106,12 @@ class OrdersTable:
 
         Raises
         ------
-        PaymentAlreadyAttempted, PaymentInProgress, OrderNotFound
-            Somebody else was first; `order` on the error is what they made of it.
-        InsufficientStock
-            Products are short. Nothing was written: see `cancel_unclaimed`.
+        NotClaimable, OrderNotFound
+            Somebody else was first.
+        StockTooShort
+            Nothing was written: see `cancel_unclaimed`.
         Busy
-            Contention outlasted `deadline`; nothing was written.
-        ReplyLost
-            It may have been written, and reading did not tell.
+            Contention outlasted `deadline`, or the database does not answer at all.
         """
         claimed = replace(order, attempt=attempt, updated_at=attempt.started_at)
         write = self._update(
@@ -115,19 +131,20 @@ class OrdersTable:
             write_transaction(self._client, [write, *holds], deadline=deadline)
         except TransactionRefused as refused:
             if 0 in refused.old_items:
-                raise _already_claimed(refused.old_items[0]) from refused
-            raise InsufficientStock(_shortages(quantities, refused.old_items)) from refused
+                raise NotClaimable(_existing(refused.old_items[0])) from refused
+            raise StockTooShort(_shortages(quantities, refused.old_items)) from refused
         except ReplyLost:
-            recorded = self._read_after_lost_reply(order)
+            recorded = self.get(order.order_id)
             if recorded.attempt is None:
                 raise Busy("The database does not answer.") from None
             if recorded.attempt.attempt_id != attempt.attempt_id:
-                raise _already_claimed(_to_item(recorded)) from None
+                raise NotClaimable(recorded) from None
         return claimed
 
     def settle_confirmed(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
         """Confirm the order and make its holds reductions of the stock, in one transaction."""
         return self._settle(
+            order,
             replace(order, status=OrderStatus.CONFIRMED, updated_at=now),
             [self._products.take(product_id, quantity) for product_id, quantity in order.quantities().items()],
             deadline=deadline,
@@ -136,20 +153,20 @@ class OrdersTable:
     def settle_cancelled(self, order: Order, reason: Reason, *, now: datetime, deadline: Deadline) -> Order:
         """Cancel the order for `reason` and release its holds, in one transaction."""
         return self._settle(
+            order,
             replace(order, status=OrderStatus.CANCELLED, reason=reason, updated_at=now),
             [self._products.release(product_id, quantity) for product_id, quantity in order.quantities().items()],
             deadline=deadline,
         )
 
     def _settle(
-        self, settled: Order, stock_moves: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
+        self, order: Order, settled: Order, stock_moves: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
     ) -> Order:
         """Write `settled` on the condition that its attempt is still in flight.
 
         The condition stops a second settlement from moving the stock again. Returns the order as it is recorded: as
         somebody else settled it meanwhile, or still in flight where contention did not let us in.
         """
-        attempt = _attempt_of(settled)
         update = "SET #status = :status, updatedAt = :now REMOVE unsettledShard, unsettledSince"
         values: dict[str, Any] = {":status": settled.status, ":now": rfc3339(settled.updated_at)}
         if settled.reason:
@@ -160,16 +177,16 @@ class OrdersTable:
             settled,
             update,
             condition=_IN_FLIGHT,
-            values={":expected": expected, ":attempt_id": attempt.attempt_id, **values},
+            values={":expected": expected, ":attempt_id": order.attempt_in_flight().attempt_id, **values},
         )
-        return self._move_in_flight(settled, [write, *stock_moves], deadline=deadline)
+        return self._move_in_flight(order, settled, [write, *stock_moves], deadline=deadline)
 
     def void(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
         """Take the attempt back as if it had not been, and release its holds, in one transaction.
 
         Only for an attempt of which it is certain that it charged nothing. The order can be paid again.
         """
-        attempt = _attempt_of(order)
+        attempt = order.attempt_in_flight()
         write = self._update(
             order,
             "SET updatedAt = :now REMOVE #payment, unsettledShard, unsettledSince",
@@ -177,7 +194,8 @@ class OrdersTable:
             values={":expected": OrderStatus.PENDING, ":attempt_id": attempt.attempt_id, ":now": rfc3339(now)},
         )
         releases = [self._products.release(product_id, quantity) for product_id, quantity in order.quantities().items()]
-        return self._move_in_flight(replace(order, attempt=None, updated_at=now), [write, *releases], deadline=deadline)
+        voided = replace(order, attempt=None, updated_at=now)
+        return self._move_in_flight(order, voided, [write, *releases], deadline=deadline)
 
     def cancel_unclaimed(self, order: Order, attempt: PaymentAttempt, reason: Reason, *, now: datetime) -> Order:
         """Cancel an order that could not be claimed, and record the `attempt` that found it so.
@@ -203,35 +221,30 @@ class OrdersTable:
             with writing():
                 self._client.update_item(**write["Update"])
         except ConditionFailed as refused:
-            if refused.old_item is None:
-                raise OrderNotFound("There is no such order.") from refused
-            return _from_item(refused.old_item)
+            return _existing(refused.old_item)
         except ReplyLost:
-            return self._read_after_lost_reply(order)
+            return self.get(order.order_id)
         return cancelled
 
     def _move_in_flight(
-        self, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
+        self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
     ) -> Order:
+        """Write what turns `order` into `moved`, or return it as it is recorded: as another made it, or in flight."""
         try:
             write_transaction(self._client, writes, deadline=deadline)
         except TransactionRefused as refused:
-            recorded = refused.old_items.get(0)
-            if recorded is None:
-                # The order's own condition held, so a product's did not, though it was met when the stock was held.
-                logger.error("stock does not match its holds", orderId=moved.order_id)
-                return self.get(moved.order_id)
-            return _from_item(recorded)
-        except (Busy, ReplyLost):
-            return self._read_after_lost_reply(moved)
-        return moved
-
-    def _read_after_lost_reply(self, order: Order) -> Order:
-        """The order as it is recorded. Raises `ReplyLost` where that cannot be learnt now."""
-        try:
-            return self.get(order.order_id)
+            if 0 in refused.old_items:
+                return _existing(refused.old_items[0])
+            # A product's condition held when its stock was held. Nothing of ours undoes that, so a person has to look.
+            logger.error("stock does not match its holds", positions=sorted(refused.old_items))
+        except ReplyLost:
+            with suppress(Busy):
+                return self.get(order.order_id)
         except Busy:
-            raise ReplyLost from None
+            logger.warning("contention outlasted the settlement")
+        else:
+            return moved
+        return order
 
     def _update(
         self, order: Order, update: str, *, condition: str, values: Mapping[str, Any]
@@ -249,16 +262,6 @@ class OrdersTable:
         }
 
 
-def _already_claimed(item: Item | None) -> OrderNotFound | PaymentAlreadyAttempted | PaymentInProgress:
-    """Why an order that is stored as `item` cannot be claimed."""
-    if item is None:
-        return OrderNotFound("There is no such order.")
-    order = _from_item(item)
-    if order.status is OrderStatus.PENDING:
-        return PaymentInProgress("A payment of this order is in progress.", order=order)
-    return PaymentAlreadyAttempted("This order was settled already.", order=order)
-
-
 def _shortages(quantities: Mapping[str, int], old_items: Mapping[int, Item | None]) -> list[Shortage]:
     """The short products, from the refused writes of a claim: position 0 is the order, the products follow."""
     wanted = list(quantities.items())
@@ -267,10 +270,10 @@ def _shortages(quantities: Mapping[str, int], old_items: Mapping[int, Item | Non
     ]
 
 
-def _attempt_of(order: Order) -> PaymentAttempt:
-    if order.attempt is None:
-        raise ValueError("the order has no attempt")
-    return order.attempt
+def _existing(item: Item | None) -> Order:
+    if item is None:
+        raise OrderNotFound("There is no such order.")
+    return _from_item(item)
 
 
 def _key(order_id: str) -> dict[str, Any]:

@@ -1,6 +1,15 @@
 """A product and its stock."""
 
+import re
 from dataclasses import dataclass
+
+PRODUCT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_PRODUCT_ID = re.compile(PRODUCT_ID_PATTERN.removeprefix("^").removesuffix("$"))
+
+
+def is_product_id(text: str) -> bool:
+    """Whether `text` has the form of a product's id; what has not is the id of no product."""
+    return _PRODUCT_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

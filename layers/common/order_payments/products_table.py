@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from order_payments.clock import Deadline
 from order_payments.dynamodb import ConditionFailed, Item, ReplyLost, from_wire, reading, to_wire, tries, writing
 from order_payments.errors import Busy, ProductNotFound, StockBelowReserved
-from order_payments.products import Product
+from order_payments.products import Product, is_product_id
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -28,6 +28,8 @@ class ProductsTable:
 
     def get(self, product_id: str) -> Product:
         """The product as it is now. Raises `ProductNotFound`."""
+        if not is_product_id(product_id):
+            raise ProductNotFound("There is no such product.")
         with reading():
             item = self._client.get_item(TableName=self._table_name, Key=_key(product_id), ConsistentRead=True).get(
                 "Item"

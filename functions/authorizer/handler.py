@@ -1,0 +1,83 @@
+"""Lambda authorizer of the REST API: who is this, and what may they call."""
+
+import time
+from typing import Any
+
+from key_set import keys_from
+from log_lines import write_line
+from policy import answer_for
+from tokens import TokenRefused, TokenVerifier
+
+from order_payments.settings import JwtSettings
+
+LOGGED_KID_LENGTH = 64
+
+# Composed while the function starts, so that one that is misconfigured answers no request.
+_SETTINGS = JwtSettings.from_environment()
+_VERIFIER = TokenVerifier(
+    _SETTINGS.issuer, _SETTINGS.audience, _SETTINGS.roles_claim, keys_from(_SETTINGS, time.time), time.time
+)
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Take the bearer token, verify it, answer with what its owner may call.
+
+    Whatever else happens ends in the one exception that API Gateway answers with 401: `Unauthorized`, by that name.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html
+    """
+    request: dict[str, str | None] = {}
+    try:
+        request = _request_ids(event, context)
+        caller = _VERIFIER.verify(_bearer_token(event))
+        answer = answer_for(caller, event["methodArn"])
+        write_line("INFO", "allowed", userId=caller.user_id, **request)
+    except TokenRefused as refused:
+        kid = refused.kid and refused.kid[:LOGGED_KID_LENGTH]
+        write_line("INFO", "refused", reason=refused.reason, kid=kid, **request)
+    except Exception as error:  # noqa: BLE001 - the one boundary: no fault of ours may let anybody in, or answer 500
+        # Not the error's own words, nor its cause's: they may quote the token.
+        write_line("ERROR", "refused", reason="unexpected_error", error=_place_of(error), **request)
+    else:
+        return answer
+    # Outside of the handlers above, so that it carries no context for the runtime to log.
+    raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway knows this exception, and no other
+
+
+def _bearer_token(event: dict[str, Any]) -> str:
+    """The token of the one `Authorization` header (RFC 6750, section 2.1)."""
+    single = [value for name, value in (event.get("headers") or {}).items() if name.lower() == "authorization"]
+    multiple = [
+        value
+        for name, values in (event.get("multiValueHeaders") or {}).items()
+        if name.lower() == "authorization"
+        for value in values
+    ]
+    # API Gateway gives each header twice over. Two values are two identities: whoever reads the other one disagrees.
+    given = multiple or single
+    if not given:
+        raise TokenRefused("no_token")
+    if len(given) > 1 or single not in ([], given):
+        raise TokenRefused("ambiguous_token")
+    scheme, _, token = given[0].partition(" ")
+    if scheme.lower() != "bearer":
+        raise TokenRefused("wrong_scheme")
+    return str(token.lstrip(" "))
+
+
+def _request_ids(event: dict[str, Any], context: object) -> dict[str, str | None]:
+    """API Gateway's id of the request, which the client has seen too, and Lambda's own."""
+    request_id = (event.get("requestContext") or {}).get("requestId")
+    function_request_id = getattr(context, "aws_request_id", None)
+    return {
+        "requestId": request_id and str(request_id),
+        "function_request_id": function_request_id and str(function_request_id),
+    }
+
+
+def _place_of(error: Exception) -> str:
+    """What kind of error, and where it came from."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" in {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
+    return f"{type(error).__name__}{where}"

@@ -1,0 +1,197 @@
+"""The keys that tokens may be signed with: read from a JWK set, fetched where it has an address, kept for a while.
+
+JWK sets are RFC 7517 and RFC 7518, section 6; Ed25519 keys RFC 8037.
+"""
+
+import http.client
+import json
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import urlsplit
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from log_lines import write_line
+
+from order_payments.settings import InvalidSettings, JwtSettings
+
+if TYPE_CHECKING:
+    from jwt.algorithms import AllowedPublicKeys
+
+_RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+
+# The algorithms that a key's type and curve allow. There is no other list: what is not in here verifies nothing, so
+# neither `none` nor the HMACs can, whose "public key" would be everybody's secret (RFC 8725, section 2.1).
+_ALGORITHMS_OF_KEY_TYPE = {
+    ("RSA", None): _RSA_ALGORITHMS,
+    ("EC", "P-256"): frozenset({"ES256"}),
+    ("EC", "P-384"): frozenset({"ES384"}),
+    ("EC", "P-521"): frozenset({"ES512"}),
+    ("OKP", "Ed25519"): frozenset({"EdDSA"}),
+}
+ALLOWED_ALGORITHMS = frozenset[str]().union(*_ALGORITHMS_OF_KEY_TYPE.values())
+MINIMUM_RSA_BITS = 2048
+
+CACHE_SECONDS = 600
+COOL_DOWN_SECONDS = 30
+FETCH_TIMEOUT_SECONDS = 2
+MAX_KEY_SET_BYTES = 64 * 1024
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class NoKeySet(Exception):
+    """There is no JWK set: the document is none, or the key server did not answer with a document."""
+
+
+class Keys(Protocol):
+    """Where the verifier looks for a token's key."""
+
+    def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
+        """The one key of this id that may verify this algorithm, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A public key, and the algorithms that its type, its curve and its owner allow for it."""
+
+    kid: str | None
+    public_key: "AllowedPublicKeys"
+    algorithms: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The usable keys of a JWK set."""
+
+    keys: tuple[VerificationKey, ...] = ()
+
+    @classmethod
+    def parse(cls, document: str | bytes) -> Self:
+        """Read a JWK set. A key that cannot be used is passed over (RFC 7517, section 5), so the set may come empty."""
+        try:
+            jwks = json.loads(document)["keys"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise NoKeySet("not a JSON object with keys") from error
+        if not isinstance(jwks, list):
+            raise NoKeySet("the keys are not an array")
+        return cls(tuple(key for jwk in jwks if (key := _usable_key(jwk)) is not None))
+
+    def knows(self, kid: str) -> bool:
+        return any(key.kid == kid for key in self.keys)
+
+    def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
+        """The one key of this id that may verify this algorithm. Without an id, only a set of one key has an answer."""
+        if kid is None and len(self.keys) != 1:
+            return None
+        fitting = [key for key in self.keys if kid in (None, key.kid) and algorithm in key.algorithms]
+        return fitting[0].public_key if len(fitting) == 1 else None
+
+
+class FetchedKeySet:
+    """A key set that lives on a server.
+
+    It is fetched when it is older than `CACHE_SECONDS`, so that a key taken out of it ends with that, and when a token
+    names a key that it has not, so that a new key is good at once. Nobody can make it fetch more often than once in
+    `COOL_DOWN_SECONDS`, neither with made-up key ids nor by waiting for the server to fail. While the server fails,
+    the keys that it gave last stay good: its outage is not ours.
+
+    `clock` gives seconds since the epoch. A monotonic clock would stand still while Lambda keeps the process frozen.
+    """
+
+    def __init__(self, fetch: Callable[[], bytes], clock: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._keys = KeySet()
+        self._fetched_at = self._tried_at = float("-inf")
+
+    def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
+        fresh = self._is_within(CACHE_SECONDS, self._fetched_at)
+        if not fresh or (kid is not None and not self._keys.knows(kid)):
+            self._refresh()
+        return self._keys.find(kid, algorithm)
+
+    def _refresh(self) -> None:
+        if self._is_within(COOL_DOWN_SECONDS, self._tried_at):
+            return
+        self._tried_at = self._clock()
+        try:
+            self._keys = KeySet.parse(self._fetch())
+        except NoKeySet as error:
+            write_line("ERROR", "the key set could not be fetched", reason=str(error))
+        else:
+            self._fetched_at = self._tried_at
+
+    def _is_within(self, seconds: float, since: float) -> bool:
+        # A clock that was set back would make the time passed negative, and a cache immortal.
+        return 0 <= self._clock() - since < seconds
+
+
+def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> Keys:
+    """The keys that the settings name: the set itself, or the server that has it, which is not asked yet."""
+    if settings.jwks is not None:
+        try:
+            key_set = KeySet.parse(settings.jwks)
+        except NoKeySet:
+            key_set = KeySet()
+        if not key_set.keys:
+            raise InvalidSettings("JWT_JWKS must be a JWK set with at least one usable public key")
+        return key_set
+    url = settings.jwks_url or ""
+    if not _is_trustworthy(url):
+        raise InvalidSettings("JWT_JWKS_URL must begin with https:// (http:// only for this machine)")
+    return FetchedKeySet(lambda: fetch(url), clock)
+
+
+def fetch(url: str) -> bytes:
+    """The document at the address, from that server alone: neither a redirect nor a proxy is followed."""
+    opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=FETCH_TIMEOUT_SECONDS) as response:
+            document: bytes = response.read(MAX_KEY_SET_BYTES + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise NoKeySet(f"the key server failed: {type(error).__name__}") from error
+    if len(document) > MAX_KEY_SET_BYTES:
+        raise NoKeySet("the key server sent too much")
+    return document
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would let whoever controls the answer choose the server, plain http and our own network included."""
+
+    def redirect_request(self, *_arguments: Any, **_named_arguments: Any) -> None:
+        return None
+
+
+def _is_trustworthy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS)
+    )
+
+
+def _usable_key(jwk: object) -> VerificationKey | None:
+    """The JWK as a key, if it can be read, is public, is meant for signatures and is strong enough."""
+    if not isinstance(jwk, dict):
+        return None
+    kid, key_operations = jwk.get("kid"), jwk.get("key_ops", ["verify"])
+    if not isinstance(kid, str | None) or not isinstance(key_operations, list):
+        return None
+    # A private key in a key set is everybody's key.
+    if "d" in jwk or jwk.get("use", "sig") != "sig" or "verify" not in key_operations:
+        return None
+    try:
+        algorithms = _ALGORITHMS_OF_KEY_TYPE[jwk["kty"], jwk.get("crv")]
+        if "alg" in jwk:
+            algorithms &= {jwk["alg"]}
+        # Any of the algorithms reads the key: those of one key type read it alike.
+        public_key = jwt.PyJWK(jwk, algorithm=min(algorithms)).key
+    except (KeyError, TypeError, ValueError, jwt.PyJWTError):
+        return None
+    if isinstance(public_key, RSAPublicKey) and public_key.key_size < MINIMUM_RSA_BITS:
+        return None
+    return VerificationKey(kid, public_key, algorithms)

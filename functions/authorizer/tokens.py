@@ -1,0 +1,161 @@
+"""From a bearer token to the caller whom it names, or to the reason why it names nobody.
+
+JSON Web Tokens are RFC 7519, their signatures RFC 7515, the attacks to expect and what to do about them RFC 8725.
+PyJWT checks the form, the signature, the issuer and the audience. Checked here is what it leaves to its caller, takes
+more lightly, or checks against a clock of its own.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jwt
+from key_set import ALLOWED_ALGORITHMS, Keys
+
+from order_payments.identity import Caller, Role
+
+if TYPE_CHECKING:
+    from jwt.algorithms import AllowedPublicKeys
+
+MAX_TOKEN_LENGTH = 8 * 1024
+MAX_USER_ID_LENGTH = 255  # as OpenID Connect Core 1.0, section 2, has it for `sub`
+LEEWAY_SECONDS = 10
+LATEST_TIME = 253_402_300_799  # the end of the year 9999, beyond which no time can be written
+
+# Three parts, none empty: neither an encrypted token, which has five, nor one without a signature.
+_SIGNED_TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+
+# A token made for another purpose, such as a logout token, says so in `typ` (RFC 8725, section 3.11).
+_ACCESS_TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+
+_REASONS: dict[type[jwt.PyJWTError], str] = {
+    jwt.InvalidSignatureError: "wrong_signature",
+    jwt.InvalidIssuerError: "wrong_issuer",
+    jwt.InvalidAudienceError: "wrong_audience",
+    jwt.MissingRequiredClaimError: "missing_claim",
+}
+
+
+class TokenRefused(Exception):
+    """The request names nobody. `reason` is a stable code for the log; the client is told none."""
+
+    def __init__(self, reason: str, kid: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kid = kid
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVerifier:
+    """Verifies tokens of one issuer for one audience. `clock` gives seconds since the epoch."""
+
+    issuer: str
+    audience: str
+    roles_claim: str
+    keys: Keys
+    clock: Callable[[], float]
+
+    def verify(self, token: str) -> Caller:
+        """The caller whom the token names. Raises `TokenRefused`."""
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise TokenRefused("token_too_long")
+        parts = _SIGNED_TOKEN.fullmatch(token)
+        if parts is None:
+            raise TokenRefused("no_signed_token")
+        algorithm, key = self._choose_key(_read_json(parts[1]))
+        self._check_with_pyjwt(token, algorithm, key)
+        claims = _read_json(parts[2])
+        return Caller(_user_id(claims), self._roles(claims), self._check_times(claims))
+
+    def _choose_key(self, header: dict[str, Any]) -> "tuple[str, AllowedPublicKeys]":
+        """The algorithm and the key: ours, by the header's `kid`. What else the header offers as a key is not read."""
+        algorithm, kid, token_type = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
+        if not isinstance(algorithm, str) or algorithm not in ALLOWED_ALGORITHMS:
+            raise TokenRefused("wrong_algorithm")
+        if not isinstance(token_type, str) or token_type.lower() not in _ACCESS_TOKEN_TYPES:
+            raise TokenRefused("wrong_type")
+        # PyJWT understands one extension, the detached payload. There is none here.
+        if "crit" in header:
+            raise TokenRefused("unknown_extension")
+        if "kid" in header and not isinstance(kid, str):
+            raise TokenRefused("malformed")
+        key = self.keys.find(kid, algorithm)
+        if key is None:
+            raise TokenRefused("no_such_key", kid)
+        return algorithm, key
+
+    def _check_with_pyjwt(self, token: str, algorithm: str, key: "AllowedPublicKeys") -> None:
+        try:
+            jwt.decode(
+                token,
+                key,
+                # One of the allowed ones, and one that the key allows: `_choose_key` saw to both.
+                algorithms=[algorithm],
+                issuer=self.issuer,
+                audience=self.audience,
+                options={
+                    "require": ["iss", "aud", "exp", "sub"],
+                    "enforce_minimum_key_length": True,
+                    # `_check_times` does: PyJWT takes "1", true and 1e300 for times, and reads the machine's clock.
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                },
+            )
+        except jwt.PyJWTError as error:
+            raise TokenRefused(_REASONS.get(type(error), "malformed")) from error
+
+    def _check_times(self, claims: dict[str, Any]) -> int:
+        """Refuse a token that is not of this time. Returns when it expires, for what is decided on it later."""
+        now = self.clock()
+        expires_at = _time(claims["exp"])
+        if expires_at <= now - LEEWAY_SECONDS:
+            raise TokenRefused("expired")
+        if any(_time(claims[name]) > now + LEEWAY_SECONDS for name in ("nbf", "iat") if name in claims):
+            raise TokenRefused("not_yet_valid")
+        return int(expires_at)
+
+    def _roles(self, claims: dict[str, Any]) -> frozenset[Role]:
+        """The roles that we know. The issuer may have others, for other services."""
+        names = claims.get(self.roles_claim, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TokenRefused("malformed_roles")
+        return frozenset(role for role in Role if role in names)
+
+
+def _user_id(claims: dict[str, Any]) -> str:
+    user_id = claims["sub"]
+    # It goes into log lines and other systems' keys, where a line break or a direction mark makes it look like another.
+    if not isinstance(user_id, str) or not 0 < len(user_id) <= MAX_USER_ID_LENGTH or not user_id.isprintable():
+        raise TokenRefused("malformed_user_id")
+    return user_id
+
+
+def _time(value: object) -> float:
+    """A claim as a NumericDate. Not a truth value, which Python counts as a number, and neither NaN nor infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST_TIME:
+        raise TokenRefused("malformed_time")
+    return value
+
+
+def _read_json(part: str) -> dict[str, Any]:
+    """The JSON object in a part of the token. Its form as base64 is PyJWT's to check, for all three parts alike."""
+    try:
+        text = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+        content = json.loads(text, object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise TokenRefused("malformed") from error
+    if not isinstance(content, dict):
+        raise TokenRefused("malformed")
+    return content
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a repeated name one reader takes the first value and another the last (RFC 7519, section 4)."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name is repeated")
+    return members

@@ -1,0 +1,83 @@
+"""`POST /orders`: a buyer places an order. It is `pending`; nothing is held or charged yet."""
+
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import Field
+
+from order_payments.api import Api
+from order_payments.clock import utc_now
+from order_payments.dynamodb import dynamodb_client
+from order_payments.errors import InvalidRequest, MixedCurrencies, UnknownProduct
+from order_payments.identity import Role
+from order_payments.money import MAXIMUM_CHARGE
+from order_payments.observability import logger
+from order_payments.orders import MAXIMUM_PRODUCTS, Order, OrderLine
+from order_payments.orders_table import OrdersTable
+from order_payments.products_table import ProductsTable
+from order_payments.settings import TableSettings
+from order_payments.views import OrderView, RequestBody
+
+MAXIMUM_LINES = 100
+MAXIMUM_QUANTITY = 10_000
+
+
+class ItemRequest(RequestBody):
+    """One line to order."""
+
+    product_id: Annotated[str, Field(min_length=1, max_length=64)]
+    quantity: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_QUANTITY)]
+
+
+class OrderRequest(RequestBody):
+    """What to order. Prices are the products', never the client's."""
+
+    items: Annotated[list[ItemRequest], Field(min_length=1, max_length=MAXIMUM_LINES)]
+
+
+settings = TableSettings.from_environment()
+client = dynamodb_client()
+products = ProductsTable(client, settings.products_table)
+orders = OrdersTable(client, settings.orders_table, products)
+api = Api(Role.BUYER)
+
+
+@api.post("/orders")
+def create_order(body: OrderRequest) -> Response[OrderView]:
+    """Place an order at the products' prices of now."""
+    order = place_order(api.caller.user_id, body.items)
+    orders.create(order)
+    logger.info("order created", orderId=order.order_id)
+    return Response(
+        201,
+        content_type="application/json",
+        body=OrderView.of(order),
+        headers={"Location": api.location(f"/orders/{order.order_id}/status")},
+    )
+
+
+def place_order(buyer_id: str, items: list[ItemRequest]) -> Order:
+    """The order for `items`, if their products exist, share a currency, and can be charged and held at once."""
+    wanted = {item.product_id for item in items}
+    if len(wanted) > MAXIMUM_PRODUCTS:
+        raise InvalidRequest(f"An order has at most {MAXIMUM_PRODUCTS} different products.", location=("body", "items"))
+    found = products.get_many(wanted)
+    if unknown := [(line, item.product_id) for line, item in enumerate(items) if item.product_id not in found]:
+        raise UnknownProduct(unknown)
+    currencies = {product.currency for product in found.values()}
+    if len(currencies) > 1:
+        raise MixedCurrencies(f"An order has one currency; these products have {', '.join(sorted(currencies))}.")
+    lines = [
+        OrderLine(item.product_id, found[item.product_id].name, item.quantity, found[item.product_id].unit_price)
+        for item in items
+    ]
+    order = Order.place(buyer_id, lines, currencies.pop(), utc_now())
+    if order.total_amount > MAXIMUM_CHARGE:
+        raise InvalidRequest(f"An order's total is at most {MAXIMUM_CHARGE}.", location=("body", "items"))
+    return order
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

@@ -1,0 +1,33 @@
+"""`GET /orders/{orderId}/status`: how an order stands, for its buyer and for admins."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from order_payments.api import Api
+from order_payments.dynamodb import dynamodb_client
+from order_payments.errors import Forbidden
+from order_payments.identity import Role
+from order_payments.orders_table import OrdersTable
+from order_payments.products_table import ProductsTable
+from order_payments.settings import TableSettings
+from order_payments.views import OrderStatusView
+
+settings = TableSettings.from_environment()
+client = dynamodb_client()
+orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
+api = Api(Role.BUYER, Role.ADMIN)
+
+
+@api.get("/orders/<order_id>/status")
+def get_order_status(order_id: str) -> OrderStatusView:
+    """Read the order's status."""
+    order = orders.get(order_id)
+    if Role.ADMIN not in api.caller.roles and order.buyer_id != api.caller.user_id:
+        raise Forbidden("This order is somebody else's.")
+    return OrderStatusView.of(order)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

@@ -1,0 +1,25 @@
+"""`GET /products/{productId}`: a product and its stock, for any signed-in user."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from order_payments.api import Api
+from order_payments.dynamodb import dynamodb_client
+from order_payments.products_table import ProductsTable
+from order_payments.settings import TableSettings
+from order_payments.views import ProductView
+
+products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
+api = Api()
+
+
+@api.get("/products/<product_id>")
+def get_product(product_id: str) -> ProductView:
+    """Read the product."""
+    return ProductView.of(products.get(product_id))
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

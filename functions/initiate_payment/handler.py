@@ -1,0 +1,64 @@
+"""`POST /orders/{orderId}/payment`: the buyer pays an order of theirs, once."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Header
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import Field
+
+from order_payments import payments
+from order_payments.api import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api
+from order_payments.dynamodb import dynamodb_client
+from order_payments.identity import Role
+from order_payments.orders import OrderStatus
+from order_payments.orders_table import OrdersTable
+from order_payments.products_table import ProductsTable
+from order_payments.settings import StripeSettings, TableSettings
+from order_payments.stripe_gateway import stripe_gateway
+from order_payments.views import OrderStatusView, RequestBody
+
+
+class PaymentBody(RequestBody):
+    """How to pay: the id of a Stripe PaymentMethod."""
+
+    payment_method_id: Annotated[str, Field(min_length=1, max_length=255)] = "pm_card_visa"
+
+
+DEFAULT_PAYMENT = PaymentBody()
+
+settings = TableSettings.from_environment()
+stripe_settings = StripeSettings.from_environment()
+client = dynamodb_client()
+orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
+stripe = stripe_gateway(stripe_settings, client)
+api = Api(Role.BUYER)
+
+
+@api.post("/orders/<order_id>/payment")
+def initiate_payment(
+    order_id: str,
+    body: PaymentBody = DEFAULT_PAYMENT,
+    idempotency_key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
+) -> Response[OrderStatusView]:
+    """Pay the order, and tell how it ended, or that this is not known yet."""
+    result = payments.initiate_payment(
+        payments.PaymentRequest(order_id, api.caller.user_id, body.payment_method_id, idempotency_key),
+        orders=orders,
+        stripe=stripe,
+        deadline=api.deadline,
+    )
+    response = Response(HTTPStatus.OK, content_type="application/json", body=OrderStatusView.of(result.order))
+    if result.replayed:
+        response.headers[REPLAYED_HEADER] = "true"
+    if result.order.status is OrderStatus.PENDING:
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers["Retry-After"] = str(UNKNOWN_RETRY_AFTER_SECONDS)
+        response.headers["Location"] = api.location(f"/orders/{order_id}/status")
+    return response
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

@@ -1,0 +1,53 @@
+"""`PUT /admin/products/{productId}`: an admin creates a product, or sets its name, price and stock."""
+
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler.openapi.params import Path
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import AfterValidator, Field
+
+from order_payments.api import Api
+from order_payments.dynamodb import dynamodb_client
+from order_payments.identity import Role
+from order_payments.money import MAXIMUM_CHARGE, is_currency
+from order_payments.observability import logger
+from order_payments.products import PRODUCT_ID_PATTERN
+from order_payments.products_table import ProductsTable
+from order_payments.settings import TableSettings
+from order_payments.views import ProductView, RequestBody
+
+MAXIMUM_STOCK = 1_000_000_000
+
+
+def _chargeable(currency: str) -> str:
+    if not is_currency(currency):
+        raise ValueError("Input should be a lower-case ISO 4217 currency that Stripe charges in")
+    return currency
+
+
+class ProductRequest(RequestBody):
+    """A product as it shall be. `unit_price` is in the minor unit of `currency`."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_CHARGE)]
+    currency: Annotated[str, AfterValidator(_chargeable)]
+    stock: Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_STOCK)]
+
+
+products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
+api = Api(Role.ADMIN)
+
+
+@api.put("/admin/products/<product_id>")
+def put_product(product_id: Annotated[str, Path(pattern=PRODUCT_ID_PATTERN)], body: ProductRequest) -> ProductView:
+    """Create or change the product. What payments in flight hold of it stays held."""
+    product = products.put(
+        product_id, name=body.name, unit_price=body.unit_price, currency=body.currency, stock=body.stock
+    )
+    logger.info("product put", productId=product_id, stock=product.stock, by=api.caller.user_id)
+    return ProductView.of(product)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

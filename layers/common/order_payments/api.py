@@ -1,0 +1,252 @@
+"""The HTTP edge: a request in, who is calling, and an answer out; the only module that knows HTTP.
+
+Each function serves one route with an `Api`, which is Powertools' resolver with our rules built in.
+"""
+
+import json
+from binascii import Error as Base64Error
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from pydantic_core import from_json
+
+from order_payments import errors
+from order_payments.clock import Deadline, utc_now
+from order_payments.errors import OrderPaymentError
+from order_payments.identity import Caller, Role
+from order_payments.observability import logger
+from order_payments.orders import Order
+from order_payments.views import FaultView, OrderStatusView, ProblemView
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+PROBLEM_TYPE_PREFIX = "urn:problem-type:order-payments:"
+BUSY_RETRY_AFTER_SECONDS = 1
+UNKNOWN_RETRY_AFTER_SECONDS = 5
+
+REPLAYED_HEADER = "Idempotent-Replayed"
+
+TOKEN_LEEWAY_SECONDS = 10
+"""How far our clock may be from the issuer's; the authorizer allows the same."""
+
+_TIME_TO_ANSWER_SECONDS = 1.0
+"""Kept back from the time that Lambda gives, so that the answer still gets out."""
+
+
+class Answer(NamedTuple):
+    """How an error is told over HTTP."""
+
+    status: HTTPStatus
+    code: str
+    title: str
+
+
+ANSWERS: Mapping[type[Exception], Answer] = {
+    errors.Unauthenticated: Answer(HTTPStatus.UNAUTHORIZED, "unauthorized", "Unauthorized"),
+    errors.Forbidden: Answer(HTTPStatus.FORBIDDEN, "forbidden", "Forbidden"),
+    errors.InvalidRequest: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation_error", "Invalid request"),
+    errors.OrderNotFound: Answer(HTTPStatus.NOT_FOUND, "order_not_found", "Order not found"),
+    errors.ProductNotFound: Answer(HTTPStatus.NOT_FOUND, "product_not_found", "Product not found"),
+    errors.UnknownProduct: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_product", "Unknown product"),
+    errors.MixedCurrencies: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "mixed_currencies", "Mixed currencies"),
+    errors.StockBelowReserved: Answer(HTTPStatus.CONFLICT, "stock_below_reserved", "Stock below what is reserved"),
+    errors.PaymentAlreadyAttempted: Answer(
+        HTTPStatus.CONFLICT, "payment_already_attempted", "Payment already attempted"
+    ),
+    errors.PaymentInProgress: Answer(HTTPStatus.CONFLICT, "payment_in_progress", "Payment in progress"),
+    errors.InsufficientStock: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "insufficient_stock", "Insufficient stock"),
+    errors.PaymentFailed: Answer(HTTPStatus.PAYMENT_REQUIRED, "payment_failed", "Payment failed"),
+    errors.InvalidPaymentMethod: Answer(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payment_method", "Invalid payment method"
+    ),
+    errors.PaymentProviderError: Answer(HTTPStatus.BAD_GATEWAY, "payment_provider_error", "Payment provider error"),
+    errors.Busy: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Busy"),
+}
+"""What each error of the domain becomes. The gateway's own answers, in `template.yaml`, have the same form."""
+
+_INTERNAL_ERROR = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Internal error")
+_NOT_FOUND = Answer(HTTPStatus.NOT_FOUND, "not_found", "Not found")
+_INVALID_REQUEST = ANSWERS[errors.InvalidRequest]
+
+
+class Api(APIGatewayRestResolver):
+    """The resolver of one endpoint: checks the caller before anything else, and tells every error as a problem.
+
+    Parameters
+    ----------
+    open_to
+        The roles that may call; a caller needs one of them. Without any, every signed-in user may.
+    """
+
+    def __init__(self, *open_to: Role) -> None:
+        super().__init__(enable_validation=True, json_body_deserializer=_parse_json)
+        self._open_to = frozenset(open_to)
+        for error_type, tell in {
+            Exception: self._tell,
+            RequestValidationError: self._tell_invalid,
+            UnicodeDecodeError: self._tell_unreadable,
+            Base64Error: self._tell_unreadable,
+            NotFoundError: self._tell_not_found,
+        }.items():
+            self.exception_handler(error_type)(tell)
+
+    @property
+    def caller(self) -> Caller:
+        """Who is calling."""
+        caller: Caller = self.context["caller"]
+        return caller
+
+    @property
+    def deadline(self) -> Deadline:
+        """By when the answer must be known."""
+        milliseconds = self.lambda_context.get_remaining_time_in_millis()
+        return Deadline.after(milliseconds / 1000 - _TIME_TO_ANSWER_SECONDS)
+
+    def location(self, path: str) -> str:
+        """`path` of this API as this client sees it: behind the stage, or the base path of a custom domain."""
+        return f"{self.context['path_prefix']}{path}"
+
+    def resolve(self, event: Mapping[str, Any], context: "LambdaContext") -> dict[str, Any]:
+        """Answer one request of API Gateway's."""
+        request_context = event["requestContext"]
+        path_parameters = event.get("pathParameters") or {}
+        with logger.append_context_keys(
+            requestId=request_context["requestId"],
+            **{name: value[:64] for name, value in path_parameters.items() if name == "orderId"},
+        ):
+            try:
+                caller = _caller(request_context.get("authorizer") or {}, self._open_to)
+            except OrderPaymentError as error:
+                return _as_proxy_answer(_problem(ANSWERS[type(error)], str(error), request_context["requestId"]))
+            self.context.update(caller=caller, path_prefix=request_context.get("path", "").removesuffix(event["path"]))
+            answer = super().resolve(_normalized(event, path_parameters), context)
+            logger.info("answered", status=answer["statusCode"])
+            return answer
+
+    def _tell(self, error: Exception) -> Response[str]:
+        answer = ANSWERS.get(type(error))
+        if answer is None or not isinstance(error, OrderPaymentError):
+            logger.exception("unexpected error")
+            return self._problem(_INTERNAL_ERROR, "Something went wrong on our side.")
+        logger.info("refused", code=answer.code)
+        faults: list[FaultView] = []
+        match error:
+            case errors.InvalidRequest():
+                faults = [FaultView(location=list(error.location), message=str(error))]
+            case errors.UnknownProduct():
+                faults = [
+                    FaultView(location=["body", "items", line, "productId"], message=f"There is no product {name}.")
+                    for line, name in error.lines
+                ]
+            case errors.InsufficientStock():
+                faults = [
+                    FaultView(
+                        location=["products", short.product_id],
+                        message=f"{short.requested} of {short.product_id} ordered, {short.available} available.",
+                    )
+                    for short in error.shortages
+                ]
+        response = self._problem(answer, str(error), faults=faults, order=error.order)
+        if error.replayed:
+            response.headers[REPLAYED_HEADER] = "true"
+        if isinstance(error, errors.Busy):
+            response.headers["Retry-After"] = str(BUSY_RETRY_AFTER_SECONDS)
+        return response
+
+    def _tell_invalid(self, error: RequestValidationError) -> Response[str]:
+        faults = [FaultView(location=list(fault["loc"]), message=fault["msg"]) for fault in error.errors()]
+        return self._problem(_INVALID_REQUEST, "The request does not have the form that it must have.", faults=faults)
+
+    def _tell_unreadable(self, _: Exception) -> Response[str]:
+        return self._problem(_INVALID_REQUEST, "The body is not UTF-8 text.")
+
+    def _tell_not_found(self, _: NotFoundError) -> Response[str]:
+        """Tell of a path whose id cannot be one: it has characters that no route takes."""
+        parameters = self.current_event.path_parameters
+        if "orderId" in parameters:
+            return self._tell(errors.OrderNotFound("There is no such order."))
+        if "productId" in parameters:
+            return self._tell(errors.ProductNotFound("There is no such product."))
+        return self._problem(_NOT_FOUND, "There is no such route.")
+
+    def _problem(
+        self, answer: Answer, detail: str, *, faults: Sequence[FaultView] = (), order: Order | None = None
+    ) -> Response[str]:
+        return _problem(answer, detail, self.current_event.request_context.request_id, faults=faults, order=order)
+
+
+def _caller(authorizer_context: Mapping[str, object], open_to: frozenset[Role]) -> Caller:
+    """Who the authorizer says is calling, if they may still call, and this endpoint.
+
+    API Gateway keeps the authorizer's answer for a while, so the token may have expired since it was verified.
+    """
+    try:
+        caller = Caller.from_authorizer_context(authorizer_context)
+    except (KeyError, ValueError):
+        raise errors.Unauthenticated("A valid bearer token is required.") from None
+    if caller.expires_at <= utc_now().timestamp() - TOKEN_LEEWAY_SECONDS:
+        raise errors.Unauthenticated("The token has expired.")
+    if open_to and not open_to & caller.roles:
+        raise errors.Forbidden("Your role may not do this.")
+    return caller
+
+
+def _normalized(event: Mapping[str, Any], path_parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The event with what varies between gateways taken off.
+
+    The path is that of the route, without the base path of a custom domain. And there is no content type: a body is
+    JSON whatever its label, for curl calls everything a form.
+    """
+    return {
+        **event,
+        "path": event["resource"].format_map(path_parameters),
+        **{
+            headers: {
+                name: value for name, value in (event.get(headers) or {}).items() if name.lower() != "content-type"
+            }
+            for headers in ("headers", "multiValueHeaders")
+        },
+    }
+
+
+def _parse_json(text: str) -> Any:
+    """As `json.loads`, safe from what makes that fail in other ways: nesting too deep, numbers too long."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise json.JSONDecodeError(str(error), text, 0) from None
+
+
+def _problem(
+    answer: Answer,
+    detail: str,
+    request_id: str,
+    *,
+    faults: Sequence[FaultView] = (),
+    order: Order | None = None,
+) -> Response[str]:
+    view = ProblemView(
+        type=PROBLEM_TYPE_PREFIX + answer.code,
+        title=answer.title,
+        status=answer.status,
+        detail=detail,
+        code=answer.code,
+        request_id=request_id,
+        errors=list(faults) or None,
+        order=OrderStatusView.of(order) if order else None,
+    )
+    return Response(answer.status, content_type="application/problem+json", body=json.dumps(view.to_json()))
+
+
+def _as_proxy_answer(response: Response[str]) -> dict[str, Any]:
+    return {
+        "statusCode": response.status_code,
+        "multiValueHeaders": {name: [value] for name, value in response.headers.items()},
+        "body": response.body,
+        "isBase64Encoded": False,
+    }

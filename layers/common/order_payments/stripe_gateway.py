@@ -1,0 +1,277 @@
+"""Stripe behind our words: the real SDK goes in, outcomes of ours come out, and no error of the SDK leaves here.
+
+A PaymentIntent can be confirmed or cancelled, never both, so `cancel` doubles as the question "was it paid?".
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import stripe
+
+from order_payments.clock import Deadline
+from order_payments.errors import PaymentProviderError
+from order_payments.observability import logger
+from order_payments.orders import Order, Reason
+from order_payments.settings import StripeBackend, StripeSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+LONGEST_CALL_SECONDS = 10.0
+"""What one call may take, its SDK retries included; Stripe answers a confirmation in one to three."""
+
+SHORTEST_CALL_SECONDS = 2.0
+"""With less than this left, a call is not started: it could only end in doubt."""
+
+SDK_RETRIES = 1
+_LONGEST_SDK_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """The intent succeeded, with the amount and currency of its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The card was declined, or wants an action of the buyer's that we do not offer. The intent is still open."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Stripe refused the request itself, so that this attempt surely charged nothing. The intent is still open."""
+
+    payment_method_at_fault: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The intent was cancelled or paid before, by somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The intent is cancelled: it was not paid and never will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody can say yet. Never to be taken for a decline."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """Too little time was left to call Stripe, so it was not called."""
+
+
+Confirmation = Paid | Declined | Refused | Closed | Unknown | NotStarted
+Fence = Paid | Cancelled | Unknown
+
+
+class IntentStatus(StrEnum):
+    """The statuses of a PaymentIntent that we act on. https://docs.stripe.com/api/payment_intents/object"""
+
+    SUCCEEDED = "succeeded"
+    CANCELED = "canceled"
+    REQUIRES_ACTION = "requires_action"
+
+
+_UNPAID = frozenset({"requires_payment_method", "requires_confirmation"})
+
+
+class _NoTimeLeft(Exception):
+    """Less than `SHORTEST_CALL_SECONDS` is left."""
+
+
+class Transport(Protocol):
+    """What carries the SDK's requests. `timeout` is how long it waits for an answer, in seconds."""
+
+    timeout: float
+
+
+class StripeGateway:
+    """Calls Stripe about the PaymentIntent of an order."""
+
+    def __init__(self, client: stripe.StripeClient, transport: Transport) -> None:
+        self._client = client
+        self._transport = transport
+
+    def create_intent(self, order: Order, *, deadline: Deadline) -> str:
+        """Create the order's PaymentIntent, unconfirmed, and return its id. Creating it again returns the same one.
+
+        Raises `PaymentProviderError` for whatever goes wrong: an intent that nobody confirms charges nothing.
+        """
+        try:
+            self._allow_time(deadline)
+            intent = self._client.v1.payment_intents.create(
+                {
+                    "amount": order.total_amount,
+                    "currency": order.currency,
+                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                    "metadata": {"orderId": order.order_id, "buyerId": order.buyer_id},
+                },
+                {"idempotency_key": f"create-{order.order_id}"},
+            )
+            intent_id = intent.id if _is_for(intent, order) else None
+        except _NoTimeLeft:
+            raise PaymentProviderError("The payment provider was not asked in time.", order=order) from None
+        except Exception as error:
+            _log("create", error)
+            raise PaymentProviderError("The payment provider did not accept the payment.", order=order) from error
+        if not isinstance(intent_id, str):
+            logger.error("stripe answered with an intent that does not match the order")
+            raise PaymentProviderError("The payment provider did not accept the payment.", order=order)
+        return intent_id
+
+    def confirm(self, order: Order, *, deadline: Deadline) -> Confirmation:
+        """Charge the order's attempt. The attempt's id is the idempotency key, so that it charges once."""
+        attempt = order.attempt_in_flight()
+        try:
+            self._allow_time(deadline)
+            intent = self._client.v1.payment_intents.confirm(
+                attempt.payment_intent_id,
+                {"payment_method": attempt.payment_method_id},
+                {"idempotency_key": attempt.attempt_id},
+            )
+            return _confirmation(intent, order)
+        except _NoTimeLeft:
+            return NotStarted()
+        except stripe.CardError as error:
+            return Declined(_decline_reason(error))
+        except stripe.InvalidRequestError as error:
+            _log("confirm", error)
+            if error.code == "payment_intent_unexpected_state":
+                return Closed()
+            return Refused(payment_method_at_fault=error.param == "payment_method")
+        except (stripe.AuthenticationError, stripe.PermissionError) as error:
+            _log("confirm", error)
+            return self._refused_unless_paid(attempt.payment_intent_id, deadline=deadline)
+        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+            _log("confirm", error)
+            return Unknown()
+
+    def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> Fence:
+        """Cancel the intent, or learn that it was paid: whoever comes later finds it the same way."""
+        try:
+            self._allow_time(deadline)
+            intent = self._client.v1.payment_intents.cancel(intent_id)
+            return _fence(intent, order)
+        except _NoTimeLeft:
+            return Unknown()
+        except stripe.InvalidRequestError as error:
+            if error.code != "payment_intent_unexpected_state":
+                _log("cancel", error)
+                return Unknown()
+            return self._state_of(order, intent_id, deadline=deadline)
+        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+            _log("cancel", error)
+            return Unknown()
+
+    def _refused_unless_paid(self, intent_id: str, *, deadline: Deadline) -> Confirmation:
+        """What a refused key means. Stripe looks at it before the idempotency key, so an earlier try may have charged.
+
+        That happens where the reply to the first try was lost and the key was revoked before the second.
+        """
+        try:
+            self._allow_time(deadline)
+            intent = self._client.v1.payment_intents.retrieve(intent_id)
+            return Refused(payment_method_at_fault=False) if intent.status in _UNPAID else Closed()
+        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+            _log("retrieve", error)
+            return Unknown()
+
+    def _state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> Fence:
+        """What an intent that cannot be cancelled has become: paid, or cancelled before; or it is processing."""
+        try:
+            self._allow_time(deadline)
+            return _fence(self._client.v1.payment_intents.retrieve(intent_id), order)
+        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+            _log("retrieve", error)
+            return Unknown()
+
+    def _allow_time(self, deadline: Deadline) -> None:
+        """Share the time left among the tries of the next call, the SDK's pauses between them taken off."""
+        remaining = min(deadline.remaining(), LONGEST_CALL_SECONDS)
+        if remaining < SHORTEST_CALL_SECONDS:
+            raise _NoTimeLeft
+        self._transport.timeout = (remaining - SDK_RETRIES * _LONGEST_SDK_PAUSE_SECONDS) / (SDK_RETRIES + 1)
+
+
+def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" = None) -> StripeGateway:
+    """The gateway to the Stripe that `settings` name; `dynamodb` keeps the dummy's state where a table is named."""
+    http_client: stripe.HTTPClient
+    if settings.backend is StripeBackend.API:
+        from order_payments.stripe_transport import TimedSession
+
+        session = TimedSession()
+        transport: Transport = session
+        http_client = stripe.RequestsClient(session=session)
+    else:
+        from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore, MemoryStore
+
+        store = DynamoDBStore(dynamodb, settings.dummy_table) if dynamodb and settings.dummy_table else MemoryStore()
+        transport = http_client = DummyStripeHTTPClient(store)
+    client = stripe.StripeClient(
+        settings.secret_key,
+        http_client=http_client,
+        max_network_retries=SDK_RETRIES,
+        base_addresses={"api": settings.api_base} if settings.api_base else {},
+    )
+    return StripeGateway(client, transport)
+
+
+def _confirmation(intent: stripe.PaymentIntent, order: Order) -> Confirmation:
+    if _is_for(intent, order) and intent.status == IntentStatus.SUCCEEDED:
+        return Paid()
+    if _is_for(intent, order) and intent.status == IntentStatus.REQUIRES_ACTION:
+        return Declined(
+            Reason("authentication_required", "The card wants the buyer to authenticate, which is not offered.")
+        )
+    logger.warning("stripe left the outcome open", intentStatus=str(intent.status))
+    return Unknown()
+
+
+def _fence(intent: stripe.PaymentIntent, order: Order) -> Fence:
+    if _is_for(intent, order) and intent.status == IntentStatus.SUCCEEDED:
+        return Paid()
+    if _is_for(intent, order) and intent.status == IntentStatus.CANCELED:
+        return Cancelled()
+    logger.warning("stripe left the outcome open", intentStatus=str(intent.status))
+    return Unknown()
+
+
+def _is_for(intent: stripe.PaymentIntent, order: Order) -> bool:
+    """Whether the answer is about this order at all: another's, or one cut short, is no answer."""
+    return (intent.metadata["orderId"], intent.amount, intent.currency) == (
+        order.order_id,
+        order.total_amount,
+        order.currency,
+    )
+
+
+def _decline_reason(error: stripe.CardError) -> Reason:
+    return Reason(
+        code=_text(error.code) or "card_declined",
+        message=_text(error.user_message) or "The card was declined.",
+        decline_code=_text(getattr(error.error, "decline_code", None)),
+    )
+
+
+def _text(value: object) -> str | None:
+    """`value` where it is text: an answer may have any form."""
+    return value if isinstance(value, str) else None
+
+
+def _log(call: str, error: Exception) -> None:
+    """Log the kind of an error, not its text: that may quote what we sent."""
+    logger.warning(
+        "stripe did not do as asked",
+        call=call,
+        error=type(error).__name__,
+        httpStatus=getattr(error, "http_status", None),
+        stripeCode=getattr(error, "code", None),
+        stripeRequestId=getattr(error, "request_id", None),
+    )

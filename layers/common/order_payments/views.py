@@ -1,0 +1,154 @@
+"""Bodies of requests and answers: camelCase, money in minor units, times in RFC 3339.
+
+One model for each body of the contract; each is made from the domain object that it shows.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from order_payments.clock import rfc3339
+from order_payments.orders import PAYMENT_METHOD, Order, OrderStatus
+from order_payments.products import Product
+
+
+class RequestBody(BaseModel):
+    """What a client sends. A field that it does not name is refused, so that a typo never silently does nothing."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+
+class View(BaseModel):
+    """What a client gets: `snake_case` in Python, `camelCase` in JSON."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=False, extra="forbid", frozen=True
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, ready for `json.dumps`."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class ReasonView(View):
+    """Why an order is cancelled, in Stripe's words where Stripe said so."""
+
+    code: str
+    decline_code: str | None
+    message: str
+
+
+class OrderStatusView(View):
+    """The contract's status object."""
+
+    order_id: str
+    status: OrderStatus
+    total_amount: int
+    currency: str
+    payment_method: Literal["stripe-dummy"]
+    buyer_id: str
+    payment_intent_id: str | None
+    reason: ReasonView | None
+    created_at: str
+    updated_at: str
+
+    @classmethod
+    def of(cls, order: Order) -> Self:
+        """What `order` looks like."""
+        return cls(**_status_fields(order))
+
+
+class OrderLineView(View):
+    """A line of an order; `unit_price` is the product's at the time of the order."""
+
+    product_id: str
+    name: str
+    quantity: int
+    unit_price: int
+
+
+class OrderView(OrderStatusView):
+    """An order: its status object and its lines."""
+
+    items: list[OrderLineView]
+
+    @classmethod
+    def of(cls, order: Order) -> Self:
+        """What `order` looks like."""
+        return cls(
+            **_status_fields(order),
+            items=[
+                OrderLineView(
+                    product_id=line.product_id, name=line.name, quantity=line.quantity, unit_price=line.unit_price
+                )
+                for line in order.lines
+            ],
+        )
+
+
+class ProductView(View):
+    """A product: `stock` on the shelf, of which `reserved` is held by payments and `available` can be sold."""
+
+    product_id: str
+    name: str
+    unit_price: int
+    currency: str
+    stock: int
+    reserved: int
+    available: int
+
+    @classmethod
+    def of(cls, product: Product) -> Self:
+        """What `product` looks like."""
+        return cls(
+            product_id=product.product_id,
+            name=product.name,
+            unit_price=product.unit_price,
+            currency=product.currency,
+            stock=product.stock,
+            reserved=product.reserved,
+            available=product.available,
+        )
+
+
+class FaultView(View):
+    """One thing wrong with a request: where, as a path into it, and what."""
+
+    location: list[str | int]
+    message: str
+
+
+class ProblemView(View):
+    """An error, as RFC 9457 has it, with a stable `code` for programs."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[FaultView] | None = None
+    order: OrderStatusView | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; `errors` and `order` only where there are any."""
+        return self.model_dump(
+            mode="json", by_alias=True, exclude={n for n in ("errors", "order") if getattr(self, n) is None}
+        )
+
+
+def _status_fields(order: Order) -> dict[str, Any]:
+    reason = order.reason
+    return {
+        "order_id": order.order_id,
+        "status": order.status,
+        "total_amount": order.total_amount,
+        "currency": order.currency,
+        "payment_method": PAYMENT_METHOD,
+        "buyer_id": order.buyer_id,
+        "payment_intent_id": order.payment_intent_id,
+        "reason": reason and ReasonView(code=reason.code, decline_code=reason.decline_code, message=reason.message),
+        "created_at": rfc3339(order.created_at),
+        "updated_at": rfc3339(order.updated_at),
+    }

@@ -1,0 +1,295 @@
+"""What a payment answers, row by row of the contract's table, with the order and the stock after each."""
+
+import pytest
+
+from tests.support.shop import ADMIN, ALICE, BOB, SELLER, Shop, Stock, User
+
+STATUS_FIELDS = {
+    "orderId",
+    "status",
+    "totalAmount",
+    "currency",
+    "paymentMethod",
+    "buyerId",
+    "paymentIntentId",
+    "reason",
+    "createdAt",
+    "updatedAt",
+}
+
+PAYING_CARDS = [
+    "pm_card_visa",
+    "pm_card_visa_debit",
+    "pm_card_mastercard",
+    "pm_card_mastercard_debit",
+    "pm_card_mastercard_prepaid",
+    "pm_card_amex",
+    "pm_card_discover",
+    "pm_card_diners",
+    "pm_card_jcb",
+    "pm_card_unionpay",
+    "pm_dummy_slow",
+]
+
+DECLINING_CARDS = {
+    "pm_card_visa_chargeDeclined": ("card_declined", "generic_decline", "Your card was declined."),
+    "pm_card_chargeDeclined": ("card_declined", "generic_decline", "Your card was declined."),
+    "pm_card_visa_chargeDeclinedInsufficientFunds": (
+        "card_declined",
+        "insufficient_funds",
+        "Your card has insufficient funds.",
+    ),
+    "pm_card_chargeDeclinedInsufficientFunds": (
+        "card_declined",
+        "insufficient_funds",
+        "Your card has insufficient funds.",
+    ),
+    "pm_card_visa_chargeDeclinedLostCard": ("card_declined", "lost_card", "Your card was declined."),
+    "pm_card_visa_chargeDeclinedStolenCard": ("card_declined", "stolen_card", "Your card was declined."),
+    "pm_card_chargeDeclinedExpiredCard": ("expired_card", "expired_card", "Your card has expired."),
+    "pm_card_chargeDeclinedIncorrectCvc": (
+        "incorrect_cvc",
+        "incorrect_cvc",
+        "Your card's security code is incorrect.",
+    ),
+    "pm_card_chargeDeclinedProcessingError": (
+        "processing_error",
+        "processing_error",
+        "An error occurred while processing your card. Try again in a little bit.",
+    ),
+    "pm_card_visa_chargeDeclinedVelocityLimitExceeded": (
+        "card_declined",
+        "card_velocity_exceeded",
+        "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
+    ),
+}
+
+UNKNOWN_OUTCOMES = [
+    "pm_dummy_timeout_after_charge",
+    "pm_dummy_timeout_before_charge",
+    "pm_dummy_api_error",
+    "pm_dummy_rate_limited",
+    "pm_dummy_processing",
+]
+
+
+@pytest.mark.parametrize("card", PAYING_CARDS)
+def test_a_paid_order_is_confirmed_and_its_stock_reduced(shop: Shop, card: str) -> None:
+    product = shop.add_product(stock=5, unit_price=4599)
+    order = shop.order((product, 2))
+
+    reply = shop.pay(order, card)
+
+    assert reply.status == 200
+    assert set(reply.body) == STATUS_FIELDS
+    assert reply.body["orderId"] == order
+    assert reply.body["status"] == "confirmed"
+    assert (reply.body["totalAmount"], reply.body["currency"]) == (9198, "usd")
+    assert reply.body["paymentMethod"] == "stripe-dummy"
+    assert reply.body["paymentIntentId"].startswith("pi_")
+    assert reply.body["reason"] is None
+    assert shop.status(order) == reply.body
+    assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
+
+
+@pytest.mark.parametrize("card", DECLINING_CARDS)
+def test_a_declined_card_cancels_the_order_with_stripes_reason(shop: Shop, card: str) -> None:
+    code, decline_code, message = DECLINING_CARDS[card]
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+
+    reply = shop.pay(order, card)
+
+    assert (reply.status, reply.code) == (402, "payment_failed")
+    assert reply.body["order"]["status"] == "cancelled"
+    assert reply.body["order"]["reason"] == {"code": code, "declineCode": decline_code, "message": message}
+    assert shop.status(order) == reply.body["order"]
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+
+
+def test_a_card_that_wants_authentication_cancels_the_order(shop: Shop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+
+    reply = shop.pay(order, "pm_card_authenticationRequired")
+
+    assert (reply.status, reply.code) == (402, "payment_failed")
+    assert reply.body["order"]["reason"]["code"] == "authentication_required"
+    assert shop.status(order)["status"] == "cancelled"
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+
+
+def test_a_line_that_cannot_be_had_cancels_the_order_and_names_each_short_product(shop: Shop) -> None:
+    plenty, short, empty = shop.add_product(stock=5), shop.add_product(stock=2), shop.add_product(stock=0)
+    order = shop.order((plenty, 1), (short, 3), (empty, 1))
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.code) == (422, "insufficient_stock")
+    assert [error["location"][-1] for error in reply.body["errors"]] == [short, empty]
+    assert reply.body["order"]["status"] == "cancelled"
+    assert reply.body["order"]["reason"]["code"] == "insufficient_stock"
+    assert shop.status(order) == reply.body["order"]
+    assert [shop.stock(product) for product in (plenty, short, empty)] == [(5, 0, 5), (2, 0, 2), (0, 0, 0)]
+
+
+@pytest.mark.parametrize("card", UNKNOWN_OUTCOMES)
+def test_an_unknown_outcome_leaves_the_order_pending_and_its_stock_held(shop: Shop, card: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+
+    reply = shop.pay(order, card)
+
+    assert reply.status == 202
+    assert int(reply.headers["retry-after"]) > 0
+    assert reply.headers["location"].endswith(f"/orders/{order}/status")
+    assert reply.body["status"] == "pending"
+    assert reply.body["paymentIntentId"].startswith("pi_")
+    assert shop.status(order) == reply.body
+    assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
+
+
+@pytest.mark.parametrize("card", ["pm_card_nobody_has", "card_visa", "ünïcode", "pm_card_visa&confirm=true"])
+def test_a_payment_method_that_stripe_refuses_leaves_the_order_to_be_paid_again(shop: Shop, card: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+
+    reply = shop.pay(order, card)
+
+    assert (reply.status, reply.code) == (422, "invalid_payment_method")
+    assert reply.body["order"]["status"] == "pending"
+    assert shop.status(order) == reply.body["order"]
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+    assert shop.pay(order, "pm_card_visa").status == 200
+    assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
+
+
+def test_an_amount_that_stripe_refuses_is_a_provider_error_and_changes_nothing(shop: Shop) -> None:
+    product = shop.add_product(stock=5, unit_price=1)
+    order = shop.order((product, 1))
+    before = shop.status(order)
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.code) == (502, "payment_provider_error")
+    assert reply.body["order"] == before == shop.status(order)
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+
+
+@pytest.mark.parametrize("first_card", ["pm_card_visa", "pm_card_visa_chargeDeclined"])
+def test_an_order_whose_payment_was_attempted_cannot_be_paid_again(shop: Shop, first_card: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    shop.pay(order, first_card)
+    status, stock = shop.status(order), shop.stock(product)
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.code) == (409, "payment_already_attempted")
+    assert reply.body["order"] == status == shop.status(order)
+    assert shop.stock(product) == stock
+
+
+def test_an_order_with_an_attempt_in_flight_cannot_be_paid_meanwhile(shop: Shop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    shop.pay(order, "pm_dummy_timeout_after_charge")
+    status, stock = shop.status(order), shop.stock(product)
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.code) == (409, "payment_in_progress")
+    assert reply.body["order"] == status == shop.status(order)
+    assert shop.stock(product) == stock
+
+
+@pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_visa_chargeDeclined"])
+def test_the_same_idempotency_key_gets_the_recorded_answer_again(shop: Shop, card: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    first = shop.pay(order, card, key="key-1")
+    stock = shop.stock(product)
+
+    again = shop.pay(order, card, key="key-1")
+
+    assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    assert again.status == first.status
+    assert {**again.body, "requestId": None} == {**first.body, "requestId": None}
+    assert shop.stock(product) == stock
+    assert shop.pay(order, card, key="key-2").code == "payment_already_attempted"
+
+
+def test_a_refusal_for_want_of_stock_is_told_again_for_the_same_idempotency_key(shop: Shop) -> None:
+    product = shop.add_product(stock=1)
+    order = shop.order((product, 2))
+    first = shop.pay(order, key="key-1")
+    shop.add_product(product_id=product, stock=9)
+
+    again = shop.pay(order, key="key-1")
+
+    assert again.headers["idempotent-replayed"] == "true"
+    assert (again.status, again.code) == (422, "insufficient_stock")
+    assert {**again.body, "requestId": None} == {**first.body, "requestId": None}
+
+
+@pytest.mark.parametrize(
+    "order_id",
+    ["ord_00000000000000000000000000000000", "ord_", "1", "ORD_00000000000000000000000000000000", "a'b", "x" * 3000],
+)
+def test_an_unknown_or_malformed_order_is_not_found(shop: Shop, order_id: str) -> None:
+    for reply in (shop.pay(order_id), shop.call("GET", f"/orders/{order_id}/status", ALICE)):
+        assert (reply.status, reply.code) == (404, "order_not_found")
+
+
+@pytest.mark.parametrize("user", [BOB, SELLER, ADMIN, User(ALICE.sub, ("seller", "admin")), User("nobody", ())])
+def test_nobody_but_its_buyer_pays_an_order(shop: Shop, user: User) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2), user=ALICE)
+    before = shop.status(order)
+
+    reply = shop.pay(order, user=user)
+
+    assert (reply.status, reply.code) == (403, "forbidden")
+    assert "order" not in reply.body
+    assert shop.status(order) == before
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+
+
+def test_two_lines_of_one_product_are_summed(shop: Shop) -> None:
+    product = shop.add_product(stock=5, unit_price=100)
+    order = shop.order((product, 2), (product, 3))
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.body["totalAmount"]) == (200, 500)
+    assert shop.stock(product) == Stock(stock=0, reserved=0, available=0)
+
+
+def test_two_lines_of_one_product_that_are_too_many_together_cannot_be_had(shop: Shop) -> None:
+    product = shop.add_product(stock=4)
+
+    reply = shop.pay(shop.order((product, 2), (product, 3)))
+
+    assert (reply.status, reply.code) == (422, "insufficient_stock")
+    assert shop.stock(product) == Stock(stock=4, reserved=0, available=4)
+
+
+def test_a_price_changed_after_the_order_does_not_change_what_is_charged(shop: Shop) -> None:
+    product = shop.add_product(stock=5, unit_price=1000)
+    order = shop.order((product, 2))
+    shop.add_product(product_id=product, stock=5, unit_price=9999)
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.body["totalAmount"]) == (200, 2000)
+
+
+def test_what_one_payment_holds_another_cannot_have(shop: Shop) -> None:
+    product = shop.add_product(stock=3)
+    shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
+
+    reply = shop.pay(shop.order((product, 2)))
+
+    assert (reply.status, reply.code) == (422, "insufficient_stock")
+    assert shop.stock(product) == Stock(stock=3, reserved=2, available=1)

@@ -1,0 +1,70 @@
+"""The shop without a gateway: each request is the event that API Gateway makes of it, and its answer."""
+
+import re
+from functools import cached_property
+from types import ModuleType
+from urllib.parse import unquote
+
+import pytest
+
+from tests.support.lambda_functions import call, load_function
+from tests.support.shop import Reply, Shop, User
+from tests.support.template import template
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "ORDERS_TABLE": "OrdersTable",
+    "PRODUCTS_TABLE": "ProductsTable",
+    "DUMMY_STRIPE_TABLE": "DummyStripeTable",
+    "STRIPE_SECRET_KEY": "sk_test_unit",
+    "POWERTOOLS_SERVICE_NAME": "order-payments",
+}
+
+
+def routes() -> dict[tuple[str, str], str]:
+    """The template's routes: the function's folder of each method and path."""
+    return {
+        (event["Properties"]["Method"], event["Properties"]["Path"]): resource["Properties"]["CodeUri"].rpartition("/")[
+            2
+        ]
+        for resource in template()["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+        for event in resource["Properties"].get("Events", {}).values()
+        if event["Type"] == "Api"
+    }
+
+
+class FunctionShop(Shop):
+    """Calls the functions as API Gateway would."""
+
+    @staticmethod
+    def set_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+        """Give the functions the environment that the template gives them."""
+        for name, value in ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+
+    @cached_property
+    def _functions(self) -> dict[str, ModuleType]:
+        return {name: load_function(name) for name in routes().values()}
+
+    def send(
+        self, method: str, path: str, user: User, *, content: str | None = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        for (route_method, route), name in routes().items():
+            match = re.fullmatch(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route), path)
+            if route_method == method and match:
+                answer = call(
+                    self._functions[name],
+                    f"{method} {route}",
+                    sub=user.sub,
+                    roles=" ".join(user.roles),
+                    raw_body=content,
+                    headers=headers,
+                    path_parameters={name: unquote(value) for name, value in match.groupdict().items()} or None,
+                )
+                return Reply(
+                    answer.status, answer.body, {name.lower(): value for name, value in answer.headers.items()}
+                )
+        raise ValueError(f"the template has no route for {method} {path}")

@@ -1,0 +1,91 @@
+"""The functions, loaded and called as Lambda would."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from tests.support.template import ROOT
+
+
+class Context:
+    """Lambda's context object, as far as the functions look at it."""
+
+    function_name = "function"
+    memory_limit_in_mb = 512
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:function"
+    aws_request_id = "5b2f1a3c-0000-0000-0000-000000000000"
+
+    def __init__(self, remaining_seconds: float = 28.0) -> None:
+        self._remaining_seconds = remaining_seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self._remaining_seconds * 1000)
+
+
+def load_function(name: str) -> ModuleType:
+    """A fresh start of `functions/NAME`: its module is executed anew, with the environment of now."""
+    path = ROOT / "functions" / name / "handler.py"
+    spec = importlib.util.spec_from_file_location(f"functions.{name}.handler", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A function's answer to API Gateway."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+def call(
+    function: ModuleType,
+    resource: str,
+    *,
+    sub: str = "alice",
+    roles: str = "buyer",
+    expires_at: float = 4102444800,
+    body: Any = None,
+    raw_body: str | None = None,
+    headers: dict[str, str] | None = None,
+    context: Context | None = None,
+    path_parameters: dict[str, str] | None = None,
+) -> Answer:
+    """Call `function` as API Gateway does for `resource`, say `POST /orders/{orderId}/payment`."""
+    method, _, route = resource.partition(" ")
+    path = route.format_map(path_parameters or {})
+    event = {
+        "resource": route,
+        "path": path,
+        "httpMethod": method,
+        "headers": headers or {},
+        "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
+        "queryStringParameters": None,
+        "multiValueQueryStringParameters": None,
+        "pathParameters": path_parameters,
+        "stageVariables": None,
+        "requestContext": {
+            "requestId": "gateway-request-id",
+            "path": f"/v1{path}",
+            "stage": "v1",
+            "httpMethod": method,
+            "resourcePath": route,
+            "authorizer": {"sub": sub, "roles": roles, "exp": str(int(expires_at)), "principalId": sub},
+        },
+        "body": raw_body if raw_body is not None else None if body is None else json.dumps(body),
+        "isBase64Encoded": False,
+    }
+    answer = function.handler(event, context or Context())
+    return Answer(
+        answer["statusCode"],
+        {name: values[0] for name, values in answer["multiValueHeaders"].items()},
+        json.loads(answer["body"]),
+    )

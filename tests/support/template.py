@@ -1,0 +1,33 @@
+"""`template.yaml` as the tests read it, so that they try what is deployed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samtranslator.yaml_helper import yaml_parse
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+ROOT = Path(__file__).parents[2]
+
+_TABLE_PROPERTIES = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+
+
+def template() -> dict[str, Any]:
+    """The parsed template, intrinsic functions in their long form."""
+    parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    return parsed
+
+
+def create_tables(client: "DynamoDBClient") -> dict[str, str]:
+    """Create the template's tables; returns the table name of each logical id, which is the same."""
+    tables = {
+        logical_id: resource["Properties"]
+        for logical_id, resource in template()["Resources"].items()
+        if resource["Type"] == "AWS::DynamoDB::Table"
+    }
+    for logical_id, properties in tables.items():
+        client.create_table(
+            TableName=logical_id, **{name: properties[name] for name in _TABLE_PROPERTIES if name in properties}
+        )
+    return {logical_id: logical_id for logical_id in tables}

@@ -1,0 +1,90 @@
+"""The authorizer as Lambda has it: its folder is on the path, and it is composed from the environment."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.authorizer.issuer import AUDIENCE, ISSUER, Issuer, KeyServer, run_key_server
+
+FUNCTION_FOLDER = Path(__file__).parents[3] / "functions" / "authorizer"
+
+# The modules beside the handler are top-level modules, because the folder is the root of the function's task.
+sys.path.insert(0, str(FUNCTION_FOLDER))
+
+METHOD_ARN = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/v1/GET/orders"
+
+Authorize = Callable[..., dict[str, Any]]
+Start = Callable[..., Authorize]
+
+
+def event_with(*authorizations: str) -> dict[str, Any]:
+    """The event of a request with these `Authorization` headers, in API Gateway's form."""
+    headers = {"Accept": ["application/json"]} | ({"Authorization": [*authorizations]} if authorizations else {})
+    return {
+        "type": "REQUEST",
+        "methodArn": METHOD_ARN,
+        "resource": "/orders",
+        "path": "/orders",
+        "httpMethod": "GET",
+        "headers": {name: values[-1] for name, values in headers.items()},
+        "multiValueHeaders": headers,
+        "queryStringParameters": None,
+        "requestContext": {"stage": "v1", "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef", "apiId": "a1b2c3d4e5"},
+    }
+
+
+@contextmanager
+def unauthorized() -> Iterator[None]:
+    """Expects the exception that API Gateway answers with 401, and nothing that is merely like it."""
+    with pytest.raises(Exception, match=r"\AUnauthorized\Z") as raised:
+        yield
+    assert type(raised.value) is Exception
+    assert raised.value.__context__ is None
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Issuer:
+    return Issuer.create()
+
+
+@pytest.fixture
+def key_server() -> Iterator[KeyServer]:
+    with run_key_server() as server:
+        yield server
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Start the function with these variables: run its handler module, under a name that no other handler has."""
+
+    def start(**environment: str) -> Authorize:
+        for name in ("JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS", "JWT_JWKS_URL", "JWT_ROLES_CLAIM"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, **environment}.items():
+            monkeypatch.setenv(name, value)
+        spec = importlib.util.spec_from_file_location("authorizer_handler", FUNCTION_FOLDER / "handler.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return lambda event, context=None: module.handler(event, context)
+
+    return start
+
+
+@pytest.fixture
+def authorize(start: Start, issuer: Issuer) -> Authorize:
+    """The function, with the issuer's keys in its environment."""
+    return start(JWT_JWKS=json.dumps(issuer.jwks))
+
+
+@pytest.fixture
+def log(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
+    """The lines that the function wrote so far."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]

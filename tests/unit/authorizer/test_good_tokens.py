@@ -1,0 +1,140 @@
+"""Tokens that must be accepted, and whom they name."""
+
+import json
+import time
+
+import pytest
+
+from tests.unit.authorizer.conftest import Authorize, Start, event_with
+from tests.unit.authorizer.issuer import ABSENT, AUDIENCE, Issuer, public_jwk
+
+
+@pytest.mark.parametrize(
+    ("kid", "algorithm"),
+    [
+        ("rsa", "RS256"),
+        ("rsa", "RS384"),
+        ("rsa", "RS512"),
+        ("rsa", "PS256"),
+        ("rsa", "PS384"),
+        ("rsa", "PS512"),
+        ("p256", "ES256"),
+        ("p384", "ES384"),
+        ("p521", "ES512"),
+        ("ed25519", "EdDSA"),
+        ("rs256-only", "RS256"),
+    ],
+)
+def test_a_token_signed_by_a_key_of_the_set_is_accepted(
+    authorize: Authorize, issuer: Issuer, kid: str, algorithm: str
+) -> None:
+    answer = authorize(event_with(f"Bearer {issuer.token(header={'kid': kid, 'alg': algorithm})}"))
+
+    assert answer["principalId"] == "alice"
+
+
+def test_the_caller_is_handed_on_with_the_expiry_of_the_token(authorize: Authorize, issuer: Issuer) -> None:
+    expires_at = int(time.time()) + 300
+
+    answer = authorize(
+        event_with(f"Bearer {issuer.token({'sub': 'bob', 'roles': ['buyer', 'admin'], 'exp': expires_at})}")
+    )
+
+    assert answer["context"] == {"sub": "bob", "roles": "admin buyer", "exp": str(expires_at)}
+
+
+GOOD_CLAIMS: dict[str, dict[str, object]] = {
+    "our audience among others": {"aud": ["another-service", AUDIENCE]},
+    "expiry with fractions of a second": {"exp": time.time() + 600.5},
+    "without iat": {"iat": ABSENT},
+    "nbf in the past": {"nbf": 1},
+    "a user id of the longest kind": {"sub": "a" * 255},
+    "a user id beyond ASCII": {"sub": "Zoë 用户"},
+    "claims of other standards": {"jti": "1", "scope": "openid", "email_verified": True, "address": {"country": "NZ"}},
+}
+
+
+@pytest.mark.parametrize("claims", GOOD_CLAIMS.values(), ids=GOOD_CLAIMS.keys())
+def test_claims_that_rfc_7519_allows_are_accepted(
+    authorize: Authorize, issuer: Issuer, claims: dict[str, object]
+) -> None:
+    answer = authorize(event_with(f"Bearer {issuer.token(claims)}"))
+
+    assert answer["principalId"] == claims.get("sub", "alice")
+
+
+@pytest.mark.parametrize("token_type", [ABSENT, "JWT", "jwt", "at+jwt", "application/at+jwt"])
+def test_the_types_of_access_tokens_are_accepted(authorize: Authorize, issuer: Issuer, token_type: object) -> None:
+    answer = authorize(event_with(f"Bearer {issuer.token(header={'typ': token_type})}"))
+
+    assert answer["principalId"] == "alice"
+
+
+ROLES: dict[str, tuple[object, str]] = {
+    "one": (["seller"], "seller"),
+    "all": (["seller", "buyer", "admin"], "admin buyer seller"),
+    "none": ([], ""),
+    "claim missing": (ABSENT, ""),
+    "repeated": (["buyer", "buyer"], "buyer"),
+    "unknown ones are ignored": (["buyer", "superuser"], "buyer"),
+    "case matters": (["Admin", "BUYER"], ""),
+}
+
+
+@pytest.mark.parametrize(("claim", "expected"), ROLES.values(), ids=ROLES.keys())
+def test_the_roles_that_we_know_are_handed_on(
+    authorize: Authorize, issuer: Issuer, claim: object, expected: str
+) -> None:
+    answer = authorize(event_with(f"Bearer {issuer.token({'roles': claim})}"))
+
+    assert answer["context"]["roles"] == expected
+
+
+def test_the_roles_may_be_in_another_claim(start: Start, issuer: Issuer) -> None:
+    authorize = start(JWT_JWKS=json.dumps(issuer.jwks), JWT_ROLES_CLAIM="cognito:groups")
+
+    answer = authorize(event_with(f"Bearer {issuer.token({'cognito:groups': ['admin']})}"))
+
+    assert answer["context"]["roles"] == "admin"
+
+
+@pytest.mark.parametrize("kid_in_set", ["rsa", None])
+def test_a_token_without_key_id_is_verified_by_the_only_key(
+    start: Start, issuer: Issuer, kid_in_set: str | None
+) -> None:
+    authorize = start(JWT_JWKS=json.dumps({"keys": [public_jwk(issuer.rsa, kid_in_set)]}))
+
+    answer = authorize(event_with(f"Bearer {issuer.token(header={'kid': ABSENT}, sign=issuer.signer())}"))
+
+    assert answer["principalId"] == "alice"
+
+
+def test_one_key_id_may_name_keys_of_different_kinds(start: Start, issuer: Issuer) -> None:
+    authorize = start(JWT_JWKS=json.dumps({"keys": [public_jwk(issuer.rsa, "main"), public_jwk(issuer.p256, "main")]}))
+
+    token = issuer.token(header={"kid": "main", "alg": "ES256"}, sign=issuer.signer("p256", "ES256"))
+
+    assert authorize(event_with(f"Bearer {token}"))["principalId"] == "alice"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
+def test_the_scheme_may_be_written_in_any_case(authorize: Authorize, issuer: Issuer, scheme: str) -> None:
+    assert authorize(event_with(f"{scheme} {issuer.token()}"))["principalId"] == "alice"
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+def test_the_header_may_be_written_in_any_case(authorize: Authorize, issuer: Issuer, name: str) -> None:
+    value = f"Bearer {issuer.token()}"
+
+    answer = authorize({**event_with(), "headers": {name: value}, "multiValueHeaders": {name: [value]}})
+
+    assert answer["principalId"] == "alice"
+
+
+@pytest.mark.parametrize("missing", ["headers", "multiValueHeaders"])
+def test_the_header_is_found_where_the_gateway_gives_it_once(
+    authorize: Authorize, issuer: Issuer, missing: str
+) -> None:
+    answer = authorize({**event_with(f"Bearer {issuer.token()}"), missing: None})
+
+    assert answer["principalId"] == "alice"

@@ -1,0 +1,227 @@
+"""The function as a whole: its events, its log, its start, and what it imports."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.authorizer.conftest import FUNCTION_FOLDER, Authorize, event_with, unauthorized
+from tests.unit.authorizer.issuer import AUDIENCE, ISSUER, Issuer
+
+Log = Callable[[], list[dict[str, Any]]]
+
+# Headers
+
+
+AUTHORIZATIONS: dict[str, list[str]] = {
+    "none": [],
+    "empty": [""],
+    "scheme only": ["Bearer"],
+    "scheme and a space": ["Bearer "],
+    "no scheme": ["{token}"],
+    "another scheme": ["Basic {token}"],
+    "a scheme that begins alike": ["BearerX {token}"],
+    "no space": ["Bearer{token}"],
+    "a colon": ["Bearer: {token}"],
+    "a tab": ["Bearer\t{token}"],
+    "a space before": [" Bearer {token}"],
+    "in quotes": ['Bearer "{token}"'],
+    "as a parameter": ["Bearer token={token}"],
+    "a token and a word": ["Bearer {token} {token}"],
+    "two in one": ["Bearer {token}, Bearer {token}"],
+    "two": ["Bearer {token}", "Bearer {other}"],
+    "two alike": ["Bearer {token}", "Bearer {token}"],
+    "two schemes": ["Basic YTpi", "Bearer {token}"],
+}
+
+
+@pytest.mark.parametrize("values", AUTHORIZATIONS.values(), ids=AUTHORIZATIONS.keys())
+def test_anything_but_one_bearer_token_is_unauthorized(authorize: Authorize, issuer: Issuer, values: list[str]) -> None:
+    token, other = issuer.token(), issuer.token({"sub": "bob"})
+
+    with unauthorized():
+        authorize(event_with(*(value.format(token=token, other=other) for value in values)))
+
+
+def test_two_spellings_of_the_header_are_unauthorized(authorize: Authorize, issuer: Issuer) -> None:
+    headers = {name: f"Bearer {issuer.token()}" for name in ("Authorization", "authorization")}
+
+    with unauthorized():
+        authorize({**event_with(), "headers": headers, "multiValueHeaders": None})
+
+
+def test_a_header_that_the_gateway_gives_in_two_versions_is_unauthorized(authorize: Authorize, issuer: Issuer) -> None:
+    event = event_with(f"Bearer {issuer.token()}")
+    event["headers"] = {"Authorization": f"Bearer {issuer.token({'sub': 'bob'})}"}
+
+    with unauthorized():
+        authorize(event)
+
+
+# Events
+
+
+ODD_EVENTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "nothing": lambda _: None,
+    "a string": lambda _: "event",
+    "an array": lambda event: [event],
+    "an empty object": lambda _: {},
+    "no headers": lambda event: {**event, "headers": None, "multiValueHeaders": None},
+    "headers in an array": lambda event: {**event, "headers": [["Authorization", "Bearer x"]]},
+    "a header that is null": lambda event: {**event, "headers": {"Authorization": None}, "multiValueHeaders": None},
+    "a header in an object": lambda event: {**event, "headers": {"Authorization": {}}, "multiValueHeaders": None},
+    "many headers in a string": lambda event: {**event, "multiValueHeaders": {"Authorization": "Bearer x"}},
+    "a request context that is a string": lambda event: {**event, "requestContext": "x"},
+    "no methodArn": lambda event: {name: value for name, value in event.items() if name != "methodArn"},
+    "a methodArn that is null": lambda event: {**event, "methodArn": None},
+    "a methodArn that is a wildcard": lambda event: {**event, "methodArn": "*"},
+}
+
+
+@pytest.mark.parametrize("change", ODD_EVENTS.values(), ids=ODD_EVENTS.keys())
+def test_an_odd_event_is_unauthorized(
+    authorize: Authorize, issuer: Issuer, change: Callable[[dict[str, Any]], object]
+) -> None:
+    with unauthorized():
+        authorize(change(event_with(f"Bearer {issuer.token()}")))
+
+
+def test_an_event_without_request_id_is_answered(authorize: Authorize, issuer: Issuer) -> None:
+    event = {**event_with(f"Bearer {issuer.token()}"), "requestContext": {}}
+
+    assert authorize(event)["principalId"] == "alice"
+
+
+# The log
+
+
+def test_an_allowed_request_is_one_line_with_the_user_id(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    authorize(event_with(f"Bearer {issuer.token()}"))
+
+    (line,) = log()
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "level": "INFO",
+        "message": "allowed",
+        "service": "order-payments",
+        "userId": "alice",
+        "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+    }
+
+
+def test_a_refused_request_is_one_line_with_the_reason(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with unauthorized():
+        authorize(event_with(f"Bearer {issuer.token({'exp': 1})}"))
+
+    (line,) = log()
+    assert (line["level"], line["message"], line["reason"]) == ("INFO", "refused", "expired")
+
+
+def test_an_unknown_key_id_is_logged_in_short(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with unauthorized():
+        authorize(event_with(f"Bearer {issuer.token(header={'kid': 'k' * 1000})}"))
+
+    assert log()[0]["kid"] == "k" * 64
+
+
+def test_a_line_break_in_a_key_id_does_not_make_a_line(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with unauthorized():
+        authorize(event_with(f"Bearer {issuer.token(header={'kid': chr(10).join('ab')})}"))
+
+    assert len(log()) == 1
+
+
+def test_an_unexpected_error_is_logged_as_one(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with unauthorized():
+        authorize({**event_with(f"Bearer {issuer.token()}"), "methodArn": None})
+
+    (line,) = log()
+    assert (line["level"], line["reason"]) == ("ERROR", "unexpected_error")
+
+
+def test_an_unexpected_error_is_logged_with_its_place(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with unauthorized():
+        authorize({**event_with(f"Bearer {issuer.token()}"), "methodArn": "*"})
+
+    assert re.fullmatch(r"ValueError in .*/policy\.py:[0-9]+", log()[0]["error"])
+
+
+def test_the_token_of_an_allowed_request_is_not_logged(
+    authorize: Authorize, issuer: Issuer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = issuer.token()
+
+    authorize(event_with(f"Bearer {token}"))
+
+    written = "".join(capsys.readouterr())
+    assert not [part for part in token.split(".") if part in written]
+
+
+def test_the_id_that_lambda_gave_is_logged(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    context = SimpleNamespace(aws_request_id="8476a536-e9f4-11e8-9739-2dfe598c3fcd")
+
+    authorize(event_with(f"Bearer {issuer.token()}"), context)
+
+    assert log()[0]["function_request_id"] == "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
+
+
+# The start, in a process of its own, with the folder as its root as in Lambda
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    layer = FUNCTION_FOLDER.parents[1] / "layers" / "common"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=FUNCTION_FOLDER,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(layer), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_function_starts_as_lambda_starts_it(issuer: Issuer) -> None:
+    environment = {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, "JWT_JWKS": json.dumps(issuer.jwks)}
+    code = f"import json, handler; print(json.dumps(handler.handler({event_with(f'Bearer {issuer.token()}')!r}, None)))"
+
+    answer = json.loads(run(code, **environment).stdout.splitlines()[-1])
+
+    assert answer["principalId"] == "alice"
+
+
+BAD_ENVIRONMENTS = {
+    "nothing": {},
+    "no issuer": {"JWT_AUDIENCE": "a", "JWT_JWKS_URL": "https://issuer.example/secret-path"},
+    "no keys": {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a"},
+    "keys twice": {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_JWKS": "secret", "JWT_JWKS_URL": "https://secret"},
+    "keys that do not parse": {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_JWKS": "secret"},
+    "keys over plain http": {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_JWKS_URL": "http://secret.example"},
+}
+
+
+@pytest.mark.parametrize("environment", BAD_ENVIRONMENTS.values(), ids=BAD_ENVIRONMENTS.keys())
+def test_a_bad_environment_stops_the_function(environment: dict[str, str]) -> None:
+    assert run("import handler", **environment).returncode == 1
+
+
+@pytest.mark.parametrize("environment", BAD_ENVIRONMENTS.values(), ids=BAD_ENVIRONMENTS.keys())
+def test_a_bad_environment_is_told_in_one_line_without_its_values(environment: dict[str, str]) -> None:
+    told = run("import handler", **environment).stderr
+
+    assert told.count("\n") == 1
+    assert told.startswith(("JWT_", "exactly one of JWT_"))
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("module", ["boto3", "botocore", "pydantic", "aws_lambda_powertools", "aws_xray_sdk", "stripe"])
+def test_the_cold_start_does_not_pay_for(module: str) -> None:
+    environment = {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_JWKS_URL": "https://issuer.example/jwks"}
+    code = f"import sys, handler; print({module!r} in sys.modules)"
+
+    assert run(code, **environment).stdout == "False\n"

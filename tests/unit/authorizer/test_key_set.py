@@ -1,0 +1,410 @@
+"""The keys: which are used, when they are fetched, and what happens while they cannot be."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import key_set
+import pytest
+from key_set import (
+    CACHE_SECONDS,
+    COOL_DOWN_SECONDS,
+    MAX_KEY_SET_BYTES,
+    FetchedKeySet,
+    KeySet,
+    NoKeySet,
+    fetch,
+    keys_from,
+)
+
+from order_payments.settings import InvalidSettings, JwtSettings
+from tests.unit.authorizer.conftest import Start, event_with, unauthorized
+from tests.unit.authorizer.issuer import ABSENT, Issuer, KeyServer, encode, public_jwk, to_json
+
+# Which keys are used
+
+
+UNUSABLE: dict[str, Callable[[Issuer], object]] = {
+    "symmetric": lambda _: {"kty": "oct", "k": encode(b"k" * 64), "kid": "main"},
+    "a private RSA key": lambda issuer: public_jwk(issuer.rsa, "main", d="AQAB"),
+    "a private elliptic curve's key": lambda issuer: public_jwk(issuer.p256, "main", d="AQAB"),
+    "weak": lambda issuer: public_jwk(issuer.weak, "main"),
+    "for encryption": lambda issuer: public_jwk(issuer.rsa, "main", use="enc"),
+    "for signing only": lambda issuer: public_jwk(issuer.rsa, "main", key_ops=["sign"]),
+    "operations no array": lambda issuer: public_jwk(issuer.rsa, "main", key_ops="verify"),
+    "alg of another key type": lambda issuer: public_jwk(issuer.rsa, "main", alg="ES256"),
+    "alg of an HMAC": lambda issuer: public_jwk(issuer.rsa, "main", alg="HS256"),
+    "alg none": lambda issuer: public_jwk(issuer.rsa, "main", alg="none"),
+    "alg no string": lambda issuer: public_jwk(issuer.rsa, "main", alg=["RS256"]),
+    "alg of another curve": lambda issuer: public_jwk(issuer.p256, "main", alg="ES384"),
+    "kid no string": lambda issuer: {**public_jwk(issuer.rsa, None), "kid": 1},
+    "kty missing": lambda issuer: public_jwk(issuer.rsa, "main", kty=ABSENT),
+    "kty unknown": lambda issuer: public_jwk(issuer.rsa, "main", kty="rsa"),
+    "kty no string": lambda issuer: public_jwk(issuer.rsa, "main", kty=["RSA"]),
+    "curve missing": lambda issuer: public_jwk(issuer.p256, "main", crv=ABSENT),
+    "curve unknown": lambda issuer: public_jwk(issuer.p256, "main", crv="secp256k1"),
+    "curve another": lambda issuer: public_jwk(issuer.p256, "main", crv="P-384"),
+    "curve Ed448": lambda issuer: public_jwk(issuer.ed25519, "main", crv="Ed448"),
+    "modulus missing": lambda issuer: public_jwk(issuer.rsa, "main", n=ABSENT),
+    "modulus no string": lambda issuer: public_jwk(issuer.rsa, "main", n=1),
+    "exponent 1": lambda issuer: public_jwk(issuer.rsa, "main", e="AQ"),
+    "point off the curve": lambda issuer: public_jwk(issuer.p256, "main", y=encode(bytes(32))),
+    "no object": lambda _: "main",
+    "null": lambda _: None,
+}
+
+
+@pytest.mark.parametrize("jwk", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_an_unusable_key_is_passed_over(issuer: Issuer, jwk: Callable[[Issuer], object]) -> None:
+    keys = KeySet.parse(to_json({"keys": [jwk(issuer), public_jwk(issuer.p384, "good")]})).keys
+
+    assert [key.kid for key in keys] == ["good"]
+
+
+def test_a_key_without_alg_may_verify_every_algorithm_of_its_type(issuer: Issuer) -> None:
+    (key,) = KeySet.parse(to_json({"keys": [public_jwk(issuer.rsa, "main")]})).keys
+
+    assert key.algorithms == {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+
+
+def test_a_key_with_alg_may_verify_that_one_only(issuer: Issuer) -> None:
+    (key,) = KeySet.parse(to_json({"keys": [public_jwk(issuer.rsa, "main", alg="PS384")]})).keys
+
+    assert key.algorithms == {"PS384"}
+
+
+def test_without_key_id_no_key_is_chosen_from_many_even_if_one_alone_fits(issuer: Issuer) -> None:
+    keys = KeySet.parse(to_json({"keys": [public_jwk(issuer.rsa, "one"), public_jwk(issuer.p256, "two")]}))
+
+    assert keys.find(None, "ES256") is None
+
+
+NO_KEY_SETS = [
+    "",
+    "null",
+    "[]",
+    '"keys"',
+    "{}",
+    '{"keys": {}}',
+    '{"keys": null}',
+    "{",
+    "<html>",
+    "\ufeff{}",
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("document", NO_KEY_SETS, ids=lambda document: ascii(document[:20]))
+def test_a_document_that_is_no_key_set_is_refused(document: str) -> None:
+    with pytest.raises(NoKeySet):
+        KeySet.parse(document)
+
+
+# When they are fetched
+
+
+@dataclass
+class Issuance:
+    """A key server without a network, and a clock that is set by hand."""
+
+    keys: list[dict[str, Any]]
+    now: float = 1_000_000_000.0
+    fetches: int = 0
+    fails: bool = False
+    key_set: FetchedKeySet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key_set = FetchedKeySet(self.fetch, lambda: self.now)
+
+    def fetch(self) -> bytes:
+        self.fetches += 1
+        if self.fails:
+            raise NoKeySet("the key server failed: TimeoutError")
+        return to_json({"keys": self.keys})
+
+    def is_accepted(self, kid: str) -> bool:
+        return self.key_set.find(kid, "RS256") is not None
+
+
+@pytest.fixture
+def issuance(issuer: Issuer) -> Issuance:
+    return Issuance([public_jwk(issuer.rsa, "old")])
+
+
+def test_nothing_is_fetched_before_the_first_token(issuance: Issuance) -> None:
+    assert issuance.fetches == 0
+
+
+def test_a_known_key_is_not_fetched_again(issuance: Issuance) -> None:
+    for _ in range(100):
+        issuance.now += CACHE_SECONDS / 101
+        assert issuance.is_accepted("old")
+
+    assert issuance.fetches == 1
+
+
+def test_the_set_is_fetched_again_after_the_cache_time(issuance: Issuance) -> None:
+    issuance.is_accepted("old")
+    issuance.now += CACHE_SECONDS
+    issuance.is_accepted("old")
+
+    assert issuance.fetches == 2
+
+
+def test_a_new_key_is_accepted_at_once(issuance: Issuance, issuer: Issuer) -> None:
+    issuance.is_accepted("old")
+    issuance.now += COOL_DOWN_SECONDS
+    issuance.keys.append(public_jwk(issuer.stranger, "new"))
+
+    assert issuance.is_accepted("new")
+
+
+def test_a_new_key_waits_for_the_cool_down(issuance: Issuance, issuer: Issuer) -> None:
+    issuance.is_accepted("old")
+    issuance.now += COOL_DOWN_SECONDS - 1
+    issuance.keys.append(public_jwk(issuer.stranger, "new"))
+
+    assert not issuance.is_accepted("new")
+
+
+def test_a_removed_key_is_accepted_until_the_cache_time_is_over(issuance: Issuance) -> None:
+    issuance.is_accepted("old")
+    issuance.keys.clear()
+    issuance.now += CACHE_SECONDS - 1
+
+    assert issuance.is_accepted("old")
+
+
+def test_a_removed_key_is_refused_after_the_cache_time(issuance: Issuance) -> None:
+    issuance.is_accepted("old")
+    issuance.keys.clear()
+    issuance.now += CACHE_SECONDS
+
+    assert not issuance.is_accepted("old")
+
+
+def test_ten_thousand_unknown_keys_cause_one_fetch_in_a_cool_down(issuance: Issuance) -> None:
+    issuance.is_accepted("old")
+    issuance.now += COOL_DOWN_SECONDS
+    for number in range(10_000):
+        issuance.is_accepted(f"unknown-{number}")
+
+    assert issuance.fetches == 2
+
+
+def test_a_key_that_does_not_fit_the_algorithm_causes_no_fetch(issuance: Issuance) -> None:
+    issuance.is_accepted("old")
+    issuance.now += COOL_DOWN_SECONDS
+    issuance.key_set.find("old", "ES256")
+
+    assert issuance.fetches == 1
+
+
+@pytest.mark.parametrize("kid", ["old", None])
+def test_a_clock_that_was_set_back_does_not_keep_keys_for_ever(issuance: Issuance, kid: str | None) -> None:
+    issuance.is_accepted("old")
+    issuance.keys.clear()
+    issuance.now -= 1_000_000
+
+    assert issuance.key_set.find(kid, "RS256") is None
+
+
+# While they cannot be fetched
+
+
+def test_known_keys_stay_good_while_the_server_fails(issuance: Issuance) -> None:
+    issuance.is_accepted("old")
+    issuance.fails = True
+    issuance.now += 100 * CACHE_SECONDS
+
+    assert issuance.is_accepted("old")
+
+
+def test_a_failing_server_is_asked_once_in_a_cool_down(issuance: Issuance) -> None:
+    issuance.fails = True
+    for _ in range(10_000):
+        issuance.is_accepted("old")
+
+    assert issuance.fetches == 1
+
+
+def test_a_server_that_failed_is_asked_again_after_the_cool_down(issuance: Issuance) -> None:
+    issuance.fails = True
+    issuance.is_accepted("old")
+    issuance.fails = False
+    issuance.now += COOL_DOWN_SECONDS
+
+    assert issuance.is_accepted("old")
+
+
+def test_a_removed_key_is_refused_once_the_server_is_back(issuance: Issuance) -> None:
+    issuance.is_accepted("old")
+    issuance.fails = True
+    issuance.now += CACHE_SECONDS
+    issuance.is_accepted("old")
+    issuance.fails = False
+    issuance.keys.clear()
+    issuance.now += COOL_DOWN_SECONDS
+
+    assert not issuance.is_accepted("old")
+
+
+def test_a_failure_is_logged(issuance: Issuance, log: Callable[[], list[dict[str, Any]]]) -> None:
+    issuance.fails = True
+    issuance.is_accepted("old")
+
+    assert [(line["level"], line["reason"]) for line in log()] == [("ERROR", "the key server failed: TimeoutError")]
+
+
+# From a real server
+
+
+def test_tokens_are_verified_with_the_keys_of_the_server(start: Start, issuer: Issuer, key_server: KeyServer) -> None:
+    key_server.serve(issuer.jwks)
+    authorize = start(JWT_JWKS_URL=key_server.url)
+
+    assert authorize(event_with(f"Bearer {issuer.token()}"))["principalId"] == "alice"
+
+
+def test_the_server_is_not_asked_when_the_function_starts(start: Start, key_server: KeyServer) -> None:
+    start(JWT_JWKS_URL=key_server.url)
+
+    assert key_server.requests == 0
+
+
+def test_the_server_is_not_asked_for_a_token_that_no_key_could_verify(start: Start, key_server: KeyServer) -> None:
+    authorize = start(JWT_JWKS_URL=key_server.url)
+    header = encode(to_json({"alg": "HS256", "kid": "unknown"}))
+
+    with unauthorized():
+        authorize(event_with(f"Bearer {header}.e30.AAAA"))
+
+    assert key_server.requests == 0
+
+
+def test_a_token_is_unauthorized_while_no_key_was_ever_fetched(
+    start: Start, issuer: Issuer, key_server: KeyServer
+) -> None:
+    key_server.status = 503
+    authorize = start(JWT_JWKS_URL=key_server.url)
+
+    with unauthorized():
+        authorize(event_with(f"Bearer {issuer.token()}"))
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+def test_an_error_of_the_server_gives_no_document(key_server: KeyServer, status: int) -> None:
+    key_server.status = status
+
+    with pytest.raises(NoKeySet, match="HTTPError"):
+        fetch(key_server.url)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_gives_no_document(key_server: KeyServer, status: int) -> None:
+    key_server.status, key_server.headers = status, {"Location": key_server.url}
+
+    with pytest.raises(NoKeySet, match="HTTPError"):
+        fetch(key_server.url)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(key_server: KeyServer, status: int) -> None:
+    key_server.status, key_server.headers = status, {"Location": key_server.url}
+
+    with pytest.raises(NoKeySet):
+        fetch(key_server.url)
+
+    assert key_server.requests == 1
+
+
+def test_a_document_of_the_greatest_size_is_read(key_server: KeyServer) -> None:
+    key_server.body = b" " * MAX_KEY_SET_BYTES
+
+    assert len(fetch(key_server.url)) == MAX_KEY_SET_BYTES
+
+
+def test_a_larger_document_is_refused(key_server: KeyServer) -> None:
+    key_server.body = b" " * (MAX_KEY_SET_BYTES + 1)
+
+    with pytest.raises(NoKeySet, match="too much"):
+        fetch(key_server.url)
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(
+    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_set, "FETCH_TIMEOUT_SECONDS", 0.05)
+    key_server.release.clear()
+
+    with pytest.raises(NoKeySet, match=r"TimeoutError|URLError"):
+        fetch(key_server.url)
+
+
+def test_a_server_that_is_not_there_gives_no_document(key_server: KeyServer) -> None:
+    with pytest.raises(NoKeySet, match="URLError"):
+        fetch(key_server.url.replace("http://", "https://"))
+
+
+def test_no_proxy_comes_between(key_server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    assert fetch(key_server.url) == key_server.body
+
+
+# Which settings are good
+
+
+def settings(jwks: str | None = None, jwks_url: str | None = None) -> JwtSettings:
+    return JwtSettings("https://issuer.example", "order-payments", "roles", jwks, jwks_url)
+
+
+GOOD_URLS = [
+    "https://issuer.example/.well-known/jwks.json",
+    "HTTPS://issuer.example:8443/jwks",
+    "http://127.0.0.1:8000/jwks",
+    "http://localhost/jwks",
+    "http://[::1]:8000/jwks",
+]
+BAD_URLS = [
+    "http://issuer.example/jwks",
+    "http://127.0.0.1@issuer.example/jwks",
+    "http://127.0.0.1.issuer.example/jwks",
+    "http://localhost.issuer.example/jwks",
+    "http://169.254.169.254/latest/meta-data",
+    "http://0.0.0.0/jwks",
+    "ftp://127.0.0.1/jwks",
+    "file:///etc/passwd",
+    "data:application/json,{}",
+    "https://",
+    "https:///jwks",
+    "https://[::1/jwks",
+    "//issuer.example/jwks",
+    "issuer.example/jwks",
+]
+
+
+@pytest.mark.parametrize("url", GOOD_URLS)
+def test_an_address_is_https_or_of_this_machine(url: str) -> None:
+    assert isinstance(keys_from(settings(jwks_url=url), lambda: 0.0), FetchedKeySet)
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_another_address_stops_the_function(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="JWT_JWKS_URL must begin with https://"):
+        keys_from(settings(jwks_url=url), lambda: 0.0)
+
+
+@pytest.mark.parametrize("document", [*NO_KEY_SETS, '{"keys": []}'], ids=lambda document: ascii(document[:20]))
+def test_a_key_set_in_the_settings_that_is_none_stops_the_function(document: str) -> None:
+    with pytest.raises(InvalidSettings, match="JWT_JWKS must be a JWK set"):
+        keys_from(settings(jwks=document), lambda: 0.0)
+
+
+def test_a_key_set_in_the_settings_without_usable_key_stops_the_function(issuer: Issuer) -> None:
+    with pytest.raises(InvalidSettings, match="at least one usable public key"):
+        keys_from(settings(jwks=json.dumps({"keys": [public_jwk(issuer.weak, "weak")]})), lambda: 0.0)

@@ -1,0 +1,26 @@
+"""Fixtures of the unit tests: the template's tables on moto, and the functions on top of them."""
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto import mock_aws
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from tests.support.function_shop import FunctionShop
+from tests.support.template import create_tables
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment that the template gives to the functions."""
+    FunctionShop.set_environment(monkeypatch)
+
+
+@pytest.fixture
+def dynamodb() -> Iterator[DynamoDBClient]:
+    """A client of moto's DynamoDB, with the template's tables."""
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        create_tables(client)
+        yield client
