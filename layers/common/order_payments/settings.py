@@ -55,8 +55,8 @@ class StripeSettings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         secret_key = _required(environment, "STRIPE_SECRET_KEY")
-        if not secret_key.startswith("sk_test_"):
-            raise InvalidSettings("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
+        if not secret_key.startswith("sk_test_") or secret_key == "sk_test_":
+            raise InvalidSettings("STRIPE_SECRET_KEY must be a test mode key: sk_test_ and what follows it")
         backend = environment.get("STRIPE_BACKEND") or StripeBackend.DUMMY
         if backend not in tuple(StripeBackend):
             raise InvalidSettings(f"STRIPE_BACKEND must be {' or '.join(StripeBackend)}")

@@ -1,0 +1,281 @@
+"""What goes over the wire: PaymentIntent, Charge, PaymentMethod, list and error in Stripe's full form.
+
+Fields, nullability and values: https://github.com/stripe/openapi (`payment_intent`, `charge`, `payment_method`,
+`api_errors`). A field that the dummy has no use for is there with the value that Stripe gives it for a plain card
+payment, mostly null. Times on the wire are whole Unix seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from order_payments.dummy_stripe.cards import PAYMENT_METHODS
+from order_payments.dummy_stripe.parameters import NO_EXPANSION
+from order_payments.dummy_stripe.payment_intents import ChargeStatus, Status
+
+if TYPE_CHECKING:
+    from order_payments.dummy_stripe.payment_intents import Charge, Failure, Intent
+    from order_payments.dummy_stripe.refusals import Refusal
+
+_LIST_URL = "/v1/payment_intents"
+_EXPIRY = {"exp_month": 12, "exp_year": 2034}
+_DISPLAY_BRANDS = {"amex": "american_express", "diners": "diners_club", "unionpay": "union_pay"}
+_NO_ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
+_BILLING_DETAILS = {"address": _NO_ADDRESS, "email": None, "name": None, "phone": None, "tax_id": None}
+
+
+def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
+    """`expand` may name `latest_charge` and `payment_method`, which are then whole objects instead of ids."""
+    paid = intent.status is Status.SUCCEEDED
+    latest = intent.charges[-1] if intent.charges else None
+    latest_charge: str | dict[str, Any] | None = latest.id if latest else None
+    if latest and "latest_charge" in expand:
+        latest_charge = charge(latest)
+    method: str | dict[str, Any] | None = intent.payment_method
+    if intent.payment_method and "payment_method" in expand:
+        method = payment_method(intent.payment_method, intent.created)
+    automatic = intent.allow_redirects and {"allow_redirects": intent.allow_redirects, "enabled": True}
+    return {
+        "id": intent.id,
+        "object": "payment_intent",
+        "allowed_payment_method_types": None,
+        "amount": intent.amount,
+        "amount_capturable": 0,
+        "amount_details": {"tip": {}},
+        "amount_received": intent.amount if paid else 0,
+        "application": None,
+        "application_fee_amount": None,
+        "automatic_payment_methods": automatic,
+        "canceled_at": None if intent.canceled_at is None else int(intent.canceled_at),
+        "cancellation_reason": intent.cancellation_reason,
+        "capture_method": intent.capture_method,
+        "client_secret": intent.client_secret,
+        "confirmation_method": "automatic",
+        "created": int(intent.created),
+        "currency": intent.currency,
+        "customer": None,
+        "customer_account": None,
+        "description": intent.description,
+        "excluded_payment_method_types": None,
+        "last_payment_error": intent.last_failure and _payment_error(intent.last_failure, intent.created),
+        "latest_charge": latest_charge,
+        "livemode": False,
+        "managed_payments": None,
+        "metadata": intent.metadata,
+        "next_action": _next_action(intent),
+        "on_behalf_of": None,
+        "payment_method": method,
+        "payment_method_configuration_details": None,
+        "payment_method_options": {
+            "card": {
+                "installments": None,
+                "mandate_options": None,
+                "network": None,
+                "request_three_d_secure": "automatic",
+            }
+        },
+        "payment_method_types": list(intent.payment_method_types),
+        "payment_record": None,
+        "processing": None,
+        "receipt_email": intent.receipt_email,
+        "review": None,
+        "setup_future_usage": None,
+        "shipping": None,
+        "source": None,
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": intent.statement_descriptor_suffix,
+        "status": intent.status.value,
+        "transfer_data": None,
+        "transfer_group": None,
+    }
+
+
+def charge(charge: Charge) -> dict[str, Any]:
+    paid = charge.status is ChargeStatus.SUCCEEDED
+    failure = charge.failure
+    return {
+        "id": charge.id,
+        "object": "charge",
+        "amount": charge.amount,
+        "amount_captured": charge.amount if paid else 0,
+        "amount_refunded": 0,
+        "application": None,
+        "application_fee": None,
+        "application_fee_amount": None,
+        "balance_transaction": None,
+        "billing_details": _BILLING_DETAILS,
+        "calculated_statement_descriptor": None,
+        "captured": paid,
+        "created": int(charge.created),
+        "currency": charge.currency,
+        "customer": None,
+        "description": charge.description,
+        "disputed": False,
+        "failure_balance_transaction": None,
+        "failure_code": failure and failure.code,
+        "failure_message": failure and failure.message,
+        "fraud_details": {},
+        "livemode": False,
+        "metadata": charge.metadata,
+        "on_behalf_of": None,
+        "outcome": None if charge.status is ChargeStatus.PENDING else _outcome(failure),
+        "paid": paid,
+        "payment_intent": charge.payment_intent,
+        "payment_method": charge.payment_method,
+        "payment_method_details": {"card": _charged_card(charge), "type": "card"},
+        "radar_options": {},
+        "receipt_email": charge.receipt_email,
+        "receipt_number": None,
+        "receipt_url": f"https://pay.stripe.com/receipts/payment/{charge.id}" if paid else None,
+        "refunded": False,
+        "review": None,
+        "shipping": None,
+        "source": None,
+        "source_transfer": None,
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": charge.statement_descriptor_suffix,
+        "status": charge.status.value,
+        "transfer_data": None,
+        "transfer_group": None,
+    }
+
+
+def payment_method(token: str, created: float) -> dict[str, Any]:
+    card = PAYMENT_METHODS[token]
+    return {
+        "id": token,
+        "object": "payment_method",
+        "allow_redisplay": "unspecified",
+        "billing_details": _BILLING_DETAILS,
+        "card": {
+            "brand": card.brand,
+            "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": None},
+            "country": "US",
+            "display_brand": _DISPLAY_BRANDS.get(card.brand, card.brand),
+            **_EXPIRY,
+            "fingerprint": None,
+            "funding": card.funding,
+            "generated_from": None,
+            "last4": card.last4,
+            "networks": {"available": [card.brand], "preferred": None},
+            "regulated_status": "unregulated",
+            "three_d_secure_usage": {"supported": True},
+            "wallet": None,
+        },
+        "created": int(created),
+        "customer": None,
+        "customer_account": None,
+        "livemode": False,
+        "metadata": {},
+        "type": "card",
+    }
+
+
+def page(intents: list[Intent], *, has_more: bool, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
+    data = [payment_intent(intent, expand) for intent in intents]
+    return {"object": "list", "data": data, "has_more": has_more, "url": _LIST_URL}
+
+
+def refusal(refused: Refusal, request_id: str, now: float) -> dict[str, Any]:
+    """An error's body. Unlike in other objects, what an error does not have is left out."""
+    error = {
+        "code": refused.code,
+        "doc_url": refused.code and _doc_url(refused.code),
+        "message": refused.message,
+        "param": refused.param,
+        "payment_intent": refused.intent and payment_intent(refused.intent),
+        # Stripe has no log entry to show to a caller whose key it does not know.
+        "request_log_url": None if refused.status == 401 else _log_url(request_id, now),
+        "type": refused.error_type,
+    }
+    return {"error": _present(error)}
+
+
+def failed_payment(intent: Intent, failure: Failure, request_id: str, now: float) -> dict[str, Any]:
+    """The body of HTTP 402: the confirmation's failure, and the intent as it left it."""
+    return {
+        "error": {
+            **_payment_error(failure, intent.created),
+            "payment_intent": payment_intent(intent),
+            "request_log_url": _log_url(request_id, now),
+        }
+    }
+
+
+def _payment_error(failure: Failure, created: float) -> dict[str, Any]:
+    return _present(
+        {
+            "advice_code": failure.advice_code,
+            "charge": failure.charge,
+            "code": failure.code,
+            "decline_code": failure.decline_code,
+            "doc_url": _doc_url(failure.code),
+            "message": failure.message,
+            "param": failure.param,
+            "payment_method": payment_method(failure.payment_method, created),
+            "type": "card_error",
+        }
+    )
+
+
+def _next_action(intent: Intent) -> dict[str, Any] | None:
+    if intent.status is not Status.REQUIRES_ACTION:
+        return None
+    if intent.return_url is not None:
+        url = f"https://hooks.stripe.com/3d_secure_2/hosted?payment_intent={intent.id}"
+        return {"redirect_to_url": {"return_url": intent.return_url, "url": url}, "type": "redirect_to_url"}
+    return {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+
+
+def _outcome(failure: Failure | None) -> dict[str, Any]:
+    return {
+        "advice_code": failure and failure.advice_code,
+        "network_advice_code": None,
+        "network_decline_code": None,
+        "network_status": "declined_by_network" if failure else "approved_by_network",
+        "reason": failure and failure.decline_code,
+        "risk_level": "normal",
+        "risk_score": 20,
+        "seller_message": "The bank declined the payment." if failure else "Payment complete.",
+        "type": "issuer_declined" if failure else "authorized",
+    }
+
+
+def _charged_card(charge: Charge) -> dict[str, Any]:
+    card = PAYMENT_METHODS[charge.payment_method]
+    return {
+        "amount_authorized": None if charge.failure else charge.amount,
+        "authorization_code": None,
+        "brand": card.brand,
+        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": None},
+        "country": "US",
+        **_EXPIRY,
+        "extended_authorization": {"status": "disabled"},
+        "fingerprint": None,
+        "funding": card.funding,
+        "incremental_authorization": {"status": "unavailable"},
+        "installments": None,
+        "last4": card.last4,
+        "mandate": None,
+        "multicapture": {"status": "unavailable"},
+        "network": card.brand,
+        "network_token": {"used": False},
+        "network_transaction_id": None,
+        "overcapture": {"maximum_amount_capturable": charge.amount, "status": "unavailable"},
+        "regulated_status": "unregulated",
+        "three_d_secure": None,
+        "transaction_link_id": None,
+        "wallet": None,
+    }
+
+
+def _doc_url(code: str) -> str:
+    return f"https://stripe.com/docs/error-codes/{code.replace('_', '-')}"
+
+
+def _log_url(request_id: str, now: float) -> str:
+    return f"https://dashboard.stripe.com/test/logs/{request_id}?t={int(now)}"
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,210 @@
+"""The state of the dummy in a DynamoDB table, so that every function sees the same Stripe.
+
+The table has the string hash key `id` and time-to-live on `expiresAt`. Its items:
+
+- `pi_…`: `version` (N) and `body` (S), the intent with its charges as JSON
+- `idem#SHA-256 of the key`: `owner`, `endpoint`, `fingerprint` (S), `claimedUntil`, `expiresAt` (N, Unix seconds) and,
+  once there is one, `answer` (S, JSON)
+
+A call costs three requests: the claim of its key, a read of the intent, and one transaction that writes the intent
+and the answer together, so that no crash can leave an effect without its answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from order_payments.dummy_stripe.payment_intents import Intent
+from order_payments.dummy_stripe.refusals import Reply
+from order_payments.dummy_stripe.stores import Answer, ClaimLost, IdempotencyRecord, StoreUnavailable, ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutTypeDef, TransactWriteItemTypeDef
+
+    from order_payments.dummy_stripe.payment_intents import Charge
+
+_CONDITION_FAILED = "ConditionalCheckFailed"
+_CONFLICT = "TransactionConflict"
+_REFUSED_CONDITIONS = frozenset(
+    {"ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"}
+)
+
+
+class DynamoDBStore:
+    """A `Store` in the table `table_name`, reached through a low-level boto3 client.
+
+    Needs `dynamodb:GetItem`, `PutItem`, `DeleteItem` and `Scan` on the table.
+    """
+
+    def __init__(self, client: DynamoDBClient, table_name: str) -> None:
+        self._client = client
+        self._table = table_name
+
+    def intent(self, intent_id: str) -> Intent | None:
+        with _reaching_the_table():
+            found = self._client.get_item(TableName=self._table, Key={"id": {"S": intent_id}}, ConsistentRead=True)
+        return _intent(found["Item"]) if "Item" in found else None
+
+    def intents(self) -> list[Intent]:
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            ConsistentRead=True,
+            FilterExpression="begins_with(id, :intent)",
+            ExpressionAttributeValues={":intent": {"S": "pi_"}},
+        )
+        with _reaching_the_table():
+            return [_intent(item) for page in pages for item in page["Items"]]
+
+    def charges(self) -> list[Charge]:
+        return ledger(self.intents())
+
+    def write(self, intent: Intent, record: IdempotencyRecord | None) -> bool:
+        put: PutTypeDef = {
+            "TableName": self._table,
+            "Item": {
+                "id": {"S": intent.id},
+                "version": {"N": str(intent.version)},
+                "body": {"S": intent.to_json()},
+            },
+            "ConditionExpression": "attribute_not_exists(id)",
+        }
+        if intent.version > 1:
+            # Lets only one of two calls that read the same intent write it: confirm and cancel exclude each other,
+            # and two confirmations charge once.
+            put["ConditionExpression"] = "version = :read"
+            put["ExpressionAttributeValues"] = {":read": {"N": str(intent.version - 1)}}
+        writes: list[TransactWriteItemTypeDef] = [{"Put": put}]
+        if record is not None:
+            writes.append({"Put": self._put_while_owned(record)})
+        # A transaction even for the intent alone: botocore gives it a token, and a repeat after a lost reply is then
+        # the same write again rather than a rival that finds its own version taken.
+        try:
+            with _reaching_the_table():
+                self._client.transact_write_items(TransactItems=writes)
+        except ClientError as error:
+            reasons = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
+            if _CONDITION_FAILED in reasons[1:]:
+                raise ClaimLost from error
+            if _CONDITION_FAILED in reasons or _CONFLICT in reasons:
+                return False
+            raise StoreUnavailable from error
+        return True
+
+    def claim(self, record: IdempotencyRecord, now: float) -> IdempotencyRecord | None:
+        try:
+            with _reaching_the_table():
+                self._client.put_item(
+                    TableName=self._table,
+                    Item=_record_item(record),
+                    # Lets only one of two requests with the same key run; the words of `can_be_taken`. The owner is
+                    # there for botocore's own repeat after a lost reply.
+                    ConditionExpression=(
+                        "attribute_not_exists(id) OR #owner = :me OR expiresAt < :now OR "
+                        "(attribute_not_exists(answer) AND claimedUntil < :now AND fingerprint = :same)"
+                    ),
+                    ExpressionAttributeNames={"#owner": "owner"},
+                    ExpressionAttributeValues={
+                        ":me": {"S": record.owner},
+                        ":now": {"N": str(now)},
+                        ":same": {"S": record.fingerprint},
+                    },
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+        except ClientError as error:
+            if _code(error) == "TransactionConflictException":  # the key's holder is saving its answer right now
+                raise ClaimLost from error
+            return _record(record.key, cast("Mapping[str, Any]", error.response)["Item"])
+        return None
+
+    def finish(self, record: IdempotencyRecord) -> None:
+        try:
+            with _reaching_the_table():
+                self._client.put_item(**self._put_while_owned(record))
+        except ClientError as error:
+            raise ClaimLost from error
+
+    def release(self, record: IdempotencyRecord) -> None:
+        with suppress(ClientError), _reaching_the_table():
+            self._client.delete_item(
+                TableName=self._table,
+                Key={"id": {"S": _record_id(record.key)}},
+                ConditionExpression="#owner = :me",
+                ExpressionAttributeNames={"#owner": "owner"},
+                ExpressionAttributeValues={":me": {"S": record.owner}},
+            )
+
+    def _put_while_owned(self, record: IdempotencyRecord) -> PutTypeDef:
+        # Keeps a request whose claim ran out from writing beside the one that took the key over.
+        return {
+            "TableName": self._table,
+            "Item": _record_item(record),
+            "ConditionExpression": "#owner = :me",
+            "ExpressionAttributeNames": {"#owner": "owner"},
+            "ExpressionAttributeValues": {":me": {"S": record.owner}},
+        }
+
+
+def _record_id(key: str) -> str:
+    # Hashed because a caller's key may be any text, and DynamoDB's keys may not be any length.
+    return f"idem#{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _record_item(record: IdempotencyRecord) -> dict[str, AttributeValueTypeDef]:
+    item: dict[str, AttributeValueTypeDef] = {
+        "id": {"S": _record_id(record.key)},
+        "owner": {"S": record.owner},
+        "endpoint": {"S": record.endpoint},
+        "fingerprint": {"S": record.fingerprint},
+        "claimedUntil": {"N": str(record.claimed_until)},
+        "expiresAt": {"N": str(int(record.expires_at))},  # time-to-live wants whole seconds
+    }
+    if record.answer is not None:
+        item["answer"] = {"S": json.dumps(asdict(record.answer))}
+    return item
+
+
+def _record(key: str, item: Mapping[str, Any]) -> IdempotencyRecord:
+    return IdempotencyRecord(
+        key=key,
+        owner=item["owner"]["S"],
+        endpoint=item["endpoint"]["S"],
+        fingerprint=item["fingerprint"]["S"],
+        claimed_until=float(item["claimedUntil"]["N"]),
+        expires_at=float(item["expiresAt"]["N"]),
+        answer=_answer(item["answer"]["S"]) if "answer" in item else None,
+    )
+
+
+def _answer(text: str) -> Answer:
+    values: dict[str, Any] = json.loads(text)
+    return Answer(**{**values, "reply": Reply(values["reply"])})
+
+
+def _intent(item: Mapping[str, Any]) -> Intent:
+    return Intent.from_json(item["body"]["S"])
+
+
+def _code(error: ClientError) -> str:
+    return error.response["Error"]["Code"]
+
+
+@contextmanager
+def _reaching_the_table() -> Iterator[None]:
+    """Let only refused conditions through as `ClientError`; everything else is a table that did not answer."""
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) not in _REFUSED_CONDITIONS:
+            raise StoreUnavailable from error
+        raise
+    except BotoCoreError as error:
+        raise StoreUnavailable from error

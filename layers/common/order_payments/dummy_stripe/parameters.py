@@ -1,0 +1,304 @@
+"""What a request asks for: Stripe's form encoding decoded, checked and typed.
+
+Encoding: https://docs.stripe.com/api, form-encoded with brackets (`metadata[orderId]=1`, `expand[0]=latest_charge`).
+Parameters: https://docs.stripe.com/api/payment_intents. What this module refuses leaves no trace in the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import parse_qsl
+
+from order_payments.dummy_stripe import currencies, refusals
+from order_payments.money import CURRENCIES, MAXIMUM_CHARGE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_CONFIRMATION = frozenset(
+    "payment_method capture_method receipt_email return_url off_session error_on_requires_action use_stripe_sdk "
+    "expand".split()
+)
+_CREATION = _CONFIRMATION | frozenset(
+    "amount currency metadata description payment_method_types automatic_payment_methods confirm confirmation_method "
+    "statement_descriptor_suffix".split()
+)
+_ONLY_WHEN_CONFIRMING = ("return_url", "off_session", "error_on_requires_action")
+_CAPTURE_METHODS = ("automatic", "automatic_async")
+_CANCELLATION_REASONS = ("duplicate", "fraudulent", "requested_by_customer", "abandoned")
+_EXPANDABLE = frozenset({"latest_charge", "payment_method"})
+_METADATA_KEYS, _METADATA_KEY_LENGTH, _METADATA_VALUE_LENGTH = 50, 40, 500
+_DEFAULT_PAGE, _LARGEST_PAGE = 10, 100
+
+NO_EXPANSION: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """POST /v1/payment_intents/:id/confirm."""
+
+    payment_method: str | None
+    capture_method: str | None
+    receipt_email: str | None
+    return_url: str | None
+    off_session: bool
+    error_on_requires_action: bool
+    expand: frozenset[str]
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown(_CONFIRMATION)
+        return cls._read(form)
+
+    @classmethod
+    def _read(cls, form: Form) -> Self:
+        form.boolean("use_stripe_sdk")
+        return cls(
+            payment_method=form.text("payment_method", can_be_unset=False),
+            capture_method=form.choice("capture_method", _CAPTURE_METHODS),
+            receipt_email=form.text("receipt_email"),
+            return_url=form.text("return_url"),
+            # Besides true and false Stripe takes the words `one_off` and `recurring`, which both mean true.
+            off_session=form.values.get("off_session") in {"one_off", "recurring"}
+            or form.boolean("off_session") is True,
+            error_on_requires_action=form.boolean("error_on_requires_action") is True,
+            expand=form.expansion(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """POST /v1/payment_intents. `confirmation` is there where the intent is to be confirmed at once.
+
+    `allow_redirects` is `always` or `never` where the intent takes Stripe's automatic payment methods, else None.
+    """
+
+    amount: int
+    currency: str
+    metadata: dict[str, str]
+    description: str | None
+    payment_method: str | None
+    payment_method_types: tuple[str, ...]
+    allow_redirects: str | None
+    capture_method: str
+    receipt_email: str | None
+    statement_descriptor_suffix: str | None
+    confirmation: Confirmation | None
+    expand: frozenset[str]
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown(_CREATION)
+        for name in ("amount", "currency"):
+            form.required(name)
+        currency = _currency(form)
+        types, allow_redirects = _payment_method_types(form)
+        form.choice("confirmation_method", ("automatic", "manual"))
+        confirming = form.boolean("confirm") is True
+        for name in _ONLY_WHEN_CONFIRMING:
+            if name in form.values and not confirming:
+                message = f"The parameter {name} cannot be passed when creating a PaymentIntent unless confirm is true."
+                raise refusals.invalid_parameter(name, message)
+        confirmation = Confirmation._read(form)
+        return cls(
+            amount=_amount(form, currency),
+            currency=currency,
+            metadata=_metadata(form),
+            description=form.text("description"),
+            payment_method=confirmation.payment_method,
+            payment_method_types=types,
+            allow_redirects=allow_redirects,
+            capture_method=confirmation.capture_method or "automatic_async",
+            receipt_email=confirmation.receipt_email,
+            statement_descriptor_suffix=form.text("statement_descriptor_suffix"),
+            confirmation=confirmation if confirming else None,
+            expand=confirmation.expand,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """POST /v1/payment_intents/:id/cancel."""
+
+    cancellation_reason: str | None
+    expand: frozenset[str]
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown({"cancellation_reason", "expand"})
+        return cls(form.choice("cancellation_reason", _CANCELLATION_REASONS), form.expansion())
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """GET /v1/payment_intents/:id."""
+
+    expand: frozenset[str]
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown({"expand"})
+        return cls(form.expansion())
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """GET /v1/payment_intents: a page of `limit` intents after or before a cursor, which is an intent's id."""
+
+    limit: int
+    starting_after: str | None
+    ending_before: str | None
+    expand: frozenset[str]
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown({"limit", "starting_after", "ending_before", "expand"})
+        limit = form.integer("limit")
+        if limit is not None and limit > _LARGEST_PAGE:
+            message = f"This value must be less than or equal to {_LARGEST_PAGE}."
+            raise refusals.invalid_parameter("limit", message, "parameter_invalid_integer")
+        after, before = form.text("starting_after"), form.text("ending_before")
+        if after is not None and before is not None:
+            message = "You may only specify one of these parameters: starting_after, ending_before."
+            raise refusals.invalid_parameter("starting_after", message)
+        return cls(
+            limit=_DEFAULT_PAGE if limit is None else limit,
+            starting_after=after,
+            ending_before=before,
+            expand=form.expansion("data."),
+        )
+
+
+class Form:
+    """The decoded fields of a body or a query, by their whole name (`metadata[orderId]`)."""
+
+    def __init__(self, encoded: str) -> None:
+        self.values: dict[str, str] = {}
+        for place, (name, value) in enumerate(parse_qsl(encoded, keep_blank_values=True)):
+            # `expand[]=a&expand[]=b` is a list without its indexes.
+            self.values[f"{name[:-1]}{place}]" if name.endswith("[]") else name] = value
+
+    def refuse_unknown(self, known: Collection[str]) -> None:
+        if unknown := {name.partition("[")[0] for name in self.values} - set(known):
+            raise refusals.unknown_parameters(unknown)
+
+    def required(self, name: str) -> str:
+        if name not in self.values:
+            raise refusals.missing_parameter(name)
+        if not self.values[name]:
+            raise refusals.empty_parameter(name)
+        return self.values[name]
+
+    def text(self, name: str, *, can_be_unset: bool = True) -> str | None:
+        value = self.values.get(name)
+        if value == "" and not can_be_unset:
+            raise refusals.empty_parameter(name)
+        return value or None
+
+    def integer(self, name: str) -> int | None:
+        value = self.text(name, can_be_unset=False)
+        if value is None:
+            return None
+        digits = value.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()):
+            raise refusals.invalid_parameter(name, f"Invalid integer: {value}", "parameter_invalid_integer")
+        if value.startswith("-") or not digits.strip("0"):
+            message = "This value must be greater than or equal to 1."
+            raise refusals.invalid_parameter(name, message, "parameter_invalid_integer")
+        # Nothing here is longer than an amount: a number of a thousand digits is only ever "too large".
+        return int(digits.lstrip("0")[:20])
+
+    def boolean(self, name: str) -> bool | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        if value not in {"true", "false"}:
+            raise refusals.invalid_parameter(name, f"Invalid boolean: {value}")
+        return value == "true"
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        value = self.text(name)
+        if value is not None and value not in choices:
+            allowed = f"{', '.join(choices[:-1])}{',' if len(choices) > 2 else ''} or {choices[-1]}"
+            raise refusals.invalid_parameter(name, f"Invalid {name}: must be one of {allowed}")
+        return value
+
+    def nested(self, name: str) -> dict[str, str]:
+        """The fields inside a map or, by their index, inside a list."""
+        prefix = f"{name}["
+        return {
+            key.removeprefix(prefix).removesuffix("]"): value
+            for key, value in self.values.items()
+            if key.startswith(prefix)
+        }
+
+    def expansion(self, prefix: str = "") -> frozenset[str]:
+        """Names of the fields to answer whole instead of by id; `prefix` is what a list puts before them."""
+        names = self.nested("expand").values()
+        for name in names:
+            if name.removeprefix(prefix) not in _EXPANDABLE or not name.startswith(prefix):
+                raise refusals.invalid_parameter("expand", f"This property cannot be expanded ({name}).")
+        return frozenset(name.removeprefix(prefix) for name in names)
+
+
+def _currency(form: Form) -> str:
+    given = form.required("currency")
+    currency = given.lower()
+    if currency not in CURRENCIES:
+        supported = ", ".join(sorted(CURRENCIES))
+        message = f"Invalid currency: {given}. Stripe currently supports these currencies: {supported}"
+        raise refusals.invalid_parameter("currency", message)
+    return currency
+
+
+def _amount(form: Form, currency: str) -> int:
+    amount = form.integer("amount")
+    if amount is None:
+        raise refusals.missing_parameter("amount")
+    least = currencies.minimum(currency)
+    if amount < least:
+        message = f"Amount must be at least {currencies.as_text(least, currency)}"
+        raise refusals.invalid_parameter("amount", message, "amount_too_small")
+    if amount > MAXIMUM_CHARGE:
+        message = f"Amount must be no more than {currencies.as_text(MAXIMUM_CHARGE, currency)}"
+        raise refusals.invalid_parameter("amount", message, "amount_too_large")
+    return amount
+
+
+def _metadata(form: Form) -> dict[str, str]:
+    # An empty value is Stripe's way to say that a key is not there.
+    metadata = {key: value for key, value in form.nested("metadata").items() if value}
+    if len(metadata) > _METADATA_KEYS:
+        raise refusals.invalid_parameter("metadata", f"Metadata can have up to {_METADATA_KEYS} keys.")
+    for key, value in metadata.items():
+        if len(key) > _METADATA_KEY_LENGTH:
+            message = f"Metadata keys can have up to {_METADATA_KEY_LENGTH} characters, but you passed in {len(key)}."
+            raise refusals.invalid_parameter("metadata", message)
+        if len(value) > _METADATA_VALUE_LENGTH:
+            message = f"Metadata values can have up to {_METADATA_VALUE_LENGTH} characters, but {key} has {len(value)}."
+            raise refusals.invalid_parameter("metadata", message)
+    return metadata
+
+
+def _payment_method_types(form: Form) -> tuple[tuple[str, ...], str | None]:
+    """The types of payment method, and whether automatic ones may redirect (None: types were named instead)."""
+    automatic = form.nested("automatic_payment_methods")
+    if unknown := automatic.keys() - {"enabled", "allow_redirects"}:
+        raise refusals.unknown_parameters(f"automatic_payment_methods[{name}]" for name in unknown)
+    enabled = form.boolean("automatic_payment_methods[enabled]")
+    redirects = form.choice("automatic_payment_methods[allow_redirects]", ("always", "never"))
+    if automatic and enabled is None:
+        raise refusals.missing_parameter("automatic_payment_methods[enabled]")
+    types = tuple(form.nested("payment_method_types").values())
+    if types and enabled:
+        message = "You may only specify one of these parameters: automatic_payment_methods, payment_method_types."
+        raise refusals.invalid_parameter("automatic_payment_methods", message)
+    for name in types:
+        if name != "card":
+            message = f'The payment method type "{name}" is invalid: the dummy Stripe takes cards only.'
+            raise refusals.invalid_parameter("payment_method_types", message, "payment_intent_invalid_parameter")
+    if types or enabled is False:
+        return ("card",), None
+    # Without a word about methods Stripe turns the automatic ones on, redirects included.
+    return ("card",), redirects or "always"

@@ -1,0 +1,137 @@
+"""How the dummy says no: requests refused with Stripe's status, type, code, param and message.
+
+Codes: https://docs.stripe.com/error-codes. Statuses and types: https://docs.stripe.com/api/errors.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from order_payments.dummy_stripe.payment_intents import Intent
+
+
+class Reply(StrEnum):
+    """What becomes of an answer on its way back."""
+
+    PROMPT = "prompt"
+    SLOW = "slow"
+    LOST = "lost"
+
+
+class Refusal(Exception):
+    """A request that Stripe answers with an error.
+
+    `status` is the HTTP status, `intent` the PaymentIntent that the error carries, and `should_retry` what the header
+    `Stripe-Should-Retry` says, if it is sent.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        error_type: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        intent: Intent | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.error_type = error_type
+        self.code = code
+        self.param = param
+        self.intent = intent
+        self.should_retry = should_retry
+        self.reply = Reply.PROMPT
+
+
+def invalid_key(shown: str | None) -> Refusal:
+    if shown is None:
+        return Refusal(401, "You did not provide an API key. Use Bearer auth: 'Authorization: Bearer YOUR_SECRET_KEY'.")
+    return Refusal(401, f"Invalid API Key provided: {shown}")
+
+
+def unrecognized_url(method: str, path: str) -> Refusal:
+    message = f"Unrecognized request URL ({method}: {path})."
+    if path.endswith("/"):
+        message += (
+            " If you are trying to list objects, remove the trailing slash. If you are trying to retrieve an object,"
+            " make sure you passed a valid (non-empty) identifier in your code."
+        )
+    return Refusal(404, f"{message} Please see https://stripe.com/docs or we can help at https://support.stripe.com/.")
+
+
+def unknown_parameters(names: Iterable[str]) -> Refusal:
+    listed = sorted(names)
+    plural = "s" if len(listed) > 1 else ""
+    return Refusal(
+        400, f"Received unknown parameter{plural}: {', '.join(listed)}", code="parameter_unknown", param=listed[0]
+    )
+
+
+def missing_parameter(name: str) -> Refusal:
+    return Refusal(400, f"Missing required param: {name}.", code="parameter_missing", param=name)
+
+
+def empty_parameter(name: str) -> Refusal:
+    message = (
+        f"You passed an empty string for '{name}'. We assume empty values are an attempt to unset a parameter; however"
+        f" '{name}' cannot be unset. You should remove '{name}' from your request or supply a non-empty value."
+    )
+    return Refusal(400, message, code="parameter_invalid_empty", param=name)
+
+
+def invalid_parameter(name: str, message: str, code: str | None = None) -> Refusal:
+    return Refusal(400, message, code=code, param=name)
+
+
+def no_such_intent(intent_id: str) -> Refusal:
+    return Refusal(404, f"No such payment_intent: '{intent_id}'", code="resource_missing", param="intent")
+
+
+def no_such_cursor(name: str, intent_id: str) -> Refusal:
+    return Refusal(400, f"No such payment_intent: '{intent_id}'", code="resource_missing", param=name)
+
+
+def no_such_payment_method(token: str) -> Refusal:
+    return Refusal(400, f"No such PaymentMethod: '{token}'", code="resource_missing", param="payment_method")
+
+
+def unexpected_state(intent: Intent, message: str) -> Refusal:
+    return Refusal(400, message, code="payment_intent_unexpected_state", intent=intent)
+
+
+def idempotency_mismatch(message: str) -> Refusal:
+    return Refusal(400, message, error_type="idempotency_error")
+
+
+def idempotency_key_in_use(key: str) -> Refusal:
+    message = (
+        "There is currently another in-progress request using this Idempotent Key (that probably means you submitted"
+        f" twice, and the other request is still going through): {key}. Please try again later."
+    )
+    return Refusal(409, message, code="idempotency_key_in_use")
+
+
+def lock_timeout() -> Refusal:
+    message = (
+        "This object cannot be accessed right now because another API request or Stripe process is currently"
+        " accessing it. If you see this error intermittently, retry the request."
+    )
+    return Refusal(429, message, code="lock_timeout", should_retry=True)
+
+
+def rate_limited() -> Refusal:
+    return Refusal(429, "Testmode request rate limit exceeded.", code="rate_limit")
+
+
+def api_error() -> Refusal:
+    # Stripe asks for no retry of a 500: the saved answer would only be replayed (stripe/_http_client.py says so).
+    message = "Sorry! There was an error while talking to one of our backends. Support has been notified."
+    return Refusal(500, message, error_type="api_error", should_retry=False)

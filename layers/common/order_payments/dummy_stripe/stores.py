@@ -1,0 +1,156 @@
+"""Where the dummy keeps its state: what a store must do, and the store in memory.
+
+Races are decided by the store alone: a write happens only if the intent has not been written since it was read, and
+an idempotency key belongs to whoever claimed it first.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from order_payments.dummy_stripe.refusals import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from order_payments.dummy_stripe.payment_intents import Charge, Intent
+
+CLAIM_SECONDS: Final = 10
+"""How long a request may keep its idempotency key without an answer. A key that a crash left behind is free again
+after it; a request still running then can no longer write, so it cannot charge beside the one that took over."""
+
+IDEMPOTENCY_SECONDS: Final = 24 * 60 * 60
+"""How long an answer is replayed. https://docs.stripe.com/api/idempotent_requests"""
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer; whether it did what it was asked to is not known."""
+
+
+class ClaimLost(Exception):
+    """Another request holds the idempotency key now, and nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response: HTTP status, JSON body, the id of the request it answered, and how it travels."""
+
+    status: int
+    body: str
+    request_id: str
+    should_retry: bool | None = None
+    reply: Reply = Reply.PROMPT
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """A request under an idempotency key: in flight while `answer` is None. Times are in Unix seconds.
+
+    `owner` is the id of the request that runs it; `endpoint` and `fingerprint` tell whether a later request is the
+    same one.
+    """
+
+    key: str
+    owner: str
+    endpoint: str
+    fingerprint: str
+    claimed_until: float
+    expires_at: float
+    answer: Answer | None = None
+
+    def answered(self, answer: Answer) -> IdempotencyRecord:
+        return replace(self, answer=answer)
+
+    def can_be_taken(self, by: IdempotencyRecord, now: float) -> bool:
+        """Whether another request may have the key: this one is forgotten, or crashed and `by` repeats it."""
+        crashed = self.answer is None and self.claimed_until < now and self.fingerprint == by.fingerprint
+        return self.expires_at < now or crashed
+
+
+class Store(Protocol):
+    """The state of the dummy. Every method raises `StoreUnavailable` where the store cannot be reached."""
+
+    def intent(self, intent_id: str) -> Intent | None: ...
+
+    def intents(self) -> list[Intent]:
+        """All of them, in no order."""
+
+    def charges(self) -> list[Charge]:
+        """The ledger: every charge as last written, failed ones too, oldest first."""
+
+    def write(self, intent: Intent, record: IdempotencyRecord | None) -> bool:
+        """Write the intent and the answered record, both or none.
+
+        False if the stored intent is not `intent.version` - 1: someone wrote it since it was read. Raises `ClaimLost`
+        if the record's key has another owner by now.
+        """
+
+    def claim(self, record: IdempotencyRecord, now: float) -> IdempotencyRecord | None:
+        """Take the key for this request: None if it is ours, else the record that holds it."""
+
+    def finish(self, record: IdempotencyRecord) -> None:
+        """Save an answer that changed no intent. Raises `ClaimLost` if the key has another owner by now."""
+
+    def release(self, record: IdempotencyRecord) -> None:
+        """Forget the claim, so that the next request runs. Does nothing if the key has another owner by now."""
+
+
+class MemoryStore:
+    """The state in this process, safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._intents: dict[str, Intent] = {}
+        self._records: dict[str, IdempotencyRecord] = {}
+
+    def intent(self, intent_id: str) -> Intent | None:
+        return self._intents.get(intent_id)
+
+    def intents(self) -> list[Intent]:
+        with self._lock:
+            return list(self._intents.values())
+
+    def charges(self) -> list[Charge]:
+        return ledger(self.intents())
+
+    def write(self, intent: Intent, record: IdempotencyRecord | None) -> bool:
+        with self._lock:
+            if record is not None:
+                self._check_owner(record)
+            stored = self._intents.get(intent.id)
+            if (stored.version if stored else 0) != intent.version - 1:
+                return False
+            self._intents[intent.id] = intent
+            if record is not None:
+                self._records[record.key] = record
+            return True
+
+    def claim(self, record: IdempotencyRecord, now: float) -> IdempotencyRecord | None:
+        with self._lock:
+            holder = self._records.get(record.key)
+            if holder is not None and not holder.can_be_taken(record, now):
+                return holder
+            self._records[record.key] = record
+            return None
+
+    def finish(self, record: IdempotencyRecord) -> None:
+        with self._lock:
+            self._check_owner(record)
+            self._records[record.key] = record
+
+    def release(self, record: IdempotencyRecord) -> None:
+        with self._lock:
+            holder = self._records.get(record.key)
+            if holder is not None and holder.owner == record.owner:
+                del self._records[record.key]
+
+    def _check_owner(self, record: IdempotencyRecord) -> None:
+        holder = self._records.get(record.key)
+        if holder is None or holder.owner != record.owner:
+            raise ClaimLost
+
+
+def ledger(intents: Iterable[Intent]) -> list[Charge]:
+    return sorted((charge for intent in intents for charge in intent.charges), key=lambda charge: charge.created)

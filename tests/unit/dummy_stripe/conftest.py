@@ -1,0 +1,160 @@
+"""The dummy on either store, behind the real SDK, with a clock that stands still and a sleep that takes no time."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import boto3
+import pytest
+import stripe
+from moto import mock_aws
+
+from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore, MemoryStore, Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEY = "sk_test_dummyNeverShown1234"
+
+
+class Clock:
+    """Seconds pass only when told to, and a little at each look, so that what comes later is later."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@dataclass
+class Sent:
+    """One exchange with the dummy as it went over the wire."""
+
+    method: str
+    url: str
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+
+class RecordingClient(DummyStripeHTTPClient):
+    """Keeps what it answered, and lets the SDK retry without waiting."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sent: list[Sent] = []
+        self.requests = 0
+
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> tuple[str, int, Mapping[str, str]]:
+        self.requests += 1
+        body, status, headers = super().request(method, url, *args, **options)
+        self.sent.append(Sent(method, url, status, json.loads(body), headers))
+        return body, status, headers
+
+    def _sleep_time_seconds(self, num_retries: int) -> float:  # noqa: ARG002 - the SDK's signature
+        return 0.0
+
+
+@dataclass
+class Dummy:
+    """The dummy as a test uses it: the SDK's PaymentIntents, and what lies below."""
+
+    store: Store
+    clock: Clock
+    http: RecordingClient
+    client: stripe.StripeClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = self.client_with(KEY)
+        self.intents = self.client.v1.payment_intents
+
+    def client_with(self, key: str, retries: int = 0) -> stripe.StripeClient:
+        return stripe.StripeClient(key, http_client=self.http, max_network_retries=retries)
+
+    def another(self) -> "Dummy":
+        """The same Stripe, met by another process."""
+        http = RecordingClient(self.store, clock=self.clock, sleep=self.clock.sleep)
+        return Dummy(self.store, self.clock, http)
+
+    def create(self, key: str | None = None, **params: Any) -> stripe.PaymentIntent:
+        options: Any = {} if key is None else {"idempotency_key": key}
+        return self.intents.create(
+            {"amount": 4599, "currency": "usd", "payment_method_types": ["card"], **params},  # type: ignore[typeddict-item]
+            options,
+        )
+
+    def confirm(self, intent: str, token: str = "pm_card_visa", key: str | None = None, **params: Any) -> Any:
+        options: Any = {} if key is None else {"idempotency_key": key}
+        return self.intents.confirm(intent, {"payment_method": token, **params}, options)  # type: ignore[typeddict-item]
+
+    def raw(self, method: str, path: str, form: str = "", **headers: str) -> Sent:
+        """A request as no SDK would send it."""
+        sent = {"Authorization": f"Bearer {KEY}", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        self.http.request(method, f"https://api.stripe.com{path}", sent, form)
+        return self.http.sent[-1]
+
+
+@pytest.fixture(scope="module")
+def dynamodb_client() -> "Iterator[DynamoDBClient]":
+    """One client for a module's tests, each of which has a table of its own: making a client takes boto3 a while."""
+    with mock_aws():
+        yield boto3.client(
+            "dynamodb", region_name="eu-west-1", aws_access_key_id="testing", aws_secret_access_key="testing"
+        )
+
+
+def dynamodb_store(client: "DynamoDBClient") -> DynamoDBStore:
+    table = f"dummy-stripe-{uuid4()}"
+    client.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return DynamoDBStore(client, table)
+
+
+def dummy_on(store: Store) -> Dummy:
+    clock = Clock()
+    return Dummy(store, clock, RecordingClient(store, clock=clock, sleep=clock.sleep))
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> Store:
+    return MemoryStore() if request.param == "memory" else dynamodb_store(request.getfixturevalue("dynamodb_client"))
+
+
+@pytest.fixture
+def dummy(store: Store) -> Dummy:
+    return dummy_on(store)
+
+
+@pytest.fixture
+def memory_dummy() -> Dummy:
+    return dummy_on(MemoryStore())
+
+
+@pytest.fixture
+def dynamodb_dummy(dynamodb_client: "DynamoDBClient") -> Dummy:
+    return dummy_on(dynamodb_store(dynamodb_client))
+
+
+@pytest.fixture
+def refused() -> Callable[[Callable[[], object]], stripe.StripeError]:
+    """The error that a call ends in."""
+
+    def refused(call: Callable[[], object]) -> stripe.StripeError:
+        with pytest.raises(stripe.StripeError) as caught:
+            call()
+        return caught.value
+
+    return refused

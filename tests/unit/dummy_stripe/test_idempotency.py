@@ -1,0 +1,208 @@
+"""Idempotency keys: https://docs.stripe.com/api/idempotent_requests"""
+
+from dataclasses import replace
+
+import pytest
+import stripe
+
+from order_payments.dummy_stripe import CLAIM_SECONDS, IDEMPOTENCY_SECONDS
+from order_payments.dummy_stripe.stores import ClaimLost, IdempotencyRecord
+
+
+def test_a_repeated_creation_answers_the_same_intent(dummy):
+    first = dummy.create("order-1")
+    again = dummy.create("order-1")
+
+    assert again.id == first.id
+    assert len(dummy.store.intents()) == 1
+
+
+def test_a_replayed_answer_names_the_request_that_it_was_first_given_to(dummy):
+    first = dummy.create("order-1").last_response
+    again = dummy.create("order-1").last_response
+
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.headers["original-request"] == first.request_id
+    assert again.request_id != first.request_id
+    assert "idempotent-replayed" not in first.headers
+    assert again.body == first.body
+
+
+def test_a_repeated_confirmation_charges_once_and_answers_as_then(dummy):
+    intent = dummy.create()
+    dummy.confirm(intent.id, key="attempt")
+
+    assert dummy.confirm(intent.id, key="attempt").status == "succeeded"
+    assert len(dummy.store.charges()) == 1
+
+
+def test_a_decline_is_replayed(dummy):
+    intent = dummy.create()
+    for _ in range(2):
+        with pytest.raises(stripe.CardError) as caught:
+            dummy.confirm(intent.id, "pm_card_visa_chargeDeclined", key="attempt")
+
+    assert caught.value.headers["idempotent-replayed"] == "true"
+    assert len(dummy.store.charges()) == 1
+
+
+def test_an_api_error_is_replayed_and_the_sdk_told_not_to_retry(dummy):
+    intent = dummy.create()
+    for _ in range(2):
+        with pytest.raises(stripe.APIError) as caught:
+            dummy.confirm(intent.id, "pm_dummy_api_error", key="attempt")
+
+    assert caught.value.headers["idempotent-replayed"] == "true"
+    assert caught.value.headers["stripe-should-retry"] == "false"
+
+
+def test_a_refusal_by_the_intents_state_is_replayed(dummy, refused):
+    intent = dummy.confirm(dummy.create().id, "pm_dummy_processing")
+    refused(lambda: dummy.intents.cancel(intent.id, {}, {"idempotency_key": "fence"}))
+
+    error = refused(lambda: dummy.intents.cancel(intent.id, {}, {"idempotency_key": "fence"}))
+    assert error.headers["idempotent-replayed"] == "true"
+
+
+def test_a_rate_limited_request_is_not_saved(dummy):
+    intent = dummy.create()
+    for _ in range(2):
+        with pytest.raises(stripe.RateLimitError) as caught:
+            dummy.confirm(intent.id, "pm_dummy_rate_limited", key="attempt")
+
+    assert "idempotent-replayed" not in caught.value.headers
+
+
+def test_a_request_with_bad_parameters_does_not_use_up_its_key(dummy, refused):
+    assert refused(lambda: dummy.create("order-1", amount=1)).code == "amount_too_small"
+
+    assert dummy.create("order-1").amount == 4599
+
+
+def test_a_refused_key_does_not_use_up_the_idempotency_key(dummy):
+    with pytest.raises(stripe.AuthenticationError):
+        dummy.client_with("sk_live_123").v1.payment_intents.create(
+            {"amount": 4599, "currency": "usd", "payment_method_types": ["card"]}, {"idempotency_key": "order-1"}
+        )
+
+    assert "idempotent-replayed" not in dummy.create("order-1").last_response.headers
+
+
+def test_a_key_with_other_parameters_is_refused(dummy):
+    dummy.create("order-1")
+    with pytest.raises(stripe.IdempotencyError) as caught:
+        dummy.create("order-1", amount=5000)
+
+    assert caught.value.http_status == 400
+    assert caught.value.error.type == "idempotency_error"
+    assert "same parameters" in caught.value.user_message
+
+
+def test_a_key_on_another_address_is_refused(dummy):
+    intent = dummy.create("order-1")
+    with pytest.raises(stripe.IdempotencyError) as caught:
+        dummy.confirm(intent.id, key="order-1")
+
+    assert f"('/v1/payment_intents/{intent.id}/confirm' vs '/v1/payment_intents')" in caught.value.user_message
+    assert dummy.store.charges() == []
+
+
+def test_the_order_of_the_parameters_does_not_matter(dummy):
+    first = dummy.raw("post", "/v1/payment_intents", "amount=4599&currency=usd", Idempotency_Key="k")
+    again = dummy.raw("post", "/v1/payment_intents", "currency=usd&amount=4599", Idempotency_Key="k")
+
+    assert again.body["id"] == first.body["id"]
+
+
+def test_a_key_is_forgotten_after_a_day(dummy):
+    first = dummy.create("order-1")
+    dummy.clock.now += IDEMPOTENCY_SECONDS + 2
+
+    assert dummy.create("order-1", amount=5000).id != first.id
+
+
+def left_by_a_crash(dummy, method, path, form, key):
+    """The claim that a request leaves which dies right after it took its key."""
+    claims = []
+
+    def die(record, _now):
+        claims.append(record)
+        raise KeyboardInterrupt
+
+    claim = dummy.store.claim
+    dummy.store.claim = die
+    with pytest.raises(KeyboardInterrupt):
+        dummy.raw(method, path, form, Idempotency_Key=key)
+    dummy.store.claim = claim
+    assert claim(claims[0], dummy.clock()) is None
+    return claims[0]
+
+
+CREATE = ("post", "/v1/payment_intents", "amount=4599&currency=usd", "order-1")
+
+
+def test_a_key_whose_first_request_still_runs_is_in_use(dummy):
+    left_by_a_crash(dummy, *CREATE)
+    sent = dummy.raw(*CREATE[:3], Idempotency_Key="order-1")
+
+    assert sent.status == 409
+    assert (sent.body["error"]["code"], sent.body["error"]["type"]) == (
+        "idempotency_key_in_use",
+        "invalid_request_error",
+    )
+
+
+def test_a_key_that_a_crash_left_behind_is_free_after_a_while(dummy):
+    left_by_a_crash(dummy, *CREATE)
+    dummy.clock.now += CLAIM_SECONDS + 1
+
+    assert dummy.raw(*CREATE[:3], Idempotency_Key="order-1").status == 200
+
+
+def test_a_key_that_a_crash_left_behind_is_not_free_for_other_parameters(dummy):
+    left_by_a_crash(dummy, *CREATE)
+    dummy.clock.now += CLAIM_SECONDS + 1
+
+    sent = dummy.raw("post", "/v1/payment_intents", "amount=5000&currency=usd", Idempotency_Key="order-1")
+    assert sent.body["error"]["type"] == "idempotency_error"
+
+
+def test_a_confirmation_taken_over_does_not_charge_again(dummy):
+    intent = dummy.create()
+    path = f"/v1/payment_intents/{intent.id}/confirm"
+    left_by_a_crash(dummy, "post", path, "payment_method=pm_card_visa", "attempt")
+    dummy.confirm(intent.id)
+    dummy.clock.now += CLAIM_SECONDS + 1
+
+    sent = dummy.raw("post", path, "payment_method=pm_card_visa", Idempotency_Key="attempt")
+    assert sent.body["error"]["code"] == "payment_intent_unexpected_state"
+    assert sent.body["error"]["payment_intent"]["status"] == "succeeded"
+    assert len(dummy.store.charges()) == 1
+
+
+def test_a_request_whose_claim_ran_out_cannot_write_beside_the_one_that_took_over(dummy):
+    dummy.create()
+    stale = left_by_a_crash(dummy, *CREATE)
+    dummy.clock.now += CLAIM_SECONDS + 1
+    dummy.raw(*CREATE[:3], Idempotency_Key="order-1")
+
+    intent = dummy.store.intents()[0]
+    with pytest.raises(ClaimLost):
+        dummy.store.write(replace(intent, version=intent.version + 1), stale)
+    with pytest.raises(ClaimLost):
+        dummy.store.finish(stale)
+    dummy.store.release(stale)
+    assert dummy.raw(*CREATE[:3], Idempotency_Key="order-1").headers["idempotent-replayed"] == "true"
+
+
+def test_a_request_that_lost_its_key_meanwhile_is_told_that_it_is_in_use(dummy, refused):
+    write = dummy.store.write
+
+    def lose_the_key(intent, record: IdempotencyRecord):
+        dummy.store.release(record)
+        return write(intent, record)
+
+    dummy.store.write = lose_the_key
+    error = refused(lambda: dummy.create("order-1"))
+    assert (error.http_status, error.error.code) == (409, "idempotency_key_in_use")
+    assert dummy.store.intents() == []

@@ -1,0 +1,259 @@
+"""What becomes of a PaymentIntent, from its creation to its end, on either store."""
+
+from typing import Any
+
+import pytest
+import stripe
+
+from order_payments.dummy_stripe import PROCESSING_SECONDS
+
+CARDS = ["visa", "visa_debit", "mastercard", "mastercard_debit", "mastercard_prepaid", "amex", "discover", "diners"]
+CARDS += ["jcb", "unionpay"]
+
+LATER, NEVER, CONFIRM = "try_again_later", "do_not_try_again", "confirm_card_data"
+DECLINED = "Your card was declined."
+DECLINES = [
+    ("", "card_declined", "generic_decline", LATER, None, DECLINED),
+    ("InsufficientFunds", "card_declined", "insufficient_funds", LATER, None, "Your card has insufficient funds."),
+    ("LostCard", "card_declined", "lost_card", NEVER, None, DECLINED),
+    ("StolenCard", "card_declined", "stolen_card", NEVER, None, DECLINED),
+    ("ExpiredCard", "expired_card", "expired_card", CONFIRM, "exp_month", "Your card has expired."),
+    ("IncorrectCvc", "incorrect_cvc", "incorrect_cvc", CONFIRM, "cvc", "Your card's security code is incorrect."),
+    (
+        "ProcessingError",
+        "processing_error",
+        "processing_error",
+        LATER,
+        None,
+        "An error occurred while processing your card. Try again in a little bit.",
+    ),
+    (
+        "VelocityLimitExceeded",
+        "card_declined",
+        "card_velocity_exceeded",
+        LATER,
+        None,
+        "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
+    ),
+]
+
+
+def test_a_new_intent_requires_a_payment_method(dummy):
+    intent = dummy.create(metadata={"orderId": "o1", "buyerId": "b1"}, description="Order o1")
+
+    assert intent.status == "requires_payment_method"
+    assert intent.id.startswith("pi_")
+    assert intent.client_secret.startswith(f"{intent.id}_secret_")
+    assert (intent.amount, intent.currency, intent.amount_received) == (4599, "usd", 0)
+    assert (intent.metadata["orderId"], intent.metadata["buyerId"]) == ("o1", "b1")
+    assert (intent.description, intent.livemode, intent.latest_charge) == ("Order o1", False, None)
+
+
+def test_an_intent_created_with_a_payment_method_requires_confirmation(dummy):
+    intent = dummy.create(payment_method="pm_card_visa")
+
+    assert intent.status == "requires_confirmation"
+    assert dummy.intents.confirm(intent.id).status == "succeeded"
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_good_card_pays_the_intent(memory_dummy, card):
+    intent = memory_dummy.confirm(memory_dummy.create().id, f"pm_card_{card}")
+
+    assert intent.status == "succeeded"
+    assert intent.amount_received == 4599
+
+
+def test_a_paid_intent_has_one_successful_charge(dummy):
+    paid = dummy.confirm(dummy.create(metadata={"orderId": "o1"}).id)
+
+    (charge,) = dummy.store.charges()
+    assert charge.id == paid.latest_charge
+    assert charge.id.startswith("ch_")
+    assert (charge.payment_intent, charge.amount, charge.currency) == (paid.id, 4599, "usd")
+    assert (charge.status, charge.metadata) == ("succeeded", {"orderId": "o1"})
+
+
+def test_an_intent_can_be_created_and_confirmed_at_once(dummy):
+    intent = dummy.create(payment_method="pm_card_visa", confirm=True)
+
+    assert intent.status == "succeeded"
+    assert dummy.intents.retrieve(intent.id).status == "succeeded"
+
+
+@pytest.mark.parametrize("spelling", ["pm_card_visa_chargeDeclined", "pm_card_chargeDeclined"])
+@pytest.mark.parametrize(("name", "code", "decline_code", "advice_code", "param", "message"), DECLINES)
+def test_a_bad_card_is_declined(memory_dummy, spelling, name, code, decline_code, advice_code, param, message):
+    intent = memory_dummy.create()
+    with pytest.raises(stripe.CardError) as caught:
+        memory_dummy.confirm(intent.id, spelling + name)
+
+    error = caught.value
+    assert (error.http_status, error.code, error.param, error.user_message) == (402, code, param, message)
+    assert error.error.type == "card_error"
+    assert (error.error.decline_code, error.error.advice_code) == (decline_code, advice_code)
+    assert error.error.payment_intent.status == "requires_payment_method"
+    assert error.error.payment_method.id == spelling + name
+    assert error.error.doc_url == f"https://stripe.com/docs/error-codes/{code.replace('_', '-')}"
+    assert error.request_id in error.error.request_log_url
+    (charge,) = memory_dummy.store.charges()
+    assert (charge.id, charge.status) == (error.error.charge, "failed")
+
+
+def test_a_declined_intent_keeps_the_error_and_asks_for_another_payment_method(dummy):
+    intent = dummy.create()
+    with pytest.raises(stripe.CardError):
+        dummy.confirm(intent.id, "pm_card_visa_chargeDeclinedInsufficientFunds")
+
+    declined = dummy.intents.retrieve(intent.id)
+    assert (declined.status, declined.payment_method) == ("requires_payment_method", None)
+    assert declined.last_payment_error.decline_code == "insufficient_funds"
+    assert declined.last_payment_error.charge == declined.latest_charge
+
+
+def test_a_declined_intent_can_be_paid_with_another_card(dummy):
+    intent = dummy.create()
+    with pytest.raises(stripe.CardError):
+        dummy.confirm(intent.id, "pm_card_visa_chargeDeclined")
+
+    paid = dummy.confirm(intent.id)
+    assert (paid.status, paid.last_payment_error) == ("succeeded", None)
+    assert [charge.status for charge in dummy.store.charges()] == ["failed", "succeeded"]
+
+
+def test_a_declined_intent_can_be_cancelled(dummy):
+    intent = dummy.create()
+    with pytest.raises(stripe.CardError):
+        dummy.confirm(intent.id, "pm_card_visa_chargeDeclined")
+
+    assert dummy.intents.cancel(intent.id).status == "canceled"
+
+
+def test_an_intent_declined_at_its_creation_exists(dummy):
+    with pytest.raises(stripe.CardError) as caught:
+        dummy.create(payment_method="pm_card_visa_chargeDeclined", confirm=True)
+
+    assert dummy.intents.retrieve(caught.value.error.payment_intent.id).status == "requires_payment_method"
+
+
+@pytest.mark.parametrize("token", ["pm_card_authenticationRequired", "pm_card_visa_authenticationRequired"])
+def test_a_card_that_wants_authentication_requires_action(dummy, token):
+    intent = dummy.confirm(dummy.create().id, token)
+
+    assert (intent.status, intent.next_action.type) == ("requires_action", "use_stripe_sdk")
+    assert dummy.store.charges() == []
+
+
+def test_the_action_is_a_redirect_where_there_is_a_return_url(memory_dummy):
+    intent = memory_dummy.create()
+    intent = memory_dummy.confirm(intent.id, "pm_card_authenticationRequired", return_url="https://shop.example/back")
+
+    assert intent.next_action.redirect_to_url.return_url == "https://shop.example/back"
+
+
+def test_an_intent_that_requires_action_can_be_cancelled(dummy):
+    intent = dummy.confirm(dummy.create().id, "pm_card_authenticationRequired")
+
+    assert dummy.intents.cancel(intent.id).status == "canceled"
+
+
+@pytest.mark.parametrize(
+    ("option", "code"),
+    [("off_session", "authentication_required"), ("error_on_requires_action", "authentication_not_handled")],
+)
+def test_authentication_that_cannot_be_offered_is_a_decline(memory_dummy, option, code):
+    intent = memory_dummy.create()
+    options: dict[str, Any] = {option: True}
+    with pytest.raises(stripe.CardError) as caught:
+        memory_dummy.confirm(intent.id, "pm_card_authenticationRequired", **options)
+
+    assert caught.value.code == code
+    assert caught.value.error.payment_intent.status == "requires_payment_method"
+
+
+def test_a_cancelled_intent_tells_when_and_why(dummy):
+    intent = dummy.intents.cancel(dummy.create().id, {"cancellation_reason": "abandoned"})
+
+    assert (intent.status, intent.cancellation_reason) == ("canceled", "abandoned")
+    assert intent.canceled_at == int(dummy.clock.now)
+
+
+def test_a_payment_in_processing_succeeds_after_a_while(dummy):
+    intent = dummy.confirm(dummy.create().id, "pm_dummy_processing")
+    assert intent.status == "processing"
+    assert intent.amount_received == 0
+    assert [charge.status for charge in dummy.store.charges()] == ["pending"]
+
+    dummy.clock.now += PROCESSING_SECONDS - 1
+    assert dummy.intents.retrieve(intent.id).status == "processing"
+    dummy.clock.now += 1
+    assert dummy.intents.retrieve(intent.id).status == "succeeded"
+    assert [charge.status for charge in dummy.store.charges()] == ["succeeded"]
+
+
+def test_a_payment_in_processing_cannot_be_cancelled_nor_confirmed(dummy, refused):
+    intent = dummy.confirm(dummy.create().id, "pm_dummy_processing")
+
+    for call in (dummy.intents.cancel, dummy.confirm):
+        error = refused(lambda call=call: call(intent.id))
+        assert (error.http_status, error.code) == (400, "payment_intent_unexpected_state")
+        assert error.error.payment_intent.status == "processing"
+
+
+def test_cancelling_finds_out_that_processing_has_ended(dummy, refused):
+    intent = dummy.confirm(dummy.create().id, "pm_dummy_processing")
+    dummy.clock.now += PROCESSING_SECONDS
+
+    error = refused(lambda: dummy.intents.cancel(intent.id))
+    assert error.error.payment_intent.status == "succeeded"
+
+
+@pytest.mark.parametrize("end", ["paid", "cancelled"])
+def test_an_intent_at_its_end_stays_as_it_is(dummy, refused, end):
+    intent = dummy.create()
+    final = dummy.confirm(intent.id) if end == "paid" else dummy.intents.cancel(intent.id)
+
+    for call in (dummy.intents.cancel, dummy.confirm):
+        error = refused(lambda call=call: call(intent.id))
+        assert (error.http_status, error.code) == (400, "payment_intent_unexpected_state")
+        assert error.error.payment_intent.status == final.status
+    assert len(dummy.store.charges()) == (1 if end == "paid" else 0)
+
+
+def test_the_latest_charge_is_an_id_or_on_request_the_charge(dummy):
+    intent = dummy.confirm(dummy.create().id, expand=["latest_charge"])
+
+    assert intent.latest_charge.payment_intent == intent.id
+    assert intent.latest_charge.status == "succeeded"
+    assert dummy.intents.retrieve(intent.id).latest_charge == intent.latest_charge.id
+    expanded = dummy.intents.retrieve(intent.id, {"expand": ["latest_charge", "payment_method"]})
+    assert expanded.latest_charge.amount == 4599
+    assert expanded.payment_method.card.last4 == "4242"
+
+
+def test_the_list_is_newest_first_and_goes_on_after_a_cursor(dummy):
+    ids = [dummy.create().id for _ in range(5)][::-1]
+
+    first = dummy.intents.list({"limit": 2})
+    assert ([intent.id for intent in first.data], first.has_more) == (ids[:2], True)
+    second = dummy.intents.list({"limit": 2, "starting_after": ids[1]})
+    assert ([intent.id for intent in second.data], second.has_more) == (ids[2:4], True)
+    last = dummy.intents.list({"limit": 2, "starting_after": ids[3]})
+    assert ([intent.id for intent in last.data], last.has_more) == (ids[4:], False)
+    assert [intent.id for intent in dummy.intents.list({"limit": 2}).auto_paging_iter()] == ids
+
+
+def test_the_list_goes_back_before_a_cursor(dummy):
+    ids = [dummy.create().id for _ in range(4)][::-1]
+
+    page = dummy.intents.list({"limit": 2, "ending_before": ids[3]})
+    assert ([intent.id for intent in page.data], page.has_more) == (ids[1:3], True)
+    page = dummy.intents.list({"limit": 2, "ending_before": ids[1]})
+    assert ([intent.id for intent in page.data], page.has_more) == (ids[:1], False)
+
+
+def test_everyone_sees_the_same_stripe(dummy):
+    intent = dummy.create()
+    dummy.another().confirm(intent.id)
+
+    assert dummy.intents.retrieve(intent.id).status == "succeeded"

@@ -1,0 +1,143 @@
+"""Every body has Stripe's full wire form: Stripe's published schema and the SDK's own classes say what that is."""
+
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import stripe
+
+SCHEMA = json.loads((Path(__file__).parent / "stripe_schema.json").read_text())
+NONE = type(None)
+
+
+def check(kind: str, body: Any) -> None:
+    jsonschema.Draft202012Validator({**SCHEMA, "$ref": f"#/$defs/{kind}"}).validate(body)
+
+
+def kind_of(body: dict[str, Any]) -> str:
+    return "error" if "error" in body else str(body["object"])
+
+
+def can_be_null(schema: dict[str, Any]) -> bool:
+    return "null" in schema.get("type", ()) or {"type": "null"} in schema.get("anyOf", ())
+
+
+def fields_of(sdk_class: type) -> dict[str, Any]:
+    """Fields of an SDK class by name, and whether the SDK takes them for granted."""
+    optional = (typing.Union, types.UnionType)
+    return {
+        name: typing.get_origin(hint) in optional and NONE in typing.get_args(hint)
+        for name, hint in sdk_class.__annotations__.items()
+        if typing.get_origin(hint) is not typing.ClassVar and not name.startswith("_")
+    }
+
+
+def in_every_state(dummy) -> dict[str, stripe.PaymentIntent]:
+    """An intent in each state, after going through everything that leads there."""
+    states = {
+        "requires_payment_method": dummy.create(),
+        "requires_confirmation": dummy.create(payment_method="pm_card_visa"),
+        "requires_action": dummy.confirm(dummy.create().id, "pm_card_authenticationRequired"),
+        "processing": dummy.confirm(dummy.create().id, "pm_dummy_processing"),
+        "succeeded": dummy.confirm(dummy.create(metadata={"orderId": "o1"}).id, expand=["latest_charge"]),
+        "canceled": dummy.intents.cancel(dummy.create().id, {"cancellation_reason": "abandoned"}),
+    }
+    redirected = dummy.create(automatic_payment_methods={"enabled": True}, payment_method_types=[])
+    dummy.confirm(redirected.id, "pm_card_authenticationRequired", return_url="https://shop.example/back")
+    return states
+
+
+def after_every_error(dummy) -> None:
+    """One of each kind of error, and what they leave behind."""
+    intent = dummy.create("order-1")
+    for call in (
+        lambda: dummy.confirm(intent.id, "pm_card_visa_chargeDeclined"),
+        lambda: dummy.confirm(intent.id, "pm_card_chargeDeclinedExpiredCard"),
+        lambda: dummy.confirm(intent.id, "pm_card_authenticationRequired", error_on_requires_action=True),
+        lambda: dummy.confirm(intent.id, "pm_card_gold"),
+        lambda: dummy.confirm(intent.id, "pm_dummy_api_error"),
+        lambda: dummy.confirm(intent.id, "pm_dummy_rate_limited"),
+        lambda: dummy.intents.confirm(intent.id),
+        lambda: dummy.intents.retrieve("pi_none"),
+        lambda: dummy.create("order-1", amount=5000),
+        lambda: dummy.create(amount=1),
+        lambda: dummy.client_with("sk_live_1").v1.payment_intents.retrieve(intent.id),
+    ):
+        with pytest.raises(stripe.StripeError):
+            call()
+    dummy.intents.retrieve(intent.id, {"expand": ["latest_charge"]})
+    dummy.raw("get", "/v1/charges")
+
+
+def test_every_body_is_valid_by_stripes_schema(dummy):
+    states = in_every_state(dummy)
+    after_every_error(dummy)
+    dummy.intents.list({"limit": 100, "expand": ["data.latest_charge", "data.payment_method"]})
+
+    assert {state: intent.status for state, intent in states.items()} == {state: state for state in states}
+    for sent in dummy.http.sent:
+        check(kind_of(sent.body), sent.body)
+    assert {sent.status for sent in dummy.http.sent} == {200, 400, 401, 402, 404, 429, 500}
+
+
+def test_a_nested_charge_is_valid_by_stripes_schema(memory_dummy):
+    in_every_state(memory_dummy)
+    after_every_error(memory_dummy)
+    page = memory_dummy.raw("get", "/v1/payment_intents?limit=100&expand[]=data.latest_charge").body
+
+    charges = [intent["latest_charge"] for intent in page["data"] if intent["latest_charge"]]
+    assert {charge["status"] for charge in charges} == {"succeeded", "pending", "failed"}
+    for charge in charges:
+        check("charge", charge)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sdk_class"),
+    [("payment_intent", stripe.PaymentIntent), ("charge", stripe.Charge), ("payment_method", stripe.PaymentMethod)],
+)
+def test_an_object_has_the_fields_that_stripe_gives_and_no_others(memory_dummy, kind, sdk_class):
+    intent = memory_dummy.create()
+    memory_dummy.confirm(intent.id)
+    body = memory_dummy.raw(
+        "get", f"/v1/payment_intents/{intent.id}?expand[]=latest_charge&expand[]=payment_method"
+    ).body
+    if kind != "payment_intent":
+        body = body["latest_charge" if kind == "charge" else "payment_method"]
+
+    optional = fields_of(sdk_class)
+    nullable = {name for name, schema in SCHEMA["$defs"][kind]["properties"].items() if can_be_null(schema)}
+    assert body.keys() <= optional.keys()
+    assert {name for name, absent in optional.items() if not absent} <= body.keys()
+    # A charge's refunds come only when asked for.
+    assert nullable - {"refunds"} <= body.keys()
+
+
+def test_an_error_has_only_fields_that_stripe_gives(memory_dummy):
+    after_every_error(memory_dummy)
+
+    known = fields_of(stripe.ErrorObject)
+    for sent in memory_dummy.http.sent:
+        if "error" in sent.body:
+            assert sent.body["error"].keys() <= known.keys()
+            assert None not in sent.body["error"].values()
+
+
+def test_every_answer_has_stripes_headers(memory_dummy):
+    in_every_state(memory_dummy)
+    after_every_error(memory_dummy)
+
+    for sent in memory_dummy.http.sent:
+        assert sent.headers["Request-Id"].startswith("req_")
+        assert sent.headers["content-type"] == "application/json"
+
+
+def test_headers_are_found_in_any_case(memory_dummy):
+    headers = memory_dummy.create("order-1").last_response.headers
+
+    assert headers["IDEMPOTENCY-KEY"] == headers["idempotency-key"] == "order-1"
+    assert headers["Stripe-Version"] == stripe.api_version
+    assert "Stripe-Should-Retry" not in headers
