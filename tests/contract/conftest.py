@@ -16,8 +16,9 @@ def functions() -> Iterator[Shop]:
     """The functions over moto."""
     with pytest.MonkeyPatch.context() as monkeypatch, mock_aws():
         FunctionShop.set_environment(monkeypatch)
-        create_tables(boto3.client("dynamodb"))
-        yield FunctionShop()
+        dynamodb = boto3.client("dynamodb")
+        create_tables(dynamodb)
+        yield FunctionShop(dynamodb)
 
 
 @pytest.fixture(params=["functions"])

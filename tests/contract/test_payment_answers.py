@@ -293,3 +293,32 @@ def test_what_one_payment_holds_another_cannot_have(shop: Shop) -> None:
 
     assert (reply.status, reply.code) == (422, "insufficient_stock")
     assert shop.stock(product) == Stock(stock=3, reserved=2, available=1)
+
+
+def test_a_product_that_is_gone_cannot_be_had_and_does_not_come_back_empty(shop: Shop) -> None:
+    gone, there = shop.add_product(stock=5), shop.add_product(stock=5)
+    order = shop.order((gone, 1), (there, 1))
+    shop.remove_product(gone)
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.code) == (422, "insufficient_stock")
+    assert [error["location"][-1] for error in reply.body["errors"]] == [gone]
+    assert shop.status(order)["status"] == "cancelled"
+    assert shop.call("GET", f"/products/{gone}", ALICE).code == "product_not_found"
+    assert shop.stock(there) == Stock(stock=5, reserved=0, available=5)
+
+
+@pytest.mark.parametrize(
+    ("card", "stock"), [("pm_card_visa", Stock(2, 0, 2)), ("pm_card_chargeDeclined", Stock(5, 0, 5))]
+)
+def test_a_product_that_another_service_wrote_with_stock_alone_is_wholly_for_sale(
+    shop: Shop, card: str, stock: Stock
+) -> None:
+    product = shop.add_product()
+    shop.write_product(product, name="Green tea", unitPrice=4599, currency="usd", stock=5)
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+
+    shop.pay(shop.order((product, 3)), card)
+
+    assert shop.stock(product) == stock

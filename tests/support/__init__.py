@@ -1,1 +1,1 @@
-"""What the tests share: the template's tables on any engine, API Gateway's events, and functions loaded as Lambda does."""
+"""What the tests share: scenarios of a shop, API Gateway's events, and the template's tables on any engine."""

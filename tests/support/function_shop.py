@@ -6,8 +6,9 @@ from types import ModuleType
 from urllib.parse import unquote
 
 import pytest
+from mypy_boto3_dynamodb import DynamoDBClient
 
-from tests.support.lambda_functions import call, load_function
+from tests.support.lambda_functions import call, event_for, load_function
 from tests.support.shop import Reply, Shop, User
 from tests.support.template import template
 
@@ -39,6 +40,11 @@ def routes() -> dict[tuple[str, str], str]:
 class FunctionShop(Shop):
     """Calls the functions as API Gateway would."""
 
+    products_table = ENVIRONMENT["PRODUCTS_TABLE"]
+
+    def __init__(self, dynamodb: DynamoDBClient) -> None:
+        self.dynamodb = dynamodb
+
     @staticmethod
     def set_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         """Give the functions the environment that the template gives them."""
@@ -55,15 +61,15 @@ class FunctionShop(Shop):
         for (route_method, route), name in routes().items():
             match = re.fullmatch(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route), path)
             if route_method == method and match:
-                answer = call(
-                    self._functions[name],
+                event = event_for(
                     f"{method} {route}",
                     sub=user.sub,
                     roles=" ".join(user.roles),
-                    raw_body=content,
+                    body=content,
                     headers=headers,
                     path_parameters={name: unquote(value) for name, value in match.groupdict().items()} or None,
                 )
+                answer = call(self._functions[name], event)
                 return Reply(
                     answer.status, answer.body, {name.lower(): value for name, value in answer.headers.items()}
                 )

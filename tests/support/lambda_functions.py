@@ -46,23 +46,24 @@ class Answer:
     body: Any
 
 
-def call(
-    function: ModuleType,
+def event_for(
     resource: str,
     *,
     sub: str = "alice",
     roles: str = "buyer",
     expires_at: float = 4102444800,
-    body: Any = None,
-    raw_body: str | None = None,
+    body: str | None = None,
     headers: dict[str, str] | None = None,
-    context: Context | None = None,
     path_parameters: dict[str, str] | None = None,
-) -> Answer:
-    """Call `function` as API Gateway does for `resource`, say `POST /orders/{orderId}/payment`."""
+    **request_context: Any,
+) -> dict[str, Any]:
+    """API Gateway's event for a request of `resource`, say `POST /orders/{orderId}/payment`.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+    """
     method, _, route = resource.partition(" ")
     path = route.format_map(path_parameters or {})
-    event = {
+    return {
         "resource": route,
         "path": path,
         "httpMethod": method,
@@ -79,10 +80,15 @@ def call(
             "httpMethod": method,
             "resourcePath": route,
             "authorizer": {"sub": sub, "roles": roles, "exp": str(int(expires_at)), "principalId": sub},
+            **request_context,
         },
-        "body": raw_body if raw_body is not None else None if body is None else json.dumps(body),
+        "body": body,
         "isBase64Encoded": False,
     }
+
+
+def call(function: ModuleType, event: dict[str, Any], context: Context | None = None) -> Answer:
+    """Call `function` with `event`, as Lambda does."""
     answer = function.handler(event, context or Context())
     return Answer(
         answer["statusCode"],

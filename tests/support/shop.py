@@ -5,7 +5,10 @@ import json
 import uuid
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Stock(NamedTuple):
 class Shop(ABC):
     """Calls the API. Subclasses say how a request gets there."""
 
+    dynamodb: "DynamoDBClient"
+    products_table: str
     _ids = itertools.count()
 
     @abstractmethod
@@ -71,6 +76,15 @@ class Shop(ABC):
         reply = self.call("PUT", f"/admin/products/{product_id}", ADMIN, body)
         assert reply.status == 200, reply
         return product_id
+
+    def write_product(self, product_id: str, **attributes: str | int) -> None:
+        """Write a product past the API, as another service would."""
+        item = {name: {"S": v} if isinstance(v, str) else {"N": str(v)} for name, v in attributes.items()}
+        self.dynamodb.put_item(TableName=self.products_table, Item={"productId": {"S": product_id}, **item})
+
+    def remove_product(self, product_id: str) -> None:
+        """Delete a product past the API."""
+        self.dynamodb.delete_item(TableName=self.products_table, Key={"productId": {"S": product_id}})
 
     def order(self, *lines: tuple[str, int], user: User = ALICE) -> str:
         """Place an order for `(product id, quantity)` lines and return its id."""

@@ -7,6 +7,7 @@ Dataclasses rather than pydantic: the authorizer reads its settings from here an
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,7 +56,7 @@ class StripeSettings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         secret_key = _required(environment, "STRIPE_SECRET_KEY")
-        if not secret_key.startswith("sk_test_") or secret_key == "sk_test_":
+        if not re.fullmatch(r"sk_test_\S+", secret_key):
             raise InvalidSettings("STRIPE_SECRET_KEY must be a test mode key: sk_test_ and what follows it")
         backend = environment.get("STRIPE_BACKEND") or StripeBackend.DUMMY
         if backend not in tuple(StripeBackend):

@@ -1,0 +1,131 @@
+"""How the edge tells errors, and whom it lets in."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.event_handler import Response
+
+from order_payments import errors
+from order_payments.api import ANSWERS, Api
+from order_payments.errors import OrderPaymentError
+from order_payments.identity import Role
+from tests.support.lambda_functions import Answer, Context, event_for
+
+
+def error_classes(base: type[Exception] = OrderPaymentError) -> set[type[Exception]]:
+    """Every error of the domain."""
+    return {found for child in base.__subclasses__() for found in {child, *error_classes(child)}}
+
+
+def call(api: Api, **event: Any) -> Answer:
+    answer = api.resolve(event_for("GET /thing", **event), Context())  # type: ignore[arg-type]  # all that is looked at
+    headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+    return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
+
+
+def test_every_error_of_the_domain_has_an_answer() -> None:
+    assert error_classes() == set(ANSWERS)
+
+
+def test_no_two_errors_share_a_code() -> None:
+    assert len({answer.code for answer in ANSWERS.values()}) == len(ANSWERS)
+
+
+def test_an_error_that_nobody_expects_is_told_without_its_words() -> None:
+    api = Api()
+
+    @api.get("/thing")
+    def fail() -> Response[str]:
+        raise RuntimeError("password=hunter2")
+
+    answer = call(api)
+
+    assert (answer.status, answer.body["code"]) == (500, "internal_error")
+    assert "hunter2" not in json.dumps(answer.body)
+
+
+def test_a_problem_carries_the_request_id_that_the_gateway_logs() -> None:
+    api = Api()
+
+    @api.get("/thing")
+    def fail() -> Response[str]:
+        raise errors.OrderNotFound("There is no such order.")
+
+    answer = call(api)
+
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.body == {
+        "type": "urn:problem-type:order-payments:order_not_found",
+        "title": "Order not found",
+        "status": 404,
+        "detail": "There is no such order.",
+        "code": "order_not_found",
+        "requestId": "gateway-request-id",
+    }
+
+
+def test_busy_says_when_to_come_again() -> None:
+    api = Api()
+
+    @api.get("/thing")
+    def fail() -> Response[str]:
+        raise errors.Busy("Too many others write the same items.")
+
+    answer = call(api)
+
+    assert (answer.status, answer.body["code"]) == (503, "busy")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.fixture
+def buyers_only() -> Api:
+    api = Api(Role.BUYER)
+
+    @api.get("/thing")
+    def answer() -> dict[str, str]:
+        return {"caller": api.caller.user_id}
+
+    return api
+
+
+def test_a_caller_with_the_role_gets_in(buyers_only: Api) -> None:
+    assert call(buyers_only, sub="alice", roles="buyer seller").body == {"caller": "alice"}
+
+
+def test_a_caller_without_the_role_is_forbidden(buyers_only: Api) -> None:
+    answer = call(buyers_only, roles="seller admin")
+
+    assert (answer.status, answer.body["code"]) == (403, "forbidden")
+
+
+def test_a_token_that_expired_under_a_cached_authorization_is_refused(buyers_only: Api) -> None:
+    answer = call(buyers_only, expires_at=time.time() - 60)
+
+    assert (answer.status, answer.body["code"]) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "authorizer",
+    [
+        None,
+        {},
+        {"sub": "alice", "roles": "buyer"},
+        {"sub": "", "roles": "buyer", "exp": "4102444800"},
+        {"sub": "alice", "roles": "root", "exp": "4102444800"},
+        {"sub": "alice", "roles": "buyer", "exp": "tomorrow"},
+    ],
+)
+def test_a_request_that_passed_no_authorizer_of_ours_is_refused(buyers_only: Api, authorizer: Any) -> None:
+    answer = call(buyers_only, authorizer=authorizer)
+
+    assert (answer.status, answer.body["code"]) == (401, "unauthorized")
+
+
+def test_a_custom_domains_base_path_is_no_obstacle(buyers_only: Api) -> None:
+    event = event_for("GET /thing")
+    event["path"] = "/shop/thing"
+    event["requestContext"]["path"] = "/shop/thing"
+
+    assert buyers_only.resolve(event, Context())["statusCode"] == 200  # type: ignore[arg-type]  # all that is looked at

@@ -1,0 +1,48 @@
+"""The order and the one table of what its status may become."""
+
+from datetime import UTC, datetime
+from itertools import product
+
+import pytest
+
+from order_payments.orders import TRANSITIONS, Order, OrderLine, OrderStatus, is_order_id, statuses_before
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+ALLOWED = {(OrderStatus.PENDING, OrderStatus.CONFIRMED), (OrderStatus.PENDING, OrderStatus.CANCELLED)}
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(OrderStatus, OrderStatus)))
+def test_only_a_pending_order_moves_and_only_to_an_end(before: OrderStatus, after: OrderStatus) -> None:
+    assert (after in TRANSITIONS[before]) == ((before, after) in ALLOWED)
+
+
+@pytest.mark.parametrize("end", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
+def test_an_end_is_reached_from_pending_alone(end: OrderStatus) -> None:
+    assert statuses_before(end) == (OrderStatus.PENDING,)
+
+
+def test_a_placed_order_is_pending_and_sums_its_lines() -> None:
+    lines = [OrderLine("tea", "Tea", 2, 450), OrderLine("cup", "Cup", 1, 1299)]
+
+    order = Order.place("alice", lines, "usd", NOW)
+
+    assert (order.status, order.total_amount, order.attempt) == (OrderStatus.PENDING, 2199, None)
+    assert is_order_id(order.order_id)
+
+
+def test_the_lines_of_one_product_are_summed() -> None:
+    lines = [OrderLine("tea", "Tea", 2, 450), OrderLine("cup", "Cup", 1, 1299), OrderLine("tea", "Tea", 3, 450)]
+
+    assert Order.place("alice", lines, "usd", NOW).quantities() == {"tea": 5, "cup": 1}
+
+
+def test_an_order_that_nobody_claimed_has_no_attempt_in_flight() -> None:
+    with pytest.raises(ValueError, match="no attempt in flight"):
+        Order.place("alice", [], "usd", NOW).attempt_in_flight()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ord_", "ord_" + "g" * 32, "ord_" + "0" * 33, " ord_" + "0" * 32, "ord_" + "A" * 32]
+)
+def test_what_has_not_the_form_of_an_order_id_is_none(text: str) -> None:
+    assert not is_order_id(text)

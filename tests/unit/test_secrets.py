@@ -1,0 +1,82 @@
+"""Nothing secret is logged or answered, at any level of logging."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from order_payments.observability import logger
+from tests.support.function_shop import FunctionShop
+from tests.support.shop import ALICE
+
+KEY = "sk_test_PlantedKey0123456789"
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.PlantedToken.signature"
+PAYMENT_METHOD = "pm_PlantedPaymentMethod"
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What the functions write to their log, at the level that says most."""
+    stream = io.StringIO()
+    handler = logger.registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(stream)
+    logger.setLevel("DEBUG")
+    yield stream
+    logger.setLevel("INFO")
+    handler.setStream(before)
+
+
+@pytest.fixture
+def shop(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> FunctionShop:
+    monkeypatch.setenv("STRIPE_SECRET_KEY", KEY)
+    monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
+    return FunctionShop(dynamodb)
+
+
+@pytest.mark.parametrize("card", [PAYMENT_METHOD, "pm_card_visa", "pm_dummy_api_error", "pm_card_chargeDeclined"])
+def test_no_key_token_or_payment_method_is_logged_or_answered(
+    shop: FunctionShop, card: str, logged: io.StringIO, capfd: pytest.CaptureFixture[str]
+) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    order = shop.order((shop.add_product(), 1))
+    body = json.dumps({"paymentMethodId": card})
+
+    replies = [
+        shop.send("POST", f"/orders/{order}/payment", ALICE, content=body, headers=headers),
+        shop.send("POST", f"/orders/{order}/payment", ALICE, content=body + "}", headers=headers),
+        shop.send("POST", "/orders", ALICE, content=f'{{"{TOKEN}": 1}}', headers=headers),
+    ]
+
+    lines = logged.getvalue()
+    assert order in lines
+    assert "gateway-request-id" in lines
+    for secret in (KEY, KEY[8:], "PlantedToken", PAYMENT_METHOD):
+        assert secret not in lines + "".join(capfd.readouterr())
+    for secret in (KEY, KEY[8:], PAYMENT_METHOD):
+        assert secret not in "".join(json.dumps(reply.body) for reply in replies)
+
+
+def test_an_unexpected_error_is_logged_without_the_request(
+    shop: FunctionShop, dynamodb: DynamoDBClient, logged: io.StringIO, capfd: pytest.CaptureFixture[str]
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    dynamodb.delete_table(TableName="OrdersTable")
+
+    reply = shop.send(
+        "POST",
+        f"/orders/{order}/payment",
+        ALICE,
+        content=json.dumps({"paymentMethodId": PAYMENT_METHOD}),
+        headers={"Authorization": f"Bearer {TOKEN}"},
+    )
+
+    lines = logged.getvalue()
+    assert (reply.status, reply.code) == (500, "internal_error")
+    assert "ResourceNotFoundException" in lines
+    assert not [
+        secret
+        for secret in (KEY, TOKEN, PAYMENT_METHOD)
+        if secret in lines + "".join(capfd.readouterr()) + json.dumps(reply.body)
+    ]

@@ -1,0 +1,117 @@
+"""A function that is misconfigured stops where it starts, with one line that names the variable and not its value."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from order_payments.settings import InvalidSettings, JwtSettings, StripeBackend, StripeSettings, TableSettings
+from tests.support.function_shop import ENVIRONMENT
+from tests.support.template import ROOT
+
+JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "shop", "JWT_JWKS": '{"keys":[]}'}
+
+BAD_STRIPE_KEYS = [
+    "",
+    " ",
+    "sk_test_",
+    "sk_live_51SecretSecret",
+    "pk_test_51SecretSecret",
+    "SK_TEST_51SecretSecret",
+    "51SecretSecret",
+]
+
+
+@pytest.mark.parametrize("key", BAD_STRIPE_KEYS)
+def test_anything_but_a_test_mode_key_is_refused_and_not_printed(key: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        StripeSettings.from_environment({"STRIPE_SECRET_KEY": key})
+
+    assert "STRIPE_SECRET_KEY" in str(refused.value)
+    assert "51SecretSecret" not in str(refused.value)
+
+
+def test_the_stripe_key_is_not_shown_with_the_settings() -> None:
+    assert "sk_test_1" not in repr(StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1"}))
+
+
+def test_the_dummy_is_the_stripe_that_is_assumed() -> None:
+    assert StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1"}).backend is StripeBackend.DUMMY
+
+
+def test_an_unknown_stripe_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="STRIPE_BACKEND"):
+        StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_BACKEND": "live"})
+
+
+@pytest.mark.parametrize("missing", ["ORDERS_TABLE", "PRODUCTS_TABLE"])
+def test_a_missing_table_name_is_refused(missing: str) -> None:
+    environment = {"ORDERS_TABLE": "orders", "PRODUCTS_TABLE": "products"}
+    del environment[missing]
+
+    with pytest.raises(InvalidSettings, match=missing):
+        TableSettings.from_environment(environment)
+
+
+@pytest.mark.parametrize("missing", ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS"])
+def test_a_missing_token_setting_is_refused(missing: str) -> None:
+    with pytest.raises(InvalidSettings, match=missing):
+        JwtSettings.from_environment({name: value for name, value in JWT.items() if name != missing})
+
+
+def test_two_key_sets_are_refused() -> None:
+    with pytest.raises(InvalidSettings, match="exactly one"):
+        JwtSettings.from_environment({**JWT, "JWT_JWKS_URL": "https://issuer.example/jwks"})
+
+
+def start(function: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Start a function in a process of its own, as Lambda does: its folder and the layer, and this environment."""
+    folder = ROOT / "functions" / function
+    return subprocess.run(
+        [sys.executable, "-c", "import handler; print('started')"],
+        cwd=folder,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(map(str, (folder, ROOT / "layers" / "common"))),
+            "HOME": str(Path.home()),
+            **ENVIRONMENT,
+            **JWT,
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "variable", "value"),
+    [
+        ("initiate_payment", "STRIPE_SECRET_KEY", "sk_live_51SecretSecret"),
+        ("initiate_payment", "STRIPE_SECRET_KEY", ""),
+        ("initiate_payment", "ORDERS_TABLE", ""),
+        ("create_order", "PRODUCTS_TABLE", ""),
+        ("get_order_status", "ORDERS_TABLE", ""),
+        ("get_product", "PRODUCTS_TABLE", ""),
+        ("put_product", "PRODUCTS_TABLE", ""),
+        ("authorizer", "JWT_ISSUER", ""),
+        ("authorizer", "JWT_JWKS", ""),
+    ],
+)
+def test_a_misconfigured_function_stops_at_start_with_one_line(function: str, variable: str, value: str) -> None:
+    started = start(function, **{variable: value})
+
+    assert started.returncode == 1
+    assert started.stdout == ""
+    assert started.stderr.count("\n") == 1
+    assert variable in started.stderr
+    assert "51SecretSecret" not in started.stderr
+
+
+@pytest.mark.parametrize(
+    "function", ["create_order", "initiate_payment", "get_order_status", "get_product", "put_product"]
+)
+def test_a_configured_function_starts(function: str) -> None:
+    assert start(function).stdout == "started\n"

@@ -1,0 +1,268 @@
+"""What each answer of Stripe's, and each answer that is none, means for an order. Through the real SDK."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import stripe
+
+from order_payments.clock import Deadline
+from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
+from order_payments.errors import PaymentProviderError
+from order_payments.orders import Order, OrderLine, PaymentAttempt
+from order_payments.stripe_gateway import (
+    SHORTEST_CALL_SECONDS,
+    Cancelled,
+    Closed,
+    Declined,
+    NotStarted,
+    Paid,
+    Refused,
+    StripeGateway,
+    Unknown,
+)
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+PLENTY = Deadline.after(3600)
+RawAnswer = tuple[str, int, dict[str, str]]
+
+GARBAGE: dict[str, RawAnswer] = {
+    "empty": ("", 200, {}),
+    "not json": ("<html>bad gateway</html>", 200, {}),
+    "an array": ("[]", 200, {}),
+    "null": ("null", 200, {}),
+    "an empty object": ("{}", 200, {}),
+    "an error that is a text": ('{"error":"no"}', 400, {}),
+    "an error that is an array": ('{"error":[]}', 400, {}),
+    "a decline that is an array": ('{"error":[]}', 402, {}),
+    "a server's error in html": ("<html>oops</html>", 500, {}),
+    "a redirect": ("", 302, {"location": "https://elsewhere.example"}),
+    "a conflict": ('{"error":{"type":"invalid_request_error","code":"idempotency_key_in_use"}}', 409, {}),
+    "an idempotency error": ('{"error":{"type":"idempotency_error","message":"no"}}', 400, {}),
+    "too many requests": ('{"error":{"type":"invalid_request_error","code":"rate_limit"}}', 429, {}),
+    "an old-style rate limit": ('{"error":{"type":"invalid_request_error","code":"rate_limit"}}', 400, {}),
+}
+
+
+class Wire(DummyStripeHTTPClient):
+    """The dummy, with a hand on the wire: `tamper` may give another answer to a path that ends in its key."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.tamper: dict[str, Callable[[RawAnswer], RawAnswer]] = {}
+
+    def request(self, method: str, url: str, headers: Any, post_data: Any = None, **options: Any) -> Any:
+        answer: Any = super().request(method, url, headers, post_data, **options)
+        tamper = self.tamper.get(url.rpartition("/")[2])
+        return tamper(answer) if tamper else answer
+
+    def _sleep_time_seconds(self, _: int) -> float:
+        return 0
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def gateway(wire: Wire) -> StripeGateway:
+    return StripeGateway(stripe.StripeClient("sk_test_unit", http_client=wire, max_network_retries=1), wire)
+
+
+def claimed(gateway: StripeGateway, card: str = "pm_card_visa") -> Order:
+    order = Order.place("alice", [OrderLine("tea", "Tea", 2, 4599)], "usd", NOW)
+    intent_id = gateway.create_intent(order, deadline=PLENTY)
+    return replace(order, attempt=PaymentAttempt(PaymentAttempt.new_id(), intent_id, card, NOW))
+
+
+def intent_of(order: Order) -> str:
+    return order.attempt_in_flight().payment_intent_id
+
+
+def with_fields(**changed: Any) -> Callable[[RawAnswer], RawAnswer]:
+    """Change fields of an answer's body."""
+    return lambda answer: (json.dumps({**json.loads(answer[0]), **changed}), answer[1], answer[2])
+
+
+def test_creating_the_intent_of_an_order_again_finds_the_same_one(gateway: StripeGateway) -> None:
+    order = claimed(gateway)
+
+    assert gateway.create_intent(order, deadline=PLENTY) == intent_of(order)
+
+
+def test_an_intent_carries_what_the_order_is_about(gateway: StripeGateway, wire: Wire) -> None:
+    order = claimed(gateway)
+    (intent,) = wire._store.intents()
+
+    assert (intent.amount, intent.currency) == (9198, "usd")
+    assert intent.metadata == {"orderId": order.order_id, "buyerId": "alice"}
+
+
+def test_a_succeeded_intent_is_paid(gateway: StripeGateway) -> None:
+    assert gateway.confirm(claimed(gateway), deadline=PLENTY) == Paid()
+
+
+def test_confirming_an_attempt_twice_charges_once(gateway: StripeGateway, wire: Wire) -> None:
+    order = claimed(gateway)
+
+    assert [gateway.confirm(order, deadline=PLENTY) for _ in range(2)] == [Paid(), Paid()]
+    assert len(wire._store.charges()) == 1
+
+
+def test_a_card_error_is_a_decline_in_stripes_words(gateway: StripeGateway) -> None:
+    outcome = gateway.confirm(claimed(gateway, "pm_card_visa_chargeDeclinedLostCard"), deadline=PLENTY)
+
+    assert isinstance(outcome, Declined)
+    assert (outcome.reason.code, outcome.reason.decline_code) == ("card_declined", "lost_card")
+    assert outcome.reason.message == "Your card was declined."
+
+
+def test_an_action_that_we_do_not_offer_is_a_decline(gateway: StripeGateway) -> None:
+    outcome = gateway.confirm(claimed(gateway, "pm_card_authenticationRequired"), deadline=PLENTY)
+
+    assert isinstance(outcome, Declined)
+    assert outcome.reason.code == "authentication_required"
+
+
+def test_an_unknown_payment_method_is_refused_and_at_fault(gateway: StripeGateway) -> None:
+    assert gateway.confirm(claimed(gateway, "pm_nobody_has"), deadline=PLENTY) == Refused(payment_method_at_fault=True)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_refused_if_the_intent_is_unpaid(gateway: StripeGateway, wire: Wire, status: int) -> None:
+    order = claimed(gateway, "pm_dummy_rate_limited")
+    wire.tamper["confirm"] = lambda _: ('{"error":{"type":"invalid_request_error","message":"no"}}', status, {})
+
+    assert gateway.confirm(order, deadline=PLENTY) == Refused(payment_method_at_fault=False)
+
+
+def test_a_refused_key_after_a_charge_whose_reply_was_lost_is_no_refusal(gateway: StripeGateway, wire: Wire) -> None:
+    order = claimed(gateway)
+    wire.tamper["confirm"] = lambda _: ('{"error":{"type":"invalid_request_error","message":"no"}}', 401, {})
+
+    assert gateway.confirm(order, deadline=PLENTY) == Closed()
+
+
+def test_an_intent_that_somebody_closed_is_closed(gateway: StripeGateway) -> None:
+    order = claimed(gateway)
+    gateway.cancel(order, intent_of(order), deadline=PLENTY)
+
+    assert gateway.confirm(order, deadline=PLENTY) == Closed()
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "pm_dummy_timeout_after_charge",
+        "pm_dummy_timeout_before_charge",
+        "pm_dummy_api_error",
+        "pm_dummy_rate_limited",
+        "pm_dummy_processing",
+    ],
+)
+def test_an_outcome_that_stripe_does_not_tell_is_unknown(gateway: StripeGateway, card: str) -> None:
+    assert gateway.confirm(claimed(gateway, card), deadline=PLENTY) == Unknown()
+
+
+@pytest.mark.parametrize("case", [case for case in GARBAGE if case != "a decline that is an array"])
+def test_a_confirmation_in_garbage_is_unknown(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    order = claimed(gateway)
+    wire.tamper["confirm"] = lambda _: GARBAGE[case]
+
+    assert gateway.confirm(order, deadline=PLENTY) == Unknown()
+
+
+@pytest.mark.parametrize("case", GARBAGE)
+def test_a_fence_in_garbage_is_unknown(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    order = claimed(gateway)
+    wire.tamper["cancel"] = lambda _: GARBAGE[case]
+
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Unknown()
+
+
+@pytest.mark.parametrize("case", GARBAGE)
+def test_an_intent_that_cannot_be_created_is_the_providers_fault(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    wire.tamper["payment_intents"] = lambda _: GARBAGE[case]
+
+    with pytest.raises(PaymentProviderError):
+        claimed(gateway)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"amount": 1}, {"currency": "eur"}, {"metadata": {"orderId": "ord_other"}}, {"metadata": {}}, {"status": "odd"}],
+    ids=str,
+)
+def test_an_answer_that_does_not_match_the_order_is_unknown(
+    gateway: StripeGateway, wire: Wire, changed: dict[str, Any]
+) -> None:
+    order = claimed(gateway)
+    wire.tamper = {"confirm": with_fields(**changed), "cancel": with_fields(**changed)}
+
+    assert gateway.confirm(order, deadline=PLENTY) == Unknown()
+    assert gateway.cancel(claimed(gateway), intent_of(order), deadline=PLENTY) == Unknown()
+
+
+def test_an_intent_that_does_not_match_the_order_is_not_used(gateway: StripeGateway, wire: Wire) -> None:
+    wire.tamper["payment_intents"] = with_fields(amount=1)
+
+    with pytest.raises(PaymentProviderError):
+        claimed(gateway)
+
+
+def test_the_fence_cancels_an_open_intent(gateway: StripeGateway) -> None:
+    order = claimed(gateway)
+
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Cancelled()
+
+
+def test_the_fence_finds_an_intent_cancelled_before(gateway: StripeGateway) -> None:
+    order = claimed(gateway)
+    gateway.cancel(order, intent_of(order), deadline=PLENTY)
+
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Cancelled()
+
+
+@pytest.mark.parametrize("card", ["pm_card_visa", "pm_dummy_timeout_after_charge"])
+def test_the_fence_finds_an_intent_paid(gateway: StripeGateway, card: str) -> None:
+    order = claimed(gateway, card)
+    gateway.confirm(order, deadline=PLENTY)
+
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Paid()
+
+
+def test_the_fence_leaves_an_intent_that_is_processing(gateway: StripeGateway) -> None:
+    order = claimed(gateway, "pm_dummy_processing")
+    gateway.confirm(order, deadline=PLENTY)
+
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Unknown()
+
+
+def test_nothing_is_sent_where_too_little_time_is_left(gateway: StripeGateway, wire: Wire) -> None:
+    order = claimed(gateway)
+    late = Deadline.after(SHORTEST_CALL_SECONDS - 0.1)
+
+    assert gateway.confirm(order, deadline=late) == NotStarted()
+    assert gateway.cancel(order, intent_of(order), deadline=late) == Unknown()
+    with pytest.raises(PaymentProviderError):
+        gateway.create_intent(order, deadline=late)
+    assert wire._store.charges() == []
+
+
+def test_all_tries_of_a_call_fit_in_the_time_that_is_left(gateway: StripeGateway, wire: Wire) -> None:
+    order = claimed(gateway)
+
+    gateway.confirm(order, deadline=Deadline.after(5))
+
+    assert 0 < 2 * wire.timeout + 0.5 <= 5
+
+
+def test_an_answer_slower_than_the_time_left_is_unknown_and_found_paid_later(gateway: StripeGateway) -> None:
+    order = claimed(gateway, "pm_dummy_timeout_after_charge")
+
+    assert gateway.confirm(order, deadline=Deadline.after(3)) == Unknown()
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Paid()
