@@ -1,6 +1,8 @@
 """Nothing secret is logged or answered, at any level of logging."""
 
+import io
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
