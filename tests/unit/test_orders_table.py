@@ -1,0 +1,233 @@
+"""Each write on orders: what it does once, what a second one finds, and that stock never moves alone."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from order_payments.clock import Deadline
+from order_payments.dynamodb import from_wire
+from order_payments.errors import OrderNotFound
+from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason, Shortage
+from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
+from order_payments.products_table import ProductsTable
+
+NOW = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=1)
+PLENTY = Deadline.after(3600)
+DECLINED = Reason("card_declined", "Your card was declined.", "generic_decline")
+SHORT = Reason("insufficient_stock", "Not enough.")
+
+
+@pytest.fixture
+def products(dynamodb: DynamoDBClient) -> ProductsTable:
+    table = ProductsTable(dynamodb, "ProductsTable")
+    table.put("tea", name="Tea", unit_price=450, currency="usd", stock=10)
+    table.put("cup", name="Cup", unit_price=1299, currency="usd", stock=3)
+    return table
+
+
+@pytest.fixture
+def orders(dynamodb: DynamoDBClient, products: ProductsTable) -> OrdersTable:
+    return OrdersTable(dynamodb, "OrdersTable", products)
+
+
+@pytest.fixture
+def order(orders: OrdersTable) -> Order:
+    placed = Order.place("alice", [OrderLine("tea", "Tea", 4, 450), OrderLine("cup", "Cup", 2, 1299)], "usd", NOW)
+    orders.create(placed)
+    return placed
+
+
+def attempt(key: str | None = None) -> PaymentAttempt:
+    return PaymentAttempt(PaymentAttempt.new_id(), "pi_1", "pm_card_visa", NOW, key)
+
+
+def stock(products: ProductsTable) -> list[tuple[int, int]]:
+    return [(product.stock, product.available) for product in map(products.get, ("tea", "cup"))]
+
+
+def unsettled(dynamodb: DynamoDBClient) -> list[str]:
+    found = dynamodb.scan(TableName="OrdersTable", IndexName="unsettled")["Items"]
+    return [from_wire(item)["orderId"] for item in found]
+
+
+def test_an_order_is_read_as_it_was_created(orders: OrdersTable, order: Order) -> None:
+    assert orders.get(order.order_id) == order
+
+
+def test_creating_an_order_twice_leaves_the_first(orders: OrdersTable, order: Order) -> None:
+    orders.create(replace(order, buyer_id="mallory"))
+
+    assert orders.get(order.order_id) == order
+
+
+def test_an_unknown_order_is_not_found(orders: OrdersTable) -> None:
+    with pytest.raises(OrderNotFound):
+        orders.get("ord_" + "0" * 32)
+
+
+def test_a_claim_records_the_attempt_and_holds_the_stock(
+    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
+    claimed = orders.claim(order, attempt(key="client-key"), deadline=PLENTY)
+
+    assert orders.get(order.order_id) == claimed
+    assert (claimed.status, claimed.payment_intent_id) == (OrderStatus.PENDING, "pi_1")
+    assert stock(products) == [(10, 6), (3, 1)]
+    assert unsettled(dynamodb) == [order.order_id]
+
+
+def test_a_second_claim_finds_the_first_and_holds_nothing(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+
+    with pytest.raises(NotClaimable) as refused:
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert refused.value.order == claimed
+    assert stock(products) == [(10, 6), (3, 1)]
+
+
+def test_a_claim_of_an_order_that_is_gone_creates_nothing(
+    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
+    dynamodb.delete_item(TableName="OrdersTable", Key={"orderId": {"S": order.order_id}})
+
+    with pytest.raises(OrderNotFound):
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert dynamodb.scan(TableName="OrdersTable")["Items"] == []
+    assert stock(products) == [(10, 10), (3, 3)]
+
+
+def test_a_claim_of_too_much_names_what_is_short_and_writes_nothing(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    products.put("cup", name="Cup", unit_price=1299, currency="usd", stock=1)
+
+    with pytest.raises(StockTooShort) as refused:
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert refused.value.shortages == (Shortage("cup", requested=2, available=1),)
+    assert orders.get(order.order_id) == order
+    assert stock(products) == [(10, 10), (1, 1)]
+
+
+def test_a_claim_where_order_and_stock_both_refuse_tells_of_the_order(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    orders.claim(order, attempt(), deadline=PLENTY)
+    products.put("cup", name="Cup", unit_price=1299, currency="usd", stock=2)
+
+    with pytest.raises(NotClaimable):
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+
+def test_a_confirmed_settlement_makes_holds_reductions(
+    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+
+    settled = orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
+
+    assert orders.get(order.order_id) == settled
+    assert (settled.status, settled.updated_at) == (OrderStatus.CONFIRMED, LATER)
+    assert stock(products) == [(6, 6), (1, 1)]
+    assert unsettled(dynamodb) == []
+
+
+def test_a_cancelled_settlement_releases_the_holds(
+    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+
+    settled = orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
+
+    assert orders.get(order.order_id) == settled
+    assert (settled.status, settled.reason) == (OrderStatus.CANCELLED, DECLINED)
+    assert stock(products) == [(10, 10), (3, 3)]
+    assert unsettled(dynamodb) == []
+
+
+@pytest.mark.parametrize("first", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
+@pytest.mark.parametrize("second", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
+def test_a_second_settlement_answers_with_the_first_and_moves_no_stock(
+    orders: OrdersTable, products: ProductsTable, order: Order, first: OrderStatus, second: OrderStatus
+) -> None:
+    def settle(status: OrderStatus) -> Order:
+        if status is OrderStatus.CONFIRMED:
+            return orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
+        return orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
+
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+    settled, after = settle(first), stock(products)
+
+    assert settle(second) == settled
+    assert stock(products) == after
+
+
+def test_a_settlement_of_another_attempt_changes_nothing(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    voided = orders.void(orders.claim(order, attempt(), deadline=PLENTY), now=LATER, deadline=PLENTY)
+    earlier = replace(order, attempt=attempt())
+    current = orders.claim(voided, attempt(), deadline=PLENTY)
+
+    assert orders.settle_confirmed(earlier, now=LATER, deadline=PLENTY) == current
+    assert stock(products) == [(10, 6), (3, 1)]
+
+
+def test_a_void_gives_the_holds_back_and_the_order_can_be_claimed_again(
+    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
+    voided = orders.void(orders.claim(order, attempt(), deadline=PLENTY), now=LATER, deadline=PLENTY)
+
+    assert orders.get(order.order_id) == voided
+    assert voided.is_payable
+    assert stock(products) == [(10, 10), (3, 3)]
+    assert unsettled(dynamodb) == []
+    assert orders.claim(voided, attempt(), deadline=PLENTY).attempt is not None
+
+
+def test_a_void_of_a_settled_order_answers_with_the_settlement(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+    settled = orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
+
+    assert orders.void(claimed, now=LATER, deadline=PLENTY) == settled
+    assert stock(products) == [(6, 6), (1, 1)]
+
+
+def test_an_order_that_could_not_be_claimed_is_cancelled_with_its_attempt(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    short = replace(attempt(key="client-key"), shortages=(Shortage("cup", 2, 1),))
+
+    cancelled = orders.cancel_unclaimed(order, short, SHORT, now=LATER)
+
+    assert orders.get(order.order_id) == cancelled
+    assert (cancelled.status, cancelled.reason, cancelled.attempt) == (OrderStatus.CANCELLED, SHORT, short)
+    assert stock(products) == [(10, 10), (3, 3)]
+
+
+def test_an_order_that_was_claimed_meanwhile_is_not_cancelled(orders: OrdersTable, order: Order) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert orders.cancel_unclaimed(order, attempt(), SHORT, now=LATER) == claimed
+    assert orders.get(order.order_id) == claimed
+
+
+def test_a_settlement_whose_product_is_gone_stays_open_and_creates_no_product(
+    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+    dynamodb.delete_item(TableName="ProductsTable", Key={"productId": {"S": "cup"}})
+
+    assert orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY) == claimed
+    assert orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY) == claimed
+    assert [from_wire(item)["productId"] for item in dynamodb.scan(TableName="ProductsTable")["Items"]] == ["tea"]
+    assert unsettled(dynamodb) == [order.order_id]
