@@ -1,12 +1,15 @@
 """The contract's tests run twice: on the functions alone, over moto, and over HTTP on the whole deployed stack."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from local.stack import Stack
 from tests.support.function_shop import FunctionShop
+from tests.support.http_shop import HttpShop
 from tests.support.shop import Shop
 from tests.support.template import create_tables
 
@@ -21,7 +24,14 @@ def functions() -> Iterator[Shop]:
         yield FunctionShop(dynamodb)
 
 
-@pytest.fixture(params=["functions"])
+@pytest.fixture(scope="session")
+def end_to_end(stack: Stack) -> Iterator[Shop]:
+    """The whole stack, over HTTP."""
+    with closing(HttpShop(stack)) as shop:
+        yield shop
+
+
+@pytest.fixture(params=["functions", "end_to_end"])
 def shop(request: pytest.FixtureRequest) -> Shop:
     """A shop to tell the scenario in."""
     shop: Shop = request.getfixturevalue(request.param)

@@ -222,7 +222,7 @@ def test_an_order_that_was_claimed_meanwhile_is_not_cancelled(orders: OrdersTabl
 
 
 def test_a_settlement_whose_product_is_gone_stays_open_and_creates_no_product(
-    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+    orders: OrdersTable, order: Order, dynamodb: DynamoDBClient
 ) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
     dynamodb.delete_item(TableName="ProductsTable", Key={"productId": {"S": "cup"}})

@@ -1,0 +1,27 @@
+"""What the deployed functions log: enough to follow a request, and nothing secret."""
+
+from collections.abc import Callable
+from contextlib import closing
+
+from local.stack import Stack
+from tests.support.http_shop import HttpShop
+from tests.support.shop import ALICE
+
+
+def test_a_payment_can_be_followed_and_no_token_key_or_card_is_found(
+    stack: Stack, function_logs: Callable[[], str], everything_logged: Callable[[], str]
+) -> None:
+    token = stack.token(ALICE.sub, ALICE.roles)
+    with closing(HttpShop(stack)) as shop:
+        order = shop.order((shop.add_product(), 1))
+        path = f"/orders/{order}/payment"
+        refused = shop.send_with(token, "POST", path, content='{"paymentMethodId":"pm_PlantedPaymentMethod"}')
+        shop.send_with(token[:-3], "POST", path)
+        shop.send_with(token, "POST", path, content='{"paymentMethodId":"pm_card_visa"}')
+
+    lines = function_logs()
+    assert order in lines
+    assert refused.body["requestId"] in lines
+    for secret in (token.rpartition(".")[2], token.split(".")[1], "PlantedPaymentMethod"):
+        assert secret not in lines
+    assert "sk_test_" not in everything_logged()

@@ -1,0 +1,159 @@
+"""Who gets in: over HTTP, through API Gateway and the authorizer, with nothing changed for those who do not."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from local.stack import Stack
+from tests.support.function_shop import routes
+from tests.support.http_shop import HttpShop
+from tests.support.shop import ADMIN, ALICE, Shop, Stock
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Iterator[HttpShop]:
+    with closing(HttpShop(stack)) as shop:
+        yield shop
+
+
+def encoded(part: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+
+def tampered(token: str) -> str:
+    """The token of somebody who made themselves an admin."""
+    header, payload, signature = token.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    return f"{header}.{encoded({**claims, 'roles': ['admin', 'buyer']})}.{signature}"
+
+
+def unsigned(token: str, algorithm: str) -> str:
+    """The token's claims without a signature."""
+    return f"{encoded({'alg': algorithm, 'typ': 'JWT'})}.{token.split('.')[1]}."
+
+
+def with_claims(stack: Stack, **changed: Any) -> str:
+    """A token that the stack's issuer signed, with claims changed, or left out where they are None."""
+    claims = jwt.decode(stack.token(ALICE.sub, ALICE.roles), options={"verify_signature": False}) | changed
+    kept = {name: value for name, value in claims.items() if value is not None}
+    parts = f"{encoded({'alg': 'RS256', 'kid': stack.identity.key_id})}.{encoded(kept)}"
+    signature = stack.identity.key.sign(parts.encode(), PKCS1v15(), SHA256())
+    return f"{parts}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def bad_token(stack: Stack, case: str) -> str | None:
+    good = stack.token(ALICE.sub, ALICE.roles)
+    claims: dict[str, Any] = {
+        "another issuer": {"iss": "https://issuer.example"},
+        "another audience": {"aud": "another"},
+        "no issuer": {"iss": None},
+        "no audience": {"aud": None},
+        "no expiry": {"exp": None},
+        "no subject": {"sub": None},
+        "a subject that is a number": {"sub": 1},
+        "an empty subject": {"sub": ""},
+        "not valid yet": {"nbf": 4102444800},
+        "roles that are a text": {"roles": "buyer"},
+    }
+    if case in claims:
+        return with_claims(stack, **claims[case])
+    made: dict[str, str | None] = {
+        "none": None,
+        "not a token": "x",
+        "three words": "a b c",
+        "expired": stack.token(ALICE.sub, ALICE.roles, expires_in=timedelta(seconds=-60)),
+        "tampered": tampered(good),
+        "alg none": unsigned(good, "none"),
+        "alg None": unsigned(good, "None"),
+        "truncated": good[:-10],
+        "without signature": good.rpartition(".")[0] + ".",
+        "twice": f"{good} {good}",
+        "huge": good + "x" * 6000,
+    }
+    return made[case]
+
+
+BAD_TOKENS = [
+    "none",
+    "not a token",
+    "three words",
+    "expired",
+    "tampered",
+    "alg none",
+    "alg None",
+    "truncated",
+    "without signature",
+    "twice",
+    "huge",
+    "another issuer",
+    "another audience",
+    "no issuer",
+    "no audience",
+    "no expiry",
+    "no subject",
+    "a subject that is a number",
+    "an empty subject",
+    "not valid yet",
+    "roles that are a text",
+]
+
+
+@pytest.mark.parametrize("case", BAD_TOKENS)
+def test_a_bad_token_is_unauthorized_and_pays_nothing(stack: Stack, shop: HttpShop, case: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 1))
+    before = shop.status(order)
+
+    reply = shop.send_with(bad_token(stack, case), "POST", f"/orders/{order}/payment")
+
+    assert (reply.status, reply.code) == (401, "unauthorized")
+    assert reply.headers["www-authenticate"].startswith("Bearer")
+    assert reply.body["requestId"]
+    assert shop.status(order) == before
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+
+
+@pytest.mark.parametrize(("method", "path"), routes())
+def test_no_route_answers_without_a_token(shop: HttpShop, method: str, path: str) -> None:
+    reply = shop.send_with(None, method, path.format(orderId="ord_" + "0" * 32, productId="tea"))
+
+    assert (reply.status, reply.code) == (401, "unauthorized")
+
+
+def test_an_authorization_that_is_no_bearer_token_is_unauthorized(stack: Stack, shop: HttpShop) -> None:
+    token = stack.token(ALICE.sub, ALICE.roles)
+
+    for authorization in (token, f"Basic {token}", f"Token {token}", "Bearer"):
+        reply = shop.send_with(None, "GET", "/products/tea", headers={"Authorization": authorization})
+        assert (reply.status, reply.code) == (401, "unauthorized")
+
+
+def test_one_token_is_right_for_every_route_its_roles_may_call(stack: Stack, shop: HttpShop) -> None:
+    token = stack.token("erin", ["buyer"])
+    product = shop.add_product(stock=5)
+    items = json.dumps({"items": [{"productId": product, "quantity": 1}]})
+
+    read = shop.send_with(token, "GET", f"/products/{product}")
+    placed = shop.send_with(token, "POST", "/orders", content=items)
+    paid = shop.send_with(token, "POST", f"/orders/{placed.body['orderId']}/payment")
+    followed = shop.send_with(token, "GET", f"/orders/{placed.body['orderId']}/status")
+    put = shop.send_with(token, "PUT", f"/admin/products/{product}", content="{}")
+
+    assert [reply.status for reply in (read, placed, paid, followed, put)] == [200, 201, 200, 200, 403]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("GET", "/nothing"), ("DELETE", "/orders"), ("GET", "/admin")]
+)
+def test_an_unknown_route_is_a_problem(shop: Shop, method: str, path: str) -> None:
+    reply = shop.call(method, path, ADMIN)
+
+    assert (reply.status, reply.code) == (404, "not_found")

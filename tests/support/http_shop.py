@@ -1,0 +1,46 @@
+"""The shop over HTTP, on the whole deployed stack."""
+
+import json
+
+from local.stack import Stack
+from tests.support.shop import Reply, Shop, User
+
+
+class HttpShop(Shop):
+    """Calls the API at the stack's short address, with tokens that its issuer signed."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._http = stack.http()
+        self.dynamodb = stack.client("dynamodb")
+        self.products_table = stack.deployment.products_table
+
+    def send(
+        self, method: str, path: str, user: User, *, content: str | None = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        """Send one request."""
+        return self.send_with(self._stack.token(user.sub, user.roles), method, path, content=content, headers=headers)
+
+    def send_with(
+        self,
+        token: str | None,
+        method: str,
+        path: str,
+        *,
+        content: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        """Send one request with this token, or with none."""
+        authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+        answer = self._http.request(
+            method,
+            path,
+            content=None if content is None else content.encode(),
+            headers={"Content-Type": "application/json", **(headers or {}), **authorization},
+        )
+        return Reply(answer.status_code, json.loads(answer.content), dict(answer.headers))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+        self.dynamodb.close()

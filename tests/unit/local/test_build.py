@@ -1,0 +1,88 @@
+"""A build is made again when, and only when, it would come out differently."""
+
+from pathlib import Path
+
+import pytest
+
+from local import build
+from local.build import Build
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = tmp_path / "a project"
+    for path, text in (
+        ("template.yaml", "Resources: {}"),
+        ("functions/pay/handler.py", "one"),
+        ("functions/pay/requirements.txt", ""),
+        ("layers/common/package/module.py", "two"),
+    ):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that were run, `sam build` leaving what it leaves."""
+    run: list[list[str]] = []
+
+    def record(command: list[object], *, directory: Path, **_: object) -> None:
+        run.append([str(part) for part in command])
+        if command[0] == "sam":
+            out = directory / ".aws-sam" / "build"
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "template.yaml").touch()
+
+    monkeypatch.setattr(build, "run_to_end", record)
+    return run
+
+
+def make(project: Path, cache: Path) -> Build:
+    made = Build(project, cache)
+    with made.locked():
+        made.make()
+    return made
+
+
+def test_it_is_current_until_a_source_changes(project: Path, tmp_path: Path, commands: list[list[str]]) -> None:
+    made = Build(project, tmp_path / "cache")
+    assert not made.is_current()
+    made = make(project, tmp_path / "cache")
+    assert made.is_current()
+    (project / "layers/common/package/__pycache__").mkdir()
+    (project / "layers/common/package/__pycache__/module.pyc").write_bytes(b"bytecode")
+    assert made.is_current()
+    (project / "functions/pay/handler.py").write_text("changed")
+    assert not made.is_current()
+    assert len([command for command in commands if command[0] == "sam"]) == 1
+
+
+def test_the_index_is_asked_once(project: Path, tmp_path: Path, commands: list[list[str]]) -> None:
+    make(project, tmp_path / "cache")
+    (project / "functions/pay/handler.py").write_text("changed")
+    make(project, tmp_path / "cache")
+    assert [command[0] for command in commands].count("sam") == 2
+    downloads = sum("download" in command for command in commands)
+    (project / "functions/pay/requirements.txt").write_text("boto3==1.0")
+    make(project, tmp_path / "cache")
+    assert sum("download" in command for command in commands) == 2 * downloads > 0
+
+
+def test_what_a_build_that_was_cut_off_left_is_not_trusted(
+    project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+
+    def fail(*_: object, **__: object) -> None:
+        (cache / ".aws-sam/deps/half").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "run_to_end", fail)
+        with pytest.raises(KeyboardInterrupt):
+            make(project, cache)
+    assert not Build(project, cache).is_current()
+    make(project, cache)
+    assert commands
+    assert not (cache / ".aws-sam/deps/half").exists()

@@ -1,0 +1,36 @@
+"""What API Gateway answers by itself comes from the template alone."""
+
+import json
+
+from local.gateway_responses import from_template
+
+BODY = {
+    "x-amazon-apigateway-gateway-responses": {
+        "THROTTLED": {
+            "statusCode": "429",
+            "responseParameters": {
+                "gatewayresponse.header.Content-Type": "'application/problem+json'",
+                "gatewayresponse.header.X-Origin": "method.request.header.Origin",
+            },
+            "responseTemplates": {"application/json": '{"requestId":"$context.requestId","x":"$context.other"}'},
+        }
+    }
+}
+TEMPLATE = {"Resources": {"Api": {"Properties": {"Body": BODY}}}}
+
+
+def test_they_are_read_as_the_api_takes_them() -> None:
+    throttled = from_template(TEMPLATE)["THROTTLED"]
+    assert (throttled.type, throttled.status) == ("THROTTLED", 429)
+    assert throttled.parameters["gatewayresponse.header.X-Origin"] == "method.request.header.Origin"
+
+
+def test_an_answer_names_its_request_and_leaves_out_what_is_not_known() -> None:
+    status, headers, body = from_template(TEMPLATE)["THROTTLED"].render("r-1")
+    assert status == 429
+    assert headers == [(b"content-type", b"application/problem+json"), (b"x-amzn-requestid", b"r-1")]
+    assert json.loads(body) == {"requestId": "r-1", "x": ""}
+
+
+def test_a_template_without_them_has_none() -> None:
+    assert from_template({"Resources": {"Api": {"Properties": {"Body": {}}}}}) == {}

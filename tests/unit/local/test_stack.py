@@ -1,0 +1,118 @@
+"""Runs do not get in each other's way, however the one before ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from local.environment import for_programs
+from local.errors import StackError
+from local.processes import run_to_end, running
+from local.stack import is_running, running_stack
+
+HOLDER = """
+import sys
+from pathlib import Path
+from local.stack import _sole_user
+with _sole_user(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_description_that_a_killed_run_left_is_no_running_stack(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text("{}")
+    (tmp_path / "lock").touch()
+    assert not is_running(tmp_path)
+
+
+def test_a_second_stack_in_the_same_place_is_refused_while_the_first_one_lives(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text("{}")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        assert is_running(tmp_path)
+        with pytest.raises(StackError, match="running already"), running_stack(state=tmp_path):
+            pass
+        holder.kill()
+    assert not is_running(tmp_path)
+
+
+def test_a_command_that_fails_is_told_with_the_end_of_its_output(tmp_path: Path) -> None:
+    script = "import sys; print('line of output'); sys.exit(3)"
+    with pytest.raises(StackError, match=r"(?s)it failed \(exit code 3\).*line of output"):
+        run_to_end(
+            [sys.executable, "-c", script],
+            environment=os.environ,
+            directory=tmp_path,
+            log=tmp_path / "log",
+            what="it",
+        )
+
+
+def test_a_missing_program_is_told_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"no-such-program is missing\. `make setup`"):
+        run_to_end(["no-such-program"], environment={}, directory=tmp_path, log=tmp_path / "log", what="it")
+
+
+def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
+    script = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
+    log = tmp_path / "log"
+    with running([sys.executable, "-c", script], environment=os.environ, directory=tmp_path, log=log, patience=0):
+        deadline = time.monotonic() + 10
+        while not log.read_text().strip() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        grandchild = int(log.read_text())
+    while _exists(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _exists(grandchild)
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_while_a_process_starts_waits_until_it_is_held(number: signal.Signals) -> None:
+    script = f"""
+import os, signal
+from local.signals import Stopped, signals_held, stop_on_signals
+stop_on_signals()
+try:
+    with signals_held():
+        os.kill(os.getpid(), {int(number)})
+        print("started")
+except Stopped as stopped:
+    print(stopped)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["started", number.name]
+
+
+def test_programs_see_nothing_of_the_users_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "real")
+    environment = for_programs(tmp_path)
+    assert environment["AWS_ACCESS_KEY_ID"] == "local"
+    assert environment["AWS_SHARED_CREDENTIALS_FILE"] == os.devnull
+    assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN"} & set(environment)
+    assert environment["HOME"] == str(tmp_path)
+
+
+def test_sam_does_not_ask_for_newer_versions(tmp_path: Path) -> None:
+    for_programs(tmp_path)
+    metadata = json.loads((tmp_path / ".aws-sam" / "metadata.json").read_text())
+    assert time.time() - metadata["lastVersionCheck"] < 60
+    assert metadata["telemetryEnabled"] is False
