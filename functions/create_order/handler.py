@@ -1,19 +1,27 @@
 """`POST /orders`: a buyer places an order. It is `pending`; nothing is held or charged yet."""
 
+import hashlib
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from order_payments.api import Api
+from order_payments.api import REPLAYED_HEADER, Api, IdempotencyKey
 from order_payments.clock import utc_now
 from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import InvalidRequest, MixedCurrencies, UnknownProduct
+from order_payments.errors import (
+    IdempotencyKeyReused,
+    InvalidRequest,
+    MixedCurrencies,
+    OrderNotFound,
+    UnknownProduct,
+)
 from order_payments.identity import Role
 from order_payments.money import MAXIMUM_CHARGE
 from order_payments.observability import logger
-from order_payments.orders import MAXIMUM_PRODUCTS, Order, OrderLine
+from order_payments.orders import MAXIMUM_PRODUCTS, Order, OrderLine, order_id_for
 from order_payments.orders_table import OrdersTable
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
@@ -44,20 +52,59 @@ api = Api(Role.BUYER)
 
 
 @api.post("/orders")
-def create_order(body: OrderRequest) -> Response[OrderView]:
-    """Place an order at the products' prices of now."""
-    order = place_order(api.caller.user_id, body.items)
-    orders.create(order)
+def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> Response[OrderView]:
+    """Place an order at the products' prices of now; for a repeated request, answer with the one it placed before."""
+    buyer_id = api.caller.user_id
+    order_id = order_id_for(buyer_id, idempotency_key) if idempotency_key else None
+    fingerprint = fingerprint_of(body) if idempotency_key else None
+    placed = find_placed(order_id, fingerprint) if order_id else None
+    if placed is not None:
+        return answer(placed, replayed=True)
+    order = place_order(buyer_id, body.items, order_id=order_id, fingerprint=fingerprint)
+    recorded = orders.create(order)
+    if recorded.created_at != order.created_at:
+        # The same request, at the same time: it was the faster one.
+        check_same_request(recorded, fingerprint)
+        return answer(recorded, replayed=True)
     logger.info("order created", orderId=order.order_id)
+    return answer(order)
+
+
+def answer(order: Order, *, replayed: bool = False) -> Response[OrderView]:
+    """201 with the order as it was placed."""
     return Response(
-        201,
+        HTTPStatus.CREATED,
         content_type="application/json",
-        body=OrderView.of(order),
-        headers={"Location": api.location(f"/orders/{order.order_id}/status")},
+        body=OrderView.of(order.as_placed()),
+        headers={
+            "Location": api.location(f"/orders/{order.order_id}/status"),
+            **({REPLAYED_HEADER: "true"} if replayed else {}),
+        },
     )
 
 
-def place_order(buyer_id: str, items: list[ItemRequest]) -> Order:
+def find_placed(order_id: str, fingerprint: str | None) -> Order | None:
+    """The order that the same request placed before. Raises `IdempotencyKeyReused` where it was another request."""
+    try:
+        order = orders.get(order_id)
+    except OrderNotFound:
+        return None
+    check_same_request(order, fingerprint)
+    return order
+
+
+def check_same_request(order: Order, fingerprint: str | None) -> None:
+    """Raise `IdempotencyKeyReused` unless the request with this fingerprint placed `order`."""
+    if order.request_fingerprint != fingerprint:
+        raise IdempotencyKeyReused("This idempotency key was used for another order.")
+
+
+def fingerprint_of(body: OrderRequest) -> str:
+    """The same for the same request, however its JSON was written."""
+    return hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+
+
+def place_order(buyer_id: str, items: list[ItemRequest], *, order_id: str | None, fingerprint: str | None) -> Order:
     """The order for `items`, if their products exist, share a currency, and can be charged and held at once."""
     wanted = {item.product_id for item in items}
     if len(wanted) > MAXIMUM_PRODUCTS:
@@ -72,7 +119,9 @@ def place_order(buyer_id: str, items: list[ItemRequest]) -> Order:
         OrderLine(item.product_id, found[item.product_id].name, item.quantity, found[item.product_id].unit_price)
         for item in items
     ]
-    order = Order.place(buyer_id, lines, currencies.pop(), utc_now())
+    order = Order.place(
+        buyer_id, lines, currencies.pop(), utc_now(), order_id=order_id, request_fingerprint=fingerprint
+    )
     if order.total_amount > MAXIMUM_CHARGE:
         raise InvalidRequest(f"An order's total is at most {MAXIMUM_CHARGE}.", location=("body", "items"))
     return order

@@ -4,12 +4,11 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Header
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
 from order_payments import payments
-from order_payments.api import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api
+from order_payments.api import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api, IdempotencyKey
 from order_payments.dynamodb import dynamodb_client
 from order_payments.identity import Role
 from order_payments.orders import OrderStatus
@@ -40,11 +39,13 @@ api = Api(Role.BUYER)
 def initiate_payment(
     order_id: str,
     body: PaymentBody = DEFAULT_PAYMENT,
-    idempotency_key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[OrderStatusView]:
     """Pay the order, and tell how it ended, or that this is not known yet."""
     result = payments.initiate_payment(
-        payments.PaymentRequest(order_id, api.caller.user_id, body.payment_method_id, idempotency_key),
+        payments.PaymentRequest(
+            order_id, api.caller.user_id, body.payment_method_id, idempotency_key, request_id=api.request_id
+        ),
         orders=orders,
         stripe=stripe,
         deadline=api.deadline,

@@ -121,7 +121,7 @@ def test_a_bad_token_is_unauthorized_and_pays_nothing(stack: Stack, shop: HttpSh
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
 
 
-@pytest.mark.parametrize(("method", "path"), routes())
+@pytest.mark.parametrize(("method", "path"), [route for route in routes() if route != ("POST", "/webhooks/stripe")])
 def test_no_route_answers_without_a_token(shop: HttpShop, method: str, path: str) -> None:
     reply = shop.send_with(None, method, path.format(orderId="ord_" + "0" * 32, productId="tea"))
 

@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "PRODUCTS_TABLE": "ProductsTable",
     "DUMMY_STRIPE_TABLE": "DummyStripeTable",
     "STRIPE_SECRET_KEY": "sk_test_unit",
+    "STRIPE_WEBHOOK_SECRET": "whsec_unit",
     "POWERTOOLS_SERVICE_NAME": "order-payments",
 }
 

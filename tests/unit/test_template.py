@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from order_payments.api import ANSWERS, PROBLEM_TYPE_PREFIX
+from order_payments.payments import LEASE
 from tests.support.function_shop import routes
 from tests.support.lambda_functions import load_function
 from tests.support.template import ROOT, template
@@ -22,13 +23,21 @@ def test_every_function_folder_is_deployed() -> None:
     assert folders == {properties["CodeUri"].removeprefix("functions/") for properties in FUNCTIONS.values()}
 
 
-def test_every_route_has_the_authorizer() -> None:
+def test_every_route_but_the_webhooks_has_the_authorizer() -> None:
     auth = RESOURCES["Api"]["Properties"]["Auth"]
+    without = {
+        event["Properties"]["Path"]
+        for properties in FUNCTIONS.values()
+        for event in properties.get("Events", {}).values()
+        if "Auth" in event["Properties"]
+    }
 
     assert auth["DefaultAuthorizer"] in auth["Authorizers"]
-    for properties in FUNCTIONS.values():
-        for event in properties.get("Events", {}).values():
-            assert "Auth" not in event["Properties"]
+    assert without == {"/webhooks/stripe"}
+
+
+def test_an_attempt_is_its_payers_alone_for_longer_than_the_paying_function_runs() -> None:
+    assert LEASE.total_seconds() > FUNCTIONS["InitiatePaymentFunction"]["Timeout"]
 
 
 def test_the_authorizer_sees_the_whole_request_and_its_answer_is_kept_for_a_bounded_time() -> None:
@@ -77,14 +86,14 @@ def test_the_gateway_and_the_functions_tell_the_same_refusal_alike(kind: str, co
     assert (problem["status"], problem["code"], problem["title"]) == (ours.status, ours.code, ours.title)
 
 
-def test_only_the_paying_function_carries_the_stripe_sdk() -> None:
+def test_only_the_functions_that_talk_to_stripe_carry_its_sdk() -> None:
     with_stripe = {
         path.parent.name
         for path in [*ROOT.glob("functions/*/requirements.txt"), *ROOT.glob("layers/*/requirements.txt")]
         if "\nstripe==" in path.read_text()
     }
 
-    assert with_stripe == {"initiate_payment"}
+    assert with_stripe == {"initiate_payment", "reconcile_payments", "stripe_webhook"}
 
 
 def test_the_authorizer_carries_no_boto3() -> None:

@@ -4,14 +4,16 @@ Each function serves one route with an `Api`, which is Powertools' resolver with
 """
 
 import json
+from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Header
 from pydantic_core import from_json
 
 from order_payments import errors
@@ -31,6 +33,9 @@ UNKNOWN_RETRY_AFTER_SECONDS = 5
 
 REPLAYED_HEADER = "Idempotent-Replayed"
 
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+"""The parameter of an endpoint that answers a repeated request as it did the first time."""
+
 TOKEN_LEEWAY_SECONDS = 10
 """How far our clock may be from the issuer's; the authorizer allows the same."""
 
@@ -49,6 +54,7 @@ class Answer(NamedTuple):
 ANSWERS: Mapping[type[Exception], Answer] = {
     errors.Unauthenticated: Answer(HTTPStatus.UNAUTHORIZED, "unauthorized", "Unauthorized"),
     errors.Forbidden: Answer(HTTPStatus.FORBIDDEN, "forbidden", "Forbidden"),
+    errors.InvalidSignature: Answer(HTTPStatus.BAD_REQUEST, "invalid_signature", "Invalid signature"),
     errors.InvalidRequest: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation_error", "Invalid request"),
     errors.OrderNotFound: Answer(HTTPStatus.NOT_FOUND, "order_not_found", "Order not found"),
     errors.ProductNotFound: Answer(HTTPStatus.NOT_FOUND, "product_not_found", "Product not found"),
@@ -59,6 +65,8 @@ ANSWERS: Mapping[type[Exception], Answer] = {
         HTTPStatus.CONFLICT, "payment_already_attempted", "Payment already attempted"
     ),
     errors.PaymentInProgress: Answer(HTTPStatus.CONFLICT, "payment_in_progress", "Payment in progress"),
+    errors.OrderNotPending: Answer(HTTPStatus.CONFLICT, "order_not_pending", "Order not pending"),
+    errors.IdempotencyKeyReused: Answer(HTTPStatus.CONFLICT, "idempotency_key_reused", "Idempotency key reused"),
     errors.InsufficientStock: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "insufficient_stock", "Insufficient stock"),
     errors.PaymentFailed: Answer(HTTPStatus.PAYMENT_REQUIRED, "payment_failed", "Payment failed"),
     errors.InvalidPaymentMethod: Answer(
@@ -81,11 +89,14 @@ class Api(APIGatewayRestResolver):
     ----------
     open_to
         The roles that may call; a caller needs one of them. Without any, every signed-in user may.
+    public
+        Whether anybody may call, without a token: for an endpoint that knows its callers by other means.
     """
 
-    def __init__(self, *open_to: Role) -> None:
+    def __init__(self, *open_to: Role, public: bool = False) -> None:
         super().__init__(enable_validation=True, json_body_deserializer=_parse_json)
         self._open_to = frozenset(open_to)
+        self._public = public
         for error_type, tell in {
             Exception: self._tell,
             RequestValidationError: self._tell_invalid,
@@ -102,10 +113,22 @@ class Api(APIGatewayRestResolver):
         return caller
 
     @property
+    def request_id(self) -> str:
+        """API Gateway's id of the request, which the client sees, too."""
+        request_id: str = self.current_event.request_context.request_id
+        return request_id
+
+    @property
     def deadline(self) -> Deadline:
         """By when the answer must be known."""
         milliseconds = self.lambda_context.get_remaining_time_in_millis()
         return Deadline.after(milliseconds / 1000 - _TIME_TO_ANSWER_SECONDS)
+
+    @property
+    def raw_body(self) -> bytes:
+        """The body as it was sent."""
+        body = self.current_event.body or ""
+        return b64decode(body) if self.current_event.is_base64_encoded else body.encode()
 
     def location(self, path: str) -> str:
         """`path` of this API as this client sees it: behind the stage, or the base path of a custom domain."""
@@ -119,11 +142,12 @@ class Api(APIGatewayRestResolver):
             requestId=request_context["requestId"],
             **{name: value[:64] for name, value in path_parameters.items() if name == "orderId"},
         ):
-            try:
-                caller = _caller(request_context.get("authorizer") or {}, self._open_to)
-            except OrderPaymentError as error:
-                return _as_proxy_answer(_problem(ANSWERS[type(error)], str(error), request_context["requestId"]))
-            self.context.update(caller=caller, path_prefix=request_context.get("path", "").removesuffix(event["path"]))
+            if not self._public:
+                try:
+                    self.context["caller"] = _caller(request_context.get("authorizer") or {}, self._open_to)
+                except OrderPaymentError as error:
+                    return _as_proxy_answer(_problem(ANSWERS[type(error)], str(error), request_context["requestId"]))
+            self.context["path_prefix"] = request_context.get("path", "").removesuffix(event["path"])
             answer = super().resolve(_normalized(event, path_parameters), context)
             logger.info("answered", status=answer["statusCode"])
             return answer
@@ -151,7 +175,9 @@ class Api(APIGatewayRestResolver):
                     )
                     for short in error.shortages
                 ]
-        response = self._problem(answer, str(error), faults=faults, order=error.order)
+        attempt = error.order.attempt if error.order and error.replayed else None
+        request_id = attempt.request_id if attempt else None
+        response = self._problem(answer, str(error), faults=faults, order=error.order, request_id=request_id)
         if error.replayed:
             response.headers[REPLAYED_HEADER] = "true"
         if isinstance(error, errors.Busy):
@@ -175,9 +201,15 @@ class Api(APIGatewayRestResolver):
         return self._problem(_NOT_FOUND, "There is no such route.")
 
     def _problem(
-        self, answer: Answer, detail: str, *, faults: Sequence[FaultView] = (), order: Order | None = None
+        self,
+        answer: Answer,
+        detail: str,
+        *,
+        faults: Sequence[FaultView] = (),
+        order: Order | None = None,
+        request_id: str | None = None,
     ) -> Response[str]:
-        return _problem(answer, detail, self.current_event.request_context.request_id, faults=faults, order=order)
+        return _problem(answer, detail, request_id or self.request_id, faults=faults, order=order)
 
 
 def _caller(authorizer_context: Mapping[str, object], open_to: frozenset[Role]) -> Caller:

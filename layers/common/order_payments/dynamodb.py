@@ -73,7 +73,7 @@ class TransactionRefused(Exception):
 
 
 class ReplyLost(Exception):
-    """A write was sent and no answer came, so it may have been made. Reading tells."""
+    """A write was sent and no answer told whether it was made. Reading does."""
 
 
 def dynamodb_client() -> "DynamoDBClient":
@@ -114,7 +114,7 @@ def reading() -> Iterator[None]:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around a write of one item. Raises `ConditionFailed`, `Busy` (nothing was written) or `ReplyLost`."""
+    """Around a write of one item. Raises `ConditionFailed` or `ReplyLost`."""
     try:
         yield
     except ClientError as error:
@@ -122,7 +122,7 @@ def writing() -> Iterator[None]:
             # Of the item on the error, botocore's types know nothing.
             old_item: Any = error.response.get("Item")
             raise ConditionFailed(from_wire(old_item) if old_item else None) from error
-        raise _lost_or_busy(error) from error
+        raise _lost(error) from error
     except (SdkConnectionError, HTTPClientError) as error:
         raise ReplyLost from error
 
@@ -152,16 +152,16 @@ def write_transaction(
     TransactionRefused
         Some condition does not hold. That is a business answer, whatever else was in the way.
     Busy
-        Conflicts or throttling outlasted `deadline`; nothing was written.
+        Conflicts outlasted `deadline`; nothing was written.
     ReplyLost
-        No answer came.
+        No answer came, or none but that DynamoDB is throttled: it may have been written.
     """
     for _ in tries(deadline):
         try:
             client.transact_write_items(TransactItems=writes)
         except ClientError as error:
             if _code(error) != "TransactionCanceledException":
-                raise _lost_or_busy(error) from error
+                raise _lost(error) from error
             reasons = error.response.get("CancellationReasons", [])
             failed = {
                 position: from_wire(reason["Item"]) if reason.get("Item") else None
@@ -183,8 +183,9 @@ def _code(error: ClientError) -> str:
     return error.response["Error"]["Code"]
 
 
-def _lost_or_busy(error: ClientError) -> Exception:
-    """What a failed write means: a throttled one was not made; one that failed inside DynamoDB may have been."""
-    if _code(error) in {"InternalServerError", "ServiceUnavailable"}:
-        return ReplyLost()
-    return Busy("The database is busy.") if _code(error) in _THROTTLED else error
+def _lost(error: ClientError) -> Exception:
+    """What a write that DynamoDB did not take means.
+
+    botocore has sent it several times by then. That the last one was throttled says nothing of the first.
+    """
+    return ReplyLost() if _code(error) in _THROTTLED else error

@@ -27,6 +27,10 @@ class Forbidden(OrderPaymentError):
     """The caller is known, and may not do this."""
 
 
+class InvalidSignature(OrderPaymentError):
+    """A message that claims to be Stripe's is not signed by Stripe, or not of now."""
+
+
 class InvalidRequest(OrderPaymentError):
     """The request breaks a rule that its schema cannot state. `location` is the path to the offending value."""
 
@@ -65,6 +69,14 @@ class PaymentAlreadyAttempted(OrderPaymentError):
 
 class PaymentInProgress(OrderPaymentError):
     """An attempt to pay this order is in flight."""
+
+
+class OrderNotPending(OrderPaymentError):
+    """The order is settled, so that nobody can settle it by hand."""
+
+
+class IdempotencyKeyReused(OrderPaymentError):
+    """The caller's idempotency key belongs to another request."""
 
 
 class InsufficientStock(OrderPaymentError):

@@ -1,10 +1,11 @@
 """An order, its lines and its status, and the one table of what the status may become."""
 
+import hashlib
 import re
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -14,6 +15,12 @@ MAXIMUM_PRODUCTS = 99
 """Different products in an order: a transaction takes 100 items, and the order is one of them."""
 
 _ORDER_ID = re.compile(r"ord_[0-9a-f]{32}")
+
+
+def order_id_for(buyer_id: str, idempotency_key: str) -> str:
+    """The id of the order that a buyer places under an idempotency key, so that the same request finds it again."""
+    digest = hashlib.sha256("\0".join((str(len(buyer_id)), buyer_id, idempotency_key)).encode()).hexdigest()
+    return f"ord_{digest[:32]}"
 
 
 def is_order_id(text: str) -> bool:
@@ -75,6 +82,7 @@ class PaymentAttempt:
     """The one attempt to pay an order.
 
     It is in flight while its order is `pending`. `shortages` is not empty where it ended for want of stock.
+    `idempotency_key` is the client's, and `request_id` that of the request that made it, to be told again with it.
     """
 
     attempt_id: str
@@ -82,12 +90,31 @@ class PaymentAttempt:
     payment_method_id: str
     started_at: datetime
     idempotency_key: str | None = None
+    request_id: str | None = None
     shortages: tuple[Shortage, ...] = ()
 
     @staticmethod
     def new_id() -> str:
         """A fresh attempt id; it is also the idempotency key of the attempt's confirmation at Stripe."""
         return f"att_{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money that came too late and goes back. It is owed until `refund_id`, Stripe's, is known."""
+
+    payment_intent_id: str
+    owed_since: datetime
+    refund_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """An admin's settlement of an order by hand: who did it, when, and why."""
+
+    by: str
+    at: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +131,25 @@ class Order:
     updated_at: datetime
     reason: Reason | None = None
     attempt: PaymentAttempt | None = None
+    refund: Refund | None = None
+    override: Override | None = None
+    request_fingerprint: str | None = None
+    """Of the request that placed it, where that had an idempotency key."""
 
     @classmethod
-    def place(cls, buyer_id: str, lines: Sequence[OrderLine], currency: str, now: datetime) -> "Order":
-        """A new order, `pending`."""
+    def place(
+        cls,
+        buyer_id: str,
+        lines: Sequence[OrderLine],
+        currency: str,
+        now: datetime,
+        *,
+        order_id: str | None = None,
+        request_fingerprint: str | None = None,
+    ) -> "Order":
+        """A new order, `pending`, with an id of its own where none is given."""
         return cls(
-            order_id=f"ord_{uuid.uuid4().hex}",
+            order_id=order_id or f"ord_{uuid.uuid4().hex}",
             buyer_id=buyer_id,
             status=OrderStatus.PENDING,
             total_amount=sum(line.quantity * line.unit_price for line in lines),
@@ -117,6 +157,7 @@ class Order:
             lines=tuple(lines),
             created_at=now,
             updated_at=now,
+            request_fingerprint=request_fingerprint,
         )
 
     @property
@@ -124,10 +165,27 @@ class Order:
         """The PaymentIntent that the attempt pays with, once there is one."""
         return self.attempt.payment_intent_id if self.attempt else None
 
+    def as_placed(self) -> "Order":
+        """The order as it was before anything happened to it."""
+        return replace(
+            self,
+            status=OrderStatus.PENDING,
+            updated_at=self.created_at,
+            reason=None,
+            attempt=None,
+            refund=None,
+            override=None,
+        )
+
     @property
     def is_payable(self) -> bool:
         """Whether it can be claimed: `pending`, and nobody has tried to pay it."""
         return self.status is OrderStatus.PENDING and self.attempt is None
+
+    @property
+    def owes_refund(self) -> bool:
+        """Whether money for it came too late and has not gone back yet."""
+        return self.refund is not None and self.refund.refund_id is None
 
     def attempt_in_flight(self) -> PaymentAttempt:
         """The attempt of an order that was claimed and not settled. Raises `ValueError` for any other order."""

@@ -5,9 +5,9 @@ methods that move an order return it as it is then recorded, whoever moved it.
 """
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,21 @@ from order_payments.dynamodb import (
 )
 from order_payments.errors import Busy, OrderNotFound
 from order_payments.observability import logger
+from order_payments.order_records import (
+    attempt_to_item,
+    order_from_item,
+    order_to_item,
+    override_to_item,
+    reason_to_item,
+    refund_to_item,
+)
 from order_payments.orders import (
-    PAYMENT_METHOD,
     Order,
-    OrderLine,
     OrderStatus,
+    Override,
     PaymentAttempt,
     Reason,
+    Refund,
     Shortage,
     is_order_id,
     statuses_before,
@@ -42,12 +50,20 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-UNSETTLED_SHARDS = 8
+UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
 
 _NAMES = {"#status": "status", "#payment": "payment"}
 _IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
 _UNCLAIMED = "#status = :expected AND attribute_not_exists(#payment)"
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """An order with an attempt in flight, or a refund owed, since a time; the `unsettled` index has found it."""
+
+    order_id: str
+    since: datetime
 
 
 class NotClaimable(Exception):
@@ -74,19 +90,24 @@ class OrdersTable:
         self._table_name = table_name
         self._products = products
 
-    def create(self, order: Order) -> None:
-        """Write a new order. Its id is fresh, so that finding it there already means that botocore sent it twice."""
+    def create(self, order: Order) -> Order:
+        """Write a new order. Returns the one that is recorded: another where its id was taken.
+
+        An id is taken where the same request comes again, by the client's or by botocore's doing.
+        """
         try:
             with writing():
                 self._client.put_item(
                     TableName=self._table_name,
-                    Item=to_wire(_to_item(order)),
+                    Item=to_wire(order_to_item(order)),
                     ConditionExpression="attribute_not_exists(orderId)",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
-        except ConditionFailed:
-            pass
+        except ConditionFailed as refused:
+            return _existing(refused.old_item)
         except ReplyLost:
             raise Busy("The database does not answer.") from None
+        return order
 
     def get(self, order_id: str) -> Order:
         """The order as it is now, strongly consistent. Raises `OrderNotFound`."""
@@ -115,38 +136,24 @@ class OrdersTable:
         """
         claimed = replace(order, attempt=attempt, updated_at=attempt.started_at)
         write = self._update(
-            order,
+            order.order_id,
             "SET #payment = :payment, unsettledShard = :shard, unsettledSince = :now, updatedAt = :now",
             condition=_UNCLAIMED,
             values={
                 ":expected": OrderStatus.PENDING,
-                ":payment": _attempt_to_item(attempt),
+                ":payment": attempt_to_item(attempt),
                 ":shard": _shard(order.order_id),
                 ":now": rfc3339(attempt.started_at),
             },
         )
-        quantities = order.quantities()
-        holds = [self._products.hold(product_id, quantity) for product_id, quantity in quantities.items()]
-        try:
-            write_transaction(self._client, [write, *holds], deadline=deadline)
-        except TransactionRefused as refused:
-            if 0 in refused.old_items:
-                raise NotClaimable(_existing(refused.old_items[0])) from refused
-            raise StockTooShort(_shortages(quantities, refused.old_items)) from refused
-        except ReplyLost:
-            recorded = self.get(order.order_id)
-            if recorded.attempt is None:
-                raise Busy("The database does not answer.") from None
-            if recorded.attempt.attempt_id != attempt.attempt_id:
-                raise NotClaimable(recorded) from None
-        return claimed
+        return self._move_payable(order, claimed, [write, *self._stock_moves(order, self._products.hold)], deadline)
 
     def settle_confirmed(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
         """Confirm the order and make its holds reductions of the stock, in one transaction."""
         return self._settle(
             order,
             replace(order, status=OrderStatus.CONFIRMED, updated_at=now),
-            [self._products.take(product_id, quantity) for product_id, quantity in order.quantities().items()],
+            self._stock_moves(order, self._products.take),
             deadline=deadline,
         )
 
@@ -155,7 +162,7 @@ class OrdersTable:
         return self._settle(
             order,
             replace(order, status=OrderStatus.CANCELLED, reason=reason, updated_at=now),
-            [self._products.release(product_id, quantity) for product_id, quantity in order.quantities().items()],
+            self._stock_moves(order, self._products.release),
             deadline=deadline,
         )
 
@@ -171,10 +178,10 @@ class OrdersTable:
         values: dict[str, Any] = {":status": settled.status, ":now": rfc3339(settled.updated_at)}
         if settled.reason:
             update = update.replace(" REMOVE", ", reason = :reason REMOVE")
-            values[":reason"] = _reason_to_item(settled.reason)
+            values[":reason"] = reason_to_item(settled.reason)
         (expected,) = statuses_before(settled.status)
         write = self._update(
-            settled,
+            order.order_id,
             update,
             condition=_IN_FLIGHT,
             values={":expected": expected, ":attempt_id": order.attempt_in_flight().attempt_id, **values},
@@ -188,12 +195,12 @@ class OrdersTable:
         """
         attempt = order.attempt_in_flight()
         write = self._update(
-            order,
+            order.order_id,
             "SET updatedAt = :now REMOVE #payment, unsettledShard, unsettledSince",
             condition=_IN_FLIGHT,
             values={":expected": OrderStatus.PENDING, ":attempt_id": attempt.attempt_id, ":now": rfc3339(now)},
         )
-        releases = [self._products.release(product_id, quantity) for product_id, quantity in order.quantities().items()]
+        releases = self._stock_moves(order, self._products.release)
         voided = replace(order, attempt=None, updated_at=now)
         return self._move_in_flight(order, voided, [write, *releases], deadline=deadline)
 
@@ -206,25 +213,135 @@ class OrdersTable:
         cancelled = replace(order, status=OrderStatus.CANCELLED, reason=reason, attempt=attempt, updated_at=now)
         (expected,) = statuses_before(cancelled.status)
         write = self._update(
-            order,
+            order.order_id,
             "SET #status = :status, #payment = :payment, reason = :reason, updatedAt = :now",
             condition=_UNCLAIMED,
             values={
                 ":expected": expected,
                 ":status": cancelled.status,
-                ":payment": _attempt_to_item(attempt),
-                ":reason": _reason_to_item(reason),
+                ":payment": attempt_to_item(attempt),
+                ":reason": reason_to_item(reason),
                 ":now": rfc3339(now),
             },
         )
+        return self._write_alone(write, cancelled)
+
+    def settle_by_hand(
+        self, order: Order, status: OrderStatus, reason: Reason, override: Override, *, deadline: Deadline
+    ) -> Order:
+        """Settle an order that nobody tries to pay, as an admin says; confirming it takes the stock with it.
+
+        The condition stops it where a payer claimed the order in between, who may be charged. Raises as `claim` does.
+        """
+        settled = replace(order, status=status, reason=reason, override=override, updated_at=override.at)
+        (expected,) = statuses_before(status)
+        write = self._update(
+            order.order_id,
+            "SET #status = :status, reason = :reason, override = :override, updatedAt = :now",
+            condition=_UNCLAIMED,
+            values={
+                ":expected": expected,
+                ":status": status,
+                ":reason": reason_to_item(reason),
+                ":override": override_to_item(override),
+                ":now": rfc3339(override.at),
+            },
+        )
+        sales = self._stock_moves(order, self._products.sell) if status is OrderStatus.CONFIRMED else []
+        return self._move_payable(order, settled, [write, *sales], deadline)
+
+    def owe_refund(self, order: Order, refund: Refund) -> Order:
+        """Record that money for a settled order has to go back, before it goes: the reconciler will find it.
+
+        The condition keeps a second one from owing it again. Returns the order as it is then recorded.
+        """
+        write = self._update(
+            order.order_id,
+            "SET refund = :refund, unsettledShard = :shard, unsettledSince = :now",
+            condition="#status <> :pending AND attribute_not_exists(refund)",
+            values={
+                ":pending": OrderStatus.PENDING,
+                ":refund": refund_to_item(refund),
+                ":shard": _shard(order.order_id),
+                ":now": rfc3339(refund.owed_since),
+            },
+        )
+        return self._write_alone(write, replace(order, refund=refund))
+
+    def record_refund(self, order: Order, refund: Refund) -> Order:
+        """Record that the money went back. Returns the order as it is then recorded."""
+        write = self._update(
+            order.order_id,
+            "SET refund = :refund REMOVE unsettledShard, unsettledSince",
+            condition="refund.paymentIntentId = :intent AND attribute_not_exists(refund.refundId)",
+            values={
+                ":refund": refund_to_item(refund),
+                ":intent": refund.payment_intent_id,
+            },
+        )
+        return self._write_alone(write, replace(order, refund=refund))
+
+    def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:
+        """Up to `limit` of a shard's orders that are unsettled since `before` or longer, the oldest first.
+
+        The index follows the table with a delay, so that what it finds has to be read before anything is done.
+        """
+        with reading():
+            found = self._client.query(
+                TableName=self._table_name,
+                IndexName="unsettled",
+                KeyConditionExpression="unsettledShard = :shard AND unsettledSince <= :before",
+                ExpressionAttributeValues=to_wire({":shard": shard, ":before": rfc3339(before)}),
+                Limit=limit,
+            )["Items"]
+        items = map(from_wire, found)
+        return [Unsettled(item["orderId"], from_rfc3339(item["unsettledSince"])) for item in items]
+
+    def postpone(self, order_id: str, *, now: datetime) -> None:
+        """Put an order that could not be settled behind the others, so that it does not block them."""
+        write = self._update(
+            order_id,
+            "SET unsettledSince = :now",
+            condition="attribute_exists(unsettledShard)",
+            values={":now": rfc3339(now)},
+        )
+        with suppress(ConditionFailed, ReplyLost), writing():
+            self._client.update_item(**write["Update"])
+
+    def _move_payable(
+        self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", deadline: Deadline
+    ) -> Order:
+        """Write what turns an order that nobody has claimed or settled into `moved`. Raises as `claim` does."""
+        try:
+            write_transaction(self._client, writes, deadline=deadline)
+        except TransactionRefused as refused:
+            if 0 in refused.old_items:
+                raise NotClaimable(_existing(refused.old_items[0])) from refused
+            raise StockTooShort(_shortages(order, refused.old_items)) from refused
+        except ReplyLost:
+            recorded = self.get(order.order_id)
+            if recorded.is_payable:
+                raise Busy("The database does not answer.") from None
+            if (recorded.attempt, recorded.override) != (moved.attempt, moved.override):
+                raise NotClaimable(recorded) from None
+            return recorded
+        return moved
+
+    def _write_alone(self, write: "TransactWriteItemTypeDef", moved: Order) -> Order:
+        """Write what turns an order into `moved`, or return it as another made it."""
         try:
             with writing():
                 self._client.update_item(**write["Update"])
         except ConditionFailed as refused:
             return _existing(refused.old_item)
         except ReplyLost:
-            return self.get(order.order_id)
-        return cancelled
+            return self.get(moved.order_id)
+        return moved
+
+    def _stock_moves(
+        self, order: Order, move: "Callable[[str, int], TransactWriteItemTypeDef]"
+    ) -> "list[TransactWriteItemTypeDef]":
+        return [move(product_id, quantity) for product_id, quantity in order.quantities().items()]
 
     def _move_in_flight(
         self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
@@ -247,33 +364,27 @@ class OrdersTable:
         return order
 
     def _update(
-        self, order: Order, update: str, *, condition: str, values: Mapping[str, Any]
+        self, order_id: str, update: str, *, condition: str, values: Mapping[str, Any]
     ) -> "TransactWriteItemTypeDef":
         return {
             "Update": {
                 "TableName": self._table_name,
-                "Key": _key(order.order_id),
+                "Key": _key(order_id),
                 "UpdateExpression": update,
                 "ConditionExpression": condition,
-                "ExpressionAttributeNames": _NAMES,
+                "ExpressionAttributeNames": {
+                    placeholder: name for placeholder, name in _NAMES.items() if placeholder in update + condition
+                },
                 "ExpressionAttributeValues": to_wire(values),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
 
 
-def _shortages(quantities: Mapping[str, int], old_items: Mapping[int, Item | None]) -> list[Shortage]:
-    """The short products, from the refused writes of a claim: position 0 is the order, the products follow."""
-    wanted = list(quantities.items())
-    return [
-        Shortage(*wanted[position - 1], available=available_in(item)) for position, item in sorted(old_items.items())
-    ]
-
-
 def _existing(item: Item | None) -> Order:
     if item is None:
         raise OrderNotFound("There is no such order.")
-    return _from_item(item)
+    return order_from_item(item)
 
 
 def _key(order_id: str) -> dict[str, Any]:
@@ -281,88 +392,12 @@ def _key(order_id: str) -> dict[str, Any]:
 
 
 def _shard(order_id: str) -> str:
-    return f"unsettled-{zlib.crc32(order_id.encode()) % UNSETTLED_SHARDS}"
+    return UNSETTLED_SHARDS[zlib.crc32(order_id.encode()) % len(UNSETTLED_SHARDS)]
 
 
-def _to_item(order: Order) -> Item:
-    item: Item = {
-        "orderId": order.order_id,
-        "buyerId": order.buyer_id,
-        "status": order.status,
-        "totalAmount": order.total_amount,
-        "currency": order.currency,
-        "paymentMethod": PAYMENT_METHOD,
-        "items": [
-            {
-                "productId": line.product_id,
-                "name": line.name,
-                "quantity": line.quantity,
-                "unitPrice": line.unit_price,
-            }
-            for line in order.lines
-        ],
-        "createdAt": rfc3339(order.created_at),
-        "updatedAt": rfc3339(order.updated_at),
-    }
-    if order.reason:
-        item["reason"] = _reason_to_item(order.reason)
-    if order.attempt:
-        item["payment"] = _attempt_to_item(order.attempt)
-    return item
-
-
-def _from_item(item: Item) -> Order:
-    return Order(
-        order_id=item["orderId"],
-        buyer_id=item["buyerId"],
-        status=OrderStatus(item["status"]),
-        total_amount=int(item["totalAmount"]),
-        currency=item["currency"],
-        lines=tuple(
-            OrderLine(line["productId"], line["name"], int(line["quantity"]), int(line["unitPrice"]))
-            for line in item["items"]
-        ),
-        created_at=from_rfc3339(item["createdAt"]),
-        updated_at=from_rfc3339(item["updatedAt"]),
-        reason=_reason_from_item(item["reason"]) if "reason" in item else None,
-        attempt=_attempt_from_item(item["payment"]) if "payment" in item else None,
-    )
-
-
-def _attempt_to_item(attempt: PaymentAttempt) -> Item:
-    item: Item = {
-        "attemptId": attempt.attempt_id,
-        "paymentIntentId": attempt.payment_intent_id,
-        "paymentMethodId": attempt.payment_method_id,
-        "startedAt": rfc3339(attempt.started_at),
-    }
-    if attempt.idempotency_key is not None:
-        item["idempotencyKey"] = attempt.idempotency_key
-    if attempt.shortages:
-        item["shortages"] = [
-            {"productId": short.product_id, "requested": short.requested, "available": short.available}
-            for short in attempt.shortages
-        ]
-    return item
-
-
-def _attempt_from_item(item: Item) -> PaymentAttempt:
-    return PaymentAttempt(
-        attempt_id=item["attemptId"],
-        payment_intent_id=item["paymentIntentId"],
-        payment_method_id=item["paymentMethodId"],
-        started_at=from_rfc3339(item["startedAt"]),
-        idempotency_key=item.get("idempotencyKey"),
-        shortages=tuple(
-            Shortage(short["productId"], int(short["requested"]), int(short["available"]))
-            for short in item.get("shortages", [])
-        ),
-    )
-
-
-def _reason_to_item(reason: Reason) -> Item:
-    return {"code": reason.code, "declineCode": reason.decline_code, "message": reason.message}
-
-
-def _reason_from_item(item: Item) -> Reason:
-    return Reason(item["code"], item["message"], item["declineCode"])
+def _shortages(order: Order, old_items: Mapping[int, Item | None]) -> list[Shortage]:
+    """The short products, from the refused writes of a transaction: position 0 is the order, the products follow."""
+    wanted = list(order.quantities().items())
+    return [
+        Shortage(*wanted[position - 1], available=available_in(item)) for position, item in sorted(old_items.items())
+    ]

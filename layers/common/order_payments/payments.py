@@ -1,4 +1,4 @@
-"""How an order is paid: read, create, claim, confirm, settle; void and fence where it goes otherwise.
+"""How an order is paid: read, create, claim, confirm, settle; void, fence and refund where it goes otherwise.
 
 One order has one PaymentIntent, so Stripe itself rules out a second charge. The order is claimed before the intent is
 confirmed, so nothing is charged that nobody would settle. And an intent can be cancelled or paid, never both, so
@@ -6,6 +6,7 @@ cancelling it is the fence by which anyone can bring an abandoned attempt to a s
 """
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from order_payments.clock import Deadline, utc_now
 from order_payments.errors import (
@@ -13,13 +14,14 @@ from order_payments.errors import (
     Forbidden,
     InsufficientStock,
     InvalidPaymentMethod,
+    OrderNotPending,
     PaymentAlreadyAttempted,
     PaymentFailed,
     PaymentInProgress,
     PaymentProviderError,
 )
 from order_payments.observability import logger
-from order_payments.orders import Order, OrderStatus, PaymentAttempt, Reason, Shortage
+from order_payments.orders import Order, OrderStatus, Override, PaymentAttempt, Reason, Refund, Shortage
 from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
 from order_payments.stripe_gateway import (
     Cancelled,
@@ -27,13 +29,20 @@ from order_payments.stripe_gateway import (
     Declined,
     NotStarted,
     Paid,
+    Refunded,
     Refused,
     StripeGateway,
     Unknown,
 )
 
+LEASE = timedelta(seconds=45)
+"""How long an attempt is its payer's alone: for longer than the paying function can run."""
+
 CLAIM_BUDGET_SECONDS = 2.0
 SETTLE_BUDGET_SECONDS = 3.0
+
+LATE_PAYMENT_METHOD = "unknown"
+"""What an attempt paid with that was voided and charged all the same: only Stripe knows."""
 
 INSUFFICIENT_STOCK = Reason("insufficient_stock", "Some products were not available in the quantity ordered.")
 ABANDONED = Reason("payment_abandoned", "The payment was not completed and has been cancelled.")
@@ -47,6 +56,7 @@ class PaymentRequest:
     buyer_id: str
     payment_method_id: str
     idempotency_key: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,7 @@ def initiate_payment(
         payment_method_id=request.payment_method_id,
         started_at=utc_now(),
         idempotency_key=request.idempotency_key,
+        request_id=request.request_id,
     )
     try:
         order = orders.claim(order, attempt, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
@@ -94,7 +105,9 @@ def initiate_payment(
 
     match stripe.confirm(order, deadline=calls_by):
         case Paid():
-            return _answer(orders.settle_confirmed(order, now=utc_now(), deadline=_settle_by(deadline)))
+            return _answer(
+                settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
+            )
         case Declined(reason):
             return _answer(fence(order, reason, orders=orders, stripe=stripe, deadline=deadline))
         case Closed():
@@ -104,7 +117,7 @@ def initiate_payment(
             return _answer(order)
         case (Refused() | NotStarted()) as outcome:
             order = orders.void(order, now=utc_now(), deadline=_settle_by(deadline))
-            if order.is_payable:
+            if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
                 raise _not_charged(outcome, order)
             return _answer(order)
 
@@ -116,15 +129,126 @@ def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: StripeGa
     follow, and where it cannot be because it was paid, the order is confirmed. Returns the order as it is recorded,
     `pending` where Stripe or the database do not let us tell.
     """
-    attempt = order.attempt_in_flight()
-    match stripe.cancel(order, attempt.payment_intent_id, deadline=deadline.sooner(SETTLE_BUDGET_SECONDS)):
+    intent_id = order.attempt_in_flight().payment_intent_id
+    match stripe.cancel(order, intent_id, deadline=deadline.sooner(SETTLE_BUDGET_SECONDS)):
         case Cancelled():
             return orders.settle_cancelled(order, reason, now=utc_now(), deadline=_settle_by(deadline))
         case Paid():
-            return orders.settle_confirmed(order, now=utc_now(), deadline=_settle_by(deadline))
+            return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
         case Unknown():
             logger.warning("payment outcome unknown, left to the reconciler")
             return order
+
+
+def settle_paid(
+    order: Order, intent_id: str, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline
+) -> Order:
+    """Confirm an order whose intent is paid, or give the money back where the order was settled without it.
+
+    An order that nobody claimed is claimed first: the money is there, so the stock shall be. Returns the order as it
+    is recorded.
+    """
+    if order.is_payable:
+        # Its attempt was voided as refused, and Stripe charged all the same.
+        attempt = PaymentAttempt(PaymentAttempt.new_id(), intent_id, LATE_PAYMENT_METHOD, started_at=utc_now())
+        try:
+            order = orders.claim(order, attempt, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
+        except NotClaimable as refused:
+            order = refused.order
+        except StockTooShort as short:
+            attempt = replace(attempt, shortages=short.shortages)
+            order = orders.cancel_unclaimed(order, attempt, INSUFFICIENT_STOCK, now=utc_now())
+    if order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id:
+        order = orders.settle_confirmed(order, now=utc_now(), deadline=_settle_by(deadline))
+    if order.status is OrderStatus.PENDING or (
+        order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id
+    ):
+        return order
+    return refund_late_money(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
+
+
+def refund_late_money(
+    order: Order, intent_id: str, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline
+) -> Order:
+    """Give back what was paid for an order that was settled without it: owe it, send it, record it.
+
+    Owed first, so that a crash leaves it to the reconciler. Sent under one idempotency key, so that it goes back once.
+    """
+    if order.refund is None:
+        order = orders.owe_refund(order, Refund(intent_id, owed_since=utc_now()))
+    if not order.owes_refund or order.refund is None:
+        return order
+    match stripe.refund(order, order.refund.payment_intent_id, deadline=deadline):
+        case Refunded(refund_id):
+            logger.warning("late money refunded", orderId=order.order_id, refundId=refund_id)
+            return orders.record_refund(order, replace(order.refund, refund_id=refund_id))
+        case Unknown():
+            return order
+
+
+def reconcile(order_id: str, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline) -> Order:
+    """Bring an order that was left unsettled to its end, of whatever age. Returns it as it is then recorded."""
+    order = orders.get(order_id)
+    if order.owes_refund and order.refund is not None:
+        return refund_late_money(order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
+    if order.status is OrderStatus.PENDING and order.attempt is not None:
+        return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
+    return order
+
+
+def follow_intent(
+    order_id: str, intent_id: str, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline
+) -> Order:
+    """Act on news of an order's intent, which may be old, repeated or out of order: Stripe is asked what holds now.
+
+    While the attempt is younger than the lease its payer may still be at work, so that only what is final is taken
+    up; after that it is fenced. Returns the order as it is then recorded.
+    """
+    order = orders.get(order_id)
+    in_flight = order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id
+    if in_flight and order.attempt_in_flight().started_at <= utc_now() - LEASE:
+        return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
+    if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
+        return order
+    match stripe.state_of(order, intent_id, deadline=deadline.sooner(SETTLE_BUDGET_SECONDS)):
+        case Paid():
+            return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
+        case Cancelled() | Unknown():
+            return order
+
+
+def override_status(
+    order_id: str,
+    status: OrderStatus,
+    *,
+    by: str,
+    why: str,
+    orders: OrdersTable,
+    deadline: Deadline,
+) -> Order:
+    """Settle an order by hand, as an admin says, if nobody has tried to pay it.
+
+    Raises `OrderNotFound`, `OrderNotPending`, `PaymentInProgress`, `InsufficientStock` (the order stays `pending`) or
+    `Busy`.
+    """
+    order = orders.get(order_id)
+    _check_unsettled(order)
+    override = Override(by, utc_now(), why)
+    reason = Reason("admin_override", why)
+    try:
+        return orders.settle_by_hand(order, status, reason, override, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
+    except NotClaimable as refused:
+        _check_unsettled(refused.order)
+        raise
+    except StockTooShort as short:
+        raise InsufficientStock(short.shortages, order=order) from None
+
+
+def _check_unsettled(order: Order) -> None:
+    if order.status is not OrderStatus.PENDING:
+        raise OrderNotPending("This order is settled.", order=order)
+    if order.attempt is not None:
+        raise PaymentInProgress("A payment of this order is in progress.", order=order)
 
 
 def _cancel_for_want_of_stock(

@@ -123,6 +123,15 @@ class ProductsTable:
         """Make a hold a reduction of the stock: the payment succeeded."""
         return self._move(product_id, quantity, update="SET stock = stock - :quantity", condition="stock >= :quantity")
 
+    def sell(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
+        """Reduce the stock without a hold before it, as an admin does who confirms an order by hand."""
+        return self._move(
+            product_id,
+            quantity,
+            update="SET available = if_not_exists(available, stock) - :quantity, stock = stock - :quantity",
+            condition="available >= :quantity OR (attribute_not_exists(available) AND stock >= :quantity)",
+        )
+
     def release(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
         """Give a hold back: the payment failed. The condition keeps it from creating a product that is gone."""
         return self._move(

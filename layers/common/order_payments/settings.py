@@ -70,6 +70,17 @@ class StripeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """The secret with which Stripe signs what it tells our webhook."""
+
+    signing_secret: str = field(repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        return cls(signing_secret=_required(environment, "STRIPE_WEBHOOK_SECRET"))
+
+
+@dataclass(frozen=True, slots=True)
 class JwtSettings:
     """Whose tokens to trust: `jwks` is the key set itself as JSON, `jwks_url` where to fetch it; one of them is set."""
 

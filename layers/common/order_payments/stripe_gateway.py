@@ -67,6 +67,13 @@ class NotStarted:
     """Too little time was left to call Stripe, so it was not called."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """The money goes back. `refund_id` is Stripe's."""
+
+    refund_id: str
+
+
 Confirmation = Paid | Declined | Refused | Closed | Unknown | NotStarted
 Fence = Paid | Cancelled | Unknown
 
@@ -165,7 +172,7 @@ class StripeGateway:
             if error.code != "payment_intent_unexpected_state":
                 _log("cancel", error)
                 return Unknown()
-            return self._state_of(order, intent_id, deadline=deadline)
+            return self.state_of(order, intent_id, deadline=deadline)
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("cancel", error)
             return Unknown()
@@ -183,13 +190,30 @@ class StripeGateway:
             _log("retrieve", error)
             return Unknown()
 
-    def _state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> Fence:
-        """What an intent that cannot be cancelled has become: paid, or cancelled before; or it is processing."""
+    def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> Fence:
+        """What the intent has become, without touching it: paid, or cancelled; unknown while it can become either."""
         try:
             self._allow_time(deadline)
             return _fence(self._client.v1.payment_intents.retrieve(intent_id), order)
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("retrieve", error)
+            return Unknown()
+
+    def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> Refunded | Unknown:
+        """Give the whole charge back. The idempotency key comes from the intent, so that it goes back once."""
+        try:
+            self._allow_time(deadline)
+            refund = self._client.v1.refunds.create(
+                {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},
+                {"idempotency_key": f"refund-{intent_id}"},
+            )
+            return Refunded(refund.id) if isinstance(refund.id, str) else Unknown()
+        except stripe.InvalidRequestError as error:
+            _log("refund", error)
+            # Somebody gave it back past us.
+            return Refunded(error.code) if error.code == "charge_already_refunded" else Unknown()
+        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+            _log("refund", error)
             return Unknown()
 
     def _allow_time(self, deadline: Deadline) -> None:

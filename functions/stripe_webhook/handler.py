@@ -1,0 +1,109 @@
+"""`POST /webhooks/stripe`: Stripe tells news of a PaymentIntent. It is only taken as a reason to look.
+
+https://docs.stripe.com/webhooks
+"""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel, Field, ValidationError
+from stripe import SignatureVerificationError, Webhook, WebhookSignature
+
+from order_payments.api import Api
+from order_payments.dynamodb import dynamodb_client
+from order_payments.errors import Busy, InvalidSignature, OrderNotFound
+from order_payments.observability import logger
+from order_payments.orders import OrderStatus
+from order_payments.orders_table import OrdersTable
+from order_payments.payments import follow_intent
+from order_payments.products_table import ProductsTable
+from order_payments.settings import StripeSettings, TableSettings, WebhookSettings
+from order_payments.stripe_gateway import stripe_gateway
+
+FINAL_NEWS = frozenset({"payment_intent.succeeded", "payment_intent.canceled"})
+NEWS = FINAL_NEWS | {"payment_intent.payment_failed", "payment_intent.processing", "payment_intent.requires_action"}
+"""The events to subscribe to. https://docs.stripe.com/api/events/types"""
+
+RECEIVED = {"received": True}
+
+
+class IntentMetadata(BaseModel):
+    """What we wrote on the intent."""
+
+    order_id: str = Field(alias="orderId")
+
+
+class Intent(BaseModel):
+    """As much of a PaymentIntent as tells where to look."""
+
+    id: str
+    metadata: IntentMetadata
+
+
+class IntentData(BaseModel):
+    """What an event is about."""
+
+    object: Intent
+
+
+class Event(BaseModel):
+    """As much of an event about one of our intents as we need. https://docs.stripe.com/api/events/object"""
+
+    id: str
+    type: str
+    data: IntentData
+
+
+settings = TableSettings.from_environment()
+stripe_settings = StripeSettings.from_environment()
+webhook_settings = WebhookSettings.from_environment()
+client = dynamodb_client()
+orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
+stripe = stripe_gateway(stripe_settings, client)
+api = Api(public=True)
+
+
+@api.post("/webhooks/stripe")
+def receive_event() -> dict[str, bool]:
+    """Check who signed the event, then see how its order stands at Stripe and settle what can be settled.
+
+    What it says of the payment is not believed, so that it may come twice, late or out of order.
+    """
+    event = signed_event()
+    if event is None or event.type not in NEWS:
+        return RECEIVED
+    intent = event.data.object
+    with logger.append_context_keys(orderId=intent.metadata.order_id[:64], eventId=event.id, eventType=event.type):
+        try:
+            order = follow_intent(
+                intent.metadata.order_id, intent.id, orders=orders, stripe=stripe, deadline=api.deadline
+            )
+        except OrderNotFound:
+            logger.warning("event of an order that is not ours")
+            return RECEIVED
+        if event.type in FINAL_NEWS and order.status is OrderStatus.PENDING:
+            # Stripe sends again what was not received, for days.
+            raise Busy("The order cannot be settled now.")
+    return RECEIVED
+
+
+def signed_event() -> Event | None:
+    """The event, if Stripe signed it within the last five minutes, and None if it is about nothing of ours.
+
+    Raises `InvalidSignature`.
+    """
+    header = api.current_event.headers.get("Stripe-Signature") or ""
+    try:
+        payload = api.raw_body.decode()
+        WebhookSignature.verify_header(payload, header, webhook_settings.signing_secret, Webhook.DEFAULT_TOLERANCE)
+    except (SignatureVerificationError, ValueError):
+        raise InvalidSignature("The signature does not fit the message.") from None
+    try:
+        return Event.model_validate_json(payload)
+    except ValidationError:
+        return None
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

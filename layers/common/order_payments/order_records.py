@@ -1,0 +1,136 @@
+"""How an order is stored: an item of the orders table, made of an order and read back."""
+
+from order_payments.clock import from_rfc3339, rfc3339
+from order_payments.dynamodb import Item
+from order_payments.orders import (
+    PAYMENT_METHOD,
+    Order,
+    OrderLine,
+    OrderStatus,
+    Override,
+    PaymentAttempt,
+    Reason,
+    Refund,
+    Shortage,
+)
+
+
+def order_to_item(order: Order) -> Item:
+    """The whole item of a new order."""
+    item: Item = {
+        "orderId": order.order_id,
+        "buyerId": order.buyer_id,
+        "status": order.status,
+        "totalAmount": order.total_amount,
+        "currency": order.currency,
+        "paymentMethod": PAYMENT_METHOD,
+        "items": [
+            {
+                "productId": line.product_id,
+                "name": line.name,
+                "quantity": line.quantity,
+                "unitPrice": line.unit_price,
+            }
+            for line in order.lines
+        ],
+        "createdAt": rfc3339(order.created_at),
+        "updatedAt": rfc3339(order.updated_at),
+    }
+    if order.reason:
+        item["reason"] = reason_to_item(order.reason)
+    if order.attempt:
+        item["payment"] = attempt_to_item(order.attempt)
+    if order.refund:
+        item["refund"] = refund_to_item(order.refund)
+    if order.override:
+        item["override"] = override_to_item(order.override)
+    if order.request_fingerprint:
+        item["requestFingerprint"] = order.request_fingerprint
+    return item
+
+
+def order_from_item(item: Item) -> Order:
+    """The order that `order_to_item` and the table's updates wrote."""
+    return Order(
+        order_id=item["orderId"],
+        buyer_id=item["buyerId"],
+        status=OrderStatus(item["status"]),
+        total_amount=int(item["totalAmount"]),
+        currency=item["currency"],
+        lines=tuple(
+            OrderLine(line["productId"], line["name"], int(line["quantity"]), int(line["unitPrice"]))
+            for line in item["items"]
+        ),
+        created_at=from_rfc3339(item["createdAt"]),
+        updated_at=from_rfc3339(item["updatedAt"]),
+        reason=_reason_from_item(item["reason"]) if "reason" in item else None,
+        attempt=_attempt_from_item(item["payment"]) if "payment" in item else None,
+        refund=_refund_from_item(item["refund"]) if "refund" in item else None,
+        override=_override_from_item(item["override"]) if "override" in item else None,
+        request_fingerprint=item.get("requestFingerprint"),
+    )
+
+
+def attempt_to_item(attempt: PaymentAttempt) -> Item:
+    """The `payment` map of an order."""
+    item: Item = {
+        "attemptId": attempt.attempt_id,
+        "paymentIntentId": attempt.payment_intent_id,
+        "paymentMethodId": attempt.payment_method_id,
+        "startedAt": rfc3339(attempt.started_at),
+    }
+    if attempt.idempotency_key is not None:
+        item["idempotencyKey"] = attempt.idempotency_key
+    if attempt.request_id is not None:
+        item["requestId"] = attempt.request_id
+    if attempt.shortages:
+        item["shortages"] = [
+            {"productId": short.product_id, "requested": short.requested, "available": short.available}
+            for short in attempt.shortages
+        ]
+    return item
+
+
+def _attempt_from_item(item: Item) -> PaymentAttempt:
+    return PaymentAttempt(
+        attempt_id=item["attemptId"],
+        payment_intent_id=item["paymentIntentId"],
+        payment_method_id=item["paymentMethodId"],
+        started_at=from_rfc3339(item["startedAt"]),
+        idempotency_key=item.get("idempotencyKey"),
+        request_id=item.get("requestId"),
+        shortages=tuple(
+            Shortage(short["productId"], int(short["requested"]), int(short["available"]))
+            for short in item.get("shortages", [])
+        ),
+    )
+
+
+def reason_to_item(reason: Reason) -> Item:
+    """The `reason` map of an order."""
+    return {"code": reason.code, "declineCode": reason.decline_code, "message": reason.message}
+
+
+def _reason_from_item(item: Item) -> Reason:
+    return Reason(item["code"], item["message"], item["declineCode"])
+
+
+def refund_to_item(refund: Refund) -> Item:
+    """The `refund` map of an order."""
+    item: Item = {"paymentIntentId": refund.payment_intent_id, "owedSince": rfc3339(refund.owed_since)}
+    if refund.refund_id is not None:
+        item["refundId"] = refund.refund_id
+    return item
+
+
+def _refund_from_item(item: Item) -> Refund:
+    return Refund(item["paymentIntentId"], from_rfc3339(item["owedSince"]), item.get("refundId"))
+
+
+def override_to_item(override: Override) -> Item:
+    """The `override` map of an order."""
+    return {"by": override.by, "at": rfc3339(override.at), "reason": override.reason}
+
+
+def _override_from_item(item: Item) -> Override:
+    return Override(item["by"], from_rfc3339(item["at"]), item["reason"])
