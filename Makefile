@@ -1,0 +1,77 @@
+# Everything that is done with this repository. `make` alone lists it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON ?= python3
+# Programs of the virtual environment, found by the recipes' programs, too.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+installed := .venv/.installed
+# What is deployed has to be built by the same version of Python, and is best tested on it, too.
+runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
+lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+
+.PHONY: help setup run token test lint format build deploy lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(installed) ## Create .venv with everything that is needed here
+
+$(installed): requirements-bootstrap.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	@echo 'Setting up .venv' >&2
+	@$(PYTHON) -m venv .venv >&2
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r requirements-bootstrap.txt >&2
+	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-dev.txt
+	@touch $@
+
+run: $(installed) ## Run the whole stack on this machine until Ctrl-C (PORT=3000)
+	@exec python -m local run --with-parent
+
+token: $(installed) ## Print a token for the running stack (SUB=alice ROLES=buyer,seller EXP=-60)
+	@exec python -m local token
+
+test: $(installed) ## Run every test
+	@exec python -m pytest
+
+lint: $(installed) ## Check style, types and the template
+	ruff check .
+	ruff format --check .
+	mypy
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 sam validate --lint
+
+format: $(installed) ## Put the code into shape
+	ruff check --fix .
+	ruff format .
+
+build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNTIME=python3.13 for another)
+	SAM_CLI_TELEMETRY=0 sam build --parameter-overrides Runtime=$(runtime)
+
+deploy: build ## Build, and deploy to AWS (asks for the parameters the first time)
+	@if ! grep -q '^parameter_overrides' samconfig.toml; then \
+	  exec sam deploy --guided --parameter-overrides Runtime=$(runtime); \
+	elif grep -q '^parameter_overrides.*$(runtime)' samconfig.toml; then \
+	  exec sam deploy; \
+	else \
+	  echo 'samconfig.toml deploys another Runtime than $(runtime), which was built. Make them the same.' >&2; \
+	  exit 1; \
+	fi
+
+lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer versions)
+	$(lock) $(UPGRADE) requirements-bootstrap.in -o requirements-bootstrap.txt
+	$(lock) $(UPGRADE) requirements-dev.in -o requirements-dev.txt
+	@# What the functions run on is what the tests ran on.
+	@set -e; for requirements in functions/*/requirements.in layers/*/requirements.in; do \
+	  echo "$(lock) $$requirements"; \
+	  $(lock) -c requirements-dev.txt "$$requirements" -o "$${requirements%.in}.txt"; \
+	done
+
+clean: ## Remove what was built and installed
+	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache
+	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +

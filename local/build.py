@@ -1,0 +1,168 @@
+"""`sam build` for this machine: once with the package index, from then on without any network."""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from local.environment import for_programs
+from local.errors import StackError
+from local.processes import run_to_end
+
+RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+_ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+# What `sam build` takes for Lambda, by the machine's name in wheel tags.
+_WHEEL_PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
+_UNPACKED_KEPT = 24
+
+
+def architecture() -> str:
+    """This machine's, by Lambda's name for it."""
+    machine = platform.machine().lower()
+    if machine not in _ARCHITECTURES:
+        raise StackError(f"Lambda has no architecture like this machine's ({machine}).")
+    return _ARCHITECTURES[machine]
+
+
+def _runs_lambdas_wheels() -> bool:
+    """Whether this machine, like Lambda, is a Linux with glibc. macOS and Alpine are not."""
+    return platform.libc_ver()[0] == "glibc"
+
+
+class Build:
+    """The built functions and layers of a checkout, kept in `.local/build` and shared by all who run it."""
+
+    def __init__(self, project: Path, cache: Path) -> None:
+        self.template = cache / ".aws-sam" / "build" / "template.yaml"
+        self.unpacked = cache / "unpacked"
+        self._project = project
+        self._cache = cache
+        self._log = cache / "build.log"
+        self._unfinished = cache / "unfinished"
+        self._fingerprint = cache / "fingerprint"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others from building while this one is made or read. The lock goes with the process that holds it."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with (self._cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def is_current(self) -> bool:
+        """Whether it is what building now would make."""
+        return self.template.exists() and _text(self._fingerprint) == self._fingerprint_now()
+
+    def make(self) -> None:
+        """Build what has changed. The caller holds the lock."""
+        if self._unfinished.exists():
+            # SAM keeps what a build that failed or was cut off has installed so far, and takes it for complete.
+            shutil.rmtree(self._cache / ".aws-sam", ignore_errors=True)
+        self._fingerprint.unlink(missing_ok=True)
+        self._unfinished.touch()
+        self._log.write_bytes(b"")
+        now = self._fingerprint_now()
+        wheels = self._download_wheels()
+        run_to_end(
+            [
+                *("sam", "build", "--template-file", self._project / "template.yaml", "--cached", "--parallel"),
+                *("--parameter-overrides", f"Runtime={RUNTIME} Architecture={architecture()}"),
+            ],
+            environment=self._environment({"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri()}),
+            directory=self._cache,
+            log=self._log,
+            what="sam build",
+        )
+        if not _runs_lambdas_wheels():
+            self._install_wheels_of_this_machine(wheels)
+        self._forget_oldest()
+        self._unfinished.unlink()
+        self._fingerprint.write_text(now)
+
+    def _download_wheels(self) -> Path:
+        """All that the functions and layers require, as files: `sam build` would ask the index each time."""
+        requirements = sorted(self._project.glob("functions/*/requirements.txt"))
+        requirements += sorted(self._project.glob("layers/*/requirements.txt"))
+        digest = _digest([RUNTIME, architecture(), sys.platform, *_contents(self._project, requirements)])
+        wheels = self._cache / "wheels"
+        complete = wheels / ".complete"
+        if _text(complete) == digest:
+            return wheels
+        shutil.rmtree(wheels, ignore_errors=True)
+        wheels.mkdir(parents=True)
+        files = [argument for path in requirements for argument in ("-r", path)]
+        machine = "aarch64" if architecture() == "arm64" else "x86_64"
+        lambdas = [f"--platform={platform_}_{machine}" for platform_ in _WHEEL_PLATFORMS]
+        targets = [[*lambdas, "--implementation=cp", f"--python-version={RUNTIME.removeprefix('python')}"]]
+        if not _runs_lambdas_wheels():
+            targets.append([])
+        for target in targets:
+            run_to_end(
+                [
+                    *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"),
+                    *("--require-hashes", "--only-binary=:all:", "--dest", wheels, *target, *files),
+                ],
+                # The user's own environment: how to reach the package index is theirs to say.
+                environment=os.environ,
+                directory=self._cache,
+                log=self._log,
+                what="Downloading the functions' requirements",
+            )
+        complete.write_text(digest)
+        return wheels
+
+    def _install_wheels_of_this_machine(self, wheels: Path) -> None:
+        """Put wheels that run here in the place of Lambda's, which hold Linux's machine code (glibc)."""
+        built = self.template.parent
+        for requirements in (*built.glob("*/requirements.txt"), *built.glob("*/python/requirements.txt")):
+            run_to_end(
+                [
+                    *(sys.executable, "-m", "pip", "install", "--upgrade", "--no-deps", "--no-compile", "--no-index"),
+                    *("--find-links", wheels, "--target", requirements.parent, "-r", requirements),
+                ],
+                environment=self._environment({}),
+                directory=self._cache,
+                log=self._log,
+                what="Installing the functions' requirements",
+            )
+
+    def _forget_oldest(self) -> None:
+        """Keep what several builds of late were unpacked to: another stack may be running on one of them."""
+        unpacked = sorted(self.unpacked.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in unpacked[_UNPACKED_KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        return for_programs(self._cache / "home", {"PIP_CONFIG_FILE": os.devnull, **more})
+
+    def _fingerprint_now(self) -> str:
+        sources = [self._project / "template.yaml"]
+        for folder in ("functions", "layers"):
+            sources += sorted(path for path in (self._project / folder).rglob("*") if path.is_file())
+        wanted = (path for path in sources if path.suffix != ".pyc")
+        tools = [RUNTIME, architecture(), str(self._project), version("aws-sam-cli")]
+        return _digest([*tools, *_contents(self._project, wanted)])
+
+
+def _contents(project: Path, paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        yield str(path.relative_to(project))
+        yield hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

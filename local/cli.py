@@ -1,0 +1,98 @@
+"""The whole stack on this machine: the commands behind `make run` and `make token`."""
+
+import json
+import os
+import sys
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from local import demo, seed
+from local.console import make_console, progress_on
+from local.emulator import DESCRIPTION
+from local.errors import StackError
+from local.signals import Stopped, stop_on_signals, stop_with_parent
+from local.stack import DUMMY_STRIPE_KEY, STATE, Stack, is_running, running_stack
+from local.tokens import TokenIssuer
+
+# Settings of the functions that may be given in the environment, and the template's parameters for them.
+_PARAMETERS = {
+    "STRIPE_SECRET_KEY": "StripeSecretKey",
+    "STRIPE_BACKEND": "StripeBackend",
+    "STRIPE_API_BASE": "StripeApiBase",
+}
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def run(
+    port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535, help="Port of the API.")] = 3000,
+    with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the whole stack on this machine, until Ctrl-C."""
+    if with_parent:
+        stop_with_parent()
+    console = make_console()
+    progress = progress_on(console)
+    parameters = {name: os.environ[variable] for variable, name in _PARAMETERS.items() if os.environ.get(variable)}
+    if not parameters.get("StripeSecretKey", DUMMY_STRIPE_KEY).startswith("sk_test_"):
+        raise StackError("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
+    with running_stack(port=port, state=STATE, parameters=parameters, progress=progress) as stack:
+        with stack.http() as api:
+            with progress(f"Load the sample catalogue ({len(seed.catalogue())} products)"):
+                seed.load_catalogue(api, stack.tokens["admin"])
+            with progress("Place an order and pay it"):
+                shown = demo.pay_one_order(api, stack.tokens["buyer"])
+        demo.show(shown, console)
+        with stack.described():
+            _say_where(stack, console)
+            stack.emulator.process.wait()
+        raise StackError(f"The AWS emulator has ended by itself. See {stack.emulator.log}.")
+
+
+@app.command()
+def token(
+    sub: Annotated[str, typer.Option(envvar="SUB", help="User id.")] = "buyer-1",
+    roles: Annotated[str, typer.Option(envvar="ROLES", help="Roles, separated by commas.")] = "buyer",
+    exp: Annotated[int, typer.Option(envvar="EXP", help="Seconds until it expires; negative: expired.")] = 12 * 3600,
+) -> None:
+    """Print a token for the running stack."""
+    try:
+        description = json.loads((STATE / DESCRIPTION).read_text())
+        identity = TokenIssuer.load(
+            STATE / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
+        )
+    except FileNotFoundError:
+        identity = None
+    # A run that was killed leaves its files behind.
+    if identity is None or not is_running():
+        raise StackError("No stack is running, so there is no key to sign with. Start it: make run")
+    named = [role.strip() for role in roles.split(",") if role.strip()]
+    sys.stdout.write(identity.token(sub, named, expires_in=timedelta(seconds=exp)) + "\n")
+
+
+def _say_where(stack: Stack, console: Console) -> None:
+    console.print(f"\nThe API answers at [bold]{stack.api_url}[/]. Ctrl-C stops everything.\n")
+    for label, value in (
+        ("try", f'curl -H "Authorization: Bearer $(make -s token)" {stack.api_url}/products/travel-mug'),
+        ("tokens", "make token SUB=alice ROLES=buyer"),
+        ("details", ".local/stack.json"),
+        ("logs", ".local/logs/functions.log"),
+    ):
+        console.print(f"  [dim]{label:<8}[/]{value}", soft_wrap=True)
+    console.print()
+
+
+def main() -> None:
+    """Run the program."""
+    stop_on_signals()
+    try:
+        app()
+    except Stopped:
+        sys.stdout.write("\nStopped.\n")
+    except StackError as error:
+        sys.stderr.write(f"\n{error}\n")
+        sys.exit(1)

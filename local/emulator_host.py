@@ -1,0 +1,81 @@
+"""What runs in the emulator's own process: `python -m local.emulator_host`. It is started by `local.emulator` only."""
+
+import hashlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Self
+
+from ministack import app  # type: ignore[import-untyped]
+from ministack.core import lambda_runtime  # type: ignore[import-untyped]
+
+_unpacking = threading.Lock()
+
+
+def main() -> None:
+    """Serve the emulator until its standard input ends."""
+    # Its Lambda workers run `sys.executable`. This one is the virtual environment's, whose packages would hide what
+    # a function or a layer forgot to bring along.
+    sys.executable = getattr(sys, "_base_executable", sys.executable)
+    sys.argv = ["ministack"]
+    lambda_runtime.zipfile = SimpleNamespace(
+        ZipFile=_SharedArchive, BadZipFile=zipfile.BadZipFile, LargeZipFile=zipfile.LargeZipFile
+    )
+    threading.Thread(target=_end_with_input, name="input-watch", daemon=True).start()
+    app.main()
+
+
+def _end_with_input() -> None:
+    """Standard input is a pipe from our parent: it ends when our parent wants us to, or is gone, SIGKILL included."""
+    while os.read(0, 1):
+        pass
+    # Nobody may take a stack that was killed for one that runs.
+    Path(os.environ["LOCAL_STACK_DESCRIPTION"]).unlink(missing_ok=True)
+    lambda_runtime.reset()  # ends the workers and waits for them, so that no zombie stays
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+class _SharedArchive:
+    """Unpacks an archive where all workers share it, as `/var/task` and `/opt` are shared on Lambda.
+
+    MiniStack unpacks a function and its layers for each worker anew: thousands of files, and four seconds of a cold
+    start, one worker after the other. Thirty-two payments at once are thirty-two cold starts.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def namelist(self) -> list[str]:
+        """Nothing to check: `zipfile` lets no name out of the directory."""
+        return []
+
+    def extractall(self, path: str) -> None:
+        """Put a link to the one unpacked copy in the place of the directory."""
+        shared = Path(os.environ["LOCAL_STACK_UNPACKED"]) / hashlib.sha256(self._path.read_bytes()).hexdigest()
+        with _unpacking:
+            if not shared.exists():
+                shared.parent.mkdir(exist_ok=True)
+                unfinished = tempfile.mkdtemp(dir=shared.parent)
+                with zipfile.ZipFile(self._path) as archive:
+                    archive.extractall(unfinished)
+                with suppress(OSError):  # another emulator was faster
+                    Path(unfinished).rename(shared)
+            os.utime(shared)
+        Path(path).rmdir()
+        Path(path).symlink_to(shared, target_is_directory=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What the functions log. The emulator keeps it in its CloudWatch Logs; here it becomes text, and a file."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.emulator import Emulator
+
+_GROUPS = "/aws/lambda/"
+_POLL_SECONDS = 2.0
+_PAGE = 10_000
+# Events of one millisecond may become visible at different moments, so the last of them are always read again.
+_OVERLAP_MILLISECONDS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of one invocation, which has a log stream of its own here."""
+
+    timestamp: int
+    function: str
+    invocation: str
+    position: int
+    message: str
+
+
+def read_lines(client: Any, since: int = 0) -> list[LogLine]:
+    """All that the functions have logged since `since` (milliseconds since the epoch), in order."""
+    lines: list[LogLine] = []
+    for page in client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=_GROUPS):
+        for group in page["logGroups"]:
+            lines += _read_group(client, group["logGroupName"], since)
+    return sorted(lines, key=lambda line: (line.timestamp, line.function, line.invocation, line.position))
+
+
+def _read_group(client: Any, group: str, since: int) -> list[LogLine]:
+    found: dict[tuple[str, int], LogLine] = {}
+    while True:
+        # The emulator gives no token for the next page. All lines of one invocation have the same time, so the page
+        # that begins with the last one's time begins with all of them.
+        events = client.filter_log_events(logGroupName=group, startTime=since, limit=_PAGE)["events"]
+        positions: dict[str, int] = {}
+        for event in events:
+            stream, time = event["logStreamName"], event["timestamp"]
+            positions[stream] = position = positions.get(stream, -1) + 1
+            found[stream, position] = LogLine(time, group.removeprefix(_GROUPS), stream, position, event["message"])
+        if len(events) < _PAGE or events[-1]["timestamp"] == since:
+            return list(found.values())
+        since = events[-1]["timestamp"]
+
+
+@contextmanager
+def kept_in_file(emulator: Emulator, path: Path) -> Iterator[None]:
+    """Write what the functions log to a file while the block runs, and the rest of it when the block is left."""
+    client = emulator.client("logs")
+    stop = threading.Event()
+
+    def follow() -> None:
+        written: set[tuple[str, int]] = set()
+        last = 0
+        with path.open("a", encoding="utf-8") as file:
+            stopping = False
+            while not stopping:
+                stopping = stop.wait(_POLL_SECONDS)
+                since = max(0, last - _OVERLAP_MILLISECONDS)
+                try:
+                    lines = read_lines(client, since)
+                except (BotoCoreError, ClientError):
+                    continue  # the emulator is busy or gone
+                for line in lines:
+                    if (line.invocation, line.position) not in written:
+                        written.add((line.invocation, line.position))
+                        file.write(f"{line.function} {line.message}\n")
+                        last = max(last, line.timestamp)
+                file.flush()
+
+    thread = threading.Thread(target=follow, name="function-logs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        client.close()

@@ -1,0 +1,215 @@
+"""The local stack from its start to its stop, for `make run` and for the end-to-end tests alike."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from local import function_logs, proxy
+from local.build import RUNTIME, Build, architecture
+from local.console import Progress, silent
+from local.deploy import STACK_NAME, STAGE, Deployment, deploy
+from local.emulator import DESCRIPTION, Emulator, running_emulator
+from local.environment import REGION
+from local.errors import StackError
+from local.tokens import VALIDITY, TokenIssuer
+
+PROJECT = Path(__file__).resolve().parent.parent
+STATE = PROJECT / ".local"
+BUILD_CACHE = STATE / "build"
+
+# Any value that begins sk_test_ serves the dummy; this is nobody's key.
+DUMMY_STRIPE_KEY = "sk_test_dummy"
+USERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "buyer": ("buyer-1", ("buyer",)),
+    "buyer2": ("buyer-2", ("buyer",)),
+    "seller": ("seller-1", ("seller",)),
+    "admin": ("admin-1", ("admin",)),
+}
+"""Subject and roles of the tokens that come with the stack."""
+
+# For one that was told to stop: to notice it, and to be done with it.
+_NOTICE_SECONDS = 1
+_STOP_SECONDS = 10
+_POLL_SECONDS = 0.1
+_REQUEST_SECONDS = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack whose API answers."""
+
+    api_url: str
+    emulator: Emulator
+    deployment: Deployment
+    identity: TokenIssuer
+    tokens: Mapping[str, str]
+    state: Path
+
+    def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = VALIDITY, **claims: object) -> str:
+        """A token of this stack's; see `TokenIssuer.token`."""
+        return self.identity.token(sub, roles, expires_in=expires_in, **claims)
+
+    def http(self) -> httpx.Client:
+        """A client of the API, at its short address. The caller closes it."""
+        return httpx.Client(base_url=self.api_url, timeout=_REQUEST_SECONDS, trust_env=False)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of one of the emulator's services. The caller closes it."""
+        return self.emulator.client(service)
+
+    def function_logs(self) -> str:
+        """All that the functions have logged so far, with the platform's START, END and REPORT lines."""
+        client = self.client("logs")
+        try:
+            return "\n".join(line.message for line in function_logs.read_lines(client))
+        finally:
+            client.close()
+
+    def description(self) -> dict[str, Any]:
+        """What others need to know to use it; the content of `stack.json`."""
+        return {
+            "apiUrl": self.api_url,
+            "awsEndpointUrl": self.emulator.endpoint_url,
+            "region": REGION,
+            "stackName": STACK_NAME,
+            "tables": {"orders": self.deployment.orders_table, "products": self.deployment.products_table},
+            "tokens": dict(self.tokens),
+            "issuer": self.identity.issuer,
+            "audience": self.identity.audience,
+            "jwks": self.identity.jwks(),
+        }
+
+    @contextmanager
+    def described(self) -> Iterator[None]:
+        """Keep the description in `stack.json` while the block runs: it is there as long as the stack is usable."""
+        path = self.state / DESCRIPTION
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        try:
+            # It holds tokens, so it is its owner's. It appears whole or not at all.
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                json.dump(self.description(), file, indent=2)
+            unfinished.replace(path)
+            yield
+        finally:
+            unfinished.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def running_stack(
+    *,
+    port: int = 0,
+    state: Path,
+    build_cache: Path = BUILD_CACHE,
+    parameters: Mapping[str, str] | None = None,
+    enforce_policies: bool = False,
+    progress: Progress = silent,
+) -> Iterator[Stack]:
+    """The whole of `template.yaml`, built, deployed and answering, until the block is left.
+
+    Parameters
+    ----------
+    port
+        Port of the short address; 0 takes a free one.
+    state
+        Directory for what belongs to this run alone. Two stacks may run side by side in two of them.
+    build_cache
+        Directory of the build, which all stacks share.
+    parameters
+        More parameters of the template, or other values for those that are given here.
+    enforce_policies
+        Let each function do only what the template's policies say, as on AWS. The emulator then refuses access keys
+        that it does not know, so `make run` leaves it off: there, any will do.
+    progress
+        Told about each step.
+    """
+    with ExitStack() as closing:
+        closing.enter_context(_sole_user(state))
+        bound = closing.enter_context(proxy.bind(port))
+        # What a run that was killed has left behind, and in the end our own. The logs stay until the next run.
+        _clear(state)
+        closing.callback(_clear, state)
+        shutil.rmtree(state / "logs", ignore_errors=True)
+        (state / "logs").mkdir()
+
+        build = Build(PROJECT, build_cache)
+        identity = TokenIssuer.fresh()
+        identity.save(state / "signing-key.pem")
+        with build.locked():
+            if not build.is_current():
+                with progress("Build the functions and layers (sam build)"):
+                    build.make()
+            with progress("Start the AWS emulator (MiniStack)"):
+                emulator = closing.enter_context(
+                    running_emulator(PROJECT, state, build.unpacked, enforce_policies=enforce_policies)
+                )
+            with progress("Deploy template.yaml to it (sam deploy)"):
+                given = {
+                    "Runtime": RUNTIME,
+                    "Architecture": architecture(),
+                    "StripeSecretKey": DUMMY_STRIPE_KEY,
+                    "JwtIssuer": identity.issuer,
+                    "JwtAudience": identity.audience,
+                    "JwtJwks": identity.jwks_json(),
+                    **(parameters or {}),
+                }
+                deployment = deploy(build.template, given, emulator, state)
+
+        closing.enter_context(function_logs.kept_in_file(emulator, state / "logs" / "functions.log"))
+        upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses)
+        api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/{STAGE}"
+        closing.enter_context(proxy.serving(proxy.Proxy(upstream), bound))
+        tokens = {name: identity.token(sub, roles) for name, (sub, roles) in USERS.items()}
+        yield Stack(api_url, emulator, deployment, identity, tokens, state)
+
+
+def is_running(state: Path = STATE) -> bool:
+    """Whether a stack runs in this state directory, or is being started."""
+    try:
+        with (state / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def _sole_user(state: Path) -> Iterator[None]:
+    """Let one stack at a time use a state directory. The lock goes with its process, however that ends."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (state / "lock").open("a") as lock:
+        started = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                patience = _NOTICE_SECONDS if (state / DESCRIPTION).exists() else _STOP_SECONDS
+                if time.monotonic() - started > patience:
+                    raise StackError(
+                        "A stack of this checkout is running already, or being started. Stop it with Ctrl-C, or use "
+                        f"it: its address is in {state / DESCRIPTION}."
+                    ) from None
+            time.sleep(_POLL_SECONDS)
+        yield
+
+
+def _clear(state: Path) -> None:
+    """Remove what belongs to one run only."""
+    for file in (DESCRIPTION, "signing-key.pem", "parameters.yaml"):
+        (state / file).unlink(missing_ok=True)
+    for directory in ("emulator", "home"):
+        shutil.rmtree(state / directory, ignore_errors=True)

@@ -1,0 +1,86 @@
+"""The identity provider of the local stack: one RSA key a run, and the tokens that it signs."""
+
+import base64
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+ISSUER = "https://identity.order-payments.test/"
+AUDIENCE = "order-payments"
+VALIDITY = timedelta(hours=12)
+
+_ALGORITHM = "RS256"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIssuer:
+    """Signs tokens that the stack trusts."""
+
+    key: rsa.RSAPrivateKey
+    key_id: str
+    issuer: str = ISSUER
+    audience: str = AUDIENCE
+
+    @classmethod
+    def fresh(cls) -> Self:
+        """An issuer with a key of its own."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return cls(key, f"local-{secrets.token_hex(8)}")
+
+    def save(self, path: Path) -> None:
+        """Keep the key for `make token`, readable by its owner only."""
+        pem = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+
+    @classmethod
+    def load(cls, path: Path, jwks: Mapping[str, Any], issuer: str, audience: str) -> Self:
+        """The issuer of a running stack, by its saved key and what the stack publishes."""
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise TypeError(f"{path} holds no RSA key")
+        return cls(key, str(jwks["keys"][0]["kid"]), issuer, audience)
+
+    def jwks(self) -> dict[str, Any]:
+        """The public key set (RFC 7517)."""
+        numbers = self.key.public_key().public_numbers()
+        public = {"n": _base64url(numbers.n), "e": _base64url(numbers.e)}
+        return {"keys": [{"kty": "RSA", "use": "sig", "alg": _ALGORITHM, "kid": self.key_id, **public}]}
+
+    def jwks_json(self) -> str:
+        """The public key set as the functions' settings take it."""
+        return json.dumps(self.jwks(), separators=(",", ":"))
+
+    def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = VALIDITY, **claims: object) -> str:
+        """A signed token. `claims` replaces or adds claims; one that is `None` is left out."""
+        now = int(time.time())
+        body: dict[str, object] = {
+            "iss": self.issuer,
+            "aud": self.audience,
+            "sub": sub,
+            "roles": list(roles),
+            # An expired token was issued before it expired.
+            "iat": min(now, now + int(expires_in.total_seconds())),
+            "exp": now + int(expires_in.total_seconds()),
+            **claims,
+        }
+        kept = {name: value for name, value in body.items() if value is not None}
+        return jwt.encode(kept, self.key, algorithm=_ALGORITHM, headers={"kid": self.key_id})
+
+
+def _base64url(number: int) -> str:
+    octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
