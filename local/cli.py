@@ -22,6 +22,7 @@ _PARAMETERS = {
     "STRIPE_SECRET_KEY": "StripeSecretKey",
     "STRIPE_BACKEND": "StripeBackend",
     "STRIPE_API_BASE": "StripeApiBase",
+    "STRIPE_WEBHOOK_SECRET": "StripeWebhookSecret",
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)

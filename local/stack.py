@@ -29,6 +29,7 @@ BUILD_CACHE = STATE / "build"
 
 # Any value that begins sk_test_ serves the dummy; this is nobody's key.
 DUMMY_STRIPE_KEY = "sk_test_dummy"
+WEBHOOK_SECRET = "whsec_local"  # noqa: S105 - of this machine's stack alone
 USERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "buyer": ("buyer-1", ("buyer",)),
     "buyer2": ("buyer-2", ("buyer",)),
@@ -159,6 +160,7 @@ def running_stack(
                     "Runtime": RUNTIME,
                     "Architecture": architecture(),
                     "StripeSecretKey": DUMMY_STRIPE_KEY,
+                    "StripeWebhookSecret": WEBHOOK_SECRET,
                     "JwtIssuer": identity.issuer,
                     "JwtAudience": identity.audience,
                     "JwtJwks": identity.jwks_json(),

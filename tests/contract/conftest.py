@@ -14,7 +14,7 @@ from tests.support.shop import Shop
 from tests.support.template import create_tables
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def functions() -> Iterator[Shop]:
     """The functions over moto."""
     with pytest.MonkeyPatch.context() as monkeypatch, mock_aws():

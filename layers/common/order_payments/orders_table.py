@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
 
-_NAMES = {"#status": "status", "#payment": "payment"}
+_NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
 _IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
 _UNCLAIMED = "#status = :expected AND attribute_not_exists(#payment)"
 
@@ -237,7 +237,7 @@ class OrdersTable:
         (expected,) = statuses_before(status)
         write = self._update(
             order.order_id,
-            "SET #status = :status, reason = :reason, override = :override, updatedAt = :now",
+            "SET #status = :status, reason = :reason, #override = :override, updatedAt = :now",
             condition=_UNCLAIMED,
             values={
                 ":expected": expected,

@@ -1,0 +1,69 @@
+"""A payment on a real transaction engine, undisturbed: what the other engine tests take as known."""
+
+import pytest
+
+from order_payments.errors import InsufficientStock, PaymentFailed
+from order_payments.orders import Order, OrderStatus
+from tests.support.world import World
+
+
+def test_a_paid_order_is_confirmed_and_charged_once(world: World) -> None:
+    world.add_product("tea", 5)
+    order = world.place({"tea": 2})
+
+    paid = world.pay(order)
+
+    assert isinstance(paid, Order)
+    assert (paid, paid.status) == (world.recorded(order), OrderStatus.CONFIRMED)
+    assert (world.stock("tea"), world.charges_of(order)) == ((3, 3), 1)
+    world.check_at_rest()
+
+
+def test_a_declined_order_is_cancelled_and_not_charged(world: World) -> None:
+    world.add_product("tea", 5)
+    order = world.place({"tea": 2})
+
+    assert isinstance(world.pay(order, "pm_card_chargeDeclined"), PaymentFailed)
+    assert (world.stock("tea"), world.charges_of(order)) == ((5, 5), 0)
+    world.check_at_rest()
+
+
+def test_an_order_of_too_much_is_cancelled_and_not_charged(world: World) -> None:
+    world.add_product("tea", 1)
+    order = world.place({"tea": 2})
+
+    assert isinstance(world.pay(order), InsufficientStock)
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize(
+    ("card", "end"),
+    [
+        ("pm_dummy_timeout_after_charge", OrderStatus.CONFIRMED),
+        ("pm_dummy_timeout_before_charge", OrderStatus.CANCELLED),
+        ("pm_dummy_api_error", OrderStatus.CANCELLED),
+    ],
+)
+def test_an_unknown_outcome_is_brought_to_its_end_by_the_reconciler(world: World, card: str, end: OrderStatus) -> None:
+    world.add_product("tea", 5)
+    order = world.place({"tea": 2})
+    world.pay(order, card)
+    world.check_invariants()
+    assert world.recorded(order).status is OrderStatus.PENDING
+
+    world.reconcile()
+
+    assert world.recorded(order).status is end
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
+def test_an_override_settles_without_a_charge(world: World, status: OrderStatus) -> None:
+    world.add_product("tea", 5)
+    order = world.place({"tea": 2})
+
+    settled = world.override(order, status)
+
+    assert isinstance(settled, Order)
+    assert (settled, settled.status) == (world.recorded(order), status)
+    world.check_at_rest()

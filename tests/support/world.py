@@ -1,0 +1,175 @@
+"""A shop without HTTP, on a DynamoDB engine and the dummy Stripe: to do to it what no client can, and see it hold.
+
+Two clients reach the engine: the service's own, on which faults are laid, and one that nobody disturbs, for the dummy
+Stripe's state and for looking.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import stripe
+
+from order_payments import payments
+from order_payments.clock import Deadline, utc_now
+from order_payments.dummy_stripe import ChargeStatus, DummyStripeHTTPClient, DynamoDBStore
+from order_payments.dynamodb import from_wire
+from order_payments.errors import OrderPaymentError
+from order_payments.orders import Order, OrderLine, OrderStatus
+from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable
+from order_payments.products_table import ProductsTable
+from order_payments.stripe_gateway import StripeGateway
+from tests.support.template import create_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+BUYER = "alice"
+FAR_OFF = timedelta(days=365)
+
+
+class Wire(DummyStripeHTTPClient):
+    """The way to the dummy Stripe, without the SDK's pauses between its tries."""
+
+    def _sleep_time_seconds(self, _: int) -> float:
+        return 0
+
+
+@dataclass
+class World:
+    """The tables and the Stripe of one test. `initial_stock` is what each product was put up with."""
+
+    service: "DynamoDBClient"
+    undisturbed: "DynamoDBClient"
+    initial_stock: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.products = ProductsTable(self.service, "ProductsTable")
+        self.orders = OrdersTable(self.service, "OrdersTable", self.products)
+        self.store = DynamoDBStore(self.undisturbed, "DummyStripeTable")
+        self.wire = Wire(self.store)
+        client = stripe.StripeClient("sk_test_world", http_client=self.wire, max_network_retries=1)
+        self.stripe = StripeGateway(client, self.wire)
+
+    @classmethod
+    def fresh(cls, service: "DynamoDBClient", undisturbed: "DynamoDBClient") -> "World":
+        """A world with empty tables, on an engine whose tables are nobody else's."""
+        for table in undisturbed.list_tables()["TableNames"]:
+            undisturbed.delete_table(TableName=table)
+        create_tables(undisturbed)
+        return cls(service, undisturbed)
+
+    def add_product(self, product_id: str, stock: int) -> None:
+        """Put a product up for sale, for $45.99."""
+        ProductsTable(self.undisturbed, "ProductsTable").put(
+            product_id, name=product_id, unit_price=4599, currency="usd", stock=stock
+        )
+        self.initial_stock[product_id] = stock
+
+    def place(self, basket: dict[str, int], buyer: str = BUYER) -> Order:
+        """Place an order for so much of each product."""
+        lines = [OrderLine(product_id, product_id, quantity, 4599) for product_id, quantity in basket.items()]
+        order = Order.place(buyer, lines, "usd", utc_now())
+        OrdersTable(self.undisturbed, "OrdersTable", self.products).create(order)
+        return order
+
+    def pay(
+        self, order: Order, card: str = "pm_card_visa", *, key: str | None = None, seconds: float = 28
+    ) -> Order | OrderPaymentError:
+        """Pay an order; what the service answers, as the order or as an error of its own."""
+        request = payments.PaymentRequest(order.order_id, order.buyer_id, card, key)
+        try:
+            return payments.initiate_payment(
+                request, orders=self.orders, stripe=self.stripe, deadline=Deadline.after(seconds)
+            ).order
+        except OrderPaymentError as error:
+            return error
+
+    def override(self, order: Order, status: OrderStatus) -> Order | OrderPaymentError:
+        """Settle an order by hand."""
+        try:
+            return payments.override_status(
+                order.order_id, status, by="ada", why="test", orders=self.orders, deadline=Deadline.after(28)
+            )
+        except OrderPaymentError as error:
+            return error
+
+    def reconcile(self) -> None:
+        """What the reconciler does once every lease has run out: each unsettled order, one after the other."""
+        for shard in UNSETTLED_SHARDS:
+            for entry in self.orders.unsettled(shard, before=utc_now() + FAR_OFF, limit=1000):
+                payments.reconcile(entry.order_id, orders=self.orders, stripe=self.stripe, deadline=Deadline.after(50))
+
+    def recorded(self, order: Order) -> Order:
+        """The order as it is stored."""
+        return OrdersTable(self.undisturbed, "OrdersTable", self.products).get(order.order_id)
+
+    def all_orders(self) -> list[Order]:
+        """All orders as they are stored."""
+        table = OrdersTable(self.undisturbed, "OrdersTable", self.products)
+        return [table.get(item["orderId"]) for item in self._items("OrdersTable")]
+
+    def stock(self, product_id: str) -> tuple[int, int]:
+        """What there is of a product, and what can be sold of it."""
+        product = ProductsTable(self.undisturbed, "ProductsTable").get(product_id)
+        return product.stock, product.available
+
+    def charges_of(self, order: Order) -> int:
+        """How often the order was charged and the money kept."""
+        return self._charges()[order.order_id]
+
+    def check_invariants(self) -> None:
+        """What holds at every moment, whatever happened."""
+        charges, orders = self._charges(), self.all_orders()
+        sold, held = self._units(orders)
+        for product_id, initial in self.initial_stock.items():
+            stock, available = self.stock(product_id)
+            assert 0 <= available <= stock, f"{product_id}: {available} of {stock} for sale"
+            assert initial - stock == sold[product_id], f"{product_id}: {initial - stock} gone, {sold[product_id]} sold"
+            assert stock - available == held[product_id], (
+                f"{product_id}: {stock - available} held, not {held[product_id]}"
+            )
+        for order in orders:
+            charged = charges[order.order_id]
+            assert charged <= 1, f"{order.order_id} was charged {charged} times"
+            if order.status is OrderStatus.CONFIRMED:
+                assert charged == (0 if order.override else 1), f"{order.order_id} is confirmed, charged {charged}"
+            if order.status is OrderStatus.CANCELLED and charged:
+                assert order.owes_refund, f"{order.order_id} is cancelled, and its money kept"
+
+    def check_at_rest(self) -> None:
+        """What holds besides when nothing is going on any more."""
+        self.check_invariants()
+        orders, charges = self.all_orders(), self._charges()
+        unsettled = [order for order in orders if order.status is OrderStatus.PENDING and order.attempt]
+        assert not unsettled, f"{[order.order_id for order in unsettled]} were left unsettled"
+        assert not [order for order in orders if order.owes_refund]
+        assert not any(self.orders.unsettled(shard, before=utc_now() + FAR_OFF, limit=1) for shard in UNSETTLED_SHARDS)
+        paid = {order.order_id for order in orders if order.status is OrderStatus.CONFIRMED and not order.override}
+        assert {order_id for order_id, charged in charges.items() if charged} == paid
+
+    def _charges(self) -> Counter[str]:
+        """By order: charges that succeeded and were not refunded."""
+        return Counter(
+            charge.metadata["orderId"]
+            for charge in self.store.charges()
+            if charge.status is ChargeStatus.SUCCEEDED and not getattr(charge, "refunded", False)
+        )
+
+    def _items(self, table: str) -> list[dict[str, Any]]:
+        pages = self.undisturbed.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        return [from_wire(item) for page in pages for item in page["Items"]]
+
+    @staticmethod
+    def _units(orders: Iterable[Order]) -> tuple[Counter[str], Counter[str]]:
+        """Units of each product in confirmed orders, and in those that are being paid."""
+        sold: Counter[str] = Counter()
+        held: Counter[str] = Counter()
+        for order in orders:
+            if order.status is OrderStatus.CONFIRMED:
+                sold.update(order.quantities())
+            elif order.status is OrderStatus.PENDING and order.attempt:
+                held.update(order.quantities())
+        return sold, held
