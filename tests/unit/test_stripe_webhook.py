@@ -1,0 +1,191 @@
+"""News from Stripe: who may bring it, and that it only makes the service look for itself."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+import stripe
+from moto import mock_aws
+
+from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from tests.support.function_shop import FunctionShop
+from tests.support.lambda_functions import Answer, call, event_for, load_function
+from tests.support.shop import Stock
+from tests.support.template import create_tables
+
+SECRET = "whsec_unit"
+NEWS = [
+    "payment_intent.succeeded",
+    "payment_intent.canceled",
+    "payment_intent.payment_failed",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+]
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[FunctionShop]:
+    FunctionShop.set_environment(monkeypatch)
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb")
+        create_tables(dynamodb)
+        yield FunctionShop(dynamodb)
+
+
+def payload(type_: str, order_id: str, intent_id: str) -> str:
+    intent = {"id": intent_id, "object": "payment_intent", "metadata": {"orderId": order_id, "buyerId": "alice"}}
+    return json.dumps({"id": "evt_1", "object": "event", "type": type_, "data": {"object": intent}})
+
+
+def signature(body: str, *, secret: str = SECRET, at: float | None = None) -> str:
+    timestamp = int(time.time() if at is None else at)
+    return f"t={timestamp},v1={stripe.WebhookSignature._compute_signature(f'{timestamp}.{body}', secret)}"
+
+
+def deliver(body: str, header: str | None) -> Answer:
+    headers = {} if header is None else {"Stripe-Signature": header}
+    event = event_for("POST /webhooks/stripe", body=body, headers=headers)
+    del event["requestContext"]["authorizer"]
+    return call(load_function("stripe_webhook"), event)
+
+
+def tell(type_: str, order_id: str, intent_id: str) -> Answer:
+    body = payload(type_, order_id, intent_id)
+    return deliver(body, signature(body))
+
+
+def age(shop: FunctionShop, order_id: str) -> None:
+    """Make an attempt as old as one that its payer has surely left."""
+    started = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    shop.dynamodb.update_item(
+        TableName="OrdersTable",
+        Key={"orderId": {"S": order_id}},
+        UpdateExpression="SET #payment.startedAt = :started, unsettledSince = :started",
+        ExpressionAttributeNames={"#payment": "payment"},
+        ExpressionAttributeValues={":started": {"S": started}},
+    )
+
+
+def stripe_of(shop: FunctionShop) -> stripe.StripeClient:
+    """The dummy Stripe that the functions use, to do things to it past them."""
+    client = DummyStripeHTTPClient(DynamoDBStore(shop.dynamodb, "DummyStripeTable"))
+    return stripe.StripeClient("sk_test_unit", http_client=client)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "x", "t=1", f"t={int(time.time())},v1=0", "t=x,v1=é"],
+    ids=["none", "empty", "garbage", "no signature", "wrong", "odd"],
+)
+def test_news_that_is_not_signed_is_refused(shop: FunctionShop, header: str | None) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    answer = deliver(payload("payment_intent.succeeded", order, "pi_1"), header)
+
+    assert (answer.status, answer.body["code"]) == (400, "invalid_signature")
+
+
+@pytest.mark.parametrize("wrong", [{"secret": "whsec_other"}, {"at": time.time() - 3600}, {"at": 0}], ids=str)
+def test_news_signed_by_another_or_long_ago_is_refused(shop: FunctionShop, wrong: dict[str, Any]) -> None:
+    body = payload("payment_intent.succeeded", shop.order((shop.add_product(), 1)), "pi_1")
+
+    assert deliver(body, signature(body, **wrong)).status == 400
+
+
+def test_news_changed_after_it_was_signed_is_refused(shop: FunctionShop) -> None:
+    body = payload("payment_intent.succeeded", shop.order((shop.add_product(), 1)), "pi_1")
+
+    assert deliver(body.replace("pi_1", "pi_2"), signature(body)).status == 400
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "null", "{", '{"type":1}', '{"id":"evt","type":"payment_intent.succeeded"}']
+)
+def test_signed_news_that_is_not_about_our_intents_is_received_and_ignored(body: str) -> None:
+    assert deliver(body, signature(body)).status == 200
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("order_id", ["ord_" + "0" * 32, "x", ""])
+def test_news_of_an_unknown_order_is_received_and_ignored(order_id: str) -> None:
+    assert tell("payment_intent.succeeded", order_id, "pi_1").status == 200
+
+
+def test_news_that_a_payment_succeeded_settles_it_at_once(shop: FunctionShop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
+
+    assert tell("payment_intent.succeeded", order, intent).status == 200
+
+    assert shop.status(order)["status"] == "confirmed"
+    assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
+
+
+def test_false_news_of_success_does_not_disturb_a_payment_that_may_still_run(shop: FunctionShop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    intent = shop.pay(order, "pm_dummy_timeout_before_charge").body["paymentIntentId"]
+
+    assert tell("payment_intent.succeeded", order, intent).status == 503
+
+    assert shop.status(order)["status"] == "pending"
+    assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
+
+
+@pytest.mark.parametrize("type_", NEWS)
+def test_any_news_of_an_abandoned_payment_brings_it_to_its_end(shop: FunctionShop, type_: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    intent = shop.pay(order, "pm_dummy_timeout_before_charge").body["paymentIntentId"]
+    age(shop, order)
+
+    tell(type_, order, intent)
+
+    assert shop.status(order)["reason"]["code"] == "payment_abandoned"
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+
+
+@pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_chargeDeclined"])
+def test_news_of_a_settled_order_changes_nothing_however_often_and_in_whatever_order(
+    shop: FunctionShop, card: str
+) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    shop.pay(order, card)
+    before = shop.status(order)
+
+    answers = [tell(type_, order, before["paymentIntentId"]) for type_ in [*NEWS, *reversed(NEWS)]]
+
+    assert {answer.status for answer in answers} == {200}
+    assert shop.status(order) == before
+
+
+def test_money_for_an_order_that_was_cancelled_goes_back_once(shop: FunctionShop) -> None:
+    order = shop.order((shop.add_product(stock=1), 2))
+    body = shop.pay(order).body["order"]
+    late = stripe_of(shop).v1.payment_intents.create(
+        {
+            "amount": body["totalAmount"],
+            "currency": body["currency"],
+            "payment_method": "pm_card_visa",
+            "confirm": True,
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            "metadata": {"orderId": order},
+        }
+    )
+
+    answers = [tell("payment_intent.succeeded", order, late.id) for _ in range(2)]
+
+    assert {answer.status for answer in answers} == {200}
+    refunded = stripe_of(shop).v1.payment_intents.retrieve(late.id, {"expand": ["latest_charge"]}).latest_charge
+    assert isinstance(refunded, stripe.Charge)
+    assert (refunded.refunded, refunded.amount_refunded) == (True, body["totalAmount"])
+    item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
+    assert item["refund"]["M"]["refundId"]["S"].startswith("re_")
+    assert "unsettledShard" not in item
+    assert shop.status(order)["status"] == "cancelled"
