@@ -14,7 +14,7 @@ installed := .venv/.installed
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help setup run token test lint format build deploy lock clean
+.PHONY: help setup run token test fuzz lint format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ token: $(installed) ## Print a token for the running stack (SUB=alice ROLES=buye
 
 test: $(installed) ## Run every test
 	@exec python -m pytest
+
+fuzz: $(installed) ## Try random histories of orders for long
+	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest tests/engine/test_properties.py
 
 lint: $(installed) ## Check style, types and the template
 	ruff check .
