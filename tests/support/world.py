@@ -155,7 +155,7 @@ class World:
         return Counter(
             charge.metadata["orderId"]
             for charge in self.store.charges()
-            if charge.status is ChargeStatus.SUCCEEDED and not getattr(charge, "refunded", False)
+            if charge.status is ChargeStatus.SUCCEEDED and not charge.amount_refunded
         )
 
     def _items(self, table: str) -> list[dict[str, Any]]:

@@ -76,6 +76,7 @@ class Dummy:
     def __post_init__(self) -> None:
         self.client = self.client_with(KEY)
         self.intents = self.client.v1.payment_intents
+        self.refunds = self.client.v1.refunds
 
     def client_with(self, key: str, retries: int = 0) -> stripe.StripeClient:
         return stripe.StripeClient(key, http_client=self.http, max_network_retries=retries)
@@ -95,6 +96,15 @@ class Dummy:
     def confirm(self, intent: str, token: str = "pm_card_visa", key: str | None = None, **params: Any) -> Any:
         options: Any = {} if key is None else {"idempotency_key": key}
         return self.intents.confirm(intent, {"payment_method": token, **params}, options)  # type: ignore[typeddict-item]
+
+    def paid(self, **params: Any) -> stripe.PaymentIntent:
+        """An intent that was paid; its charge is its `latest_charge`."""
+        intent: stripe.PaymentIntent = self.confirm(self.create(**params).id)
+        return intent
+
+    def refund(self, intent: str, key: str | None = None, **params: Any) -> stripe.Refund:
+        options: Any = {} if key is None else {"idempotency_key": key}
+        return self.refunds.create({"payment_intent": intent, **params}, options)  # type: ignore[typeddict-item]
 
     def raw(self, method: str, path: str, form: str = "", **headers: str) -> Sent:
         """A request as no SDK would send it."""

@@ -48,6 +48,9 @@ def test_a_request_without_a_key_is_refused(dummy):
         ("post", "/v1/payment_intents/pi_1/capture"),
         ("delete", "/v1/payment_intents/pi_1"),
         ("get", "/"),
+        ("post", "/v1/refunds/re_1"),
+        ("post", "/v1/refunds/re_1/cancel"),
+        ("delete", "/v1/refunds/re_1"),
     ],
 )
 def test_an_address_that_the_dummy_does_not_serve_is_not_found(dummy, method, path):

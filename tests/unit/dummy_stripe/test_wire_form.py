@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 import stripe
 
+from order_payments.dummy_stripe import EventType, event_of
+
 SCHEMA = json.loads((Path(__file__).parent / "stripe_schema.json").read_text())
 NONE = type(None)
 
@@ -19,7 +21,9 @@ def check(kind: str, body: Any) -> None:
 
 
 def kind_of(body: dict[str, Any]) -> str:
-    return "error" if "error" in body else str(body["object"])
+    if "error" in body:
+        return "error"
+    return "refund_list" if body.get("url") == "/v1/refunds" else str(body["object"])
 
 
 def can_be_null(schema: dict[str, Any]) -> bool:
@@ -36,6 +40,15 @@ def fields_of(sdk_class: type) -> dict[str, Any]:
     }
 
 
+def has_stripes_fields(body: dict[str, Any], sdk_class: type) -> None:
+    optional = fields_of(sdk_class)
+    nullable = {name for name, schema in SCHEMA["$defs"][kind_of(body)]["properties"].items() if can_be_null(schema)}
+    assert body.keys() <= optional.keys()
+    assert {name for name, absent in optional.items() if not absent} <= body.keys()
+    # A charge's refunds come only when asked for.
+    assert nullable - {"refunds"} <= body.keys()
+
+
 def in_every_state(dummy) -> dict[str, stripe.PaymentIntent]:
     """An intent in each state, after going through everything that leads there."""
     states = {
@@ -48,6 +61,10 @@ def in_every_state(dummy) -> dict[str, stripe.PaymentIntent]:
     }
     redirected = dummy.create(automatic_payment_methods={"enabled": True}, payment_method_types=[])
     dummy.confirm(redirected.id, "pm_card_authenticationRequired", return_url="https://shop.example/back")
+    partly = dummy.refund(dummy.paid().id, amount=1000, reason="duplicate", metadata={"why": "one too many"})
+    wholly = dummy.refund(dummy.paid().id, expand=["charge", "payment_intent"])
+    dummy.refunds.retrieve(partly.id)
+    dummy.refunds.retrieve(wholly.id, {"expand": ["charge", "payment_intent"]})
     return states
 
 
@@ -65,6 +82,9 @@ def after_every_error(dummy) -> None:
         lambda: dummy.intents.retrieve("pi_none"),
         lambda: dummy.create("order-1", amount=5000),
         lambda: dummy.create(amount=1),
+        lambda: dummy.refund(intent.id),
+        lambda: dummy.refund("pi_none"),
+        lambda: dummy.refunds.retrieve("re_none"),
         lambda: dummy.client_with("sk_live_1").v1.payment_intents.retrieve(intent.id),
     ):
         with pytest.raises(stripe.StripeError):
@@ -77,6 +97,7 @@ def test_every_body_is_valid_by_stripes_schema(dummy):
     states = in_every_state(dummy)
     after_every_error(dummy)
     dummy.intents.list({"limit": 100, "expand": ["data.latest_charge", "data.payment_method"]})
+    dummy.refunds.list({"limit": 100, "expand": ["data.charge", "data.payment_intent"]})
 
     assert {state: intent.status for state, intent in states.items()} == {state: state for state in states}
     for sent in dummy.http.sent:
@@ -91,6 +112,7 @@ def test_a_nested_charge_is_valid_by_stripes_schema(memory_dummy):
 
     charges = [intent["latest_charge"] for intent in page["data"] if intent["latest_charge"]]
     assert {charge["status"] for charge in charges} == {"succeeded", "pending", "failed"}
+    assert {charge["refunded"] for charge in charges} == {True, False}
     for charge in charges:
         check("charge", charge)
 
@@ -108,12 +130,25 @@ def test_an_object_has_the_fields_that_stripe_gives_and_no_others(memory_dummy, 
     if kind != "payment_intent":
         body = body["latest_charge" if kind == "charge" else "payment_method"]
 
-    optional = fields_of(sdk_class)
-    nullable = {name for name, schema in SCHEMA["$defs"][kind]["properties"].items() if can_be_null(schema)}
-    assert body.keys() <= optional.keys()
-    assert {name for name, absent in optional.items() if not absent} <= body.keys()
-    # A charge's refunds come only when asked for.
-    assert nullable - {"refunds"} <= body.keys()
+    has_stripes_fields(body, sdk_class)
+
+
+def test_a_refund_has_the_fields_that_stripe_gives_and_no_others(memory_dummy):
+    refund = memory_dummy.refund(memory_dummy.paid().id)
+    has_stripes_fields(memory_dummy.raw("get", f"/v1/refunds/{refund.id}").body, stripe.Refund)
+
+
+@pytest.mark.parametrize("event_type", EventType)
+def test_an_event_has_stripes_full_form(memory_dummy, event_type):
+    intent = memory_dummy.paid()
+    memory_dummy.refund(intent.id)
+    event = event_of(memory_dummy.store.intent(intent.id), event_type, memory_dummy.clock())
+
+    check("event", event)
+    has_stripes_fields(event, stripe.Event)
+    subject = event["data"]["object"]
+    check(kind_of(subject), subject)
+    assert event_type.startswith(subject["object"])
 
 
 def test_an_error_has_only_fields_that_stripe_gives(memory_dummy):

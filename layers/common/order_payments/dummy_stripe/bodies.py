@@ -1,8 +1,8 @@
-"""What goes over the wire: PaymentIntent, Charge, PaymentMethod, list and error in Stripe's full form.
+"""What goes over the wire: PaymentIntent, Charge, PaymentMethod, Refund, list and error in Stripe's full form.
 
 Fields, nullability and values: https://github.com/stripe/openapi (`payment_intent`, `charge`, `payment_method`,
-`api_errors`). A field that the dummy has no use for is there with the value that Stripe gives it for a plain card
-payment, mostly null. Times on the wire are whole Unix seconds.
+`refund`, `api_errors`). A field that the dummy has no use for is there with the value that Stripe gives it for a plain
+card payment, mostly null. Times on the wire are whole Unix seconds.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from order_payments.dummy_stripe.parameters import NO_EXPANSION
 from order_payments.dummy_stripe.payment_intents import ChargeStatus, Status
 
 if TYPE_CHECKING:
-    from order_payments.dummy_stripe.payment_intents import Charge, Failure, Intent
+    from order_payments.dummy_stripe.payment_intents import Charge, Failure, Intent, Refund
     from order_payments.dummy_stripe.refusals import Refusal
 
-_LIST_URL = "/v1/payment_intents"
 _EXPIRY = {"exp_month": 12, "exp_year": 2034}
 _DISPLAY_BRANDS = {"amex": "american_express", "diners": "diners_club", "unionpay": "union_pay"}
 _NO_ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
@@ -98,7 +97,7 @@ def charge(charge: Charge) -> dict[str, Any]:
         "object": "charge",
         "amount": charge.amount,
         "amount_captured": charge.amount if paid else 0,
-        "amount_refunded": 0,
+        "amount_refunded": charge.amount_refunded,
         "application": None,
         "application_fee": None,
         "application_fee_amount": None,
@@ -127,7 +126,7 @@ def charge(charge: Charge) -> dict[str, Any]:
         "receipt_email": charge.receipt_email,
         "receipt_number": None,
         "receipt_url": f"https://pay.stripe.com/receipts/payment/{charge.id}" if paid else None,
-        "refunded": False,
+        "refunded": charge.amount_refunded == charge.amount,
         "review": None,
         "shipping": None,
         "source": None,
@@ -171,9 +170,39 @@ def payment_method(token: str, created: float) -> dict[str, Any]:
     }
 
 
-def page(intents: list[Intent], *, has_more: bool, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
-    data = [payment_intent(intent, expand) for intent in intents]
-    return {"object": "list", "data": data, "has_more": has_more, "url": _LIST_URL}
+def refund(refund: Refund, of: Charge, intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
+    """`expand` may name `charge` and `payment_intent`, which are then whole objects instead of ids."""
+    return {
+        "id": refund.id,
+        "object": "refund",
+        "amount": refund.amount,
+        "balance_transaction": None,
+        "charge": charge(of) if "charge" in expand else of.id,
+        "created": int(refund.created),
+        "currency": of.currency,
+        "customer": None,
+        "customer_account": None,
+        "destination_details": {
+            "card": {
+                "reference_status": "pending",
+                "reference_type": "acquirer_reference_number",
+                "type": "refund",
+            },
+            "type": "card",
+        },
+        "metadata": refund.metadata,
+        "payment_intent": payment_intent(intent) if "payment_intent" in expand else intent.id,
+        "payment_method": of.payment_method,
+        "reason": refund.reason,
+        "receipt_number": None,
+        "source_transfer_reversal": None,
+        "status": "succeeded",
+        "transfer_reversal": None,
+    }
+
+
+def page(data: list[dict[str, Any]], *, has_more: bool, url: str) -> dict[str, Any]:
+    return {"object": "list", "data": data, "has_more": has_more, "url": url}
 
 
 def refusal(refused: Refusal, request_id: str, now: float) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def minimum(currency: str) -> int:
 
 
 def as_text(amount: int, currency: str) -> str:
-    """An amount as Stripe writes it in its messages: `$0.50 usd`, `¥50 jpy`."""
+    """An amount as Stripe writes it in most messages: `$0.50 usd`, `¥50 jpy`."""
+    return f"{as_short_text(amount, currency)} {currency}"
+
+
+def as_short_text(amount: int, currency: str) -> str:
+    """An amount as Stripe writes it in messages about refunds: `$0.50`, `¥50`."""
     number = f"{amount:,}" if currency in _ZERO_DECIMAL else f"{amount // 100:,}.{amount % 100:02}"
-    return f"{_SYMBOLS.get(currency, '')}{number} {currency}"
+    return f"{_SYMBOLS.get(currency, '')}{number}"

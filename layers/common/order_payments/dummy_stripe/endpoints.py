@@ -1,4 +1,4 @@
-"""The five calls that the dummy serves, each a function of the store: read, compute the next intent, write, answer.
+"""The calls that the dummy serves, each a function of the store: read, compute the next intent, write, answer.
 
 A write that lost a race is computed again from what the winner left, so that every answer tells of a state that was.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from order_payments.dummy_stripe import bodies, payment_intents, refusals
 from order_payments.dummy_stripe.cards import PAYMENT_METHODS, Fault
@@ -15,14 +15,36 @@ from order_payments.dummy_stripe.refusals import Refusal, Reply
 from order_payments.dummy_stripe.stores import Answer, IdempotencyRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from order_payments.dummy_stripe.parameters import Cancellation, Confirmation, Creation, Listing, Retrieval
-    from order_payments.dummy_stripe.payment_intents import Intent
+    from order_payments.dummy_stripe.parameters import (
+        Cancellation,
+        Confirmation,
+        Creation,
+        Listing,
+        Refunding,
+        RefundListing,
+        RefundRetrieval,
+        Retrieval,
+    )
+    from order_payments.dummy_stripe.payment_intents import Charge, Intent, Refund
     from order_payments.dummy_stripe.stores import Store
 
 LOST_RACES: Final = 20
 """How often a call computes anew before it gives up with Stripe's `lock_timeout`."""
+
+
+class Listed(Protocol):
+    """What a list can hold."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created(self) -> float: ...
+
+
+L = TypeVar("L", bound=Listed)
 
 
 class NothingHappened(Exception):
@@ -87,21 +109,68 @@ def retrieve(call: Call, retrieval: Retrieval, *, intent_id: str) -> Answer:
 
 
 def list_intents(call: Call, listing: Listing) -> Answer:
-    """A page, newest first. With `ending_before` it is the page that ends right before that intent."""
-    newest_first = sorted(call.store.intents(), key=lambda intent: (intent.created, intent.id), reverse=True)
-    ids = [intent.id for intent in newest_first]
+    chosen, has_more = _page(call.store.intents(), listing, "payment_intent")
+    data = [bodies.payment_intent(payment_intents.settle(intent, call.now), listing.expand) for intent in chosen]
+    return _answer(call, bodies.page(data, has_more=has_more, url="/v1/payment_intents"))
+
+
+def refund(call: Call, refunding: Refunding) -> Answer:
+    """Give a charge back, in whole or in part. A refund is part of its intent, so that rivals cannot both be paid."""
+
+    def change(intent: Intent) -> tuple[Intent, Answer]:
+        refunded = payment_intents.refund(intent, refunding, call.now)
+        of = next(charge for charge in refunded.charges if charge.refunds)
+        return refunded, _answer(call, bodies.refund(of.refunds[-1], of, refunded, refunding.expand))
+
+    intent_id = refunding.payment_intent or _intent_of(call, refunding.charge or "")
+    return _change(call, intent_id, change)
+
+
+def retrieve_refund(call: Call, retrieval: RefundRetrieval, *, refund_id: str) -> Answer:
+    for refund, charge, intent in _refunds(call):
+        if refund.id == refund_id:
+            return _answer(call, bodies.refund(refund, charge, intent, retrieval.expand))
+    raise refusals.no_such_refund(refund_id)
+
+
+def list_refunds(call: Call, listing: RefundListing) -> Answer:
+    found = {
+        refund.id: (refund, charge, intent)
+        for refund, charge, intent in _refunds(call)
+        if listing.charge in {None, charge.id} and listing.payment_intent in {None, intent.id}
+    }
+    chosen, has_more = _page([refund for refund, _, _ in found.values()], listing.page, "refund")
+    data = [bodies.refund(*found[refund.id], listing.page.expand) for refund in chosen]
+    return _answer(call, bodies.page(data, has_more=has_more, url="/v1/refunds"))
+
+
+def _refunds(call: Call) -> Iterator[tuple[Refund, Charge, Intent]]:
+    for intent in call.store.intents():
+        for charge in intent.charges:
+            for refund in charge.refunds:
+                yield refund, charge, intent
+
+
+def _intent_of(call: Call, charge_id: str) -> str:
+    for charge in call.store.charges():
+        if charge.id == charge_id:
+            return charge.payment_intent
+    raise refusals.no_such_charge(charge_id)
+
+
+def _page(objects: Iterable[L], listing: Listing, kind: str) -> tuple[list[L], bool]:
+    """A page, newest first, and whether there is more. With `ending_before` it ends right before that object."""
+    newest_first = sorted(objects, key=lambda listed: (listed.created, listed.id), reverse=True)
+    ids = [listed.id for listed in newest_first]
     for name, cursor in (("starting_after", listing.starting_after), ("ending_before", listing.ending_before)):
         if cursor is not None and cursor not in ids:
-            raise refusals.no_such_cursor(name, cursor)
+            raise refusals.no_such_cursor(name, kind, cursor)
     if listing.ending_before is not None:
         newer = newest_first[: ids.index(listing.ending_before)]
-        chosen, has_more = newer[-listing.limit :], len(newer) > listing.limit
-    else:
-        start = 0 if listing.starting_after is None else ids.index(listing.starting_after) + 1
-        older = newest_first[start:]
-        chosen, has_more = older[: listing.limit], len(older) > listing.limit
-    settled = [payment_intents.settle(intent, call.now) for intent in chosen]
-    return _answer(call, bodies.page(settled, has_more=has_more, expand=listing.expand))
+        return newer[-listing.limit :], len(newer) > listing.limit
+    start = 0 if listing.starting_after is None else ids.index(listing.starting_after) + 1
+    older = newest_first[start:]
+    return older[: listing.limit], len(older) > listing.limit
 
 
 def _change(call: Call, intent_id: str, change: Callable[[Intent], tuple[Intent, Answer]]) -> Answer:

@@ -41,6 +41,7 @@ DEFAULT_TIMEOUT: Final = 80.0
 """Read time-out in seconds, the one of the SDK's own clients."""
 
 _INTENTS = re.compile(r"/v1/payment_intents(?:/(?P<id>[^/]+)(?:/(?P<action>confirm|cancel))?)?")
+_REFUNDS = re.compile(r"/v1/refunds(?:/(?P<id>[^/]+))?")
 _KEY_KIND = re.compile(r"(?:sk|rk|pk)_(?:test|live)_")
 # Told to come again, or turned away at the door: what Stripe does not count as the request's answer.
 _NEVER_SAVED = frozenset({409, 429})
@@ -198,6 +199,8 @@ class DummyStripeHTTPClient(stripe.HTTPClient):
 def _operation(request: Request) -> Operation:
     """The call that an address means, with its parameters read. Refused for unknown addresses and bad parameters."""
     form = Form(request.encoded)
+    if found := _REFUNDS.fullmatch(request.path):
+        return _refund_operation(request, form, found["id"])
     found = _INTENTS.fullmatch(request.path)
     intent_id, action = found.group("id", "action") if found else (None, None)
     match (found is not None, request.method, intent_id, action):
@@ -211,6 +214,18 @@ def _operation(request: Request) -> Operation:
             return partial(endpoints.confirm, confirmation=parameters.Confirmation.read(form), intent_id=intent_id)
         case (True, "POST", str(), "cancel"):
             return partial(endpoints.cancel, cancellation=parameters.Cancellation.read(form), intent_id=intent_id)
+    raise refusals.unrecognized_url(request.method, request.path)
+
+
+def _refund_operation(request: Request, form: Form, refund_id: str | None) -> Operation:
+    match (request.method, refund_id):
+        case ("POST", None):
+            return partial(endpoints.refund, refunding=parameters.Refunding.read(form))
+        case ("GET", None):
+            return partial(endpoints.list_refunds, listing=parameters.RefundListing.read(form))
+        case ("GET", str()):
+            retrieval = parameters.RefundRetrieval.read(form)
+            return partial(endpoints.retrieve_refund, retrieval=retrieval, refund_id=refund_id)
     raise refusals.unrecognized_url(request.method, request.path)
 
 

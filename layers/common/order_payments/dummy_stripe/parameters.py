@@ -1,7 +1,8 @@
 """What a request asks for: Stripe's form encoding decoded, checked and typed.
 
 Encoding: https://docs.stripe.com/api, form-encoded with brackets (`metadata[orderId]=1`, `expand[0]=latest_charge`).
-Parameters: https://docs.stripe.com/api/payment_intents. What this module refuses leaves no trace in the store.
+Parameters: https://docs.stripe.com/api/payment_intents and https://docs.stripe.com/api/refunds. What this module
+refuses leaves no trace in the store.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ _CREATION = _CONFIRMATION | frozenset(
     "statement_descriptor_suffix".split()
 )
 _ONLY_WHEN_CONFIRMING = ("return_url", "off_session", "error_on_requires_action")
+_REFUNDING = frozenset("charge payment_intent amount reason metadata expand".split())
+_LISTING = frozenset({"limit", "starting_after", "ending_before", "expand"})
 _CAPTURE_METHODS = ("automatic", "automatic_async")
 _CANCELLATION_REASONS = ("duplicate", "fraudulent", "requested_by_customer", "abandoned")
+_REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 _EXPANDABLE = frozenset({"latest_charge", "payment_method"})
+_EXPANDABLE_OF_REFUNDS = frozenset({"charge", "payment_intent"})
 _METADATA_KEYS, _METADATA_KEY_LENGTH, _METADATA_VALUE_LENGTH = 50, 40, 500
 _DEFAULT_PAGE, _LARGEST_PAGE = 10, 100
 
@@ -63,7 +68,7 @@ class Confirmation:
             off_session=form.values.get("off_session") in {"one_off", "recurring"}
             or form.boolean("off_session") is True,
             error_on_requires_action=form.boolean("error_on_requires_action") is True,
-            expand=form.expansion(),
+            expand=form.expansion(_EXPANDABLE),
         )
 
 
@@ -127,7 +132,7 @@ class Cancellation:
     @classmethod
     def read(cls, form: Form) -> Self:
         form.refuse_unknown({"cancellation_reason", "expand"})
-        return cls(form.choice("cancellation_reason", _CANCELLATION_REASONS), form.expansion())
+        return cls(form.choice("cancellation_reason", _CANCELLATION_REASONS), form.expansion(_EXPANDABLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +144,12 @@ class Retrieval:
     @classmethod
     def read(cls, form: Form) -> Self:
         form.refuse_unknown({"expand"})
-        return cls(form.expansion())
+        return cls(form.expansion(_EXPANDABLE))
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """GET /v1/payment_intents: a page of `limit` intents after or before a cursor, which is an intent's id."""
+    """GET /v1/payment_intents: a page of `limit` objects after or before a cursor, which is an object's id."""
 
     limit: int
     starting_after: str | None
@@ -153,7 +158,11 @@ class Listing:
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown({"limit", "starting_after", "ending_before", "expand"})
+        form.refuse_unknown(_LISTING)
+        return cls._read(form, _EXPANDABLE)
+
+    @classmethod
+    def _read(cls, form: Form, expandable: Collection[str]) -> Self:
         limit = form.integer("limit")
         if limit is not None and limit > _LARGEST_PAGE:
             message = f"This value must be less than or equal to {_LARGEST_PAGE}."
@@ -166,8 +175,66 @@ class Listing:
             limit=_DEFAULT_PAGE if limit is None else limit,
             starting_after=after,
             ending_before=before,
-            expand=form.expansion("data."),
+            expand=form.expansion(expandable, "data."),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Refunding:
+    """POST /v1/refunds. One of `charge` and `payment_intent` is set; an `amount` of None is all that is left."""
+
+    charge: str | None
+    payment_intent: str | None
+    amount: int | None
+    reason: str | None
+    metadata: dict[str, str]
+    expand: frozenset[str]
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown(_REFUNDING)
+        charge = form.text("charge", can_be_unset=False)
+        intent = form.text("payment_intent", can_be_unset=False)
+        if charge is None and intent is None:
+            message = "One of the following params should be provided for this request: payment_intent or charge."
+            raise refusals.Refusal(400, message)
+        if charge is not None and intent is not None:
+            message = "You may only specify one of these parameters: charge, payment_intent."
+            raise refusals.invalid_parameter("charge", message)
+        return cls(
+            charge=charge,
+            payment_intent=intent,
+            amount=form.integer("amount"),
+            reason=form.choice("reason", _REFUND_REASONS),
+            metadata=_metadata(form),
+            expand=form.expansion(_EXPANDABLE_OF_REFUNDS),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRetrieval:
+    """GET /v1/refunds/:id."""
+
+    expand: frozenset[str]
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown({"expand"})
+        return cls(form.expansion(_EXPANDABLE_OF_REFUNDS))
+
+
+@dataclass(frozen=True, slots=True)
+class RefundListing:
+    """GET /v1/refunds: a page of all refunds, or of one charge's or one intent's."""
+
+    charge: str | None
+    payment_intent: str | None
+    page: Listing
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown(_LISTING | {"charge", "payment_intent"})
+        return cls(form.text("charge"), form.text("payment_intent"), Listing._read(form, _EXPANDABLE_OF_REFUNDS))
 
 
 class Form:
@@ -233,11 +300,11 @@ class Form:
             if key.startswith(prefix)
         }
 
-    def expansion(self, prefix: str = "") -> frozenset[str]:
+    def expansion(self, expandable: Collection[str], prefix: str = "") -> frozenset[str]:
         """Names of the fields to answer whole instead of by id; `prefix` is what a list puts before them."""
         names = self.nested("expand").values()
         for name in names:
-            if name.removeprefix(prefix) not in _EXPANDABLE or not name.startswith(prefix):
+            if name.removeprefix(prefix) not in expandable or not name.startswith(prefix):
                 raise refusals.invalid_parameter("expand", f"This property cannot be expanded ({name}).")
         return frozenset(name.removeprefix(prefix) for name in names)
 

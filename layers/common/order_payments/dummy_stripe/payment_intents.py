@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from order_payments.dummy_stripe import cards, refusals
+from order_payments.dummy_stripe import cards, currencies, refusals
 
 if TYPE_CHECKING:
-    from order_payments.dummy_stripe.parameters import Cancellation, Confirmation, Creation
+    from order_payments.dummy_stripe.parameters import Cancellation, Confirmation, Creation, Refunding
 
 PROCESSING_SECONDS: Final = 60
 """How long an intent paid with `pm_dummy_processing` stays `processing` before it has `succeeded`."""
@@ -50,8 +50,22 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """Money given back of a charge, at once. `amount` is in the minor unit, `created` in Unix seconds."""
+
+    id: str
+    created: float
+    amount: int
+    reason: str | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """One attempt to move money, as the ledger keeps it. `amount` is in the minor unit, `created` in Unix seconds."""
+    """One attempt to move money, as the ledger keeps it, and what of it was given back, oldest first.
+
+    `amount` is in the minor unit, `created` in Unix seconds.
+    """
 
     id: str
     created: float
@@ -65,6 +79,11 @@ class Charge:
     receipt_email: str | None
     statement_descriptor_suffix: str | None
     failure: Failure | None = None
+    refunds: tuple[Refund, ...] = ()
+
+    @property
+    def amount_refunded(self) -> int:
+        return sum(refund.amount for refund in self.refunds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +218,28 @@ def cancel(intent: Intent, cancellation: Cancellation, now: float) -> Intent:
     )
 
 
+def refund(intent: Intent, refunding: Refunding, now: float) -> Intent:
+    """The intent with one more refund, the last one of its paid charge. It stays as it is otherwise, `succeeded`.
+
+    Refused where nothing was charged, where all of it was given back, and for more than is left.
+    """
+    paid = next((charge for charge in intent.charges if charge.status is ChargeStatus.SUCCEEDED), None)
+    if paid is None or refunding.charge not in {None, paid.id}:
+        raise refusals.nothing_to_refund(intent)
+    left = paid.amount - paid.amount_refunded
+    if not left:
+        raise refusals.already_refunded(paid.id)
+    amount = left if refunding.amount is None else refunding.amount
+    if amount > left:
+        texts = (currencies.as_short_text(value, intent.currency) for value in (amount, left))
+        raise refusals.refund_too_large(*texts)
+    given_back = Refund(
+        id=new_id("re_3"), created=now, amount=amount, reason=refunding.reason, metadata=refunding.metadata
+    )
+    refunded = replace(paid, refunds=(*paid.refunds, given_back))
+    return replace(intent, charges=tuple(refunded if charge is paid else charge for charge in intent.charges))
+
+
 def settle(intent: Intent, now: float) -> Intent:
     """The intent as it is by now: one that was `processing` long enough has succeeded."""
     if intent.settles_at is None or now < intent.settles_at:
@@ -275,7 +316,13 @@ def _new_charge(intent: Intent, status: ChargeStatus, now: float) -> Charge:
 
 def _charge(values: dict[str, Any]) -> Charge:
     return Charge(
-        **{**values, "status": ChargeStatus(values["status"]), "failure": _failure(values["failure"])},
+        **{
+            **values,
+            "status": ChargeStatus(values["status"]),
+            "failure": _failure(values["failure"]),
+            # A charge that was written before there were refunds has none.
+            "refunds": tuple(Refund(**refund) for refund in values.get("refunds", ())),
+        },
     )
 
 

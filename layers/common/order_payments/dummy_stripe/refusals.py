@@ -95,16 +95,37 @@ def no_such_intent(intent_id: str) -> Refusal:
     return Refusal(404, f"No such payment_intent: '{intent_id}'", code="resource_missing", param="intent")
 
 
-def no_such_cursor(name: str, intent_id: str) -> Refusal:
-    return Refusal(400, f"No such payment_intent: '{intent_id}'", code="resource_missing", param=name)
+def no_such_cursor(name: str, kind: str, cursor: str) -> Refusal:
+    return Refusal(400, f"No such {kind}: '{cursor}'", code="resource_missing", param=name)
 
 
 def no_such_payment_method(token: str) -> Refusal:
     return Refusal(400, f"No such PaymentMethod: '{token}'", code="resource_missing", param="payment_method")
 
 
+def no_such_charge(charge_id: str) -> Refusal:
+    return Refusal(404, f"No such charge: '{charge_id}'", code="resource_missing", param="id")
+
+
+def no_such_refund(refund_id: str) -> Refusal:
+    return Refusal(404, f"No such refund: '{refund_id}'", code="resource_missing", param="refund")
+
+
 def unexpected_state(intent: Intent, message: str) -> Refusal:
     return Refusal(400, message, code="payment_intent_unexpected_state", intent=intent)
+
+
+def nothing_to_refund(intent: Intent) -> Refusal:
+    return Refusal(400, f"This PaymentIntent ({intent.id}) does not have a successful charge to refund.")
+
+
+def already_refunded(charge_id: str) -> Refusal:
+    return Refusal(400, f"Charge {charge_id} has already been refunded.", code="charge_already_refunded")
+
+
+def refund_too_large(amount: str, left: str) -> Refusal:
+    # Stripe gives it no code.
+    return invalid_parameter("amount", f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})")
 
 
 def idempotency_mismatch(message: str) -> Refusal:

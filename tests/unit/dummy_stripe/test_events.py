@@ -1,0 +1,210 @@
+"""Events: what the real SDK says of those that the dummy signs and sends, and of those that somebody tampered with."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+import stripe
+
+from order_payments.dummy_stripe import PROCESSING_SECONDS, EventType, deliver, event_of, sign
+from order_payments.dummy_stripe.events import payload_of
+
+SECRET = "whsec_dummyNeverShown1234"
+SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED
+
+
+def of_paid_intent(dummy, event_type: EventType = SUCCEEDED, **request: str) -> dict[str, Any]:
+    intent = dummy.store.intent(dummy.paid(metadata={"orderId": "o1"}).id)
+    return event_of(intent, event_type, dummy.clock(), **request)
+
+
+def verified(payload: bytes, header: str | None, secret: str = SECRET) -> stripe.Event:
+    return stripe.Webhook.construct_event(payload, header, secret)
+
+
+def test_an_event_tells_of_its_intent(memory_dummy):
+    event = of_paid_intent(memory_dummy, request_id="req_1", idempotency_key="attempt")
+
+    assert event["id"].startswith("evt_")
+    assert (event["object"], event["type"], event["livemode"]) == ("event", "payment_intent.succeeded", False)
+    assert (event["api_version"], event["pending_webhooks"]) == (stripe.api_version, 1)
+    assert event["created"] == int(memory_dummy.clock.now)
+    assert event["request"] == {"id": "req_1", "idempotency_key": "attempt"}
+    intent = event["data"]["object"]
+    assert (intent["status"], intent["metadata"]) == ("succeeded", {"orderId": "o1"})
+    assert intent == memory_dummy.raw("get", f"/v1/payment_intents/{intent['id']}").body
+
+
+def test_two_events_about_one_intent_have_their_own_ids(memory_dummy):
+    intent = memory_dummy.store.intent(memory_dummy.create().id)
+    ids = {event_of(intent, EventType.PAYMENT_INTENT_CREATED, 1.0)["id"] for _ in range(2)}
+
+    assert len(ids) == 2
+
+
+def test_an_event_tells_of_the_intent_at_its_time(memory_dummy):
+    processing = memory_dummy.confirm(memory_dummy.create().id, "pm_dummy_processing")
+    intent = memory_dummy.store.intent(processing.id)
+    now = memory_dummy.clock()
+
+    assert event_of(intent, EventType.PAYMENT_INTENT_PROCESSING, now)["data"]["object"]["status"] == "processing"
+    assert event_of(intent, SUCCEEDED, now + PROCESSING_SECONDS)["data"]["object"]["status"] == "succeeded"
+
+
+def test_a_refunds_event_tells_of_the_charge(memory_dummy):
+    paid = memory_dummy.paid()
+    memory_dummy.refund(paid.id, amount=1000)
+    event = event_of(memory_dummy.store.intent(paid.id), EventType.CHARGE_REFUNDED, memory_dummy.clock())
+
+    charge = event["data"]["object"]
+    assert (charge["object"], charge["id"], charge["payment_intent"]) == ("charge", paid.latest_charge, paid.id)
+    assert (charge["amount_refunded"], charge["refunded"]) == (1000, False)
+
+
+def test_there_is_no_refunds_event_without_a_refund(memory_dummy):
+    with pytest.raises(ValueError, match="nothing of pi_"):
+        of_paid_intent(memory_dummy, EventType.CHARGE_REFUNDED)
+
+
+@pytest.mark.parametrize("event_type", EventType)
+def test_the_sdk_verifies_an_event(memory_dummy, event_type):
+    paid = memory_dummy.paid(metadata={"orderId": "o1", "ünïcode": "✓"})
+    memory_dummy.refund(paid.id)
+    payload = payload_of(event_of(memory_dummy.store.intent(paid.id), event_type, memory_dummy.clock()))
+
+    event = verified(payload, sign(payload, SECRET, int(time.time())))
+    assert event.type == event_type
+    assert event.data.object.metadata["ünïcode"] == "✓"
+
+
+def test_an_event_is_signed_as_the_sdk_would():
+    header = stripe.WebhookSignature.generate_signature_header('{"a": "é"}', SECRET, 1_800_000_000)
+
+    assert sign('{"a": "é"}'.encode(), SECRET, 1_800_000_000) == header
+
+
+def test_a_changed_byte_anywhere_is_refused(memory_dummy):
+    payload = payload_of(of_paid_intent(memory_dummy))
+    header = sign(payload, SECRET, int(time.time()))
+    for place in range(0, len(payload), 97):
+        changed = bytearray(payload)
+        changed[place] ^= 1
+        with pytest.raises(stripe.SignatureVerificationError):
+            verified(bytes(changed), header)
+
+
+def test_a_stale_event_is_refused(memory_dummy):
+    payload = payload_of(of_paid_intent(memory_dummy))
+    limit = int(time.time()) - stripe.Webhook.DEFAULT_TOLERANCE
+
+    verified(payload, sign(payload, SECRET, limit + 5))
+    with pytest.raises(stripe.SignatureVerificationError, match="tolerance"):
+        verified(payload, sign(payload, SECRET, limit - 5))
+
+
+def test_a_stale_event_cannot_be_made_fresh_by_its_header(memory_dummy):
+    payload = payload_of(of_paid_intent(memory_dummy))
+    _, _, signature = sign(payload, SECRET, 1_800_000_000).partition(",")
+
+    with pytest.raises(stripe.SignatureVerificationError):
+        verified(payload, f"t={int(time.time())},{signature}")
+
+
+def test_another_secret_is_refused(memory_dummy):
+    payload = payload_of(of_paid_intent(memory_dummy))
+
+    with pytest.raises(stripe.SignatureVerificationError):
+        verified(payload, sign(payload, "whsec_another", int(time.time())))
+
+
+# Delivery.
+
+
+@dataclass
+class Webhook:
+    """A webhook that answers `status` to everything, and keeps what it got."""
+
+    url: str = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    paths: list[str] = field(default_factory=list)
+    received: list[tuple[bytes, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    state = Webhook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            payload = self.rfile.read(int(self.headers["Content-Length"]))
+            state.paths.append(self.path)
+            state.received.append((payload, self.headers["Stripe-Signature"]))
+            self.send_response(state.status)
+            for name, value in state.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        state.url = f"http://127.0.0.1:{server.server_port}/webhook?tenant=1"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield state
+        server.shutdown()
+        thread.join()
+
+
+def test_a_delivered_event_is_verified_by_the_sdk(memory_dummy, webhook):
+    event = of_paid_intent(memory_dummy)
+
+    assert deliver(webhook.url, event, SECRET) == 200
+    assert webhook.paths == ["/webhook?tenant=1"]
+    ((payload, header),) = webhook.received
+    assert json.loads(payload) == event
+    assert verified(payload, header).data.object.status == "succeeded"
+
+
+def test_an_event_can_be_delivered_again(memory_dummy, webhook):
+    event = of_paid_intent(memory_dummy)
+    deliver(webhook.url, event, SECRET)
+    deliver(webhook.url, event, SECRET)
+
+    assert len({verified(*received).id for received in webhook.received}) == 1
+
+
+def test_an_event_can_be_delivered_with_a_bad_signature(memory_dummy, webhook):
+    event = of_paid_intent(memory_dummy)
+    deliver(webhook.url, event, "whsec_another")
+    deliver(webhook.url, event, SECRET, timestamp=int(time.time()) - 3600)
+    deliver(webhook.url, event, SECRET, signature=sign(b"{}", SECRET, int(time.time())))
+    deliver(webhook.url, event, SECRET, signature="garbage")
+    deliver(webhook.url, event, SECRET, signature="")
+
+    assert [header is None for _, header in webhook.received] == [False, False, False, False, True]
+    for payload, header in webhook.received:
+        with pytest.raises(stripe.SignatureVerificationError):
+            verified(payload, header)
+
+
+@pytest.mark.parametrize("status", [204, 302, 400, 500])
+def test_delivery_tells_the_webhooks_status_and_follows_no_redirect(memory_dummy, webhook, status):
+    webhook.status, webhook.headers = status, {"Location": webhook.url}
+
+    assert deliver(webhook.url, of_paid_intent(memory_dummy), SECRET) == status
+    assert len(webhook.received) == 1
+
+
+def test_delivery_to_nobody_is_an_error_of_the_system(memory_dummy):
+    with socket.socket() as bound:  # to a port on which nobody listens
+        bound.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match="refused"):
+            deliver(f"http://127.0.0.1:{bound.getsockname()[1]}/webhook", of_paid_intent(memory_dummy), SECRET)
