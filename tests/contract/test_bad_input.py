@@ -166,6 +166,16 @@ def test_a_bad_payment_request_is_refused_and_changes_nothing(shop: Shop, case: 
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
 
 
+@pytest.mark.parametrize("content", ["null", "{", "[]", '"pm_card_visa"', "0", "false"])
+def test_a_payment_request_that_is_not_a_json_object_is_refused_and_changes_nothing(shop: Shop, content: str) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    reply = shop.send("POST", f"/orders/{order}/payment", ALICE, content=content)
+
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert shop.status(order)["status"] == "pending"
+
+
 @pytest.mark.parametrize("case", BAD_PRODUCTS)
 def test_a_bad_product_is_refused_and_not_stored(shop: Shop, case: str) -> None:
     reply = shop.call("PUT", "/admin/products/never-stored", ADMIN, BAD_PRODUCTS[case])

@@ -112,3 +112,14 @@ def test_a_body_is_json_whatever_its_content_type_says(shop: Shop) -> None:
     for content_type in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"):
         reply = shop.send("POST", "/orders", ALICE, content=content, headers={"Content-Type": content_type})
         assert reply.status == 201
+
+
+def test_a_product_of_which_only_the_stock_is_known_cannot_be_ordered_until_it_is_put(shop: Shop) -> None:
+    product = shop.add_product()
+    shop.write_product(product, stock=5)
+
+    refused = shop.call("POST", "/orders", ALICE, {"items": [{"productId": product, "quantity": 1}]})
+    shop.add_product(product_id=product, stock=7)
+
+    assert refused.code == "unknown_product"
+    assert shop.stock(product) == Stock(stock=7, reserved=0, available=7)

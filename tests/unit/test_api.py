@@ -123,9 +123,56 @@ def test_a_request_that_passed_no_authorizer_of_ours_is_refused(buyers_only: Api
     assert (answer.status, answer.body["code"]) == (401, "unauthorized")
 
 
-def test_a_custom_domains_base_path_is_no_obstacle(buyers_only: Api) -> None:
-    event = event_for("GET /thing")
-    event["path"] = "/shop/thing"
-    event["requestContext"]["path"] = "/shop/thing"
+@pytest.mark.parametrize(
+    ("path", "context_path", "location"),
+    [
+        ("/thing", "/v1/thing", "/v1/elsewhere"),
+        ("/thing", "/thing", "/elsewhere"),
+        ("/shop/thing", "/shop/thing", "/shop/elsewhere"),
+        ("/thing/", "/v1/thing/", "/v1/elsewhere"),
+    ],
+    ids=["stage", "sam local", "base path", "trailing slash"],
+)
+def test_a_location_is_behind_the_stage_or_base_path_that_the_client_used(
+    path: str, context_path: str, location: str
+) -> None:
+    api = Api()
 
-    assert buyers_only.resolve(event, Context())["statusCode"] == 200  # type: ignore[arg-type]  # all that is looked at
+    @api.get("/thing")
+    def answer() -> dict[str, str]:
+        return {"location": api.location("/elsewhere")}
+
+    event = event_for("GET /thing", path=context_path)
+    event["path"] = path
+
+    answered = api.resolve(event, Context())  # type: ignore[arg-type]  # all that is looked at
+    assert json.loads(answered["body"]) == {"location": location}
+
+
+@pytest.mark.parametrize("body", ["null", "\ud800", "{"])
+def test_a_body_that_is_no_json_document_is_told_where(body: str) -> None:
+    api = Api()
+
+    @api.post("/thing")
+    def answer(body: dict[str, str]) -> dict[str, str]:
+        return body
+
+    answered = api.resolve(event_for("POST /thing", body=body), Context())  # type: ignore[arg-type]  # as above
+
+    assert (answered["statusCode"], json.loads(answered["body"])["code"]) == (422, "validation_error")
+    assert json.loads(answered["body"])["errors"]
+
+
+@pytest.mark.parametrize("body", ["!!!", "/w=="])
+def test_a_body_that_is_no_text_is_told_where(body: str) -> None:
+    api = Api()
+
+    @api.post("/thing")
+    def answer(body: dict[str, str]) -> dict[str, str]:
+        return body
+
+    event = {**event_for("POST /thing", body=body), "isBase64Encoded": True}
+    answered = api.resolve(event, Context())  # type: ignore[arg-type]  # as above
+
+    assert answered["statusCode"] == 422
+    assert json.loads(answered["body"])["errors"]

@@ -29,6 +29,8 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PLENTY = Deadline.after(3600)
 RawAnswer = tuple[str, int, dict[str, str]]
 
+CONFLICT = '{"error":{"type":"invalid_request_error","code":"idempotency_key_in_use"}}'
+
 GARBAGE: dict[str, RawAnswer] = {
     "empty": ("", 200, {}),
     "not json": ("<html>bad gateway</html>", 200, {}),
@@ -40,7 +42,7 @@ GARBAGE: dict[str, RawAnswer] = {
     "a decline that is an array": ('{"error":[]}', 402, {}),
     "a server's error in html": ("<html>oops</html>", 500, {}),
     "a redirect": ("", 302, {"location": "https://elsewhere.example"}),
-    "a conflict": ('{"error":{"type":"invalid_request_error","code":"idempotency_key_in_use"}}', 409, {}),
+    "a conflict": (CONFLICT, 409, {}),
     "an idempotency error": ('{"error":{"type":"idempotency_error","message":"no"}}', 400, {}),
     "too many requests": ('{"error":{"type":"invalid_request_error","code":"rate_limit"}}', 429, {}),
     "an old-style rate limit": ('{"error":{"type":"invalid_request_error","code":"rate_limit"}}', 400, {}),
@@ -133,18 +135,41 @@ def test_an_unknown_payment_method_is_refused_and_at_fault(gateway: StripeGatewa
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_refused_if_the_intent_is_unpaid(gateway: StripeGateway, wire: Wire, status: int) -> None:
+def test_a_refused_key_is_refused(gateway: StripeGateway, wire: Wire, status: int) -> None:
     order = claimed(gateway, "pm_dummy_rate_limited")
     wire.tamper["confirm"] = lambda _: ('{"error":{"type":"invalid_request_error","message":"no"}}', status, {})
 
     assert gateway.confirm(order, deadline=PLENTY) == Refused(payment_method_at_fault=False)
 
 
-def test_a_refused_key_after_a_charge_whose_reply_was_lost_is_no_refusal(gateway: StripeGateway, wire: Wire) -> None:
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_refusal_after_a_try_whose_reply_was_lost_is_none(gateway: StripeGateway, wire: Wire, status: int) -> None:
     order = claimed(gateway)
-    wire.tamper["confirm"] = lambda _: ('{"error":{"type":"invalid_request_error","message":"no"}}', 401, {})
+    answers = iter([(CONFLICT, 409, {}), ('{"error":{"type":"invalid_request_error","message":"no"}}', status, {})])
+    wire.tamper["confirm"] = lambda _: next(answers)
 
-    assert gateway.confirm(order, deadline=PLENTY) == Closed()
+    assert gateway.confirm(order, deadline=PLENTY) == Unknown()
+
+
+def test_a_fault_that_stripe_keeps_for_a_key_does_not_keep_the_order_from_being_paid(
+    gateway: StripeGateway, wire: Wire
+) -> None:
+    fault = ('{"error":{"type":"api_error","message":"no"}}', 500, {"idempotent-replayed": "true"})
+    answers = iter([fault, fault])
+    wire.tamper["payment_intents"] = lambda answer: next(answers, answer)
+
+    assert gateway.confirm(claimed(gateway), deadline=PLENTY) == Paid()
+
+
+def test_a_long_text_of_stripes_is_cut_to_what_an_order_can_hold(gateway: StripeGateway, wire: Wire) -> None:
+    order = claimed(gateway)
+    error = {"type": "card_error", "code": "c" * 10**6, "decline_code": "d" * 10**6, "message": "m" * 10**6}
+    wire.tamper["confirm"] = lambda _: (json.dumps({"error": error}), 402, {})
+
+    outcome = gateway.confirm(order, deadline=PLENTY)
+
+    assert isinstance(outcome, Declined)
+    assert len(outcome.reason.code + outcome.reason.message + (outcome.reason.decline_code or "")) < 2000
 
 
 def test_an_intent_that_somebody_closed_is_closed(gateway: StripeGateway) -> None:
@@ -200,11 +225,11 @@ def test_an_intent_that_cannot_be_created_is_the_providers_fault(gateway: Stripe
 def test_an_answer_that_does_not_match_the_order_is_unknown(
     gateway: StripeGateway, wire: Wire, changed: dict[str, Any]
 ) -> None:
-    order = claimed(gateway)
+    confirmed, cancelled = claimed(gateway), claimed(gateway)
     wire.tamper = {"confirm": with_fields(**changed), "cancel": with_fields(**changed)}
 
-    assert gateway.confirm(order, deadline=PLENTY) == Unknown()
-    assert gateway.cancel(claimed(gateway), intent_of(order), deadline=PLENTY) == Unknown()
+    assert gateway.confirm(confirmed, deadline=PLENTY) == Unknown()
+    assert gateway.cancel(cancelled, intent_of(cancelled), deadline=PLENTY) == Unknown()
 
 
 def test_an_intent_that_does_not_match_the_order_is_not_used(gateway: StripeGateway, wire: Wire) -> None:

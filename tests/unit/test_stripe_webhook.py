@@ -41,8 +41,8 @@ def payload(type_: str, order_id: str, intent_id: str) -> str:
     return json.dumps({"id": "evt_1", "object": "event", "type": type_, "data": {"object": intent}})
 
 
-def signature(body: str, *, secret: str = SECRET, at: float | None = None) -> str:
-    timestamp = int(time.time() if at is None else at)
+def signature(body: str, *, secret: str = SECRET, age: float = 0) -> str:
+    timestamp = int(time.time() - age)
     return f"t={timestamp},v1={stripe.WebhookSignature._compute_signature(f'{timestamp}.{body}', secret)}"
 
 
@@ -89,7 +89,7 @@ def test_news_that_is_not_signed_is_refused(shop: FunctionShop, header: str | No
     assert (answer.status, answer.body["code"]) == (400, "invalid_signature")
 
 
-@pytest.mark.parametrize("wrong", [{"secret": "whsec_other"}, {"at": time.time() - 3600}, {"at": 0}], ids=str)
+@pytest.mark.parametrize("wrong", [{"secret": "whsec_other"}, {"age": 3600}, {"age": 10**9}], ids=str)
 def test_news_signed_by_another_or_long_ago_is_refused(shop: FunctionShop, wrong: dict[str, Any]) -> None:
     body = payload("payment_intent.succeeded", shop.order((shop.add_product(), 1)), "pi_1")
 

@@ -147,8 +147,9 @@ class Api(APIGatewayRestResolver):
                     self.context["caller"] = _caller(request_context.get("authorizer") or {}, self._open_to)
                 except OrderPaymentError as error:
                     return _as_proxy_answer(_problem(ANSWERS[type(error)], str(error), request_context["requestId"]))
-            self.context["path_prefix"] = request_context.get("path", "").removesuffix(event["path"])
-            answer = super().resolve(_normalized(event, path_parameters), context)
+            route_path = event["resource"].format_map(path_parameters)
+            self.context["path_prefix"] = request_context.get("path", "").rstrip("/").removesuffix(route_path)
+            answer = super().resolve(_normalized(event, route_path), context)
             logger.info("answered", status=answer["statusCode"])
             return answer
 
@@ -189,7 +190,8 @@ class Api(APIGatewayRestResolver):
         return self._problem(_INVALID_REQUEST, "The request does not have the form that it must have.", faults=faults)
 
     def _tell_unreadable(self, _: Exception) -> Response[str]:
-        return self._problem(_INVALID_REQUEST, "The body is not UTF-8 text.")
+        detail = "The body is not UTF-8 text."
+        return self._problem(_INVALID_REQUEST, detail, faults=[FaultView(location=["body"], message=detail)])
 
     def _tell_not_found(self, _: NotFoundError) -> Response[str]:
         """Tell of a path whose id cannot be one: it has characters that no route takes."""
@@ -228,7 +230,7 @@ def _caller(authorizer_context: Mapping[str, object], open_to: frozenset[Role]) 
     return caller
 
 
-def _normalized(event: Mapping[str, Any], path_parameters: Mapping[str, str]) -> dict[str, Any]:
+def _normalized(event: Mapping[str, Any], route_path: str) -> dict[str, Any]:
     """The event with what varies between gateways taken off.
 
     The path is that of the route, without the base path of a custom domain. And there is no content type: a body is
@@ -236,7 +238,7 @@ def _normalized(event: Mapping[str, Any], path_parameters: Mapping[str, str]) ->
     """
     return {
         **event,
-        "path": event["resource"].format_map(path_parameters),
+        "path": route_path,
         **{
             headers: {
                 name: value for name, value in (event.get(headers) or {}).items() if name.lower() != "content-type"
@@ -247,11 +249,17 @@ def _normalized(event: Mapping[str, Any], path_parameters: Mapping[str, str]) ->
 
 
 def _parse_json(text: str) -> Any:
-    """As `json.loads`, safe from what makes that fail in other ways: nesting too deep, numbers too long."""
+    """As `json.loads`, safe from what makes that fail in other ways: nesting too deep, numbers too long, odd text.
+
+    `null` is refused: a body that says nothing is left out.
+    """
     try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise json.JSONDecodeError(str(error), text, 0) from None
+        value = from_json(text, allow_inf_nan=False)
+    except (ValueError, TypeError) as error:
+        raise json.JSONDecodeError(str(error), "", 0) from None
+    if value is None:
+        raise json.JSONDecodeError("a body cannot be null", text, 0)
+    return value
 
 
 def _problem(

@@ -72,6 +72,17 @@ class TransactionRefused(Exception):
         self.old_items = old_items
 
 
+class Contended(Exception):
+    """A transaction was under way on the item, so the write was not made. It can be tried again."""
+
+
+class WriteRejected(Exception):
+    """DynamoDB will not make this write, and it is no matter of the domain: a right is missing, say."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"DynamoDB rejected a write: {code}")
+
+
 class ReplyLost(Exception):
     """A write was sent and no answer told whether it was made. Reading does."""
 
@@ -105,7 +116,7 @@ def reading() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if _code(error) in _THROTTLED:
+        if isinstance(_not_made(error), ReplyLost):
             raise Busy("The database is busy.") from error
         raise
     except (SdkConnectionError, HTTPClientError) as error:
@@ -114,15 +125,18 @@ def reading() -> Iterator[None]:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around a write of one item. Raises `ConditionFailed` or `ReplyLost`."""
+    """Around a write of one item. Raises `ConditionFailed`, `Contended`, `ReplyLost` or `WriteRejected`."""
     try:
         yield
     except ClientError as error:
-        if _code(error) == "ConditionalCheckFailedException":
-            # Of the item on the error, botocore's types know nothing.
-            old_item: Any = error.response.get("Item")
-            raise ConditionFailed(from_wire(old_item) if old_item else None) from error
-        raise _lost(error) from error
+        match _code(error):
+            case "ConditionalCheckFailedException":
+                # Of the item on the error, botocore's types know nothing.
+                old_item: Any = error.response.get("Item")
+                raise ConditionFailed(from_wire(old_item) if old_item else None) from error
+            case "TransactionConflictException":
+                raise Contended from error
+        raise _not_made(error) from error
     except (SdkConnectionError, HTTPClientError) as error:
         raise ReplyLost from error
 
@@ -154,14 +168,16 @@ def write_transaction(
     Busy
         Conflicts outlasted `deadline`; nothing was written.
     ReplyLost
-        No answer came, or none but that DynamoDB is throttled: it may have been written.
+        No answer came, or none but that DynamoDB is throttled or at fault: it may have been written.
+    WriteRejected
+        DynamoDB will not write this.
     """
     for _ in tries(deadline):
         try:
             client.transact_write_items(TransactItems=writes)
         except ClientError as error:
             if _code(error) != "TransactionCanceledException":
-                raise _lost(error) from error
+                raise _not_made(error) from error
             reasons = error.response.get("CancellationReasons", [])
             failed = {
                 position: from_wire(reason["Item"]) if reason.get("Item") else None
@@ -170,8 +186,9 @@ def write_transaction(
             }
             if failed:
                 raise TransactionRefused(failed) from error
-            if not any(reason["Code"] in _IN_THE_WAY for reason in reasons):
-                raise
+            codes = {reason["Code"] for reason in reasons}
+            if not codes & _IN_THE_WAY:
+                raise WriteRejected(", ".join(sorted(codes))) from error
         except (SdkConnectionError, HTTPClientError) as error:
             raise ReplyLost from error
         else:
@@ -183,9 +200,12 @@ def _code(error: ClientError) -> str:
     return error.response["Error"]["Code"]
 
 
-def _lost(error: ClientError) -> Exception:
+def _not_made(error: ClientError) -> Exception:
     """What a write that DynamoDB did not take means.
 
-    botocore has sent it several times by then. That the last one was throttled says nothing of the first.
+    botocore has sent it several times by then. That the last one was throttled, or met a fault of DynamoDB's, says
+    nothing of the first.
     """
-    return ReplyLost() if _code(error) in _THROTTLED else error
+    if _code(error) in _THROTTLED or error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
+        return ReplyLost()
+    return WriteRejected(_code(error))

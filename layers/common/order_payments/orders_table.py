@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from order_payments.clock import Deadline, from_rfc3339, rfc3339
 from order_payments.dynamodb import (
     ConditionFailed,
+    Contended,
     Item,
     ReplyLost,
     TransactionRefused,
+    WriteRejected,
     from_wire,
     reading,
     to_wire,
+    tries,
     write_transaction,
     writing,
 )
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 
 UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
+
+WRITE_BUDGET_SECONDS = 2.0
 
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
 _IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
@@ -101,11 +106,10 @@ class OrdersTable:
                     TableName=self._table_name,
                     Item=to_wire(order_to_item(order)),
                     ConditionExpression="attribute_not_exists(orderId)",
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
-        except ConditionFailed as refused:
-            return _existing(refused.old_item)
-        except ReplyLost:
+        except ConditionFailed:
+            return self.get(order.order_id)
+        except (Contended, ReplyLost):
             raise Busy("The database does not answer.") from None
         return order
 
@@ -305,7 +309,7 @@ class OrdersTable:
             condition="attribute_exists(unsettledShard)",
             values={":now": rfc3339(now)},
         )
-        with suppress(ConditionFailed, ReplyLost), writing():
+        with suppress(ConditionFailed, Contended, ReplyLost), writing():
             self._client.update_item(**write["Update"])
 
     def _move_payable(
@@ -328,15 +332,19 @@ class OrdersTable:
         return moved
 
     def _write_alone(self, write: "TransactWriteItemTypeDef", moved: Order) -> Order:
-        """Write what turns an order into `moved`, or return it as another made it."""
-        try:
-            with writing():
-                self._client.update_item(**write["Update"])
-        except ConditionFailed as refused:
-            return _existing(refused.old_item)
-        except ReplyLost:
-            return self.get(moved.order_id)
-        return moved
+        """Write what turns an order into `moved`, or return it as it is recorded. Raises `Busy`."""
+        for _ in tries(Deadline.after(WRITE_BUDGET_SECONDS)):
+            try:
+                with writing():
+                    self._client.update_item(**write["Update"])
+            except Contended:
+                continue
+            except ConditionFailed as refused:
+                return order_from_item(refused.old_item) if refused.old_item else self.get(moved.order_id)
+            except ReplyLost:
+                return self.get(moved.order_id)
+            return moved
+        raise Busy("Too many others write the same order.")
 
     def _stock_moves(
         self, order: Order, move: "Callable[[str, int], TransactWriteItemTypeDef]"
@@ -359,6 +367,8 @@ class OrdersTable:
                 return self.get(order.order_id)
         except Busy:
             logger.warning("contention outlasted the settlement")
+        except WriteRejected as rejected:
+            logger.error("the settlement was rejected", error=str(rejected))
         else:
             return moved
         return order

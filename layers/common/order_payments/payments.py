@@ -264,13 +264,17 @@ def _cancel_for_want_of_stock(
     order = orders.cancel_unclaimed(order, attempt, INSUFFICIENT_STOCK, now=utc_now())
     if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
         return _recorded_answer(order, request)
-    # Tidiness alone: an intent that nobody will ever confirm charges nothing.
-    stripe.cancel(order, attempt.payment_intent_id, deadline=deadline)
+    # Mostly tidiness: an intent that nobody will ever confirm charges nothing. But an earlier attempt may have been
+    # voided whose charge came late.
+    if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=deadline), Paid):
+        order = settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
     return _answer(order)
 
 
 def _recorded_answer(order: Order, request: PaymentRequest) -> PaymentResult:
     """Where the order is no longer to be paid: the answer that this very request had before, or a refusal."""
+    if order.is_payable:
+        raise Busy("The order could not be written.", order=order)
     if order.status is OrderStatus.PENDING:
         raise PaymentInProgress("A payment of this order is in progress.", order=order)
     attempt = order.attempt

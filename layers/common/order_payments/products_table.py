@@ -4,7 +4,17 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from order_payments.clock import Deadline
-from order_payments.dynamodb import ConditionFailed, Item, ReplyLost, from_wire, reading, to_wire, tries, writing
+from order_payments.dynamodb import (
+    ConditionFailed,
+    Contended,
+    Item,
+    ReplyLost,
+    from_wire,
+    reading,
+    to_wire,
+    tries,
+    writing,
+)
 from order_payments.errors import Busy, ProductNotFound, StockBelowReserved
 from order_payments.products import Product, is_product_id
 
@@ -28,15 +38,19 @@ class ProductsTable:
 
     def get(self, product_id: str) -> Product:
         """The product as it is now. Raises `ProductNotFound`."""
-        if not is_product_id(product_id):
+        item = self._read(product_id)
+        if item is None or not _is_whole(item):
             raise ProductNotFound("There is no such product.")
+        return _product(item)
+
+    def _read(self, product_id: str) -> Item | None:
+        if not is_product_id(product_id):
+            return None
         with reading():
             item = self._client.get_item(TableName=self._table_name, Key=_key(product_id), ConsistentRead=True).get(
                 "Item"
             )
-        if item is None:
-            raise ProductNotFound("There is no such product.")
-        return _product(from_wire(item))
+        return from_wire(item) if item else None
 
     def get_many(self, product_ids: Iterable[str]) -> dict[str, Product]:
         """Those of up to 100 products that exist, by id."""
@@ -47,9 +61,9 @@ class ProductsTable:
         for _ in tries(Deadline.after(BUDGET_SECONDS)):
             with reading():
                 answer = self._client.batch_get_item(RequestItems=wanted)
-            for item in answer["Responses"].get(self._table_name, []):
-                product = _product(from_wire(item))
-                found[product.product_id] = product
+            for item in map(from_wire, answer["Responses"].get(self._table_name, [])):
+                if _is_whole(item):
+                    found[item["productId"]] = _product(item)
             wanted = answer["UnprocessedKeys"]
             if not wanted:
                 return found
@@ -62,29 +76,26 @@ class ProductsTable:
         that the stock is still as it was read, and read again where a payment moved it in between.
         """
         for _ in tries(Deadline.after(BUDGET_SECONDS)):
-            try:
-                before: Product | None = self.get(product_id)
-            except ProductNotFound:
-                before = None
-            reserved = before.reserved if before else 0
+            before = self._read(product_id)
+            reserved = int(before["stock"]) - available_in(before) if before else 0
             if stock < reserved:
                 raise StockBelowReserved(f"Payments in flight hold {reserved} of this product.")
             product = Product(product_id, name, unit_price, currency, stock, stock - reserved)
             try:
                 self._replace(before, product)
-            except ConditionFailed:
+            except (ConditionFailed, Contended):
                 continue
             except ReplyLost:
                 raise Busy("The database does not answer.") from None
             return product
         raise Busy("Too many payments move the stock of this product.")
 
-    def _replace(self, before: Product | None, after: Product) -> None:
+    def _replace(self, before: Item | None, after: Product) -> None:
         if before is None:
             condition, expected = "attribute_not_exists(productId)", {}
         else:
             condition = "stock = :stock_before AND (available = :available_before OR attribute_not_exists(available))"
-            expected = {":stock_before": before.stock, ":available_before": before.available}
+            expected = {":stock_before": before["stock"], ":available_before": available_in(before)}
         with writing():
             self._client.update_item(
                 TableName=self._table_name,
@@ -163,13 +174,17 @@ def _key(product_id: str) -> dict[str, Any]:
     return to_wire({"productId": product_id})
 
 
+def _is_whole(item: Item) -> bool:
+    """Whether it can be sold: another service may know of no more than its stock."""
+    return {"name", "unitPrice", "currency", "stock"} <= item.keys()
+
+
 def _product(item: Item) -> Product:
-    stock = int(item["stock"])
     return Product(
         product_id=item["productId"],
         name=item["name"],
         unit_price=int(item["unitPrice"]),
         currency=item["currency"],
-        stock=stock,
-        available=int(item.get("available", stock)),
+        stock=int(item["stock"]),
+        available=available_in(item),
     )

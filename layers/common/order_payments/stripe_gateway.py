@@ -3,6 +3,7 @@
 A PaymentIntent can be confirmed or cancelled, never both, so `cancel` doubles as the question "was it paid?".
 """
 
+import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -86,7 +87,8 @@ class IntentStatus(StrEnum):
     REQUIRES_ACTION = "requires_action"
 
 
-_UNPAID = frozenset({"requires_payment_method", "requires_confirmation"})
+LONGEST_TEXT = 500
+"""Characters of a text of Stripe's that we keep: an order has to fit into an item."""
 
 
 class _NoTimeLeft(Exception):
@@ -94,9 +96,13 @@ class _NoTimeLeft(Exception):
 
 
 class Transport(Protocol):
-    """What carries the SDK's requests. `timeout` is how long it waits for an answer, in seconds."""
+    """What carries the SDK's requests.
+
+    `timeout` is how long it waits for an answer, in seconds; `requests_sent` how many requests it has sent.
+    """
 
     timeout: float
+    requests_sent: int
 
 
 class StripeGateway:
@@ -113,15 +119,13 @@ class StripeGateway:
         """
         try:
             self._allow_time(deadline)
-            intent = self._client.v1.payment_intents.create(
-                {
-                    "amount": order.total_amount,
-                    "currency": order.currency,
-                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
-                    "metadata": {"orderId": order.order_id, "buyerId": order.buyer_id},
-                },
-                {"idempotency_key": f"create-{order.order_id}"},
-            )
+            try:
+                intent = self._create(order, f"create-{order.order_id}")
+            except stripe.APIError as error:
+                if not _is_replay(error):
+                    raise
+                # Stripe keeps the answer to a key for a day, also where it was a fault of its own.
+                intent = self._create(order, f"create-{order.order_id}-{uuid.uuid4().hex}")
             intent_id = intent.id if _is_for(intent, order) else None
         except _NoTimeLeft:
             raise PaymentProviderError("The payment provider was not asked in time.", order=order) from None
@@ -133,9 +137,21 @@ class StripeGateway:
             raise PaymentProviderError("The payment provider did not accept the payment.", order=order)
         return intent_id
 
+    def _create(self, order: Order, idempotency_key: str) -> stripe.PaymentIntent:
+        return self._client.v1.payment_intents.create(
+            {
+                "amount": order.total_amount,
+                "currency": order.currency,
+                "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                "metadata": {"orderId": order.order_id, "buyerId": order.buyer_id},
+            },
+            {"idempotency_key": idempotency_key},
+        )
+
     def confirm(self, order: Order, *, deadline: Deadline) -> Confirmation:
         """Charge the order's attempt. The attempt's id is the idempotency key, so that it charges once."""
         attempt = order.attempt_in_flight()
+        sent_before = self._transport.requests_sent
         try:
             self._allow_time(deadline)
             intent = self._client.v1.payment_intents.confirm(
@@ -148,14 +164,14 @@ class StripeGateway:
             return NotStarted()
         except stripe.CardError as error:
             return Declined(_decline_reason(error))
-        except stripe.InvalidRequestError as error:
+        except (stripe.InvalidRequestError, stripe.AuthenticationError, stripe.PermissionError) as error:
             _log("confirm", error)
             if error.code == "payment_intent_unexpected_state":
                 return Closed()
-            return Refused(payment_method_at_fault=error.param == "payment_method")
-        except (stripe.AuthenticationError, stripe.PermissionError) as error:
-            _log("confirm", error)
-            return self._refused_unless_paid(attempt.payment_intent_id, deadline=deadline)
+            if self._transport.requests_sent - sent_before > 1:
+                # An earlier try, whose reply was lost, may still be under way at Stripe.
+                return Unknown()
+            return Refused(payment_method_at_fault=getattr(error, "param", None) == "payment_method")
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("confirm", error)
             return Unknown()
@@ -175,19 +191,6 @@ class StripeGateway:
             return self.state_of(order, intent_id, deadline=deadline)
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("cancel", error)
-            return Unknown()
-
-    def _refused_unless_paid(self, intent_id: str, *, deadline: Deadline) -> Confirmation:
-        """What a refused key means. Stripe looks at it before the idempotency key, so an earlier try may have charged.
-
-        That happens where the reply to the first try was lost and the key was revoked before the second.
-        """
-        try:
-            self._allow_time(deadline)
-            intent = self._client.v1.payment_intents.retrieve(intent_id)
-            return Refused(payment_method_at_fault=False) if intent.status in _UNPAID else Closed()
-        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
-            _log("retrieve", error)
             return Unknown()
 
     def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> Fence:
@@ -285,8 +288,15 @@ def _decline_reason(error: stripe.CardError) -> Reason:
 
 
 def _text(value: object) -> str | None:
-    """`value` where it is text: an answer may have any form."""
-    return value if isinstance(value, str) else None
+    """`value` where it is text, not longer than we keep: an answer may have any form."""
+    return value[:LONGEST_TEXT] if isinstance(value, str) else None
+
+
+def _is_replay(error: stripe.APIError) -> bool:
+    """Whether Stripe has given this answer before, to the same idempotency key."""
+    return {name.lower(): value for name, value in dict(error.headers or {}).items()}.get(
+        "idempotent-replayed"
+    ) == "true"
 
 
 def _log(call: str, error: Exception) -> None:

@@ -50,9 +50,13 @@ class DynamoDBStore:
         self._table = table_name
 
     def intent(self, intent_id: str) -> Intent | None:
+        item = self._read(intent_id)
+        return _intent(item) if item else None
+
+    def _read(self, item_id: str) -> Mapping[str, Any] | None:
         with _reaching_the_table():
-            found = self._client.get_item(TableName=self._table, Key={"id": {"S": intent_id}}, ConsistentRead=True)
-        return _intent(found["Item"]) if "Item" in found else None
+            found = self._client.get_item(TableName=self._table, Key={"id": {"S": item_id}}, ConsistentRead=True)
+        return found.get("Item")
 
     def intents(self) -> list[Intent]:
         pages = self._client.get_paginator("scan").paginate(
@@ -122,7 +126,10 @@ class DynamoDBStore:
         except ClientError as error:
             if _code(error) == "TransactionConflictException":  # the key's holder is saving its answer right now
                 raise ClaimLost from error
-            return _record(record.key, cast("Mapping[str, Any]", error.response)["Item"])
+            earlier = cast("Mapping[str, Any]", error.response).get("Item") or self._read(_record_id(record.key))
+            if earlier is None:  # it expired, or was released, between the two
+                raise ClaimLost from error
+            return _record(record.key, earlier)
         return None
 
     def finish(self, record: IdempotencyRecord) -> None:

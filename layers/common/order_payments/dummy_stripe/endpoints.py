@@ -68,8 +68,9 @@ def create(call: Call, creation: Creation) -> Answer:
         reply = _meet_faults(intent.payment_method)
         intent = _confirm(intent, creation.confirmation, call.now)
     answer = _payment_answer(call, intent, creation.expand, reply)
-    # Nobody else knows the new intent's id: this write races with no one.
-    call.store.write(replace(intent, version=1), _answered(call, answer))
+    # Nobody else knows the new intent's id, but its key's record may be in the middle of another write.
+    if not call.store.write(replace(intent, version=1), _answered(call, answer)):
+        raise refusals.lock_timeout()
     return answer
 
 

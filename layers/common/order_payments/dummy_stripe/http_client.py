@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -65,6 +66,10 @@ class Headers(Mapping[str, str]):
         return len(self._headers)
 
 
+class _PerThread(threading.local):
+    requests_sent: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request as it arrives: `encoded` is the form in its body or query, `idempotency_key` None but for POST."""
@@ -105,9 +110,19 @@ class DummyStripeHTTPClient(stripe.HTTPClient):
     ) -> None:
         super().__init__()
         self.timeout = timeout
+        self._per_thread = _PerThread()
         self._store = store
         self._clock = clock
         self._sleep = sleep
+
+    @property
+    def requests_sent(self) -> int:
+        """How many requests this thread has sent."""
+        return self._per_thread.requests_sent
+
+    @requests_sent.setter
+    def requests_sent(self, number: int) -> None:
+        self._per_thread.requests_sent = number
 
     def request(
         self,
@@ -118,6 +133,7 @@ class DummyStripeHTTPClient(stripe.HTTPClient):
         *,
         _usage: list[str] | None = None,
     ) -> tuple[str, int, Mapping[str, str]]:
+        self.requests_sent += 1
         sent = Headers(headers or {})
         address = urlsplit(url)
         is_post = method.upper() == "POST"
