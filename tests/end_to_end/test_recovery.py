@@ -1,0 +1,139 @@
+"""Payments that were left unknown, on the deployed stack: the reconciler, news from Stripe, and a worker that dies."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stack import WEBHOOK_SECRET, Stack
+from order_payments.dummy_stripe.events import sign
+from tests.support.http_shop import HttpShop
+from tests.support.shop import Reply, Stock
+
+LONG_AGO = "2026-01-01T00:00:00.000Z"
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Iterator[HttpShop]:
+    with closing(HttpShop(stack)) as shop:
+        yield shop
+
+
+def reconcile(stack: Stack) -> dict[str, int]:
+    """Run the deployed reconciler now, rather than wait for its minute."""
+    with closing(stack.client("lambda")) as client:
+        names = [function["FunctionName"] for function in client.list_functions()["Functions"]]
+        (name,) = [name for name in names if "ReconcilePayments" in name]
+        answer = client.invoke(FunctionName=name, Payload=b"{}")
+        assert "FunctionError" not in answer
+        tally: dict[str, int] = json.load(answer["Payload"])
+        return tally
+
+
+def let_the_lease_run_out(stack: Stack, shop: HttpShop, order: str) -> None:
+    """Make the attempt as old as one that its payer has surely left."""
+    shop.dynamodb.update_item(
+        TableName=stack.deployment.orders_table,
+        Key={"orderId": {"S": order}},
+        UpdateExpression="SET #payment.startedAt = :then, unsettledSince = :then",
+        ConditionExpression="attribute_exists(unsettledShard)",
+        ExpressionAttributeNames={"#payment": "payment"},
+        ExpressionAttributeValues={":then": {"S": LONG_AGO}},
+    )
+
+
+def tell(shop: HttpShop, type_: str, order: str, intent: str, secret: str = WEBHOOK_SECRET) -> Reply:
+    """Bring news to the webhook, as Stripe does."""
+    data: dict[str, Any] = {"object": {"id": intent, "object": "payment_intent", "metadata": {"orderId": order}}}
+    payload = json.dumps({"id": "evt_1", "object": "event", "type": type_, "data": data})
+    headers = {"Stripe-Signature": sign(payload.encode(), secret, int(time.time()))}
+    return shop.send_with(None, "POST", "/webhooks/stripe", content=payload, headers=headers)
+
+
+def workers(function: str) -> set[int]:
+    """The processes that run a function of the stack, found by the environment that Lambda gives them."""
+    found = set()
+    for process in Path("/proc").iterdir():
+        try:
+            environment = (process / "environ").read_bytes() if process.name.isdigit() else b""
+        except OSError:
+            continue
+        if any(v.startswith(b"AWS_LAMBDA_FUNCTION_NAME=") and function.encode() in v for v in environment.split(b"\0")):
+            found.add(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("card", "end", "stock"),
+    [
+        ("pm_dummy_timeout_after_charge", "confirmed", Stock(3, 0, 3)),
+        ("pm_dummy_timeout_before_charge", "cancelled", Stock(5, 0, 5)),
+    ],
+)
+def test_the_reconciler_brings_an_unknown_outcome_to_its_end(
+    stack: Stack, shop: HttpShop, card: str, end: str, stock: Stock
+) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    assert shop.pay(order, card).status == 202
+    let_the_lease_run_out(stack, shop, order)
+
+    reconcile(stack)
+
+    assert shop.status(order)["status"] == end
+    assert shop.stock(product) == stock
+
+
+def test_news_from_stripe_settles_a_payment_whose_reply_was_lost(shop: HttpShop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
+
+    replies = [tell(shop, "payment_intent.succeeded", order, intent) for _ in range(2)]
+
+    assert [(reply.status, reply.body) for reply in replies] == [(200, {"received": True})] * 2
+    assert shop.status(order)["status"] == "confirmed"
+    assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
+
+
+def test_news_that_another_signed_is_refused_and_changes_nothing(shop: HttpShop) -> None:
+    order = shop.order((shop.add_product(), 1))
+    intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
+    before = shop.status(order)
+
+    reply = tell(shop, "payment_intent.succeeded", order, intent, secret="whsec_mallory")
+
+    assert (reply.status, reply.code) == (400, "invalid_signature")
+    assert shop.status(order) == before
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers in Linux's /proc")
+def test_a_payment_whose_worker_is_killed_is_brought_to_its_end(stack: Stack, shop: HttpShop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+
+    with ThreadPoolExecutor(1) as pool:
+        paying = pool.submit(shop.pay, order, "pm_dummy_slow")  # charges at once, and tells it three seconds later
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while shop.stock(product).reserved == 0 and time.monotonic() < deadline:
+            continue
+        for worker in workers("InitiatePayment"):
+            os.kill(worker, signal.SIGKILL)
+        reply = paying.result()
+
+    assert reply.status >= 500
+    assert shop.status(order)["status"] == "pending"
+    let_the_lease_run_out(stack, shop, order)
+    reconcile(stack)
+    assert shop.status(order)["status"] in ("confirmed", "cancelled")
+    left = shop.stock(product)
+    assert left == (Stock(3, 0, 3) if shop.status(order)["status"] == "confirmed" else Stock(5, 0, 5))
+    assert shop.pay(order).code == "payment_already_attempted"
