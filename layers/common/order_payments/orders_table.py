@@ -376,19 +376,20 @@ class OrdersTable:
     def _update(
         self, order_id: str, update: str, *, condition: str, values: Mapping[str, Any]
     ) -> "TransactWriteItemTypeDef":
-        return {
+        write: TransactWriteItemTypeDef = {
             "Update": {
                 "TableName": self._table_name,
                 "Key": _key(order_id),
                 "UpdateExpression": update,
                 "ConditionExpression": condition,
-                "ExpressionAttributeNames": {
-                    placeholder: name for placeholder, name in _NAMES.items() if placeholder in update + condition
-                },
                 "ExpressionAttributeValues": to_wire(values),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
+        # DynamoDB refuses names that are not used, and an empty map of them.
+        if names := {name: attribute for name, attribute in _NAMES.items() if name in update + condition}:
+            write["Update"]["ExpressionAttributeNames"] = names
+        return write
 
 
 def _existing(item: Item | None) -> Order:

@@ -6,12 +6,13 @@ A PaymentIntent can be confirmed or cancelled, never both, so `cancel` doubles a
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 import stripe
 
 from order_payments.clock import Deadline
-from order_payments.errors import PaymentProviderError
+from order_payments.errors import PaymentInProgress, PaymentProviderError
 from order_payments.observability import logger
 from order_payments.orders import Order, Reason
 from order_payments.settings import StripeBackend, StripeSettings
@@ -115,7 +116,8 @@ class StripeGateway:
     def create_intent(self, order: Order, *, deadline: Deadline) -> str:
         """Create the order's PaymentIntent, unconfirmed, and return its id. Creating it again returns the same one.
 
-        Raises `PaymentProviderError` for whatever goes wrong: an intent that nobody confirms charges nothing.
+        Raises `PaymentInProgress` while somebody else creates it, and `PaymentProviderError` for whatever else goes
+        wrong: an intent that nobody confirms charges nothing.
         """
         try:
             self._allow_time(deadline)
@@ -131,6 +133,8 @@ class StripeGateway:
             raise PaymentProviderError("The payment provider was not asked in time.", order=order) from None
         except Exception as error:
             _log("create", error)
+            if getattr(error, "http_status", None) == HTTPStatus.CONFLICT:
+                raise PaymentInProgress("Another payment of this order is being started.", order=order) from error
             raise PaymentProviderError("The payment provider did not accept the payment.", order=order) from error
         if not isinstance(intent_id, str):
             logger.error("stripe answered with an intent that does not match the order")

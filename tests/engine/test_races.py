@@ -1,0 +1,264 @@
+"""Many at once, on an engine that isolates transactions: no unit is sold twice, no buyer pays twice."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from local.dynamodb_local import client_of
+from order_payments import payments
+from order_payments.clock import Deadline, utc_now
+from order_payments.errors import Busy, StockBelowReserved
+from order_payments.orders import Order, OrderStatus
+from tests.support.function_shop import FunctionShop
+from tests.support.lambda_functions import load_function
+from tests.support.rivals import BuyerProcesses, Purchase, at_once
+from tests.support.world import World
+
+PROCESSES = 4
+IN_AN_HOUR = timedelta(hours=1)
+LOST_REPLIES = ("pm_dummy_timeout_after_charge", "pm_dummy_timeout_before_charge")
+
+
+@pytest.fixture(scope="module")
+def buyers(engine: str) -> Iterator[BuyerProcesses]:
+    with BuyerProcesses.on(engine, PROCESSES) as processes:
+        yield processes
+
+
+def rival(world: World) -> World:
+    """Somebody else in the same world, with a Stripe client of their own."""
+    return World(world.service, world.undisturbed)
+
+
+def test_of_200_buyers_of_50_units_exactly_50_are_served(world: World, buyers: BuyerProcesses) -> None:
+    world.add_product("tea", 50)
+    purchases = [Purchase(world.place({"tea": 1}, f"buyer-{number}")) for number in range(200)]
+
+    answers = buyers.pay(purchases, at_a_time=32)
+
+    del answers["Busy"]
+    assert answers == {"confirmed": 50, "InsufficientStock": 150}
+    assert world.stock("tea") == (0, 0)
+    world.check_at_rest()
+
+
+def test_of_50_payments_of_one_order_one_is_made(world: World, buyers: BuyerProcesses) -> None:
+    world.add_product("tea", 50)
+    order = world.place({"tea": 1})
+
+    answers = buyers.pay([Purchase(order)] * 50, at_a_time=52)
+
+    assert answers["confirmed"] == 1
+    assert set(answers) <= {"confirmed", "PaymentInProgress", "PaymentAlreadyAttempted"}
+    assert (world.charges_of(order), world.stock("tea")) == (1, (49, 49))
+    world.check_at_rest()
+
+
+def test_buyers_of_overlapping_baskets_leave_no_unit_held_or_missing(world: World, buyers: BuyerProcesses) -> None:
+    chosen = random.Random(3)  # noqa: S311 - the same baskets each time
+    products = [f"product-{number}" for number in range(6)]
+    for product_id in products:
+        world.add_product(product_id, 25)
+    cards = ("pm_card_visa",) * 3 + ("pm_card_chargeDeclined", *LOST_REPLIES)
+    purchases = []
+    for _ in range(60):
+        basket = chosen.sample(products, chosen.randint(2, 4))
+        order = world.place({product_id: chosen.randint(1, 2) for product_id in basket})
+        purchases.append(Purchase(order, chosen.choice(cards)))
+
+    answers = buyers.pay(purchases, at_a_time=32)
+    world.check_invariants()
+    world.reconcile()
+
+    assert set(answers) <= {"confirmed", "pending", "InsufficientStock", "PaymentFailed", "Busy"}
+    assert min(answers["confirmed"], answers["pending"], answers["InsufficientStock"]) > 0
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
+def test_payments_an_override_and_reconcilers_give_an_order_one_end(
+    engine: str, world: World, status: OrderStatus
+) -> None:
+    world.add_product("tea", 50)
+
+    for head_start in range(0, 16, 2):
+        order = world.place({"tea": 1})
+        admins_cue, payments_over = Cue(client_of(engine), head_start), Countdown(2)
+        payer = partial(pay_and_say_so, order, admins_cue, payments_over)
+        admin = partial(override_when, rival(world), order, status, admins_cue)
+        reconciler = partial(reconcile_until, rival(world), order, payments_over.reached)
+        at_once([payer, payer, admin, reconciler, reconciler])
+
+        world.reconcile()
+        settled = world.recorded(order)
+        by_hand = settled.override is not None
+        assert settled.status is status if by_hand else settled.status is not OrderStatus.PENDING
+        assert world.charges_of(order) == (settled.status is OrderStatus.CONFIRMED and not by_hand)
+    world.check_at_rest()
+
+
+def test_two_reconcilers_at_once_settle_each_order_once(
+    world: World, buyers: BuyerProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FunctionShop.set_environment(monkeypatch)
+    reconciler = load_function("reconcile_payments")
+    world.add_product("tea", 40)
+    purchases = [Purchase(world.place({"tea": 1}), card) for card in LOST_REPLIES * 16]
+    assert buyers.pay(purchases, at_a_time=32) == {"pending": 32}
+    settlements = count_transactions(world.service)
+
+    def run() -> Any:
+        mine = rival(world)
+        return reconciler.reconcile_payments(
+            mine.orders, mine.stripe, now=utc_now() + IN_AN_HOUR, deadline=Deadline.after(50)
+        )
+
+    tallies = at_once([run, run])
+
+    assert settlements == [32]
+    assert sum(tally.left + tally.failed for tally in tallies) == 0
+    assert world.stock("tea") == (24, 24)
+    world.check_at_rest()
+
+
+def test_a_reconciler_puts_what_stripe_still_processes_behind_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FunctionShop.set_environment(monkeypatch)
+    reconciler = load_function("reconcile_payments")
+    world.add_product("tea", 40)
+    for card in ("pm_dummy_processing", *LOST_REPLIES):
+        world.pay(world.place({"tea": 1}), card)
+
+    tally = reconciler.reconcile_payments(
+        world.orders, world.stripe, now=utc_now() + IN_AN_HOUR, deadline=Deadline.after(50)
+    )
+
+    assert (tally.settled, tally.left, tally.failed) == (2, 1, 0)
+    world.check_invariants()
+
+
+def test_restocking_during_payments_loses_no_stock(engine: str, world: World) -> None:
+    world.add_product("tea", 30)
+    purchases = [
+        (world.place({"tea": 1}), card) for card in ("pm_card_visa", "pm_card_chargeDeclined", *LOST_REPLIES) * 8
+    ]
+    over = Countdown(len(purchases))
+    sellers = client_of(engine)
+    put_up = count_units_put_up(sellers)
+
+    def buy(share: int) -> None:
+        mine = rival(world)
+        for order, card in purchases[share::8]:
+            mine.pay(order, card)
+            over.count()
+
+    def restock(amounts: list[int]) -> None:
+        mine = World(sellers, world.undisturbed)
+        while not over.reached():
+            for stock in amounts:
+                with suppress(Busy, StockBelowReserved):
+                    mine.products.put("tea", name="tea", unit_price=4599, currency="usd", stock=stock)
+
+    def watch() -> None:
+        while not over.reached():
+            stock, available = world.stock("tea")
+            assert 0 <= available <= stock
+
+    at_once([*(partial(buy, share) for share in range(8)), partial(restock, [5, 40]), partial(restock, [20]), watch])
+
+    assert len(put_up) > 2
+    world.initial_stock["tea"] += sum(put_up)
+    world.check_invariants()
+    world.reconcile()
+    world.check_at_rest()
+
+
+class Cue:
+    """A client, and the moment at which its users have sent so many requests, or will send no more."""
+
+    def __init__(self, client: DynamoDBClient, requests: int) -> None:
+        self.client = client
+        self.sent = Countdown(requests)
+        client.meta.events.register("before-call.dynamodb", lambda **_: self.sent.count())
+
+
+class Countdown:
+    """Reached once it was counted so often."""
+
+    def __init__(self, times: int) -> None:
+        self._left = times
+        self._lock = threading.Lock()
+        self._reached = threading.Event()
+        if not times:
+            self._reached.set()
+
+    def count(self) -> None:
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                self._reached.set()
+
+    def end(self) -> None:
+        self._reached.set()
+
+    def reached(self) -> bool:
+        return self._reached.is_set()
+
+    def wait(self) -> None:
+        assert self._reached.wait(30)
+
+
+def pay_and_say_so(order: Order, cue: Cue, over: Countdown) -> None:
+    try:
+        World(cue.client, cue.client).pay(order)
+    finally:
+        over.count()
+        if over.reached():
+            cue.sent.end()
+
+
+def override_when(world: World, order: Order, status: OrderStatus, cue: Cue) -> None:
+    cue.sent.wait()
+    world.override(order, status)
+
+
+def reconcile_until(world: World, order: Order, over: Callable[[], bool]) -> None:
+    while not over():
+        payments.reconcile(order.order_id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(50))
+
+
+def count_transactions(client: DynamoDBClient) -> list[int]:
+    """A list of one number: the transactions that `client` makes from now on."""
+    made, lock = [0], threading.Lock()
+
+    def count(http_response: Any, **_: Any) -> None:
+        with lock:
+            made[0] += http_response.status_code == 200
+
+    client.meta.events.register("after-call.dynamodb.TransactWriteItems", count)
+    return made
+
+
+def count_units_put_up(client: DynamoDBClient) -> list[int]:
+    """What each restocking by `client` changes the stock by, from now on, as its condition and its answer tell."""
+    put_up: list[int] = []
+
+    def read(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        after, before = (int(params["ExpressionAttributeValues"][name]["N"]) for name in (":stock", ":stock_before"))
+        context["units"] = after - before
+
+    def count(http_response: Any, context: dict[str, Any], **_: Any) -> None:
+        if http_response.status_code == 200:
+            put_up.append(context["units"])
+
+    client.meta.events.register("before-parameter-build.dynamodb.UpdateItem", read)
+    client.meta.events.register("after-call.dynamodb.UpdateItem", count)
+    return put_up

@@ -1,0 +1,111 @@
+"""The service with one rule of its payment protocol taken out: the six that `model/protocol.py` takes out.
+
+Each mutant patches the code for as long as `patch` lasts.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch as mock_patch
+
+import pytest
+
+from order_payments import orders_table, payments
+from order_payments.clock import Deadline, utc_now
+from order_payments.orders import Order, PaymentAttempt, Reason
+from order_payments.orders_table import OrdersTable
+from order_payments.stripe_gateway import Cancelled, Confirmation, Declined, Fence, Paid, StripeGateway, Unknown
+from tests.support.world import World
+
+TIMED_OUT = Reason("timed_out", "The payment timed out.")
+
+ALWAYS = "attribute_exists(orderId) OR "
+
+
+def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:
+    """The reconciler looks whether an intent is paid, and does not cancel it."""
+
+    def look(gateway: StripeGateway, order: Order, intent_id: str, **by: Any) -> Fence:
+        return Paid() if gateway.state_of(order, intent_id, **by) == Paid() else Cancelled()
+
+    reconcile = payments.reconcile
+
+    def reconcile_without(order_id: str, **collaborators: Any) -> Order:
+        with mock_patch.object(StripeGateway, "cancel", look):
+            return reconcile(order_id, **collaborators)
+
+    patch.setattr(payments, "reconcile", reconcile_without)
+
+
+def claim_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
+    """An order is claimed whatever has become of it."""
+    _within(patch, "claim", lambda: mock_patch.object(orders_table, "_UNCLAIMED", ALWAYS + orders_table._UNCLAIMED))
+
+
+def settle_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
+    """An order is settled whatever has become of its attempt."""
+    _within(patch, "_settle", lambda: mock_patch.object(orders_table, "_IN_FLIGHT", ALWAYS + orders_table._IN_FLIGHT))
+
+
+def override_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
+    """An order is settled by hand whoever is paying it."""
+    _within(
+        patch, "settle_by_hand", lambda: mock_patch.object(orders_table, "_UNCLAIMED", ALWAYS + orders_table._UNCLAIMED)
+    )
+
+
+def timeout_is_decline(patch: pytest.MonkeyPatch, _: World) -> None:
+    """A confirmation without an answer is settled as a decline, and Stripe not asked again."""
+    confirm, fence = StripeGateway.confirm, payments.fence
+
+    def confirm_or_decline(gateway: StripeGateway, order: Order, **by: Any) -> Confirmation:
+        outcome = confirm(gateway, order, **by)
+        return Declined(TIMED_OUT) if outcome == Unknown() else outcome
+
+    def fence_or_settle(order: Order, reason: Reason, **with_: Any) -> Order:
+        if reason == TIMED_OUT:
+            return with_["orders"].settle_cancelled(  # type: ignore[no-any-return]
+                order, reason, now=utc_now(), deadline=with_["deadline"]
+            )
+        return fence(order, reason, **with_)
+
+    patch.setattr(StripeGateway, "confirm", confirm_or_decline)
+    patch.setattr(payments, "fence", fence_or_settle)
+
+
+def confirm_before_claim(patch: pytest.MonkeyPatch, world: World) -> None:
+    """The buyer is charged first, and the order claimed afterwards."""
+    claim = OrdersTable.claim
+
+    def charge_and_claim(table: OrdersTable, order: Order, attempt: PaymentAttempt, **by: Any) -> Order:
+        world.stripe.confirm(replace(order, attempt=attempt), deadline=Deadline.after(10))
+        return claim(table, order, attempt, **by)
+
+    patch.setattr(OrdersTable, "claim", charge_and_claim)
+
+
+Mutation = Callable[[pytest.MonkeyPatch, World], None]
+
+MUTANTS: Mapping[str, Mutation] = {
+    mutation.__name__: mutation
+    for mutation in (
+        no_fence,
+        claim_unconditional,
+        timeout_is_decline,
+        settle_unconditional,
+        confirm_before_claim,
+        override_unconditional,
+    )
+}
+
+
+def _within(patch: pytest.MonkeyPatch, method: str, change: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Let `change` hold while `method` of the orders table runs."""
+    original = getattr(OrdersTable, method)
+
+    def changed(*args: Any, **kwargs: Any) -> Any:
+        with change():
+            return original(*args, **kwargs)
+
+    patch.setattr(OrdersTable, method, changed)

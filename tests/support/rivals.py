@@ -1,0 +1,120 @@
+"""Those who want the same at the same moment: threads that start together, and buyers in processes of their own."""
+
+import multiprocessing
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.synchronize import Barrier
+from typing import TypeVar
+from unittest.mock import patch
+
+from local.dynamodb_local import client_of
+from order_payments.errors import Busy
+from order_payments.orders import Order
+from tests.support.world import World
+
+START_SECONDS = 60.0
+MOST_TRIES = 100
+"""How often a buyer comes back who was told that the shop is busy: no test wants so many."""
+
+T = TypeVar("T")
+
+
+def at_once(steps: Sequence[Callable[[], T]]) -> list[T]:
+    """Take all `steps`, each in a thread of its own, from the same moment on. Returns what they return, in order."""
+    start = threading.Barrier(len(steps))
+
+    def take(step: Callable[[], T]) -> T:
+        start.wait(START_SECONDS)
+        return step()
+
+    with ThreadPoolExecutor(len(steps)) as pool:
+        return list(pool.map(take, steps))
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """An order, and the card that its buyer wants to pay with."""
+
+    order: Order
+    card: str = "pm_card_visa"
+
+
+class BuyerProcesses:
+    """Processes in which buyers pay, several at a time in each, with nothing in common but the database."""
+
+    def __init__(self, pool: ProcessPoolExecutor, processes: int) -> None:
+        self._pool = pool
+        self._processes = processes
+
+    @classmethod
+    @contextmanager
+    def on(cls, endpoint: str, processes: int) -> "Iterator[BuyerProcesses]":
+        """As many processes as `processes`, on the engine at `endpoint`."""
+        # Forked from a process that has imported everything once, for speed; not from this one, which has threads.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        # Python 3.11 does not tell it where to import from. https://github.com/python/cpython/issues/117378
+        with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+            forkserver.ensure_running()
+        start = context.Barrier(processes)
+        with ProcessPoolExecutor(processes, context, initializer=_open, initargs=(endpoint, start)) as pool:
+            yield cls(pool, processes)
+
+    def pay(self, purchases: Sequence[Purchase], *, at_a_time: int) -> Counter[str]:
+        """Pay all, in every process `at_a_time / processes` at a time, and count the answers.
+
+        An answer is the order's status, or the name of the error. The busy are counted, too, and come again.
+        """
+        shares = [purchases[number :: self._processes] for number in range(self._processes)]
+        threads = -(-at_a_time // self._processes)
+        answers: Counter[str] = Counter()
+        for counted in self._pool.map(_pay_share, shares, [threads] * self._processes):
+            answers.update(counted)
+        return answers
+
+
+class _Process:
+    """What a buyers' process keeps."""
+
+    endpoint: str
+    start: Barrier
+
+
+def _open(endpoint: str, start: Barrier) -> None:
+    _Process.endpoint, _Process.start = endpoint, start
+
+
+def _pay_share(purchases: Sequence[Purchase], threads: int) -> Counter[str]:
+    service, undisturbed = client_of(_Process.endpoint), client_of(_Process.endpoint)
+    thread = threading.local()
+
+    def enter() -> None:
+        thread.world = World(service, undisturbed)
+
+    def pay(purchase: Purchase) -> Counter[str]:
+        return _pay_until_answered(thread.world, purchase)
+
+    answers: Counter[str] = Counter()
+    with ThreadPoolExecutor(threads, initializer=enter) as pool:
+        # A process takes one share, since none begins before all have one.
+        _Process.start.wait(START_SECONDS)
+        for answer in pool.map(pay, purchases):
+            answers.update(answer)
+    return answers
+
+
+def _pay_until_answered(world: World, purchase: Purchase) -> Counter[str]:
+    answers: Counter[str] = Counter()
+    for _ in range(MOST_TRIES):
+        answer = world.pay(purchase.order, purchase.card)
+        answers[str(answer.status) if isinstance(answer, Order) else type(answer).__name__] += 1
+        if not isinstance(answer, Busy):
+            return answers
+    raise AssertionError(f"{purchase.order.order_id} was answered busy {MOST_TRIES} times")
