@@ -1,0 +1,370 @@
+"""The process dies at any of its requests, before that takes effect or after; so does the reconciler that repairs it.
+
+The requests of each story are listed here, and counted first, so that none escapes. The story is told anew for each
+of them and killed there, a reconciler is killed at each of its own, and then one that is left in peace has to bring
+the order to the end that its charge asks for.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, product
+from typing import Any
+
+import pytest
+import stripe
+
+from local.dynamodb_local import client_of
+from order_payments import payments
+from order_payments.clock import Deadline
+from order_payments.errors import InsufficientStock
+from order_payments.orders import Order, OrderStatus
+from order_payments.orders_table import UNSETTLED_SHARDS
+from tests.support.interference import Effect, Killed, Plan, emptied, interfering, killed_at
+from tests.support.world import Wire, World
+
+MOMENTS = (Effect.NONE, Effect.DONE)
+IN_STOCK = 500
+
+
+@dataclass(frozen=True)
+class Story:
+    """A payment: what it takes, the requests that it makes, and which of them moves the money, if one does.
+
+    `repairs` says how many requests a reconciler makes where the process died after each of its own.
+    """
+
+    card: str
+    requests: tuple[str, ...]
+    repairs: tuple[int, ...]
+    charging: int | None = None
+    quantity: int = 2
+
+
+# Where the outcome stays unknown, Stripe's SDK has asked twice.
+STORIES = {
+    "paid": Story(
+        "pm_card_visa", ("read", "create", "claim", "confirm", "settle confirmed"), (1, 1, 3, 4, 1), charging=3
+    ),
+    "declined": Story(
+        "pm_card_chargeDeclined",
+        ("read", "create", "claim", "confirm", "cancel", "settle cancelled"),
+        (1, 1, 3, 3, 4, 1),
+    ),
+    "requires action": Story(
+        "pm_card_authenticationRequired",
+        ("read", "create", "claim", "confirm", "cancel", "settle cancelled"),
+        (1, 1, 3, 3, 4, 1),
+    ),
+    "short of stock": Story(
+        "pm_card_visa",
+        ("read", "create", "claim", "cancel unclaimed", "cancel"),
+        (1, 1, 1, 1, 1),
+        quantity=IN_STOCK + 1,
+    ),
+    "refused payment method": Story("pm_nobody_has", ("read", "create", "claim", "confirm", "void"), (1, 1, 3, 3, 1)),
+    "unknown and charged": Story(
+        "pm_dummy_timeout_after_charge",
+        ("read", "create", "claim", "confirm", "confirm"),
+        (1, 1, 3, 4, 4),
+        charging=3,
+    ),
+    "unknown and not charged": Story(
+        "pm_dummy_timeout_before_charge", ("read", "create", "claim", "confirm", "confirm"), (1, 1, 3, 3, 3)
+    ),
+}
+REQUESTS_TO_DYNAMODB = {
+    "paid": 3,
+    "declined": 3,
+    "requires action": 3,
+    "short of stock": 3,
+    "refused payment method": 3,
+    "unknown and charged": 2,
+    "unknown and not charged": 2,
+}
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A reconciler at work on a payment of unknown outcome: what it asks, and how the order is then."""
+
+    card: str
+    requests: tuple[str, ...]
+    end: OrderStatus
+
+
+REPAIRS = {
+    "charged": Repair(
+        "pm_dummy_timeout_after_charge", ("read", "cancel", "retrieve", "settle confirmed"), OrderStatus.CONFIRMED
+    ),
+    "not charged": Repair(
+        "pm_dummy_timeout_before_charge", ("read", "cancel", "settle cancelled"), OrderStatus.CANCELLED
+    ),
+    "processing": Repair("pm_dummy_processing", ("read", "cancel", "retrieve"), OrderStatus.PENDING),
+}
+SWEEP = len(UNSETTLED_SHARDS)
+"""The questions by which a reconciler finds what is unsettled, before, between and after what it does about it."""
+
+OVERRIDE = ("read", "settle by hand")
+LATE_MONEY = {
+    OrderStatus.CANCELLED: ("read", "retrieve", "owe refund", "refund", "record refund"),
+    OrderStatus.CONFIRMED: ("read", "retrieve", "owe refund", "refund", "record refund"),
+    OrderStatus.PENDING: ("read", "retrieve", "claim", "settle confirmed"),
+}
+"""What news of a charge leads to that nobody knew of, by how the order is meanwhile."""
+
+
+def each(stories: dict[Any, tuple[str, ...]]) -> list[Any]:
+    """Parameters: each request of each story, by the story's name and the request's number."""
+    return [
+        pytest.param(name, number, id=f"{name}-{number} {request}")
+        for name, requests in stories.items()
+        for number, request in enumerate(requests)
+    ]
+
+
+PAYMENT_DEATHS = each({name: story.requests for name, story in STORIES.items()})
+REPAIR_DEATHS = each({name: repair.requests for name, repair in REPAIRS.items()})
+OVERRIDES = (OrderStatus.CONFIRMED, OrderStatus.CANCELLED)
+
+
+@pytest.fixture(scope="module")
+def tables(engine: str) -> World:
+    return World.fresh(client_of(engine), client_of(engine))
+
+
+@pytest.fixture
+def world(tables: World) -> World:
+    world = emptied(tables)
+    world.add_product("tea", IN_STOCK)
+    return world
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_payment_makes_the_requests_that_are_killed_here(world: World, name: str) -> None:
+    story = STORIES[name]
+    order = world.place({"tea": story.quantity})
+
+    with interfering(world) as interference:
+        world.pay(order, story.card)
+
+    assert interference.names == story.requests
+    assert Counter(boundary.to for boundary in interference.boundaries)["dynamodb"] == REQUESTS_TO_DYNAMODB[name]
+
+
+@pytest.mark.parametrize(("name", "number"), PAYMENT_DEATHS)
+def test_a_killed_payment_ends_well_wherever_its_reconciler_is_killed_too(world: World, name: str, number: int) -> None:
+    story = STORIES[name]
+
+    def crashed(effect: Effect) -> Order:
+        order = world.place({"tea": story.quantity})
+        assert dies(world, killed_at(number, effect), lambda: world.pay(order, story.card))
+        return order
+
+    # Who dies before a request leaves what who dies after the one before leaves, whose reconcilers are killed there.
+    crashes = {
+        Effect.NONE: [crashed(Effect.NONE)],
+        Effect.DONE: with_killed_reconcilers(world, partial(crashed, Effect.DONE)),
+    }
+    world.check_invariants()
+    world.reconcile()
+
+    world.check_at_rest()
+    assert len(crashes[Effect.DONE]) == 1 + 2 * story.repairs[number]
+    for effect, orders in crashes.items():
+        check_end(world, story, story.requests[: number + (effect is Effect.DONE)], orders)
+    world.check_at_rest()
+
+
+def check_end(world: World, story: Story, took_effect: tuple[str, ...], orders: list[Order]) -> None:
+    """Those whose payment died after these requests: to be paid still, or confirmed if charged, or cancelled."""
+    claimed = "claim" in took_effect and "void" not in took_effect and story.quantity <= IN_STOCK
+    for order in orders:
+        recorded = world.recorded(order)
+        if claimed or "cancel unclaimed" in took_effect:
+            charged = story.charging is not None and story.charging < len(took_effect)
+            assert recorded.status is (OrderStatus.CONFIRMED if charged else OrderStatus.CANCELLED)
+        else:
+            assert recorded.is_payable
+            check_payable(world, order)
+
+
+@pytest.mark.parametrize("name", REPAIRS)
+def test_a_reconciler_makes_the_requests_that_are_killed_here(world: World, name: str) -> None:
+    repair = REPAIRS[name]
+    order = world.place({"tea": 2})
+    world.pay(order, repair.card)
+
+    swept = requests_of(world, world.reconcile)
+
+    assert tuple(request for request in swept if request != "find") == repair.requests
+    assert swept.count("find") == SWEEP
+    assert world.recorded(order).status is repair.end
+
+
+@pytest.mark.parametrize(("name", "number"), REPAIR_DEATHS)
+def test_a_killed_reconciler_is_made_good_by_the_next_wherever_that_is_killed_too(
+    world: World, name: str, number: int
+) -> None:
+    repair = REPAIRS[name]
+
+    def crashed(effect: Effect) -> Order:
+        order = world.place({"tea": 2})
+        world.pay(order, repair.card)
+        assert dies(world, killed_at(number, effect), lambda: reconcile(world, order))
+        return order
+
+    orders = [crashed(Effect.NONE), *with_killed_reconcilers(world, partial(crashed, Effect.DONE))]
+    world.check_invariants()
+    world.reconcile()
+
+    assert {world.recorded(order).status for order in orders} == {repair.end}
+    let_processing_payments_succeed(world)
+    world.reconcile()
+    world.check_at_rest()
+
+
+def test_a_sweep_that_is_killed_anywhere_is_made_good_by_the_next(world: World) -> None:
+    repair = REPAIRS["charged"]
+    orders = []
+    for number, effect in product(range(SWEEP + len(repair.requests)), MOMENTS):
+        order = world.place({"tea": 2})
+        orders.append(order)
+        world.pay(order, repair.card)
+
+        assert dies(world, killed_at(number, effect), world.reconcile)
+        world.reconcile()
+
+        assert world.recorded(order).status is repair.end
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("status", OVERRIDES)
+def test_an_override_makes_the_requests_that_are_killed_here(world: World, status: OrderStatus) -> None:
+    order = world.place({"tea": 2})
+
+    assert requests_of(world, lambda: world.override(order, status)) == OVERRIDE
+
+
+@pytest.mark.parametrize("effect", MOMENTS)
+@pytest.mark.parametrize(("status", "number"), each(dict.fromkeys(OVERRIDES, OVERRIDE)))
+def test_a_killed_override_has_settled_the_order_or_left_it_payable(
+    world: World, status: OrderStatus, number: int, effect: Effect
+) -> None:
+    order = world.place({"tea": 2})
+
+    assert dies(world, killed_at(number, effect), lambda: world.override(order, status))
+    world.reconcile()
+
+    world.check_at_rest()
+    recorded = world.recorded(order)
+    if OVERRIDE[number] == "settle by hand" and effect is Effect.DONE:
+        assert (recorded.status, recorded.override is not None) == (status, True)
+    else:
+        assert recorded.is_payable
+        check_payable(world, order)
+        world.check_at_rest()
+
+
+@pytest.mark.parametrize("status", LATE_MONEY)
+def test_news_of_late_money_makes_the_requests_that_are_killed_here(world: World, status: OrderStatus) -> None:
+    _, news = late_money(world, status)
+
+    assert requests_of(world, news) == LATE_MONEY[status]
+
+
+@pytest.mark.parametrize(("status", "number"), each(LATE_MONEY))
+def test_late_money_is_kept_for_an_open_order_or_given_back_once_wherever_the_news_is_killed(
+    world: World, status: OrderStatus, number: int
+) -> None:
+    stories = []
+
+    def crashed(effect: Effect) -> Order:
+        order, news = late_money(world, status)
+        stories.append((order, news))
+        assert dies(world, killed_at(number, effect), news)
+        return order
+
+    crashed(Effect.NONE)
+    with_killed_reconcilers(world, partial(crashed, Effect.DONE))
+    for _, news in stories:
+        news()  # Stripe sends again what nobody has received.
+    world.reconcile()
+
+    world.check_at_rest()
+    for order, _ in stories:
+        recorded = world.recorded(order)
+        if status is OrderStatus.PENDING:
+            assert (recorded.status, refunds_of(world, order)) == (OrderStatus.CONFIRMED, 0)
+        else:
+            assert (recorded.status, refunds_of(world, order)) == (status, 1)
+            assert recorded.refund
+            assert recorded.refund.refund_id
+
+
+def dies(world: World, plan: Plan, do: Callable[[], object]) -> bool:
+    """Whether the process was killed before it had done."""
+    with interfering(world, plan):
+        try:
+            do()
+        except Killed:
+            return True
+    return False
+
+
+def requests_of(world: World, do: Callable[[], object]) -> tuple[str, ...]:
+    with interfering(world) as interference:
+        do()
+    return interference.names
+
+
+def with_killed_reconcilers(world: World, crashed: Callable[[], Order]) -> list[Order]:
+    """Have orders crash, and kill a reconciler of each at another request or moment, until one has no more of them."""
+    orders: list[Order] = []
+    for number, effect in ((number, effect) for number in count() for effect in MOMENTS):
+        order = crashed()
+        orders.append(order)
+        if not dies(world, killed_at(number, effect), partial(reconcile, world, order)):
+            break
+    return orders
+
+
+def reconcile(world: World, order: Order) -> Order:
+    return payments.reconcile(order.order_id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(50))
+
+
+def check_payable(world: World, order: Order) -> None:
+    paid = world.pay(order)
+    if order.quantities()["tea"] > IN_STOCK:
+        assert isinstance(paid, InsufficientStock)
+    else:
+        assert isinstance(paid, Order)
+        assert paid.status is OrderStatus.CONFIRMED
+
+
+def late_money(world: World, status: OrderStatus) -> tuple[Order, Callable[[], object]]:
+    """An order that Stripe charged although it had refused the payment, `status` by then; and the news of it."""
+    order = world.place({"tea": 2})
+    world.pay(order, "pm_nobody_has")
+    if status is not OrderStatus.PENDING:
+        world.override(order, status)
+    (intent,) = (intent for intent in world.store.intents() if intent.metadata["orderId"] == order.order_id)
+    client = stripe.StripeClient("sk_test_somebody", http_client=Wire(world.store))
+    client.v1.payment_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
+
+    def news() -> Order:
+        return payments.follow_intent(
+            order.order_id, intent.id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(28)
+        )
+
+    return order, news
+
+
+def refunds_of(world: World, order: Order) -> int:
+    return sum(len(charge.refunds) for charge in world.store.charges() if charge.metadata["orderId"] == order.order_id)
+
+
+def let_processing_payments_succeed(world: World) -> None:
+    started = world.wire._clock
+    world.wire._clock = lambda: started() + 3600

@@ -1,0 +1,298 @@
+"""Any story at all: whatever buyers, admins, Stripe and the reconciler do in any order, and wherever the process dies.
+
+Hypothesis tells the stories. A small model says what every step must come to; of a payment in flight it knows no more
+than Stripe's books say. `HYPOTHESIS_PROFILE=fuzz` tells many more stories, and cuts one that fails down to its point.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from local.dynamodb_local import client_of
+from order_payments import payments
+from order_payments.clock import Deadline, utc_now
+from order_payments.dummy_stripe.payment_intents import Intent, Status, settle
+from order_payments.errors import (
+    InsufficientStock,
+    InvalidPaymentMethod,
+    OrderNotPending,
+    OrderPaymentError,
+    PaymentAlreadyAttempted,
+    PaymentFailed,
+    PaymentInProgress,
+    StockBelowReserved,
+)
+from order_payments.orders import Order, OrderStatus
+from order_payments.products_table import ProductsTable
+from tests.support.interference import Effect, Killed, Plan, emptied, interfering, killed_at, undisturbed
+from tests.support.world import World
+
+# The same stories every time, and told as they failed: to cut one down takes minutes on a real engine.
+FIXED = settings(
+    max_examples=15,
+    phases=[Phase.generate],
+    stateful_step_count=16,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+PROFILES = {
+    "fixed": FIXED,
+    "fuzz": settings(
+        FIXED,
+        max_examples=1000,
+        stateful_step_count=40,
+        derandomize=False,
+        phases=[Phase.generate, Phase.shrink],
+        print_blob=True,
+    ),
+}
+
+PRODUCTS = ("tea", "mug")
+KEYS = (None, "key-1", "key-2")
+MOST_REQUESTS = 7
+"""About as many as a step makes; where it makes fewer, it is left alive."""
+
+
+class State(StrEnum):
+    """How an order stands: its status, and whether a payment of it is in flight."""
+
+    PAYABLE = "payable"
+    IN_FLIGHT = "in flight"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+
+
+# What a payment comes to if nobody dies and there is enough of everything.
+CARDS = {
+    "pm_card_visa": State.CONFIRMED,
+    "pm_dummy_slow": State.CONFIRMED,
+    "pm_card_chargeDeclined": State.CANCELLED,
+    "pm_card_authenticationRequired": State.CANCELLED,
+    "pm_nobody_has": State.PAYABLE,
+    "pm_dummy_timeout_after_charge": State.IN_FLIGHT,
+    "pm_dummy_timeout_before_charge": State.IN_FLIGHT,
+    "pm_dummy_api_error": State.IN_FLIGHT,
+    "pm_dummy_rate_limited": State.IN_FLIGHT,
+    "pm_dummy_processing": State.IN_FLIGHT,
+}
+
+
+@dataclass
+class Known:
+    """What the model knows of an order; of its attempt, the client's key with the card, and when it began."""
+
+    order: Order
+    state: State = State.PAYABLE
+    request: tuple[str | None, str] | None = None
+    started_at: datetime | None = None
+    short: bool = False
+
+
+deaths = st.one_of(
+    st.just(undisturbed),
+    st.builds(killed_at, st.integers(0, MOST_REQUESTS), st.sampled_from([Effect.NONE, Effect.DONE])),
+)
+
+
+class AnyStory(RuleBasedStateMachine):
+    """The steps of a story, each with what it must come to."""
+
+    tables: World
+    orders = Bundle("orders")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = emptied(self.tables)
+        self.known: dict[str, Known] = {}
+        self.passed = timedelta()
+        self.world.wire._clock = lambda: time.time() + self.passed.total_seconds()
+        self.world.wire._sleep = lambda _: None
+        self._clock = patch.object(payments, "utc_now", self.now)
+        self._clock.start()
+
+    def now(self) -> datetime:
+        return utc_now() + self.passed
+
+    @initialize(tea=st.integers(0, 6), mug=st.integers(0, 6))
+    def open_shop(self, tea: int, mug: int) -> None:
+        self.world.add_product("tea", tea)
+        self.world.add_product("mug", mug)
+
+    @rule(target=orders, basket=st.dictionaries(st.sampled_from(PRODUCTS), st.integers(1, 3), min_size=1))
+    def place(self, basket: dict[str, int]) -> str:
+        order = self.world.place(basket)
+        self.known[order.order_id] = Known(order)
+        return order.order_id
+
+    @rule(order_id=orders, card=st.sampled_from(list(CARDS)), key=st.sampled_from(KEYS), death=deaths)
+    def pay(self, order_id: str, card: str, key: str | None, death: Plan) -> None:
+        known = self.known[order_id]
+        if known.state is not State.PAYABLE:
+            refused = self.refusal(known, (key, card))
+            answer = self.live(death, lambda: self.world.pay(known.order, card, key=key))
+            assert answer is None or self.kind(answer) == refused
+            return
+        known.short = self.is_short(known)
+        known.request, known.started_at = (key, card), self.now()
+        end = State.CANCELLED if known.short else CARDS[card]
+        answer = self.live(death, lambda: self.world.pay(known.order, card, key=key))
+        if answer is None:
+            self.learn(known, {State.PAYABLE, end} if known.short else {State.PAYABLE, State.IN_FLIGHT, end})
+        else:
+            known.state = end
+            assert self.kind(answer) == (InvalidPaymentMethod if end is State.PAYABLE else self.recorded_answer(known))
+
+    @rule(order_id=orders, status=st.sampled_from([OrderStatus.CONFIRMED, OrderStatus.CANCELLED]), death=deaths)
+    def override(self, order_id: str, status: OrderStatus, death: Plan) -> None:
+        known = self.known[order_id]
+        answer = self.live(death, lambda: self.world.override(known.order, status))
+        if known.state is State.IN_FLIGHT:
+            assert self.kind(answer) in {PaymentInProgress, None}
+        elif known.state is not State.PAYABLE:
+            assert self.kind(answer) in {OrderNotPending, None}
+        elif status is OrderStatus.CONFIRMED and self.is_short(known):
+            assert self.kind(answer) in {InsufficientStock, None}
+        elif answer is None:
+            self.learn(known, {State.PAYABLE, State(status)})
+        else:
+            assert self.kind(answer) == status
+            known.state = State(status)
+        if known.state in {State.CONFIRMED, State.CANCELLED} and self.world.recorded(known.order).override:
+            known.request = None
+
+    @rule(product=st.sampled_from(PRODUCTS), by=st.integers(-3, 4))
+    def restock(self, product: str, by: int) -> None:
+        stock, available = self.world.stock(product)
+        products = ProductsTable(self.world.undisturbed, "ProductsTable")
+        if stock + by < 0:
+            return
+        try:
+            products.put(product, name=product, unit_price=4599, currency="usd", stock=stock + by)
+        except StockBelowReserved:
+            assert by < -available
+        else:
+            assert by >= -available
+            self.world.initial_stock[product] += by
+
+    @rule(seconds=st.sampled_from([1, 61, 25 * 60 * 60]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.passed += timedelta(seconds=seconds)
+
+    @rule(death=deaths)
+    def reconcile(self, death: Plan) -> None:
+        ends = {order_id: self.end(known) for order_id, known in self.known.items() if known.state is State.IN_FLIGHT}
+        self.live(death, self.world.reconcile)
+        for order_id, end in ends.items():
+            self.learn(self.known[order_id], {end} if death is undisturbed else {end, State.IN_FLIGHT})
+
+    @rule(order_id=orders, about=orders, death=deaths)
+    def tell_news(self, order_id: str, about: str, death: Plan) -> None:
+        """News of an order's own intents, or of another's, true or not, again and again."""
+        known = self.known[order_id]
+        for intent_id in [intent.id for intent in self.intents_of(about)] or ["pi_nobody"]:
+            before = known.state
+            end = self.end(known) if before is State.IN_FLIGHT and order_id == about else before
+            leased = known.started_at is not None and known.started_at > self.now() - payments.LEASE
+            if end is State.CANCELLED and leased:
+                end = before
+            self.live(death, lambda intent_id=intent_id: self.follow(order_id, intent_id))
+            self.learn(known, {before, end})
+            if death is undisturbed and intent_id == self.intent_of_attempt(known):
+                assert known.state is end
+
+    @invariant()
+    def what_always_holds(self) -> None:
+        self.world.check_invariants()
+        assert {order.order_id: state_of(order) for order in self.world.all_orders()} == {
+            order_id: known.state for order_id, known in self.known.items()
+        }
+
+    def teardown(self) -> None:
+        try:
+            self.let_time_pass(60 * 60)
+            self.reconcile(undisturbed)
+            self.what_always_holds()
+            self.world.check_at_rest()
+        finally:
+            self._clock.stop()
+
+    def live(self, death: Plan, do: Callable[[], object]) -> object:
+        """What the step returns, or None where it died."""
+        with interfering(self.world, death), suppress(Killed):
+            return do()
+        return None
+
+    def learn(self, known: Known, possible: set[State]) -> None:
+        """See what is recorded, which has to be possible."""
+        known.state = state_of(self.world.recorded(known.order))
+        assert known.state in possible
+
+    def is_short(self, known: Known) -> bool:
+        return any(self.available(product) < wanted for product, wanted in known.order.quantities().items())
+
+    def available(self, product: str) -> int:
+        """What the model thinks can be sold: confirmed orders took theirs, and those in flight hold theirs."""
+        gone: Counter[str] = Counter()
+        for known in self.known.values():
+            if known.state in {State.CONFIRMED, State.IN_FLIGHT}:
+                gone.update(known.order.quantities())
+        return self.world.initial_stock[product] - gone[product]
+
+    def refusal(self, known: Known, request: tuple[str | None, str]) -> object:
+        """What somebody is told who pays an order that is not to be paid."""
+        if known.state is State.IN_FLIGHT:
+            return PaymentInProgress
+        return self.recorded_answer(known) if request[0] and request == known.request else PaymentAlreadyAttempted
+
+    def recorded_answer(self, known: Known) -> object:
+        """What the one who made the attempt is told."""
+        if known.state is State.CANCELLED:
+            return InsufficientStock if known.short else PaymentFailed
+        return OrderStatus.CONFIRMED if known.state is State.CONFIRMED else OrderStatus.PENDING
+
+    def kind(self, answer: object) -> object:
+        if isinstance(answer, OrderPaymentError):
+            return type(answer)
+        return answer.status if isinstance(answer, Order) else answer
+
+    def end(self, known: Known) -> State:
+        """To what a payment in flight has to come now, by Stripe's books."""
+        statuses = {settle(intent, self.world.wire._clock()).status for intent in self.intents_of(known.order.order_id)}
+        if Status.SUCCEEDED in statuses:
+            return State.CONFIRMED
+        return State.IN_FLIGHT if Status.PROCESSING in statuses else State.CANCELLED
+
+    def intents_of(self, order_id: str) -> list[Intent]:
+        return [intent for intent in self.world.store.intents() if intent.metadata["orderId"] == order_id]
+
+    def intent_of_attempt(self, known: Known) -> str | None:
+        return self.world.recorded(known.order).payment_intent_id
+
+    def follow(self, order_id: str, intent_id: str) -> Order:
+        return payments.follow_intent(
+            order_id, intent_id, orders=self.world.orders, stripe=self.world.stripe, deadline=Deadline.after(28)
+        )
+
+
+def state_of(order: Order) -> State:
+    if order.status is OrderStatus.PENDING:
+        return State.PAYABLE if order.is_payable else State.IN_FLIGHT
+    return State(order.status)
+
+
+def test_whatever_happens_no_order_is_charged_wrongly_and_no_unit_is_lost(engine: str) -> None:
+    AnyStory.tables = World.fresh(client_of(engine), client_of(engine))
+    profile = PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "fixed")]
+    run_state_machine_as_test(AnyStory, settings=profile)
