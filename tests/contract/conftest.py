@@ -11,7 +11,7 @@ from local.stack import Stack
 from tests.support.function_shop import FunctionShop
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Shop
-from tests.support.template import create_tables
+from tests.support.template import recreate_tables
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +19,7 @@ def functions() -> Iterator[Shop]:
     """The functions over moto."""
     with pytest.MonkeyPatch.context() as monkeypatch, mock_aws():
         FunctionShop.set_environment(monkeypatch)
-        dynamodb = boto3.client("dynamodb")
-        create_tables(dynamodb)
-        yield FunctionShop(dynamodb)
+        yield FunctionShop(boto3.client("dynamodb"))
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +33,7 @@ def end_to_end(stack: Stack) -> Iterator[Shop]:
 def shop(request: pytest.FixtureRequest) -> Shop:
     """A shop to tell the scenario in."""
     shop: Shop = request.getfixturevalue(request.param)
+    if request.param == "functions":
+        # moto copies a whole table for each transaction, so that full ones make it slow.
+        recreate_tables(shop.dynamodb)
     return shop

@@ -1,4 +1,4 @@
-"""Any story at all: whatever buyers, admins, Stripe and the reconciler do in any order, and wherever the process dies.
+"""Any story at all: whatever buyers, admins, Stripe and the reconciler do, and wherever one of them dies or is late.
 
 Hypothesis tells the stories. A small model says what every step must come to; of a payment in flight it knows no more
 than Stripe's books say. `HYPOTHESIS_PROFILE=fuzz` tells many more stories, and cuts one that fails down to its point.
@@ -23,6 +23,7 @@ from order_payments import payments
 from order_payments.clock import Deadline, utc_now
 from order_payments.dummy_stripe.payment_intents import Intent, Status, settle
 from order_payments.errors import (
+    Busy,
     InsufficientStock,
     InvalidPaymentMethod,
     OrderNotPending,
@@ -34,7 +35,17 @@ from order_payments.errors import (
 )
 from order_payments.orders import Order, OrderStatus
 from order_payments.products_table import ProductsTable
-from tests.support.interference import Effect, Killed, Plan, emptied, interfering, killed_at, undisturbed
+from tests.support.interference import (
+    Effect,
+    Interference,
+    Killed,
+    Plan,
+    emptied,
+    interfering,
+    killed_at,
+    late_at,
+    undisturbed,
+)
 from tests.support.world import World
 
 # The same stories every time, and told as they failed: to cut one down takes minutes on a real engine.
@@ -89,6 +100,14 @@ CARDS = {
 }
 
 
+MAY_FOLLOW = {
+    State.PAYABLE: set(State),
+    State.IN_FLIGHT: set(State),
+    State.CONFIRMED: {State.CONFIRMED},
+    State.CANCELLED: {State.CANCELLED},
+}
+
+
 @dataclass
 class Known:
     """What the model knows of an order; of its attempt, the client's key with the card, and when it began."""
@@ -100,9 +119,11 @@ class Known:
     short: bool = False
 
 
-deaths = st.one_of(
+requests = st.integers(0, MOST_REQUESTS)
+mishaps = st.one_of(
     st.just(undisturbed),
-    st.builds(killed_at, st.integers(0, MOST_REQUESTS), st.sampled_from([Effect.NONE, Effect.DONE])),
+    st.builds(killed_at, requests, st.sampled_from([Effect.NONE, Effect.DONE])),
+    st.builds(late_at, requests),
 )
 
 
@@ -117,6 +138,7 @@ class AnyStory(RuleBasedStateMachine):
         self.world = emptied(self.tables)
         self.known: dict[str, Known] = {}
         self.passed = timedelta()
+        self.under_way: list[Interference] = []
         self.world.wire._clock = lambda: time.time() + self.passed.total_seconds()
         self.world.wire._sleep = lambda _: None
         self._clock = patch.object(payments, "utc_now", self.now)
@@ -136,28 +158,28 @@ class AnyStory(RuleBasedStateMachine):
         self.known[order.order_id] = Known(order)
         return order.order_id
 
-    @rule(order_id=orders, card=st.sampled_from(list(CARDS)), key=st.sampled_from(KEYS), death=deaths)
-    def pay(self, order_id: str, card: str, key: str | None, death: Plan) -> None:
+    @rule(order_id=orders, card=st.sampled_from(list(CARDS)), key=st.sampled_from(KEYS), mishap=mishaps)
+    def pay(self, order_id: str, card: str, key: str | None, mishap: Plan) -> None:
         known = self.known[order_id]
         if known.state is not State.PAYABLE:
             refused = self.refusal(known, (key, card))
-            answer = self.live(death, lambda: self.world.pay(known.order, card, key=key))
+            answer = self.live(mishap, lambda: self.world.pay(known.order, card, key=key))
             assert answer is None or self.kind(answer) == refused
             return
         known.short = self.is_short(known)
         known.request, known.started_at = (key, card), self.now()
         end = State.CANCELLED if known.short else CARDS[card]
-        answer = self.live(death, lambda: self.world.pay(known.order, card, key=key))
+        answer = self.live(mishap, lambda: self.world.pay(known.order, card, key=key))
         if answer is None:
             self.learn(known, {State.PAYABLE, end} if known.short else {State.PAYABLE, State.IN_FLIGHT, end})
         else:
             known.state = end
             assert self.kind(answer) == (InvalidPaymentMethod if end is State.PAYABLE else self.recorded_answer(known))
 
-    @rule(order_id=orders, status=st.sampled_from([OrderStatus.CONFIRMED, OrderStatus.CANCELLED]), death=deaths)
-    def override(self, order_id: str, status: OrderStatus, death: Plan) -> None:
+    @rule(order_id=orders, status=st.sampled_from([OrderStatus.CONFIRMED, OrderStatus.CANCELLED]), mishap=mishaps)
+    def override(self, order_id: str, status: OrderStatus, mishap: Plan) -> None:
         known = self.known[order_id]
-        answer = self.live(death, lambda: self.world.override(known.order, status))
+        answer = self.live(mishap, lambda: self.world.override(known.order, status))
         if known.state is State.IN_FLIGHT:
             assert self.kind(answer) in {PaymentInProgress, None}
         elif known.state is not State.PAYABLE:
@@ -168,9 +190,7 @@ class AnyStory(RuleBasedStateMachine):
             self.learn(known, {State.PAYABLE, State(status)})
         else:
             assert self.kind(answer) == status
-            known.state = State(status)
-        if known.state in {State.CONFIRMED, State.CANCELLED} and self.world.recorded(known.order).override:
-            known.request = None
+            known.state, known.request = State(status), None
 
     @rule(product=st.sampled_from(PRODUCTS), by=st.integers(-3, 4))
     def restock(self, product: str, by: int) -> None:
@@ -190,15 +210,24 @@ class AnyStory(RuleBasedStateMachine):
     def let_time_pass(self, seconds: int) -> None:
         self.passed += timedelta(seconds=seconds)
 
-    @rule(death=deaths)
-    def reconcile(self, death: Plan) -> None:
+    @rule(mishap=mishaps)
+    def reconcile(self, mishap: Plan) -> None:
         ends = {order_id: self.end(known) for order_id, known in self.known.items() if known.state is State.IN_FLIGHT}
-        self.live(death, self.world.reconcile)
+        self.live(mishap, self.world.reconcile)
         for order_id, end in ends.items():
-            self.learn(self.known[order_id], {end} if death is undisturbed else {end, State.IN_FLIGHT})
+            self.learn(self.known[order_id], {end} if mishap is undisturbed else {end, State.IN_FLIGHT})
 
-    @rule(order_id=orders, about=orders, death=deaths)
-    def tell_news(self, order_id: str, about: str, death: Plan) -> None:
+    @rule()
+    def let_late_requests_arrive(self) -> None:
+        """A claim, a settlement, a void, a confirmation at Stripe: whatever nobody waits for any more."""
+        for interference in self.under_way:
+            interference.land()
+        self.under_way.clear()
+        for known in self.known.values():
+            self.learn(known, MAY_FOLLOW[known.state])
+
+    @rule(order_id=orders, about=orders, mishap=mishaps)
+    def tell_news(self, order_id: str, about: str, mishap: Plan) -> None:
         """News of an order's own intents, or of another's, true or not, again and again."""
         known = self.known[order_id]
         for intent_id in [intent.id for intent in self.intents_of(about)] or ["pi_nobody"]:
@@ -207,9 +236,9 @@ class AnyStory(RuleBasedStateMachine):
             leased = known.started_at is not None and known.started_at > self.now() - payments.LEASE
             if end is State.CANCELLED and leased:
                 end = before
-            self.live(death, lambda intent_id=intent_id: self.follow(order_id, intent_id))
+            self.live(mishap, lambda intent_id=intent_id: self.follow(order_id, intent_id))
             self.learn(known, {before, end})
-            if death is undisturbed and intent_id == self.intent_of_attempt(known):
+            if mishap is undisturbed and intent_id == self.intent_of_attempt(known):
                 assert known.state is end
 
     @invariant()
@@ -221,6 +250,7 @@ class AnyStory(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            self.let_late_requests_arrive()
             self.let_time_pass(60 * 60)
             self.reconcile(undisturbed)
             self.what_always_holds()
@@ -228,16 +258,25 @@ class AnyStory(RuleBasedStateMachine):
         finally:
             self._clock.stop()
 
-    def live(self, death: Plan, do: Callable[[], object]) -> object:
-        """What the step returns, or None where it died."""
-        with interfering(self.world, death), suppress(Killed):
-            return do()
+    def live(self, mishap: Plan, do: Callable[[], object]) -> object:
+        """What the step returns, or None where it died, or may have been misled by a request that is late."""
+        with interfering(self.world, mishap) as interference, suppress(Killed, Busy):
+            answer = do()
+            if not interference.late:
+                return answer
+        assert mishap is not undisturbed
+        self.under_way.append(interference)
         return None
 
     def learn(self, known: Known, possible: set[State]) -> None:
         """See what is recorded, which has to be possible."""
-        known.state = state_of(self.world.recorded(known.order))
+        recorded = self.world.recorded(known.order)
+        known.state = state_of(recorded)
         assert known.state in possible
+        known.request = None
+        if attempt := recorded.attempt:
+            known.request, known.started_at = (attempt.idempotency_key, attempt.payment_method_id), attempt.started_at
+            known.short = bool(attempt.shortages)
 
     def is_short(self, known: Known) -> bool:
         return any(self.available(product) < wanted for product, wanted in known.order.quantities().items())

@@ -151,7 +151,7 @@ def test_a_key_that_is_refused_creates_and_charges_nothing(gateway: StripeGatewa
     with gateway_to(shimmed_localstripe, "pk_test_publishable") as refused:
         with pytest.raises(PaymentProviderError):
             refused.create_intent(order, deadline=PLENTY)
-        assert refused.confirm(order, deadline=PLENTY) == Unknown()
+        assert refused.confirm(order, deadline=PLENTY) == Refused(payment_method_at_fault=False)
 
     assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Unknown()
 

@@ -1,7 +1,7 @@
 """The shop without a gateway: each request is the event that API Gateway makes of it, and its answer."""
 
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from types import ModuleType
 from urllib.parse import unquote
 
@@ -25,6 +25,7 @@ ENVIRONMENT = {
 }
 
 
+@cache
 def routes() -> dict[tuple[str, str], str]:
     """The template's routes: the function's folder of each method and path."""
     return {

@@ -74,7 +74,7 @@ class Interference:
     def land(self) -> None:
         """Let what is late arrive. Nobody waits for the answers."""
         while self.late:
-            with suppress(ClientError):
+            with suppress(ClientError, stripe.APIConnectionError):
                 self.late.pop(0)()
 
 
@@ -85,6 +85,17 @@ def undisturbed(_: Boundary) -> None:
 def killed_at(number: int, effect: Effect) -> Plan:
     """The process dies at that boundary, before the request takes effect or after it."""
     return lambda boundary: Fault(effect, _die) if boundary.number == number else None
+
+
+def late_at(number: int) -> Plan:
+    """That request is under way for longer than the service waits for it."""
+
+    def plan(boundary: Boundary) -> Fault | None:
+        if boundary.number != number:
+            return None
+        return stripe_silence(Effect.LATE) if boundary.to == "stripe" else dynamodb_fault(Effect.LATE, TIMED_OUT)
+
+    return plan
 
 
 def on(name: str, fault: Fault) -> Plan:

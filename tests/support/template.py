@@ -1,5 +1,6 @@
 """`template.yaml` as the tests read it, so that they try what is deployed."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 _TABLE_PROPERTIES = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
 
 
+@cache
 def template() -> dict[str, Any]:
     """The parsed template, intrinsic functions in their long form."""
     parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
@@ -31,3 +33,10 @@ def create_tables(client: "DynamoDBClient") -> dict[str, str]:
             TableName=logical_id, **{name: properties[name] for name in _TABLE_PROPERTIES if name in properties}
         )
     return {logical_id: logical_id for logical_id in tables}
+
+
+def recreate_tables(client: "DynamoDBClient") -> None:
+    """Put the template's tables, empty, in the place of all that are there."""
+    for table in client.list_tables()["TableNames"]:
+        client.delete_table(TableName=table)
+    create_tables(client)

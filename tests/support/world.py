@@ -21,7 +21,7 @@ from order_payments.orders import Order, OrderLine, OrderStatus
 from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable
 from order_payments.products_table import ProductsTable
 from order_payments.stripe_gateway import StripeGateway
-from tests.support.template import create_tables
+from tests.support.template import recreate_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -56,9 +56,7 @@ class World:
     @classmethod
     def fresh(cls, service: "DynamoDBClient", undisturbed: "DynamoDBClient") -> "World":
         """A world with empty tables, on an engine whose tables are nobody else's."""
-        for table in undisturbed.list_tables()["TableNames"]:
-            undisturbed.delete_table(TableName=table)
-        create_tables(undisturbed)
+        recreate_tables(undisturbed)
         return cls(service, undisturbed)
 
     def add_product(self, product_id: str, stock: int) -> None:

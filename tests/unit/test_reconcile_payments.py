@@ -29,8 +29,11 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[FunctionShop]:
 
 
 @pytest.fixture
-def reconciler(shop: FunctionShop) -> ModuleType:  # noqa: ARG001 - the tables have to be there
-    return load_function("reconcile_payments")
+def reconciler(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:  # noqa: ARG001 - needs tables
+    reconciler = load_function("reconcile_payments")
+    # One at a time: moto does not isolate transactions. `tests/engine` tries several at once.
+    monkeypatch.setattr(reconciler, "CONCURRENCY", 1)
+    return reconciler
 
 
 def run(reconciler: ModuleType, *, now: datetime = IN_AN_HOUR, seconds: float = 50) -> Any:
