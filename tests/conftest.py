@@ -17,10 +17,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under pytest-xdist (`-n 2 --dist loadgroup`) let one worker run all tests of the stack: one stack is enough."""
-    for item in items:
-        # A test that runs twice names its second engine as a parameter, not as a fixture.
-        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if "stack" in getattr(item, "fixturenames", ()) or "end_to_end" in parameters:
-            item.add_marker(pytest.mark.xdist_group("stack"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Under pytest-xdist (`-n 2 --dist loadgroup`) let one worker run all tests of the stack: one stack is enough.
+
+    Done here because xdist reads the groups before our `pytest_collection_modifyitems` would run.
+    """
+    # A test that runs twice names its second engine as a parameter, not as a fixture.
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if "stack" in getattr(item, "fixturenames", ()) or "end_to_end" in parameters:
+        item.add_marker(pytest.mark.xdist_group("stack"))

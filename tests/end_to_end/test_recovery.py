@@ -58,15 +58,20 @@ def tell(shop: HttpShop, type_: str, order: str, intent: str, secret: str = WEBH
     return shop.send_with(None, "POST", "/webhooks/stripe", content=payload, headers=headers)
 
 
-def workers(function: str) -> set[int]:
-    """The processes that run a function of the stack, found by the environment that Lambda gives them."""
+def workers(stack: Stack, function: str) -> set[int]:
+    """The processes that run a function of this stack, found by the environment that Lambda gives them."""
+    emulator = f"AWS_ENDPOINT_URL=http://127.0.0.1:{stack.emulator.port}".encode()
     found = set()
     for process in Path("/proc").iterdir():
         try:
             environment = (process / "environ").read_bytes() if process.name.isdigit() else b""
         except OSError:
             continue
-        if any(v.startswith(b"AWS_LAMBDA_FUNCTION_NAME=") and function.encode() in v for v in environment.split(b"\0")):
+        variables = environment.split(b"\0")
+        if emulator in variables and any(
+            variable.startswith(b"AWS_LAMBDA_FUNCTION_NAME=") and function.encode() in variable
+            for variable in variables
+        ):
             found.add(int(process.name))
     return found
 
@@ -125,7 +130,7 @@ def test_a_payment_whose_worker_is_killed_is_brought_to_its_end(stack: Stack, sh
         deadline = time.monotonic() + PATIENCE_SECONDS
         while shop.stock(product).reserved == 0 and time.monotonic() < deadline:
             continue
-        for worker in workers("InitiatePayment"):
+        for worker in workers(stack, "InitiatePayment"):
             os.kill(worker, signal.SIGKILL)
         reply = paying.result()
 

@@ -88,10 +88,13 @@ def killed_at(number: int, effect: Effect) -> Plan:
 
 
 def late_at(number: int) -> Plan:
-    """That request is under way for longer than the service waits for it."""
+    """That request is under way for longer than the service waits for it, and so is each repetition of it."""
+    late: set[str] = set()
 
     def plan(boundary: Boundary) -> Fault | None:
-        if boundary.number != number:
+        if boundary.number == number:
+            late.add(boundary.name)
+        if boundary.name not in late:
             return None
         return stripe_silence(Effect.LATE) if boundary.to == "stripe" else dynamodb_fault(Effect.LATE, TIMED_OUT)
 
