@@ -38,7 +38,7 @@ token: $(installed) ## Print a token for the running stack (SUB=alice ROLES=buye
 	@exec python -m local token
 
 test: $(installed) ## Run every test
-	@exec python -m pytest -n 2 --dist loadgroup
+	@exec python -m pytest -n 2
 
 fuzz: $(installed) ## Try random histories of orders for long
 	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest tests/engine/test_properties.py

@@ -124,6 +124,7 @@ def test_news_that_another_signed_is_refused_and_changes_nothing(shop: HttpShop)
 def test_a_payment_whose_worker_is_killed_is_brought_to_its_end(stack: Stack, shop: HttpShop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
+    assert shop.stock(product).reserved == 0
 
     with ThreadPoolExecutor(1) as pool:
         paying = pool.submit(shop.pay, order, "pm_dummy_slow")  # charges at once, and tells it three seconds later
