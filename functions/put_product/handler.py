@@ -14,7 +14,7 @@ from order_payments.observability import logger
 from order_payments.products import PRODUCT_ID_PATTERN
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
-from order_payments.views import ProductView, RequestBody
+from order_payments.views import LINE_OF_TEXT, ProductView, RequestBody
 
 MAXIMUM_STOCK = 1_000_000_000
 
@@ -28,7 +28,7 @@ def _chargeable(currency: str) -> str:
 class ProductRequest(RequestBody):
     """A product as it shall be. `unit_price` is in the minor unit of `currency`."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    name: Annotated[str, Field(max_length=200, pattern=LINE_OF_TEXT)]
     unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_CHARGE)]
     currency: Annotated[str, AfterValidator(_chargeable)]
     stock: Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_STOCK)]

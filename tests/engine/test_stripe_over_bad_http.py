@@ -12,7 +12,8 @@ import stripe
 from order_payments.clock import Deadline
 from order_payments.errors import PaymentProviderError
 from order_payments.orders import Order
-from order_payments.stripe_gateway import Paid, StripeGateway, Unknown
+from order_payments.stripe_gateway import StripeGateway
+from order_payments.stripe_outcomes import Paid, Unknown
 from order_payments.stripe_transport import TimedSession
 
 from .stripe_servers import (

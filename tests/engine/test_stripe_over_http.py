@@ -35,7 +35,8 @@ from order_payments.clock import Deadline
 from order_payments.dummy_stripe import sign
 from order_payments.errors import PaymentProviderError
 from order_payments.orders import Order
-from order_payments.stripe_gateway import Cancelled, Declined, Paid, Refunded, Refused, StripeGateway, Unknown
+from order_payments.stripe_gateway import StripeGateway
+from order_payments.stripe_outcomes import Cancelled, Declined, Paid, Refunded, Refused, Unknown
 
 from .stripe_servers import (
     KEY,

@@ -3,7 +3,7 @@
 import re
 from functools import cache, cached_property
 from types import ModuleType
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
@@ -42,6 +42,7 @@ def routes() -> dict[tuple[str, str], str]:
 class FunctionShop(Shop):
     """Calls the functions as API Gateway would."""
 
+    orders_table = ENVIRONMENT["ORDERS_TABLE"]
     products_table = ENVIRONMENT["PRODUCTS_TABLE"]
 
     def __init__(self, dynamodb: DynamoDBClient) -> None:
@@ -60,6 +61,7 @@ class FunctionShop(Shop):
     def send(
         self, method: str, path: str, user: User, *, content: str | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
+        path, _, query = path.partition("?")
         for (route_method, route), name in routes().items():
             match = re.fullmatch(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route), path)
             if route_method == method and match:
@@ -70,6 +72,7 @@ class FunctionShop(Shop):
                     body=content,
                     headers=headers,
                     path_parameters={name: unquote(value) for name, value in match.groupdict().items()} or None,
+                    query=parse_qs(query, keep_blank_values=True),
                 )
                 answer = call(self._functions[name], event)
                 return Reply(

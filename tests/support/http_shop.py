@@ -13,6 +13,7 @@ class HttpShop(Shop):
         self._stack = stack
         self._http = stack.http()
         self.dynamodb = stack.client("dynamodb")
+        self.orders_table = stack.deployment.orders_table
         self.products_table = stack.deployment.products_table
 
     def send(

@@ -55,6 +55,7 @@ def event_for(
     body: str | None = None,
     headers: dict[str, str] | None = None,
     path_parameters: dict[str, str] | None = None,
+    query: dict[str, list[str]] | None = None,
     **request_context: Any,
 ) -> dict[str, Any]:
     """API Gateway's event for a request of `resource`, say `POST /orders/{orderId}/payment`.
@@ -69,8 +70,8 @@ def event_for(
         "httpMethod": method,
         "headers": headers or {},
         "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
+        "queryStringParameters": {name: values[-1] for name, values in query.items()} if query else None,
+        "multiValueQueryStringParameters": query or None,
         "pathParameters": path_parameters,
         "stageVariables": None,
         "requestContext": {

@@ -15,7 +15,8 @@ from order_payments import orders_table, payments
 from order_payments.clock import Deadline, utc_now
 from order_payments.orders import Order, PaymentAttempt, Reason
 from order_payments.orders_table import OrdersTable
-from order_payments.stripe_gateway import Cancelled, Confirmation, Declined, Fence, Paid, StripeGateway, Unknown
+from order_payments.stripe_gateway import StripeGateway
+from order_payments.stripe_outcomes import Cancelled, Confirmation, Declined, Fence, Paid, Unknown
 from tests.support.world import World
 
 TIMED_OUT = Reason("timed_out", "The payment timed out.")

@@ -6,6 +6,7 @@ import uuid
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -23,6 +24,11 @@ ALICE = User("alice", ("buyer",))
 BOB = User("bob", ("buyer",))
 SELLER = User("sam", ("seller",))
 ADMIN = User("ada", ("admin",))
+
+
+def new_buyer() -> User:
+    """A buyer whom no other test knows."""
+    return User(f"buyer-{uuid.uuid4().hex[:8]}", ("buyer",))
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Shop(ABC):
     """Calls the API. Subclasses say how a request gets there."""
 
     dynamodb: "DynamoDBClient"
+    orders_table: str
     products_table: str
     _ids = itertools.count()
 
@@ -103,6 +110,22 @@ class Shop(ABC):
             None if card is None else {"paymentMethodId": card},
             headers=None if key is None else {"Idempotency-Key": key},
         )
+
+    def override(self, order_id: str, status: str, *, reason: str = "Paid by bank transfer.") -> Reply:
+        """Settle an order by hand."""
+        return self.call("PUT", f"/admin/orders/{order_id}/status", ADMIN, {"status": status, "reason": reason})
+
+    def pages(self, listing: str, user: User, *, limit: int | None = None) -> list[list[dict[str, Any]]]:
+        """All pages of `orders` or `products`."""
+        pages, cursor = [], None
+        while True:
+            query = urlencode({name: value for name, value in (("limit", limit), ("cursor", cursor)) if value})
+            reply = self.call("GET", f"/{listing}?{query}" if query else f"/{listing}", user)
+            assert reply.status == 200, reply
+            pages.append(reply.body[listing])
+            cursor = reply.body["cursor"]
+            if cursor is None:
+                return pages
 
     def status(self, order_id: str, user: User = ALICE) -> dict[str, Any]:
         """The status object of an order."""

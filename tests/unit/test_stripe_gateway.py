@@ -13,17 +13,8 @@ from order_payments.clock import Deadline
 from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from order_payments.errors import PaymentInProgress, PaymentProviderError
 from order_payments.orders import Order, OrderLine, PaymentAttempt
-from order_payments.stripe_gateway import (
-    SHORTEST_CALL_SECONDS,
-    Cancelled,
-    Closed,
-    Declined,
-    NotStarted,
-    Paid,
-    Refused,
-    StripeGateway,
-    Unknown,
-)
+from order_payments.stripe_gateway import SHORTEST_CALL_SECONDS, StripeGateway
+from order_payments.stripe_outcomes import Cancelled, Closed, Declined, NotStarted, Paid, Refused, Unknown
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PLENTY = Deadline.after(3600)

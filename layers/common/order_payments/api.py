@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.params import Header
+from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from pydantic_core import from_json
 
 from order_payments import errors
@@ -35,6 +35,13 @@ REPLAYED_HEADER = "Idempotent-Replayed"
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 """The parameter of an endpoint that answers a repeated request as it did the first time."""
+
+DEFAULT_LIMIT = 20
+Limit = Annotated[int, Query(ge=1, le=100)]
+"""The parameter of a listing for how many entries a page has at most."""
+
+Cursor = Annotated[str | None, Query(min_length=1, max_length=1024)]
+"""The parameter of a listing for where a page begins."""
 
 TOKEN_LEEWAY_SECONDS = 10
 """How far our clock may be from the issuer's; the authorizer allows the same."""

@@ -123,6 +123,22 @@ def reading() -> Iterator[None]:
         raise Busy("The database does not answer.") from error
 
 
+def batch_get(
+    client: "DynamoDBClient", table_name: str, keys: "Sequence[Mapping[str, Any]]", *, deadline: Deadline
+) -> list[Item]:
+    """Those of up to 100 items that exist, strongly consistent and in any order. Raises `Busy`."""
+    found: list[Item] = []
+    wanted: Mapping[str, Any] = {table_name: {"Keys": keys, "ConsistentRead": True}}
+    for _ in tries(deadline):
+        with reading():
+            answer = client.batch_get_item(RequestItems=wanted)
+        found += map(from_wire, answer["Responses"].get(table_name, []))
+        wanted = answer["UnprocessedKeys"]
+        if not wanted:
+            return found
+    raise Busy("The database is busy.")
+
+
 @contextmanager
 def writing() -> Iterator[None]:
     """Around a write of one item. Raises `ConditionFailed`, `Contended`, `ReplyLost` or `WriteRejected`."""

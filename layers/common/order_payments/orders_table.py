@@ -19,6 +19,7 @@ from order_payments.dynamodb import (
     ReplyLost,
     TransactionRefused,
     WriteRejected,
+    batch_get,
     from_wire,
     reading,
     to_wire,
@@ -47,6 +48,7 @@ from order_payments.orders import (
     is_order_id,
     statuses_before,
 )
+from order_payments.paging import Page
 from order_payments.products_table import ProductsTable, available_in
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
 
+READ_BUDGET_SECONDS = 3.0
 WRITE_BUDGET_SECONDS = 2.0
 
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
@@ -122,6 +125,38 @@ class OrdersTable:
                 "Item"
             )
         return _existing(from_wire(item) if item else None)
+
+    def page_of_buyer(self, buyer_id: str, *, limit: int, after: tuple[str, ...] | None) -> Page[Order]:
+        """Up to `limit` of a buyer's orders as they are now, the newest first, from behind `after`.
+
+        The index follows the table with a delay: an order that was placed just now may not be in it yet.
+        """
+        start: dict[str, Any] = {}
+        if after:
+            created_at, order_id = after
+            start = {"ExclusiveStartKey": to_wire({"buyerId": buyer_id, "createdAt": created_at, "orderId": order_id})}
+        with reading():
+            found = self._client.query(
+                TableName=self._table_name,
+                IndexName="by-buyer",
+                KeyConditionExpression="buyerId = :buyer_id",
+                ExpressionAttributeValues=to_wire({":buyer_id": buyer_id}),
+                ScanIndexForward=False,
+                Limit=limit + 1,
+                **start,
+            )["Items"]
+        keys = [from_wire(item) for item in found[:limit]]
+        if not keys:
+            return Page([], last=None)
+        items = batch_get(
+            self._client,
+            self._table_name,
+            [_key(key["orderId"]) for key in keys],
+            deadline=Deadline.after(READ_BUDGET_SECONDS),
+        )
+        orders = {item["orderId"]: order_from_item(item) for item in items}
+        last = (keys[-1]["createdAt"], keys[-1]["orderId"]) if len(found) > limit else None
+        return Page([orders[key["orderId"]] for key in keys if key["orderId"] in orders], last)
 
     def claim(self, order: Order, attempt: PaymentAttempt, *, deadline: Deadline) -> Order:
         """Make `attempt` the order's one attempt and hold its stock, in one transaction.

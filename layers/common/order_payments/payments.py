@@ -7,6 +7,7 @@ cancelling it is the fence by which anyone can bring an abandoned attempt to a s
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from order_payments.clock import Deadline, utc_now
 from order_payments.errors import (
@@ -23,7 +24,7 @@ from order_payments.errors import (
 from order_payments.observability import logger
 from order_payments.orders import Order, OrderStatus, Override, PaymentAttempt, Reason, Refund, Shortage
 from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
-from order_payments.stripe_gateway import (
+from order_payments.stripe_outcomes import (
     Cancelled,
     Closed,
     Declined,
@@ -31,9 +32,11 @@ from order_payments.stripe_gateway import (
     Paid,
     Refunded,
     Refused,
-    StripeGateway,
     Unknown,
 )
+
+if TYPE_CHECKING:
+    from order_payments.stripe_gateway import StripeGateway
 
 LEASE = timedelta(seconds=45)
 """How long an attempt is its payer's alone: for longer than the paying function can run."""
@@ -68,7 +71,7 @@ class PaymentResult:
 
 
 def initiate_payment(
-    request: PaymentRequest, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline
+    request: PaymentRequest, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> PaymentResult:
     """Pay an order once, by `deadline`; what is open by then is left to the reconciler.
 
@@ -122,7 +125,7 @@ def initiate_payment(
             return _answer(order)
 
 
-def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline) -> Order:
+def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> Order:
     """Bring an attempt in flight to its end: cancel the intent, then settle as it turned out.
 
     A declined intent is not final at Stripe, and of an abandoned one nobody knows; once it is cancelled no charge can
@@ -141,7 +144,7 @@ def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: StripeGa
 
 
 def settle_paid(
-    order: Order, intent_id: str, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline
+    order: Order, intent_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
     """Confirm an order whose intent is paid, or give the money back where the order was settled without it.
 
@@ -168,7 +171,7 @@ def settle_paid(
 
 
 def refund_late_money(
-    order: Order, intent_id: str, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline
+    order: Order, intent_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
     """Give back what was paid for an order that was settled without it: owe it, send it, record it.
 
@@ -186,7 +189,7 @@ def refund_late_money(
             return order
 
 
-def reconcile(order_id: str, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline) -> Order:
+def reconcile(order_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> Order:
     """Bring an order that was left unsettled to its end, of whatever age. Returns it as it is then recorded."""
     order = orders.get(order_id)
     if order.owes_refund and order.refund is not None:
@@ -197,7 +200,7 @@ def reconcile(order_id: str, *, orders: OrdersTable, stripe: StripeGateway, dead
 
 
 def follow_intent(
-    order_id: str, intent_id: str, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline
+    order_id: str, intent_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
     """Act on news of an order's intent, which may be old, repeated or out of order: Stripe is asked what holds now.
 
@@ -257,7 +260,7 @@ def _cancel_for_want_of_stock(
     shortages: tuple[Shortage, ...],
     request: PaymentRequest,
     orders: OrdersTable,
-    stripe: StripeGateway,
+    stripe: "StripeGateway",
     deadline: Deadline,
 ) -> PaymentResult:
     attempt = replace(attempt, shortages=shortages)

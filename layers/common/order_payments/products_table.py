@@ -1,6 +1,6 @@
 """The products table: every access pattern on products, one method each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from order_payments.clock import Deadline
@@ -9,6 +9,7 @@ from order_payments.dynamodb import (
     Contended,
     Item,
     ReplyLost,
+    batch_get,
     from_wire,
     reading,
     to_wire,
@@ -16,6 +17,7 @@ from order_payments.dynamodb import (
     writing,
 )
 from order_payments.errors import Busy, ProductNotFound, StockBelowReserved
+from order_payments.paging import Page
 from order_payments.products import Product, is_product_id
 
 if TYPE_CHECKING:
@@ -54,20 +56,25 @@ class ProductsTable:
 
     def get_many(self, product_ids: Iterable[str]) -> dict[str, Product]:
         """Those of up to 100 products that exist, by id."""
-        found: dict[str, Product] = {}
-        wanted: Mapping[str, Any] = {
-            self._table_name: {"Keys": [_key(product_id) for product_id in product_ids], "ConsistentRead": True}
-        }
-        for _ in tries(Deadline.after(BUDGET_SECONDS)):
+        keys = [_key(product_id) for product_id in product_ids]
+        items = batch_get(self._client, self._table_name, keys, deadline=Deadline.after(BUDGET_SECONDS))
+        return {item["productId"]: _product(item) for item in items if _is_whole(item)}
+
+    def page(self, *, limit: int, after: tuple[str, ...] | None) -> Page[Product]:
+        """Up to `limit` products as they are now, in an order of DynamoDB's own that stays, from behind `after`."""
+        found: list[Product] = []
+        start: dict[str, Any] = {"ExclusiveStartKey": _key(*after)} if after else {}
+        while True:
             with reading():
-                answer = self._client.batch_get_item(RequestItems=wanted)
-            for item in map(from_wire, answer["Responses"].get(self._table_name, [])):
-                if _is_whole(item):
-                    found[item["productId"]] = _product(item)
-            wanted = answer["UnprocessedKeys"]
-            if not wanted:
-                return found
-        raise Busy("The database is busy.")
+                answer = self._client.scan(
+                    TableName=self._table_name, ConsistentRead=True, Limit=limit + 1 - len(found), **start
+                )
+            found += [_product(item) for item in map(from_wire, answer["Items"]) if _is_whole(item)]
+            if len(found) > limit:
+                return Page(found[:limit], last=(found[limit - 1].product_id,))
+            if "LastEvaluatedKey" not in answer:
+                return Page(found, last=None)
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def put(self, product_id: str, *, name: str, unit_price: int, currency: str, stock: int) -> Product:
         """Create the product, or set what is given; what payments hold stays held. Raises `StockBelowReserved`.

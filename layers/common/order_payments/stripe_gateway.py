@@ -4,7 +4,6 @@ A PaymentIntent can be confirmed or cancelled, never both, so `cancel` doubles a
 """
 
 import uuid
-from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +15,18 @@ from order_payments.errors import PaymentInProgress, PaymentProviderError
 from order_payments.observability import logger
 from order_payments.orders import Order, Reason
 from order_payments.settings import StripeBackend, StripeSettings
+from order_payments.stripe_outcomes import (
+    Cancelled,
+    Closed,
+    Confirmation,
+    Declined,
+    Fence,
+    NotStarted,
+    Paid,
+    Refunded,
+    Refused,
+    Unknown,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -28,56 +39,6 @@ SHORTEST_CALL_SECONDS = 2.0
 
 SDK_RETRIES = 1
 _LONGEST_SDK_PAUSE_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """The intent succeeded, with the amount and currency of its order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """The card was declined, or wants an action of the buyer's that we do not offer. The intent is still open."""
-
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Stripe refused the request itself, so that this attempt surely charged nothing. The intent is still open."""
-
-    payment_method_at_fault: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The intent was cancelled or paid before, by somebody else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """The intent is cancelled: it was not paid and never will be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Nobody can say yet. Never to be taken for a decline."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotStarted:
-    """Too little time was left to call Stripe, so it was not called."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refunded:
-    """The money goes back. `refund_id` is Stripe's."""
-
-    refund_id: str
-
-
-Confirmation = Paid | Declined | Refused | Closed | Unknown | NotStarted
-Fence = Paid | Cancelled | Unknown
 
 
 class IntentStatus(StrEnum):

@@ -12,6 +12,9 @@ from order_payments.clock import rfc3339
 from order_payments.orders import PAYMENT_METHOD, Order, OrderStatus
 from order_payments.products import Product
 
+LINE_OF_TEXT = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
+"""Text for people: one line, and not blank."""
+
 
 class RequestBody(BaseModel):
     """What a client sends. A field that it does not name is refused, so that a typo never silently does nothing."""
@@ -87,6 +90,13 @@ class OrderView(OrderStatusView):
         )
 
 
+class OrdersView(View):
+    """A page of orders; `cursor` asks for the next one, and is null on the last."""
+
+    orders: list[OrderView]
+    cursor: str | None
+
+
 class ProductView(View):
     """A product: `stock` on the shelf, of which `reserved` is held by payments and `available` can be sold."""
 
@@ -110,6 +120,13 @@ class ProductView(View):
             reserved=product.reserved,
             available=product.available,
         )
+
+
+class ProductsView(View):
+    """A page of products; `cursor` asks for the next one, and is null on the last."""
+
+    products: list[ProductView]
+    cursor: str | None
 
 
 class FaultView(View):

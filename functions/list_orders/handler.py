@@ -1,0 +1,33 @@
+"""`GET /orders`: a buyer's own orders, the newest first."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from order_payments.api import DEFAULT_LIMIT, Api, Cursor, Limit
+from order_payments.dynamodb import dynamodb_client
+from order_payments.identity import Role
+from order_payments.orders_table import OrdersTable
+from order_payments.paging import Cursors
+from order_payments.products_table import ProductsTable
+from order_payments.settings import TableSettings
+from order_payments.views import OrdersView, OrderView
+
+settings = TableSettings.from_environment()
+client = dynamodb_client()
+orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
+cursors = Cursors("orders")
+api = Api(Role.BUYER)
+
+
+@api.get("/orders")
+def list_orders(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OrdersView:
+    """List the caller's orders, the newest first."""
+    buyer_id = api.caller.user_id
+    page = orders.page_of_buyer(buyer_id, limit=limit, after=cursors.position(cursor, buyer_id))
+    return OrdersView(orders=[OrderView.of(order) for order in page.entries], cursor=cursors.cursor(page, buyer_id))
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

@@ -1,0 +1,31 @@
+"""`GET /products`: the catalogue, with what there is of each product."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from order_payments.api import DEFAULT_LIMIT, Api, Cursor, Limit
+from order_payments.dynamodb import dynamodb_client
+from order_payments.paging import Cursors
+from order_payments.products_table import ProductsTable
+from order_payments.settings import TableSettings
+from order_payments.views import ProductsView, ProductView
+
+products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
+cursors = Cursors("products")
+api = Api()
+
+
+@api.get("/products")
+def list_products(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> ProductsView:
+    """List the products, in no particular order."""
+    caller_id = api.caller.user_id
+    page = products.page(limit=limit, after=cursors.position(cursor, caller_id))
+    return ProductsView(
+        products=[ProductView.of(product) for product in page.entries], cursor=cursors.cursor(page, caller_id)
+    )
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

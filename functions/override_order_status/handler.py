@@ -1,0 +1,44 @@
+"""`PUT /admin/orders/{orderId}/status`: an admin settles an order by hand that nobody has tried to pay."""
+
+from typing import Annotated, Any, Literal
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import Field
+
+from order_payments.api import Api
+from order_payments.dynamodb import dynamodb_client
+from order_payments.identity import Role
+from order_payments.observability import logger
+from order_payments.orders import OrderStatus
+from order_payments.orders_table import OrdersTable
+from order_payments.payments import override_status
+from order_payments.products_table import ProductsTable
+from order_payments.settings import TableSettings
+from order_payments.views import LINE_OF_TEXT, OrderStatusView, RequestBody
+
+
+class OverrideRequest(RequestBody):
+    """How the order ends, and why, which is kept on the order and shown to its buyer."""
+
+    status: Literal[OrderStatus.CONFIRMED, OrderStatus.CANCELLED]
+    reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT)]
+
+
+settings = TableSettings.from_environment()
+client = dynamodb_client()
+orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
+api = Api(Role.ADMIN)
+
+
+@api.put("/admin/orders/<order_id>/status")
+def override_order_status(order_id: str, body: OverrideRequest) -> OrderStatusView:
+    """Confirm the order, which takes its stock, or cancel it."""
+    admin_id = api.caller.user_id
+    order = override_status(order_id, body.status, by=admin_id, why=body.reason, orders=orders, deadline=api.deadline)
+    logger.info("order settled by hand", status=order.status, by=admin_id, reason=body.reason)
+    return OrderStatusView.of(order)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)

@@ -1,0 +1,54 @@
+"""Listings in pages: a cursor tells where the next one begins."""
+
+import hashlib
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from order_payments.errors import InvalidRequest
+
+Entry = TypeVar("Entry")
+
+_SEAL_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Entry]):
+    """Some entries of a listing. `last` is the key of the last one where more follow, to go on from."""
+
+    entries: Sequence[Entry]
+    last: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursors:
+    """The cursors of one listing.
+
+    A cursor is sealed to the listing and to the caller, so that one of another listing, of another caller, or that
+    was changed on its way is noticed. It is no secret and gives no right: every listing shows a caller what is theirs
+    to see, wherever it begins.
+    """
+
+    listing: str
+
+    def cursor(self, page: Page[Entry], caller_id: str) -> str | None:
+        """The cursor for what follows `page`, if anything does."""
+        return self._seal(json.dumps(page.last).encode(), caller_id) if page.last else None
+
+    def position(self, cursor: str | None, caller_id: str) -> tuple[str, ...] | None:
+        """The key to go on from; none without a cursor. Raises `InvalidRequest` for one that is not of our making."""
+        if cursor is None:
+            return None
+        try:
+            position = urlsafe_b64decode(cursor.encode())[_SEAL_BYTES:]
+            if self._seal(position, caller_id) == cursor:
+                return tuple(json.loads(position))
+        except ValueError:
+            pass
+        raise InvalidRequest("This cursor is not one of this listing for this user.", location=("query", "cursor"))
+
+    def _seal(self, position: bytes, caller_id: str) -> str:
+        sealed = json.dumps([self.listing, caller_id]).encode() + position
+        return urlsafe_b64encode(hashlib.sha256(sealed).digest()[:_SEAL_BYTES] + position).decode()

@@ -1,0 +1,182 @@
+"""`GET /orders` and `GET /products`: who sees what, in which order, in how many pages."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+import pytest
+
+from tests.support.shop import ADMIN, ALICE, SELLER, Shop, User, new_buyer
+
+LISTINGS = ["orders", "products"]
+
+
+def test_a_buyer_lists_own_orders_the_newest_first(shop: Shop) -> None:
+    buyer, other, product = new_buyer(), new_buyer(), shop.add_product()
+    placed = [shop.order((product, 1), user=buyer) for _ in range(3)]
+    shop.order((product, 1), user=other)
+
+    reply = shop.call("GET", "/orders", buyer)
+
+    assert reply.status == 200
+    assert [order["orderId"] for order in reply.body["orders"]] == placed[::-1]
+    assert reply.body["cursor"] is None
+
+
+def test_a_listed_order_is_the_whole_order_as_it_is_now(shop: Shop) -> None:
+    buyer, product = new_buyer(), shop.add_product(unit_price=450)
+    items = [{"productId": product, "quantity": 2}]
+    placed = shop.call("POST", "/orders", buyer, {"items": items}).body
+    paid = shop.pay(placed["orderId"], user=buyer).body
+
+    reply = shop.call("GET", "/orders", buyer)
+
+    assert reply.body["orders"] == [{**paid, "items": placed["items"]}]
+
+
+def test_a_buyer_without_orders_has_an_empty_listing(shop: Shop) -> None:
+    reply = shop.call("GET", "/orders", new_buyer())
+
+    assert (reply.status, reply.body) == (200, {"orders": [], "cursor": None})
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (4, [4, 1]), (5, [5]), (100, [5]), (None, [5])]
+)
+def test_following_the_cursor_shows_each_order_once(shop: Shop, limit: int | None, sizes: list[int]) -> None:
+    buyer, product = new_buyer(), shop.add_product()
+    placed = [shop.order((product, 1), user=buyer) for _ in range(5)]
+
+    pages = shop.pages("orders", buyer, limit=limit)
+
+    assert [len(page) for page in pages] == sizes
+    assert [order["orderId"] for page in pages for order in page] == placed[::-1]
+
+
+def test_a_page_has_twenty_orders_where_no_limit_is_given(shop: Shop) -> None:
+    buyer, product = new_buyer(), shop.add_product()
+    for _ in range(21):
+        shop.order((product, 1), user=buyer)
+
+    assert [len(page) for page in shop.pages("orders", buyer)] == [20, 1]
+
+
+def test_an_order_placed_between_two_pages_moves_nothing(shop: Shop) -> None:
+    buyer, product = new_buyer(), shop.add_product()
+    older, newer = (shop.order((product, 1), user=buyer) for _ in range(2))
+    first = shop.call("GET", "/orders?limit=1", buyer).body
+    shop.order((product, 1), user=buyer)
+
+    second = shop.call("GET", f"/orders?limit=1&cursor={first['cursor']}", buyer).body
+
+    assert [order["orderId"] for order in first["orders"]] == [newer]
+    assert [order["orderId"] for order in second["orders"]] == [older]
+
+
+def test_following_the_cursor_shows_each_product_once(shop: Shop) -> None:
+    products = {shop.add_product() for _ in range(5)}
+
+    pages = shop.pages("products", ALICE, limit=2)
+    listed = [product["productId"] for page in pages for product in page]
+
+    assert all(0 < len(page) <= 2 for page in pages)
+    assert products <= set(listed)
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize("user", [ALICE, SELLER, ADMIN, User("nobody", ())], ids=lambda user: user.sub)
+def test_every_signed_in_user_lists_products_with_what_there_is_of_them(shop: Shop, user: User) -> None:
+    product = shop.add_product(stock=5, unit_price=4599)
+    shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
+
+    listed = {entry["productId"]: entry for page in shop.pages("products", user, limit=100) for entry in page}
+
+    assert listed[product] == shop.call("GET", f"/products/{product}", user).body
+    assert (listed[product]["stock"], listed[product]["reserved"], listed[product]["available"]) == (5, 2, 3)
+
+
+def test_a_product_of_which_only_the_stock_is_known_is_not_listed_and_shortens_no_page(shop: Shop) -> None:
+    whole = [shop.add_product() for _ in range(4)]
+    half = [shop.add_product() for _ in range(4)]
+    for product in half:
+        shop.write_product(product, stock=5)
+
+    pages = shop.pages("products", ALICE, limit=3)
+
+    listed = [entry["productId"] for page in pages for entry in page]
+    assert all(len(page) == 3 for page in pages[:-1])
+    assert set(whole) <= set(listed)
+    assert not set(half) & set(listed)
+
+
+@pytest.mark.parametrize("user", [SELLER, ADMIN, User("nobody", ())], ids=lambda user: user.sub)
+def test_only_buyers_have_orders_to_list(shop: Shop, user: User) -> None:
+    reply = shop.call("GET", "/orders", user)
+
+    assert (reply.status, reply.code) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "many", "", "1e2"])
+def test_a_limit_is_a_whole_number_from_1_to_100(shop: Shop, listing: str, limit: str) -> None:
+    reply = shop.call("GET", f"/{listing}?limit={limit}", ALICE)
+
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert reply.body["errors"][0]["location"] == ["query", "limit"]
+
+
+def cursor_of(shop: Shop, listing: str, user: User) -> str:
+    """A cursor of the user's listing, which has at least two entries for it."""
+    product = shop.add_product()
+    shop.add_product()
+    for _ in range(2):
+        shop.order((product, 1), user=user)
+    cursor: str = shop.call("GET", f"/{listing}?limit=1", user).body["cursor"]
+    return cursor
+
+
+def assert_refused(shop: Shop, listing: str, cursor: str, user: User) -> None:
+    """Assert that the listing takes no notice of what the cursor says."""
+    reply = shop.call("GET", f"/{listing}?cursor={cursor}", user)
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert reply.body["errors"][0]["location"] == ["query", "cursor"]
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+def test_another_users_cursor_is_refused(shop: Shop, listing: str) -> None:
+    cursor = cursor_of(shop, listing, new_buyer())
+
+    assert_refused(shop, listing, cursor, new_buyer())
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+def test_the_other_listings_cursor_is_refused(shop: Shop, listing: str) -> None:
+    buyer = new_buyer()
+    (other,) = set(LISTINGS) - {listing}
+
+    assert_refused(shop, listing, cursor_of(shop, other, buyer), buyer)
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+def test_a_cursor_that_was_changed_in_any_place_is_refused(shop: Shop, listing: str) -> None:
+    buyer = new_buyer()
+    cursor = cursor_of(shop, listing, buyer)
+    sealed = urlsafe_b64decode(cursor)
+
+    for place in (0, 11, 12, len(sealed) // 2, len(sealed) - 1):
+        changed = bytearray(sealed)
+        changed[place] ^= 1
+        assert_refused(shop, listing, urlsafe_b64encode(changed).decode(), buyer)
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+@pytest.mark.parametrize("cursor", ["x", "bm90LW91cnM=", "%00", "%F0%9F%8D%B5", "a" * 1024, "null", "W10="])
+def test_a_made_up_cursor_is_refused(shop: Shop, listing: str, cursor: str) -> None:
+    assert_refused(shop, listing, cursor, ALICE)
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+@pytest.mark.parametrize("ending", ["", "=", "A", "%0A", "%20"])
+def test_a_cursor_with_something_added_or_left_out_is_refused(shop: Shop, listing: str, ending: str) -> None:
+    buyer = new_buyer()
+    cursor = cursor_of(shop, listing, buyer)
+
+    assert_refused(shop, listing, (cursor + ending) if ending else cursor[:-1], buyer)

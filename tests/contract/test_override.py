@@ -1,0 +1,171 @@
+"""`PUT /admin/orders/{orderId}/status`: an admin settles an order by hand."""
+
+import pytest
+
+from tests.support.shop import ADMIN, ALICE, Shop, Stock
+
+
+def test_an_admin_confirms_an_order_which_takes_its_stock(shop: Shop) -> None:
+    product = shop.add_product(stock=10)
+    order = shop.order((product, 3))
+
+    reply = shop.override(order, "confirmed", reason="Paid by bank transfer.")
+
+    assert reply.status == 200
+    assert (reply.body["orderId"], reply.body["status"]) == (order, "confirmed")
+    assert reply.body["reason"] == {
+        "code": "admin_override",
+        "declineCode": None,
+        "message": "Paid by bank transfer.",
+    }
+    assert reply.body == shop.status(order)
+    assert shop.stock(product) == Stock(stock=7, reserved=0, available=7)
+
+
+def test_an_admin_cancels_an_order_which_leaves_the_stock(shop: Shop) -> None:
+    product = shop.add_product(stock=10)
+    order = shop.order((product, 3))
+
+    reply = shop.override(order, "cancelled", reason="The buyer called.")
+
+    assert (reply.status, reply.body["status"]) == (200, "cancelled")
+    assert reply.body["reason"]["message"] == "The buyer called."
+    assert shop.stock(product) == Stock(stock=10, reserved=0, available=10)
+
+
+@pytest.mark.parametrize("status", ["confirmed", "cancelled"])
+def test_who_settled_the_order_when_and_why_is_kept(shop: Shop, status: str) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    reply = shop.override(order, status, reason="As agreed.")
+
+    item = shop.dynamodb.get_item(TableName=shop.orders_table, Key={"orderId": {"S": order}})["Item"]
+    assert item["override"]["M"] == {
+        "by": {"S": ADMIN.sub},
+        "at": {"S": reply.body["updatedAt"]},
+        "reason": {"S": "As agreed."},
+    }
+
+
+@pytest.mark.parametrize("status", ["confirmed", "cancelled"])
+def test_an_order_that_an_admin_settled_cannot_be_paid(shop: Shop, status: str) -> None:
+    order = shop.order((shop.add_product(stock=5), 2))
+    settled = shop.override(order, status).body
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.code) == (409, "payment_already_attempted")
+    assert reply.body["order"] == shop.status(order) == settled
+
+
+@pytest.mark.parametrize("again", ["confirmed", "cancelled"])
+@pytest.mark.parametrize("first", ["confirmed", "cancelled"])
+def test_an_order_is_settled_by_hand_once(shop: Shop, first: str, again: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    settled = shop.override(order, first).body
+    before = shop.stock(product)
+
+    reply = shop.override(order, again)
+
+    assert (reply.status, reply.code) == (409, "order_not_pending")
+    assert reply.body["order"] == shop.status(order) == settled
+    assert shop.stock(product) == before
+
+
+@pytest.mark.parametrize("status", ["confirmed", "cancelled"])
+@pytest.mark.parametrize(("card", "end"), [("pm_card_visa", "confirmed"), ("pm_card_chargeDeclined", "cancelled")])
+def test_a_paid_or_declined_order_cannot_be_settled_by_hand(shop: Shop, card: str, end: str, status: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    shop.pay(order, card)
+    before = shop.stock(product)
+
+    reply = shop.override(order, status)
+
+    assert (reply.status, reply.code) == (409, "order_not_pending")
+    assert shop.status(order)["status"] == end
+    assert shop.stock(product) == before
+
+
+@pytest.mark.parametrize("status", ["confirmed", "cancelled"])
+def test_an_order_with_a_payment_in_flight_cannot_be_settled_by_hand(shop: Shop, status: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    assert shop.pay(order, "pm_dummy_timeout_after_charge").status == 202
+
+    reply = shop.override(order, status)
+
+    assert (reply.status, reply.code) == (409, "payment_in_progress")
+    assert reply.body["order"]["status"] == shop.status(order)["status"] == "pending"
+    assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
+
+
+def test_confirming_what_cannot_be_had_leaves_the_order_pending(shop: Shop) -> None:
+    tea, mug = shop.add_product(stock=1), shop.add_product(stock=5)
+    order = shop.order((tea, 2), (mug, 1))
+
+    reply = shop.override(order, "confirmed")
+
+    assert (reply.status, reply.code) == (422, "insufficient_stock")
+    assert [error["location"] for error in reply.body["errors"]] == [["products", tea]]
+    assert shop.status(order)["status"] == "pending"
+    assert shop.stock(tea) == Stock(stock=1, reserved=0, available=1)
+    assert shop.stock(mug) == Stock(stock=5, reserved=0, available=5)
+
+
+@pytest.mark.parametrize("order", ["ord_00000000000000000000000000000000", "nonsense", "ord_%00", "%20"])
+def test_an_unknown_order_cannot_be_settled_by_hand(shop: Shop, order: str) -> None:
+    reply = shop.override(order, "cancelled")
+
+    assert (reply.status, reply.code) == (404, "order_not_found")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        {},
+        [],
+        {"status": "confirmed"},
+        {"reason": "As agreed."},
+        {"status": "pending", "reason": "As agreed."},
+        {"status": "CONFIRMED", "reason": "As agreed."},
+        {"status": None, "reason": "As agreed."},
+        {"status": ["confirmed"], "reason": "As agreed."},
+        {"status": "confirmed", "reason": ""},
+        {"status": "confirmed", "reason": "   "},
+        {"status": "confirmed", "reason": "two\nlines"},
+        {"status": "confirmed", "reason": "a\u0000b"},
+        {"status": "confirmed", "reason": "x" * 501},
+        {"status": "confirmed", "reason": 7},
+        {"status": "confirmed", "reason": "As agreed.", "notify": True},
+    ],
+    ids=str,
+)
+def test_an_override_says_how_the_order_ends_and_why(shop: Shop, body: object) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    reply = shop.call("PUT", f"/admin/orders/{order}/status", ADMIN, body)
+
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert shop.status(order)["status"] == "pending"
+
+
+def test_the_longest_reason_is_kept_whole(shop: Shop) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    shop.override(order, "cancelled", reason="é" * 500)
+
+    assert shop.status(order)["reason"]["message"] == "é" * 500
+
+
+def test_what_was_confirmed_by_hand_cannot_be_sold_again(shop: Shop) -> None:
+    product = shop.add_product(stock=2)
+    order = shop.order((product, 2))
+    shop.override(order, "confirmed")
+
+    late = shop.pay(shop.order((product, 1)))
+
+    assert (late.status, late.code) == (422, "insufficient_stock")
+    assert shop.status(order, ALICE)["status"] == "confirmed"
