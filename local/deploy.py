@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from local.emulator import Emulator
 from local.environment import REGION, for_programs
@@ -40,7 +41,8 @@ def deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, st
         client.close()
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     responses = from_template(transformed)
-    _apply_gateway_responses(outputs["ApiId"], responses.values(), emulator)
+    body = transformed["Resources"]["Api"]["Properties"]["Body"]
+    _complete_api(outputs["ApiId"], body, responses.values(), emulator)
     return Deployment(outputs["ApiId"], outputs["OrdersTable"], outputs["ProductsTable"], responses)
 
 
@@ -65,10 +67,13 @@ def _sam_deploy(template: Path, parameters: Mapping[str, str], emulator: Emulato
     )
 
 
-def _apply_gateway_responses(api_id: str, responses: Iterable[GatewayResponse], emulator: Emulator) -> None:
-    """Do what CloudFormation does on AWS: MiniStack 1.5.33 passes over the gateway responses in an API's body.
+def _complete_api(
+    api_id: str, body: Mapping[str, Any], responses: Iterable[GatewayResponse], emulator: Emulator
+) -> None:
+    """Do what CloudFormation does on AWS: of an API's body MiniStack 1.5.33 passes over the answers of its own.
 
-    A deployment fixes them, so the stage needs one more.
+    Those are the gateway responses, and the answers to the preflight requests of web pages. A deployment fixes them,
+    so the stage needs one more.
     """
     client = emulator.client("apigateway")
     try:
@@ -80,6 +85,18 @@ def _apply_gateway_responses(api_id: str, responses: Iterable[GatewayResponse], 
                 responseParameters=dict(response.parameters),
                 responseTemplates=dict(response.templates),
             )
+        resources = client.get_resources(restApiId=api_id, limit=500)["items"]
+        ids = {resource["path"]: resource["id"] for resource in resources}
+        for path, operations in body["paths"].items():
+            preflight = operations.get("options", {}).get("x-amazon-apigateway-integration", {})
+            for answer in preflight.get("responses", {}).values():
+                client.put_integration_response(
+                    restApiId=api_id,
+                    resourceId=ids[path],
+                    httpMethod="OPTIONS",
+                    statusCode=answer["statusCode"],
+                    responseParameters=answer["responseParameters"],
+                )
         client.create_deployment(restApiId=api_id, stageName=STAGE)
     finally:
         client.close()

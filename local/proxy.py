@@ -2,8 +2,8 @@
 
 Method, path, query, headers and body go through as they came, down to the percent-encoding. Three answers of API
 Gateway's the emulator does not give, so they are given here, from the deployed template's gateway responses: 404
-outside of the stage, 413 for a body above API Gateway's limit, and 5xx (or 429) where a function fails or may not run,
-for which MiniStack shows the client the exception.
+outside of the stage, 413 for a body or headers above API Gateway's limits, and 5xx (or 429) where a function fails or
+may not run, for which MiniStack shows the client the exception.
 """
 
 import asyncio
@@ -17,12 +17,14 @@ from dataclasses import dataclass
 import httpcore
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 from local.errors import StackError
 from local.gateway_responses import GatewayResponse
 
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_HEADER_BYTES = 10_240
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -70,7 +72,7 @@ class Proxy:
         path = scope["raw_path"]
         if not is_in_stage(path, self._upstream.stage):
             status, headers, answer = self._own_answer("MISSING_AUTHENTICATION_TOKEN")
-        elif body is None:
+        elif body is None or is_head_too_large(scope):
             status, headers, answer = self._own_answer("REQUEST_TOO_LARGE")
         else:
             target = path + b"?" + scope["query_string"] if scope["query_string"] else path
@@ -110,6 +112,12 @@ def is_in_stage(raw_path: bytes, stage: str) -> bool:
     """Whether a path, as it came, begins with the stage's name."""
     prefix = b"/" + stage.encode()
     return raw_path == prefix or raw_path.startswith(prefix + b"/")
+
+
+def is_head_too_large(scope: HTTPScope) -> bool:
+    """Whether API Gateway would refuse the request's first line and headers together."""
+    line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
+    return line + sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES
 
 
 def request_headers(headers: Headers, body: bytes, host: bytes) -> Headers:
@@ -181,7 +189,8 @@ def serving(proxy: Proxy, bound: socket.socket) -> Iterator[None]:
     config.keep_alive_timeout = 75
     config.keep_alive_max_requests = 1_000_000
     config.graceful_timeout = 1
-    config.h11_max_incomplete_size = 64 * 1024
+    # More than API Gateway takes: whoever sends too much is to be told so.
+    config.h11_max_incomplete_size = 64 * MAX_HEADER_BYTES
     stop = threading.Event()
 
     async def serve_until_stopped() -> None:

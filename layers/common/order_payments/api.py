@@ -22,16 +22,22 @@ from order_payments.errors import OrderPaymentError
 from order_payments.identity import Caller, Role
 from order_payments.observability import logger
 from order_payments.orders import Order
+from order_payments.settings import CorsSettings
 from order_payments.views import FaultView, OrderStatusView, ProblemView
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 PROBLEM_TYPE_PREFIX = "urn:problem-type:order-payments:"
+MAXIMUM_BODY_BYTES = 256 * 1024
+"""Above the largest order and the largest event of Stripe's."""
+
 BUSY_RETRY_AFTER_SECONDS = 1
 UNKNOWN_RETRY_AFTER_SECONDS = 5
 
 REPLAYED_HEADER = "Idempotent-Replayed"
+EXPOSED_HEADERS = ("Location", "Retry-After", REPLAYED_HEADER)
+"""Those of our answers that a web page needs and would not see unless told so (CORS)."""
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 """The parameter of an endpoint that answers a repeated request as it did the first time."""
@@ -63,6 +69,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     errors.Forbidden: Answer(HTTPStatus.FORBIDDEN, "forbidden", "Forbidden"),
     errors.InvalidSignature: Answer(HTTPStatus.BAD_REQUEST, "invalid_signature", "Invalid signature"),
     errors.InvalidRequest: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation_error", "Invalid request"),
+    errors.RequestTooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_too_large", "Request too large"),
     errors.OrderNotFound: Answer(HTTPStatus.NOT_FOUND, "order_not_found", "Order not found"),
     errors.ProductNotFound: Answer(HTTPStatus.NOT_FOUND, "product_not_found", "Product not found"),
     errors.UnknownProduct: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_product", "Unknown product"),
@@ -104,6 +111,7 @@ class Api(APIGatewayRestResolver):
         super().__init__(enable_validation=True, json_body_deserializer=_parse_json)
         self._open_to = frozenset(open_to)
         self._public = public
+        self._cors_settings = CorsSettings.from_environment()
         for error_type, tell in {
             Exception: self._tell,
             RequestValidationError: self._tell_invalid,
@@ -149,16 +157,40 @@ class Api(APIGatewayRestResolver):
             requestId=request_context["requestId"],
             **{name: value[:64] for name, value in path_parameters.items() if name == "orderId"},
         ):
-            if not self._public:
-                try:
-                    self.context["caller"] = _caller(request_context.get("authorizer") or {}, self._open_to)
-                except OrderPaymentError as error:
-                    return _as_proxy_answer(_problem(ANSWERS[type(error)], str(error), request_context["requestId"]))
-            route_path = event["resource"].format_map(path_parameters)
-            self.context["path_prefix"] = request_context.get("path", "").rstrip("/").removesuffix(route_path)
-            answer = super().resolve(_normalized(event, route_path), context)
+            try:
+                self._check(event)
+            except OrderPaymentError as error:
+                problem = _problem(ANSWERS[type(error)], str(error), request_context["requestId"])
+                answer = _as_proxy_answer(problem)
+            else:
+                route_path = event["resource"].format_map(path_parameters)
+                self.context["path_prefix"] = request_context.get("path", "").rstrip("/").removesuffix(route_path)
+                answer = super().resolve(_normalized(event, route_path), context)
+            answer["multiValueHeaders"].update(self._cors_headers(event))
             logger.info("answered", status=answer["statusCode"])
             return answer
+
+    def _check(self, event: Mapping[str, Any]) -> None:
+        """Find out who is calling and whether they may, and refuse a body that is too large even to look at."""
+        if not self._public:
+            self.context["caller"] = _caller(event["requestContext"].get("authorizer") or {}, self._open_to)
+        if len((event.get("body") or "").encode()) > MAXIMUM_BODY_BYTES:
+            raise errors.RequestTooLarge(f"A body has at most {MAXIMUM_BODY_BYTES} bytes.")
+
+    def _cors_headers(self, event: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Leave for the web page that sent the request to read the answer, if it may.
+
+        https://fetch.spec.whatwg.org/#http-cors-protocol
+        """
+        headers: Mapping[str, str] = event.get("headers") or {}
+        origin = next((value for name, value in headers.items() if name.lower() == "origin"), None)
+        if origin is None or not self._cors_settings.allows(origin):
+            return {}
+        return {
+            "Access-Control-Allow-Origin": [origin],
+            "Access-Control-Expose-Headers": [", ".join(EXPOSED_HEADERS)],
+            "Vary": ["Origin"],
+        }
 
     def _tell(self, error: Exception) -> Response[str]:
         answer = ANSWERS.get(type(error))

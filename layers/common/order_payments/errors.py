@@ -39,6 +39,10 @@ class InvalidRequest(OrderPaymentError):
         self.location = location
 
 
+class RequestTooLarge(OrderPaymentError):
+    """The body is longer than any that this endpoint has a use for."""
+
+
 class OrderNotFound(OrderPaymentError):
     """There is no order with this id."""
 

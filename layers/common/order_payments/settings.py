@@ -26,6 +26,24 @@ class InvalidSettings(SystemExit):
 
 
 @dataclass(frozen=True, slots=True)
+class CorsSettings:
+    """The web pages that may read our answers, by their origins (`https://shop.example`); `*` for all of them."""
+
+    allowed_origins: frozenset[str]
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        origins = frozenset(filter(None, map(str.strip, environment.get("CORS_ALLOWED_ORIGINS", "").split(","))))
+        if not all(origin == "*" or re.fullmatch(r"https?://[^\s/?#]+", origin) for origin in origins):
+            raise InvalidSettings("CORS_ALLOWED_ORIGINS must list origins: scheme and host, without a path")
+        return cls(origins)
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of this origin may read."""
+        return origin in self.allowed_origins or "*" in self.allowed_origins
+
+
+@dataclass(frozen=True, slots=True)
 class TableSettings:
     """Names of the DynamoDB tables."""
 

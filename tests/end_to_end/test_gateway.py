@@ -1,0 +1,143 @@
+"""What the gateway does by itself: pages of other origins, limits and throttling."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from local.proxy import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from local.stack import Stack
+from order_payments.api import MAXIMUM_BODY_BYTES
+from tests.end_to_end.conftest import Mint
+from tests.support.function_shop import routes
+
+PAGE = "https://shop.example"
+
+
+@pytest.fixture
+def buyer(mint: Mint) -> dict[str, str]:
+    return {"Authorization": f"Bearer {mint('alice', ['buyer'])}"}
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
+    problem = answer.json()
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert set(problem) >= {"type", "title", "status", "detail", "code", "requestId"}
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["requestId"]
+
+
+@pytest.mark.parametrize("path", sorted({path for _, path in routes()} - {"/webhooks/stripe"}))
+def test_a_web_page_may_ask_whether_it_may_call_and_needs_no_token_for_that(api: httpx.Client, path: str) -> None:
+    methods = {method for method, route in routes() if route == path}
+    concrete = path.replace("{orderId}", "ord_1").replace("{productId}", "tea")
+
+    for method in methods:
+        asked = {
+            "Origin": PAGE,
+            "Access-Control-Request-Method": method,
+            "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+        }
+        answer = api.options(concrete, headers=asked)
+
+        assert answer.is_success
+        assert answer.headers["access-control-allow-origin"] in ("*", PAGE)
+        assert method in answer.headers["access-control-allow-methods"].split(",")
+        allowed = answer.headers["access-control-allow-headers"].lower().split(",")
+        assert {"authorization", "content-type", "idempotency-key"} <= set(allowed)
+
+
+def test_a_web_page_reads_answers_and_refusals_alike(api: httpx.Client, buyer: dict[str, str]) -> None:
+    page = {"Origin": PAGE}
+    answers = [
+        api.get("/products", headers=buyer | page),
+        api.get("/products/nothing", headers=buyer | page),
+        api.put("/admin/products/tea", headers=buyer | page, json={}),
+        api.get("/products", headers=page),
+        api.get("/products", headers=page | {"Authorization": "Bearer none"}),
+        api.get("/nowhere", headers=buyer | page),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 404, 403, 401, 401, 404]
+    assert all(answer.headers["access-control-allow-origin"] in ("*", PAGE) for answer in answers)
+
+
+def test_a_web_page_sees_where_and_when_to_ask_again(api: httpx.Client, buyer: dict[str, str]) -> None:
+    answer = api.get("/products", headers=buyer | {"Origin": PAGE})
+
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert exposed >= {"Location", "Retry-After", "Idempotent-Replayed"}
+
+
+def test_no_answer_lets_a_page_send_cookies(api: httpx.Client, buyer: dict[str, str]) -> None:
+    for answer in (
+        api.get("/products", headers=buyer | {"Origin": PAGE}),
+        api.options("/products", headers={"Origin": PAGE, "Access-Control-Request-Method": "GET"}),
+    ):
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("size", [MAXIMUM_BODY_BYTES + 1, MAX_BODY_BYTES + 1])
+def test_a_body_that_is_too_large_is_refused(api: httpx.Client, buyer: dict[str, str], size: int) -> None:
+    answer = api.post("/orders", headers=buyer, content=b'{"items":"' + b"x" * (size - 12) + b'"}')
+
+    assert_problem(answer, 413, "request_too_large")
+
+
+@pytest.mark.parametrize("size", [MAX_HEADER_BYTES, 20 * MAX_HEADER_BYTES])
+def test_headers_that_are_too_large_are_refused(api: httpx.Client, buyer: dict[str, str], size: int) -> None:
+    answer = api.get("/products", headers=buyer | {"X-Large": "x" * size})
+
+    assert_problem(answer, 413, "request_too_large")
+
+
+@pytest.fixture
+def one_request_an_hour(stack: Stack) -> Iterator[None]:
+    """`GET /orders` takes one request, then none for long: as the template's method settings, for this test alone."""
+    client = stack.client("apigateway")
+
+    def throttle(rate: str, burst: str) -> None:
+        client.update_stage(
+            restApiId=stack.deployment.api_id,
+            stageName="v1",
+            patchOperations=[
+                {"op": "replace", "path": "/~1orders/GET/throttling/rateLimit", "value": rate},
+                {"op": "replace", "path": "/~1orders/GET/throttling/burstLimit", "value": burst},
+            ],
+        )
+
+    throttle("0.0003", "1")
+    yield
+    throttle("10000", "5000")
+    client.close()
+
+
+@pytest.mark.usefixtures("one_request_an_hour")
+def test_who_calls_too_often_is_told_to_slow_down(api: httpx.Client, buyer: dict[str, str]) -> None:
+    answers = [api.get("/orders", headers=buyer) for _ in range(3)]
+
+    assert answers[0].status_code == 200
+    assert_problem(answers[-1], 429, "too_many_requests")
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert api.get("/products", headers=buyer).status_code == 200
+
+
+def test_the_deployed_stage_throttles_payments_apart(stack: Stack) -> None:
+    client = stack.client("apigateway")
+    settings = client.get_stage(restApiId=stack.deployment.api_id, stageName="v1")["methodSettings"]
+    client.close()
+
+    of_all = settings["*/*"]
+    of_payments = next(value for name, value in settings.items() if "payment" in name)
+    assert (of_all["throttlingRateLimit"], of_all["throttlingBurstLimit"]) == (1000, 2000)
+    assert (of_payments["throttlingRateLimit"], of_payments["throttlingBurstLimit"]) == (200, 400)
+
+
+def test_a_refusal_says_no_more_than_it_must(api: httpx.Client) -> None:
+    answer = api.get("/products", headers={"Authorization": "Bearer x.y.z"})
+
+    assert_problem(answer, 401, "unauthorized")
+    assert json.loads(answer.content)["detail"] == "A valid bearer token is required."
+    assert answer.headers["www-authenticate"] == "Bearer"
