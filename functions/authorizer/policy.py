@@ -49,7 +49,11 @@ def answer_for(caller: Caller, method_arn: str) -> dict[str, Any]:
                     "Action": "execute-api:Invoke",
                     "Effect": "Allow",
                     "Resource": [
-                        f"{match['stage_arn']}/{method}/{path}" for method, path, roles in ROUTES if roles & granted
+                        f"{match['stage_arn']}/{method}/{path}{slash}"
+                        for method, path, roles in ROUTES
+                        if roles & granted
+                        # A path is the same with a slash after it, but its ARN is not.
+                        for slash in ("", "/")
                     ],
                 }
             ],

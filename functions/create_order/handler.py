@@ -60,14 +60,16 @@ def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> 
     placed = find_placed(order_id, fingerprint) if order_id else None
     if placed is not None:
         return answer(placed, replayed=True)
-    order = place_order(buyer_id, body.items, order_id=order_id, fingerprint=fingerprint)
+    order = place_order(
+        buyer_id, body.items, order_id=order_id, request_id=api.request_id, request_fingerprint=fingerprint
+    )
     recorded = orders.create(order)
-    if recorded.created_at != order.created_at:
-        # The same request, at the same time: it was the faster one.
-        check_same_request(recorded, fingerprint)
+    # Another request with the same key, at the same time, may have been the faster one.
+    check_same_request(recorded, fingerprint)
+    if recorded.request_id != order.request_id:
         return answer(recorded, replayed=True)
     logger.info("order created", orderId=order.order_id)
-    return answer(order)
+    return answer(recorded)
 
 
 def answer(order: Order, *, replayed: bool = False) -> Response[OrderView]:
@@ -104,7 +106,14 @@ def fingerprint_of(body: OrderRequest) -> str:
     return hashlib.sha256(body.model_dump_json().encode()).hexdigest()
 
 
-def place_order(buyer_id: str, items: list[ItemRequest], *, order_id: str | None, fingerprint: str | None) -> Order:
+def place_order(
+    buyer_id: str,
+    items: list[ItemRequest],
+    *,
+    order_id: str | None,
+    request_id: str,
+    request_fingerprint: str | None,
+) -> Order:
     """The order for `items`, if their products exist, share a currency, and can be charged and held at once."""
     wanted = {item.product_id for item in items}
     if len(wanted) > MAXIMUM_PRODUCTS:
@@ -120,7 +129,13 @@ def place_order(buyer_id: str, items: list[ItemRequest], *, order_id: str | None
         for item in items
     ]
     order = Order.place(
-        buyer_id, lines, currencies.pop(), utc_now(), order_id=order_id, request_fingerprint=fingerprint
+        buyer_id,
+        lines,
+        currencies.pop(),
+        utc_now(),
+        order_id=order_id,
+        request_id=request_id,
+        request_fingerprint=request_fingerprint,
     )
     if order.total_amount > MAXIMUM_CHARGE:
         raise InvalidRequest(f"An order's total is at most {MAXIMUM_CHARGE}.", location=("body", "items"))

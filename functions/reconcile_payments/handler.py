@@ -1,30 +1,32 @@
 """Every minute: bring the payments to their end whose outcome was left unknown."""
 
-import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.clock import Deadline, utc_now
-from order_payments.dynamodb import dynamodb_client
+from order_payments.clock import Deadline, from_rfc3339, utc_now
+from order_payments.dynamodb import LONGEST_CALL_SECONDS, dynamodb_client
 from order_payments.errors import Busy
 from order_payments.observability import logger
 from order_payments.orders import Order, OrderStatus
 from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
-from order_payments.payments import LEASE, reconcile
+from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
 from order_payments.products_table import ProductsTable
 from order_payments.settings import StripeSettings, TableSettings
 from order_payments.stripe_gateway import StripeGateway, stripe_gateway
 
 BATCH = 32
 CONCURRENCY = 8
-TIME_FOR_A_BATCH_SECONDS = 20.0
-"""What a batch may take if Stripe hardly answers; with less left, the next run goes on."""
+TIME_FOR_ONE_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * LONGEST_CALL_SECONDS + 2.0
+"""What one order may take where neither Stripe nor DynamoDB answers; with less left, the next run goes on."""
+TIME_TO_REPORT_SECONDS = 2.0
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()
@@ -33,71 +35,98 @@ orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settin
 stripe = stripe_gateway(stripe_settings, client)
 
 
+class End(StrEnum):
+    """How the look at an order ended: `left` where Stripe does not tell, or where the time was up."""
+
+    SETTLED = "settled"
+    REFUNDED = "refunded"
+    LEFT = "left"
+    FAILED = "failed"
+
+
 @dataclass(slots=True)
 class Tally:
-    """What a run did: payments settled, left for later (Stripe does not tell), and failed; and the oldest of those."""
+    """How many orders a run settled, refunded, left and failed at; and the age of the oldest that stays unsettled."""
 
     settled: int = 0
+    refunded: int = 0
     left: int = 0
     failed: int = 0
     oldest_seconds: int = 0
 
-    def stays(self, since: datetime) -> None:
-        """Note that an attempt which began at `since` is still unsettled."""
-        self.oldest_seconds = max(self.oldest_seconds, int((utc_now() - since).total_seconds()))
+    def count(self, end: End, age_seconds: int) -> None:
+        """Count one order, which was left unsettled so long ago."""
+        setattr(self, end, getattr(self, end) + 1)
+        if end in (End.LEFT, End.FAILED):
+            self.oldest_seconds = max(self.oldest_seconds, age_seconds)
 
 
 def reconcile_payments(orders: OrdersTable, stripe: StripeGateway, *, now: datetime, deadline: Deadline) -> Tally:
-    """Settle all attempts that are older than the lease at `now`, until `deadline`, the oldest of each shard first."""
+    """Settle all that is unsettled for longer than the lease at `now`, until `deadline`, the oldest first."""
     tally = Tally()
+    settle = partial(settle_one, orders=orders, stripe=stripe, now=now, deadline=deadline)
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="reconcile") as pool:
-        settle = partial(settle_one, orders=orders, stripe=stripe, deadline=deadline)
         for batch in batches(orders, before=now - LEASE, deadline=deadline):
-            for entry, outcome in zip(batch, pool.map(settle, batch), strict=True):
-                match outcome:
-                    case None:
-                        tally.failed += 1
-                        tally.stays(entry.since)
-                    case Order() if since := unsettled_since(outcome):
-                        tally.left += 1
-                        tally.stays(since)
-                    case Order():
-                        tally.settled += 1
+            for end, age_seconds in pool.map(settle, batch):
+                tally.count(end, age_seconds)
     return tally
 
 
 def batches(orders: OrdersTable, *, before: datetime, deadline: Deadline) -> Iterator[list[Unsettled]]:
-    """What is unsettled since `before`, each order once, while there is time for a batch."""
-    # In random order, so that where time runs out it is not always the same that wait.
-    for shard in random.sample(UNSETTLED_SHARDS, len(UNSETTLED_SHARDS)):
-        seen: set[str] = set()
-        while deadline.remaining() > TIME_FOR_A_BATCH_SECONDS:
-            # What was settled or postponed leaves this query, if with a delay: the index follows the table.
-            found = orders.unsettled(shard, before=before, limit=BATCH + len(seen))
-            batch = [entry for entry in found if entry.order_id not in seen][:BATCH]
-            if not batch:
-                break
-            seen.update(entry.order_id for entry in batch)
-            yield batch
+    """What is unsettled since `before`, each order once, while there is time: some of every shard, the oldest first."""
+    seen: dict[str, set[str]] = {shard: set() for shard in UNSETTLED_SHARDS}
+    while True:
+        batch: list[Unsettled] = []
+        for shard, ids in seen.items():
+            try:
+                # What was settled or postponed leaves this query, if with a delay: the index follows the table.
+                found = orders.unsettled(shard, before=before, limit=BATCH + len(ids))
+            except Busy:
+                logger.warning("some attempts could not be looked for, left to the next run", shard=shard)
+                continue
+            new = [entry for entry in found if entry.order_id not in ids][:BATCH]
+            ids.update(entry.order_id for entry in new)
+            batch += new
+        if not batch:
+            return
+        yield sorted(batch, key=attrgetter("since_text"))
+        if deadline.remaining() < TIME_FOR_ONE_SECONDS:
+            return
 
 
-def settle_one(entry: Unsettled, *, orders: OrdersTable, stripe: StripeGateway, deadline: Deadline) -> Order | None:
-    """The order as it is recorded in the end; None where that failed, which must not keep the others from theirs."""
+def settle_one(
+    entry: Unsettled, *, orders: OrdersTable, stripe: StripeGateway, now: datetime, deadline: Deadline
+) -> tuple[End, int]:
+    """Bring one order to its end. Returns how that ended, and for how many seconds the order was unsettled by then.
+
+    Raises nothing. What stays unsettled goes behind the others.
+    """
     logger.thread_safe_append_keys(orderId=entry.order_id)
+    age_seconds = 0
     try:
-        order = reconcile(entry.order_id, orders=orders, stripe=stripe, deadline=deadline)
-        if unsettled_since(order):
-            orders.postpone(entry.order_id, now=utc_now())
+        age_seconds = seconds_between(from_rfc3339(entry.since_text), now)
+        if deadline.remaining() < TIME_FOR_ONE_SECONDS:
+            return End.LEFT, age_seconds
+        order = reconcile(entry.order_id, before=now - LEASE, orders=orders, stripe=stripe, deadline=deadline)
+        since = unsettled_since(order)
+        if since is None:
+            return (End.REFUNDED if order.refund else End.SETTLED), age_seconds
+        end, age_seconds = End.LEFT, seconds_between(since, now)
     except Busy:
         logger.warning("the database is busy, left to the next run")
-        return None
-    except Exception:  # noqa: BLE001 - whatever is wrong with one attempt, the others are not to wait for it
+        end = End.FAILED
+    except Exception:  # noqa: BLE001 - whatever is wrong with one order, the others are not to wait for it
         logger.exception("payment could not be reconciled")
-        return None
-    else:
-        return order
+        end = End.FAILED
     finally:
         logger.thread_safe_clear_keys()
+    orders.postpone(entry.order_id, now=utc_now())
+    return end, age_seconds
+
+
+def seconds_between(since: datetime, now: datetime) -> int:
+    """Whole seconds from `since` to `now`."""
+    return int((now - since).total_seconds())
 
 
 def unsettled_since(order: Order) -> datetime | None:
@@ -112,11 +141,12 @@ def unsettled_since(order: Order) -> datetime | None:
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """The function's entry point. Returns the tally."""
     with logger.append_context_keys(requestId=context.aws_request_id):
-        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000)
+        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
         tally = reconcile_payments(orders, stripe, now=utc_now(), deadline=deadline)
         logger.info(
             "reconciled",
             settled=tally.settled,
+            refunded=tally.refunded,
             left=tally.left,
             failed=tally.failed,
             oldestSeconds=tally.oldest_seconds,

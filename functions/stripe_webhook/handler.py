@@ -81,7 +81,7 @@ def receive_event() -> dict[str, bool]:
         except OrderNotFound:
             logger.warning("event of an order that is not ours")
             return RECEIVED
-        if event.type in FINAL_NEWS and order.status is OrderStatus.PENDING:
+        if event.type in FINAL_NEWS and order.status is OrderStatus.PENDING and order.payment_intent_id == intent.id:
             # Stripe sends again what was not received, for days.
             raise Busy("The order cannot be settled now.")
     return RECEIVED
@@ -96,7 +96,8 @@ def signed_event() -> Event | None:
     try:
         payload = api.raw_body.decode()
         WebhookSignature.verify_header(payload, header, webhook_settings.signing_secret, Webhook.DEFAULT_TOLERANCE)
-    except (SignatureVerificationError, ValueError):
+    except (SignatureVerificationError, ValueError, TypeError):
+        # The SDK does not reckon with a signature that is not ASCII.
         raise InvalidSignature("The signature does not fit the message.") from None
     try:
         return Event.model_validate_json(payload)

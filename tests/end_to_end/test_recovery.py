@@ -4,21 +4,26 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local import stripe_events
+from local.errors import StackError
 from local.stack import WEBHOOK_SECRET, Stack
+from order_payments.dummy_stripe import DynamoDBStore
 from order_payments.dummy_stripe.events import sign
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply, Stock
 
 LONG_AGO = "2026-01-01T00:00:00.000Z"
 PATIENCE_SECONDS = 30
+
+killing = pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers in Linux's /proc")
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,22 @@ def test_news_from_stripe_settles_a_payment_whose_reply_was_lost(shop: HttpShop)
     assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
 
 
+def test_the_dummy_stripe_tells_of_a_payment_on_request(stack: Stack, shop: HttpShop) -> None:
+    order = shop.order((shop.add_product(), 1))
+    intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
+
+    assert stripe_events.tell(stack.description(), order, stripe_events.SUCCEEDED) == {intent: 200}
+    assert shop.status(order)["status"] == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("order", "event_type"), [("ord_nobody_has", stripe_events.SUCCEEDED), ("ord_1", "payment_intent.dreamt")]
+)
+def test_what_the_dummy_stripe_cannot_tell_of_is_said(stack: Stack, order: str, event_type: str) -> None:
+    with pytest.raises(StackError):
+        stripe_events.tell(stack.description(), order, event_type)
+
+
 def test_news_that_another_signed_is_refused_and_changes_nothing(shop: HttpShop) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
@@ -120,26 +141,75 @@ def test_news_that_another_signed_is_refused_and_changes_nothing(shop: HttpShop)
     assert shop.status(order) == before
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers in Linux's /proc")
-def test_a_payment_whose_worker_is_killed_is_brought_to_its_end(stack: Stack, shop: HttpShop) -> None:
-    product = shop.add_product(stock=5)
-    order = shop.order((product, 2))
-    assert shop.stock(product).reserved == 0
-
-    with ThreadPoolExecutor(1) as pool:
-        paying = pool.submit(shop.pay, order, "pm_dummy_slow")  # charges at once, and tells it three seconds later
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while shop.stock(product).reserved == 0 and time.monotonic() < deadline:
-            continue
-        for worker in workers(stack, "InitiatePayment"):
+def kill_when(stack: Stack, function: str, happened: Callable[[], bool]) -> None:
+    """Kill all workers of a function once something has happened."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline
+    for worker in workers(stack, function):
+        with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
-        reply = paying.result()
 
-    assert reply.status >= 500
+
+def is_charged(stack: Stack, shop: HttpShop, order: str) -> bool:
+    """Whether Stripe has charged for an order."""
+    store = DynamoDBStore(shop.dynamodb, stack.deployment.dummy_stripe_table)
+    return any(charge.metadata["orderId"] == order for charge in store.charges())
+
+
+def check_brought_to_its_end(stack: Stack, shop: HttpShop, order: str, product: str, *ends: str) -> None:
+    """Reconcile an order of 2 of 5, and check that it ends in one of these ways and stays there."""
     assert shop.status(order)["status"] == "pending"
     let_the_lease_run_out(stack, shop, order)
     reconcile(stack)
-    assert shop.status(order)["status"] in ("confirmed", "cancelled")
-    left = shop.stock(product)
-    assert left == (Stock(3, 0, 3) if shop.status(order)["status"] == "confirmed" else Stock(5, 0, 5))
+    end = shop.status(order)["status"]
+    assert end in ends
+    assert is_charged(stack, shop, order) is (end == "confirmed")
+    assert shop.stock(product) == (Stock(3, 0, 3) if end == "confirmed" else Stock(5, 0, 5))
     assert shop.pay(order).code == "payment_already_attempted"
+
+
+@killing
+def test_a_payment_whose_worker_is_killed_after_its_claim_is_brought_to_its_end(stack: Stack, shop: HttpShop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+
+    with ThreadPoolExecutor(1) as pool:
+        paying = pool.submit(shop.pay, order, "pm_dummy_slow")
+        kill_when(stack, "InitiatePayment", lambda: shop.stock(product).reserved == 2)
+        assert paying.result().status >= 500
+
+    check_brought_to_its_end(stack, shop, order, product, "confirmed", "cancelled")
+
+
+@killing
+def test_a_payment_whose_worker_is_killed_after_its_charge_is_confirmed(stack: Stack, shop: HttpShop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+
+    with ThreadPoolExecutor(1) as pool:
+        paying = pool.submit(shop.pay, order, "pm_dummy_slow")  # charges at once, and tells it three seconds later
+        kill_when(stack, "InitiatePayment", lambda: is_charged(stack, shop, order))
+        assert paying.result().status >= 500
+
+    check_brought_to_its_end(stack, shop, order, product, "confirmed")
+
+
+@killing
+def test_what_a_killed_reconciler_leaves_the_next_one_brings_to_its_end(stack: Stack, shop: HttpShop) -> None:
+    product = shop.add_product(stock=50)
+    orders = [shop.order((product, 1)) for _ in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda order: shop.pay(order, "pm_dummy_timeout_after_charge"), orders))
+    for order in orders:
+        let_the_lease_run_out(stack, shop, order)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(reconcile, stack)
+        kill_when(stack, "ReconcilePayments", lambda: shop.stock(product).stock < 50)
+        with suppress(AssertionError):
+            running.result()
+    reconcile(stack)
+
+    assert {shop.status(order)["status"] for order in orders} == {"confirmed"}
+    assert shop.stock(product) == Stock(38, 0, 38)

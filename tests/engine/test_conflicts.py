@@ -448,6 +448,25 @@ def test_a_claim_so_slow_that_no_time_is_left_to_ask_stripe_is_taken_back(
     check_undisturbed(world, "claim", order, world.pay(order))
 
 
+def test_where_creating_the_intent_took_the_time_nothing_is_claimed(
+    world: World, obstacles: Obstacles, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = world.place(BASKET)
+    create = world.stripe.create_intent
+
+    def slowly(order: Order, *, deadline: Deadline) -> str:
+        clock.now += deadline.remaining() + 0.1
+        return create(order, deadline=Deadline.after(28))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.stripe, "create_intent", slowly)
+        assert isinstance(world.pay(order), Busy)
+
+    assert obstacles.tries["claim"] == 0
+    assert world.recorded(order) == order
+    check_undisturbed(world, "claim", order, world.pay(order))
+
+
 def test_a_settlement_that_takes_long_is_made(world: World, obstacles: Obstacles, clock: Clock) -> None:
     order = world.place(BASKET)
     obstacles.lay("settle_confirmed", slow(clock, 30))

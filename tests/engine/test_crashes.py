@@ -331,7 +331,7 @@ def with_killed_reconcilers(world: World, crashed: Callable[[], Order]) -> list[
 
 
 def reconcile(world: World, order: Order) -> Order:
-    return payments.reconcile(order.order_id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(50))
+    return world.reconcile_one(order.order_id)
 
 
 def check_payable(world: World, order: Order) -> None:

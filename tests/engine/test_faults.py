@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from local.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.api import ANSWERS
-from order_payments.clock import Deadline, utc_now
+from order_payments.clock import Deadline, rfc3339, utc_now
 from order_payments.dynamodb import WriteRejected
 from order_payments.errors import OrderPaymentError
 from order_payments.orders import Order, OrderStatus
@@ -313,12 +313,12 @@ def test_an_order_that_cannot_be_settled_yet_is_put_behind_the_others(world: Wor
         for shard in UNSETTLED_SHARDS
         for entry in world.orders.unsettled(shard, before=later + timedelta(minutes=1), limit=1)
     ]
-    assert found == [Unsettled(order.order_id, later)]
+    assert found == [Unsettled(order.order_id, rfc3339(later))]
 
 
 def reconcile(world: World, order: Order) -> Order | OrderPaymentError:
     try:
-        return payments.reconcile(order.order_id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(50))
+        return world.reconcile_one(order.order_id)
     except OrderPaymentError as error:
         return error
 

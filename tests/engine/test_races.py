@@ -12,7 +12,6 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from local.dynamodb_local import client_of
-from order_payments import payments
 from order_payments.clock import Deadline, utc_now
 from order_payments.errors import Busy, StockBelowReserved
 from order_payments.orders import Order, OrderStatus
@@ -232,7 +231,7 @@ def override_when(world: World, order: Order, status: OrderStatus, cue: Cue) -> 
 
 def reconcile_until(world: World, order: Order, over: Callable[[], bool]) -> None:
     while not over():
-        payments.reconcile(order.order_id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(50))
+        world.reconcile_one(order.order_id)
 
 
 def count_transactions(client: DynamoDBClient) -> list[int]:

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import requests
 import stripe
 
 from order_payments.clock import Deadline
@@ -21,6 +20,7 @@ from .stripe_servers import (
     PLENTY,
     ScriptedStripe,
     ScriptHandler,
+    Step,
     an_order,
     answer,
     break_off,
@@ -118,20 +118,31 @@ def test_a_time_out_is_the_threads_own() -> None:
         assert session.timeout == 1.5
 
 
-def test_the_time_out_is_for_connecting_and_answering_together() -> None:
-    timeouts = []
+def dawdle(bytes_before: bytes) -> Step:
+    """Send this much at once, and then a byte at a time, each in good time."""
 
-    class Adapter(requests.adapters.HTTPAdapter):
-        def send(self, *_: object, **options: Any) -> requests.Response:
-            timeouts.append(options["timeout"].total)
-            return requests.Response()
+    def step(handler: ScriptHandler) -> None:
+        handler.wfile.write(bytes_before)
+        while not handler.stripe.over.wait(0.2):
+            handler.wfile.write(b"x")
+        handler.close_connection = True
 
-    with TimedSession() as session:
-        session.mount("http://", Adapter())
-        session.timeout = 3
-        session.get("http://stripe.invalid", timeout=80)
+    return step
 
-    assert timeouts == [3]
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"],
+    ids=["first line", "headers", "body"],
+)
+def test_a_server_that_dawdles_is_waited_for_no_longer_than_there_is_time(
+    wire: StripeGateway, scripted: ScriptedStripe, begun: bytes
+) -> None:
+    scripted.steps = [dawdle(begun)]
+    deadline = Deadline.after(2.4)
+
+    assert wire.confirm(ORDER, deadline=deadline) == Unknown()
+    assert -0.5 < deadline.remaining() < 1
 
 
 @pytest.mark.usefixtures("no_pause")

@@ -98,7 +98,13 @@ class World:
         """What the reconciler does once every lease has run out: each unsettled order, one after the other."""
         for shard in UNSETTLED_SHARDS:
             for entry in self.orders.unsettled(shard, before=utc_now() + FAR_OFF, limit=1000):
-                payments.reconcile(entry.order_id, orders=self.orders, stripe=self.stripe, deadline=Deadline.after(50))
+                self.reconcile_one(entry.order_id)
+
+    def reconcile_one(self, order_id: str) -> Order:
+        """What the reconciler does to one order once its lease has run out."""
+        return payments.reconcile(
+            order_id, before=utc_now() + FAR_OFF, orders=self.orders, stripe=self.stripe, deadline=Deadline.after(50)
+        )
 
     def recorded(self, order: Order) -> Order:
         """The order as it is stored."""

@@ -8,7 +8,7 @@ import pytest
 from aws_lambda_powertools.event_handler import Response
 
 from order_payments import errors
-from order_payments.api import ANSWERS, Api
+from order_payments.api import ANSWERS, MAXIMUM_BODY_BYTES, Api
 from order_payments.errors import OrderPaymentError
 from order_payments.identity import Role
 from tests.support.lambda_functions import Answer, Context, event_for
@@ -149,7 +149,7 @@ def test_a_location_is_behind_the_stage_or_base_path_that_the_client_used(
     assert json.loads(answered["body"]) == {"location": location}
 
 
-@pytest.mark.parametrize("body", ["null", "\ud800", "{"])
+@pytest.mark.parametrize("body", ["null", "\ud800", "{", '{"a":"x","a":"y"}', '{"b":{"a":1,"\\u0061":2}}'])
 def test_a_body_that_is_no_json_document_is_told_where(body: str) -> None:
     api = Api()
 
@@ -176,3 +176,53 @@ def test_a_body_that_is_no_text_is_told_where(body: str) -> None:
 
     assert answered["statusCode"] == 422
     assert json.loads(answered["body"])["errors"]
+
+
+def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch, **event: Any) -> Answer:
+    """Call from a web page of this origin, where pages of `allowed` may read."""
+    monkeypatch.setenv("CORS_ALLOWED_ORIGINS", allowed)
+    api = Api(Role.BUYER)
+
+    @api.get("/thing")
+    def answer() -> dict[str, str]:
+        return {}
+
+    return call(api, headers={} if origin is None else {"origin": origin}, **event)
+
+
+@pytest.mark.parametrize("roles", ["buyer", "seller", "nonsense"], ids=["answer", "refusal", "no caller"])
+@pytest.mark.parametrize("allowed", ["*", "https://shop.example", "https://a.example,https://shop.example"])
+def test_a_page_of_an_allowed_origin_may_read(monkeypatch: pytest.MonkeyPatch, allowed: str, roles: str) -> None:
+    answer = call_from("https://shop.example", allowed, monkeypatch, roles=roles)
+
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert answer.headers["Vary"] == "Origin"
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "https://shop.example.evil.example", "", None])
+@pytest.mark.parametrize("allowed", ["", "https://shop.example"])
+def test_any_other_page_may_not(monkeypatch: pytest.MonkeyPatch, origin: str | None, allowed: str) -> None:
+    answer = call_from(origin, allowed, monkeypatch)
+
+    assert answer.status == 200
+    assert not [name for name in answer.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize("character", ["x", "é"])
+def test_a_body_is_measured_in_bytes(character: str) -> None:
+    api = Api()
+
+    @api.post("/thing")
+    def answer(body: dict[str, str]) -> dict[str, str]:
+        return {"length": str(len(body))}
+
+    def status(size: int) -> int:
+        filling = character * ((size - 8) // len(character.encode()))
+        event = event_for("POST /thing", body=f'{{"a":"{filling}"}}')
+        answered = api.resolve(event, Context())  # type: ignore[arg-type]  # all that is looked at
+        answered_status: int = answered["statusCode"]
+        return answered_status
+
+    assert status(MAXIMUM_BODY_BYTES) == 200
+    assert status(MAXIMUM_BODY_BYTES + 2) == 413

@@ -207,7 +207,7 @@ def test_an_order_that_could_not_be_claimed_is_cancelled_with_its_attempt(
 ) -> None:
     short = replace(attempt(key="client-key"), shortages=(Shortage("cup", 2, 1),))
 
-    cancelled = orders.cancel_unclaimed(order, short, SHORT, now=LATER)
+    cancelled = orders.cancel_unclaimed(order, short, SHORT, now=LATER, deadline=PLENTY)
 
     assert orders.get(order.order_id) == cancelled
     assert (cancelled.status, cancelled.reason, cancelled.attempt) == (OrderStatus.CANCELLED, SHORT, short)
@@ -217,7 +217,7 @@ def test_an_order_that_could_not_be_claimed_is_cancelled_with_its_attempt(
 def test_an_order_that_was_claimed_meanwhile_is_not_cancelled(orders: OrdersTable, order: Order) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
 
-    assert orders.cancel_unclaimed(order, attempt(), SHORT, now=LATER) == claimed
+    assert orders.cancel_unclaimed(order, attempt(), SHORT, now=LATER, deadline=PLENTY) == claimed
     assert orders.get(order.order_id) == claimed
 
 

@@ -10,7 +10,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from order_payments.clock import Deadline
+from order_payments.clock import Deadline, rfc3339
+from order_payments.errors import Busy
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
 from tests.support.shop import Stock
@@ -48,6 +49,49 @@ def leave_unknown(shop: FunctionShop, product: str, card: str = "pm_dummy_timeou
     return order
 
 
+def hours_ago(hours: int) -> str:
+    """The same text whenever a test asks: the start of the run is the now."""
+    return rfc3339(IN_AN_HOUR - timedelta(hours=hours + 1))
+
+
+def rewrite(shop: FunctionShop, order: str, **attributes: Any) -> None:
+    """Write attributes of an order past the service: texts, or values in wire form."""
+    shop.dynamodb.update_item(
+        TableName="OrdersTable",
+        Key={"orderId": {"S": order}},
+        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in attributes),
+        ExpressionAttributeValues={
+            f":{name}": {"S": value} if isinstance(value, str) else value for name, value in attributes.items()
+        },
+    )
+
+
+def spoil(shop: FunctionShop, order: str) -> None:
+    """Make an order one that nobody can read."""
+    shop.dynamodb.update_item(
+        TableName="OrdersTable", Key={"orderId": {"S": order}}, UpdateExpression="REMOVE totalAmount"
+    )
+
+
+def unsettled_since(shop: FunctionShop, order: str) -> str:
+    """What the order's entry in the index says."""
+    item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
+    return item["unsettledSince"]["S"]
+
+
+def watch(reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The orders that are looked at from now on, in turn."""
+    looked_at: list[str] = []
+    reconcile = reconciler.reconcile
+
+    def look(order_id: str, **by: Any) -> Any:
+        looked_at.append(order_id)
+        return reconcile(order_id, **by)
+
+    monkeypatch.setattr(reconciler, "reconcile", look)
+    return looked_at
+
+
 def test_what_was_charged_is_confirmed_and_what_was_not_is_cancelled(
     shop: FunctionShop, reconciler: ModuleType
 ) -> None:
@@ -78,7 +122,7 @@ def test_a_payment_that_is_processing_is_left_and_its_age_told(shop: FunctionSho
     tally = run(reconciler)
 
     assert (tally.settled, tally.left, tally.failed) == (0, 1, 0)
-    assert tally.oldest_seconds >= 0
+    assert 3000 < tally.oldest_seconds <= 3600
     assert shop.status(order)["status"] == "pending"
 
 
@@ -110,25 +154,108 @@ def test_attempts_that_cannot_be_settled_do_not_keep_the_others_from_it(
     assert {shop.status(order)["status"] for order in good} == {"confirmed"}
 
 
+def test_what_cannot_be_settled_is_looked_at_after_what_was_left_later(
+    shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "UNSETTLED_SHARDS", ("unsettled-0",))
+    product = shop.add_product(stock=5)
+    processing, failing, good = (leave_unknown(shop, product, "pm_dummy_processing") for _ in range(3))
+    for hours, order in ((3, processing), (2, failing), (1, good)):
+        rewrite(shop, order, unsettledShard="unsettled-0", unsettledSince=hours_ago(hours))
+    spoil(shop, failing)
+
+    looked_at = watch(reconciler, monkeypatch)
+    run(reconciler)
+    rewrite(shop, good, unsettledSince=hours_ago(1))
+    run(reconciler)
+
+    assert looked_at == [processing, failing, good, good, processing, failing]
+
+
 def test_an_order_that_cannot_be_read_fails_alone(shop: FunctionShop, reconciler: ModuleType) -> None:
     product = shop.add_product(stock=5)
     broken, good = leave_unknown(shop, product), leave_unknown(shop, product)
-    shop.dynamodb.update_item(
-        TableName="OrdersTable", Key={"orderId": {"S": broken}}, UpdateExpression="REMOVE totalAmount"
-    )
+    spoil(shop, broken)
 
     tally = run(reconciler)
 
     assert (tally.settled, tally.failed) == (1, 1)
+    assert 3000 < tally.oldest_seconds <= 3600
     assert shop.status(good)["status"] == "confirmed"
 
 
-def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconciler: ModuleType) -> None:
-    order = leave_unknown(shop, shop.add_product())
+@pytest.mark.parametrize("since", ["0", "2020-01-01", "2020-01-01T00:00:00.000", "1"])
+def test_an_attempt_of_no_known_time_fails_alone_and_once(
+    shop: FunctionShop, reconciler: ModuleType, since: str
+) -> None:
+    product = shop.add_product(stock=5)
+    odd, good = leave_unknown(shop, product), leave_unknown(shop, product)
+    rewrite(shop, odd, unsettledSince=since)
 
-    assert run(reconciler, seconds=reconciler.TIME_FOR_A_BATCH_SECONDS - 1).settled == 0
-    assert run(reconciler).settled == 1
-    assert shop.status(order)["status"] == "confirmed"
+    tallies = [run(reconciler), run(reconciler)]
+
+    assert [(tally.settled, tally.failed) for tally in tallies] == [(1, 1), (1, 0)]
+    assert {shop.status(order)["status"] for order in (odd, good)} == {"confirmed"}
+
+
+def test_a_shard_that_cannot_be_read_does_not_keep_the_others_from_it(
+    shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = shop.add_product(stock=50)
+    orders = [leave_unknown(shop, product) for _ in range(4)]
+    for number, order in enumerate(orders):
+        rewrite(shop, order, unsettledShard=f"unsettled-{number}")
+    find = reconciler.orders.unsettled
+
+    def throttled(shard: str, **by: Any) -> Any:
+        if shard == "unsettled-1":
+            raise Busy("throttled")
+        return find(shard, **by)
+
+    monkeypatch.setattr(reconciler.orders, "unsettled", throttled)
+    tally = run(reconciler)
+
+    assert tally.settled == 3
+    assert [shop.status(order)["status"] for order in orders] == ["confirmed", "pending", "confirmed", "confirmed"]
+
+
+def test_a_young_attempt_that_an_old_entry_of_the_index_names_is_its_payers(
+    shop: FunctionShop, reconciler: ModuleType
+) -> None:
+    order = leave_unknown(shop, shop.add_product())
+    rewrite(shop, order, unsettledSince=hours_ago(1))
+
+    tally = run(reconciler, now=datetime.now(UTC))
+
+    assert (tally.settled, tally.left) == (0, 1)
+    assert shop.status(order)["status"] == "pending"
+
+
+def test_a_refund_that_is_owed_is_sent_and_counted_apart(shop: FunctionShop, reconciler: ModuleType) -> None:
+    order = shop.order((shop.add_product(), 1))
+    intent = shop.pay(order).body["paymentIntentId"]
+    owed = {"M": {"paymentIntentId": {"S": intent}, "owedSince": {"S": hours_ago(1)}}}
+    rewrite(shop, order, refund=owed, unsettledShard="unsettled-0", unsettledSince=hours_ago(1))
+
+    tally = run(reconciler)
+
+    assert (tally.settled, tally.refunded) == (0, 1)
+    item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
+    assert item["refund"]["M"]["refundId"]["S"].startswith("re_")
+
+
+def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconciler: ModuleType) -> None:
+    product = shop.add_product()
+    orders = [leave_unknown(shop, product) for _ in range(2)]
+    rewrite(shop, orders[1], unsettledSince=hours_ago(5))
+
+    stopped = run(reconciler, seconds=reconciler.TIME_FOR_ONE_SECONDS - 1)
+
+    assert (stopped.settled, stopped.left) == (0, 2)
+    assert 6 * 3600 - 600 < stopped.oldest_seconds <= 6 * 3600
+    assert unsettled_since(shop, orders[1]) == hours_ago(5)
+    assert run(reconciler).settled == 2
+    assert {shop.status(order)["status"] for order in orders} == {"confirmed"}
 
 
 def test_the_function_answers_with_its_tally(shop: FunctionShop, reconciler: ModuleType) -> None:
@@ -136,4 +263,4 @@ def test_the_function_answers_with_its_tally(shop: FunctionShop, reconciler: Mod
 
     answer = reconciler.handler({"source": "aws.events"}, Context(50))
 
-    assert json.loads(json.dumps(answer)) == {"settled": 0, "left": 0, "failed": 0, "oldest_seconds": 0}
+    assert json.loads(json.dumps(answer)) == {"settled": 0, "refunded": 0, "left": 0, "failed": 0, "oldest_seconds": 0}

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from order_payments.settings import InvalidSettings, JwtSettings, StripeBackend, StripeSettings, TableSettings
-from tests.support.function_shop import ENVIRONMENT
+from order_payments.settings import (
+    CorsSettings,
+    InvalidSettings,
+    JwtSettings,
+    StripeBackend,
+    StripeSettings,
+    TableSettings,
+)
+from tests.support.function_shop import ENVIRONMENT, routes
 from tests.support.template import ROOT
 
 JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "shop", "JWT_JWKS": '{"keys":[]}'}
@@ -44,6 +51,46 @@ def test_the_dummy_is_the_stripe_that_is_assumed() -> None:
 def test_an_unknown_stripe_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="STRIPE_BACKEND"):
         StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_BACKEND": "live"})
+
+
+@pytest.mark.parametrize("address", ["localhost:8420", "ftp://stripe.example", "https://", "https://a b", "//x", "x"])
+def test_an_address_of_stripe_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(InvalidSettings, match="STRIPE_API_BASE"):
+        StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_API_BASE": address})
+
+
+@pytest.mark.parametrize("address", ["https://api.stripe.com", "http://127.0.0.1:8420", "http://stripe:8420/base/"])
+def test_another_address_of_stripe_can_be_given(address: str) -> None:
+    settings = StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_API_BASE": address})
+
+    assert settings.api_base == address
+
+
+@pytest.mark.parametrize(
+    ("origins", "allowed", "refused"),
+    [
+        ("", [], ["https://shop.example", "null", ""]),
+        ("*", ["https://shop.example", "null"], []),
+        (
+            "https://a.example, http://b.example:8080",
+            ["https://a.example", "http://b.example:8080"],
+            ["https://b.example"],
+        ),
+    ],
+)
+def test_the_origins_that_are_listed_may_read(origins: str, allowed: list[str], refused: list[str]) -> None:
+    settings = CorsSettings.from_environment({"CORS_ALLOWED_ORIGINS": origins})
+
+    assert all(map(settings.allows, allowed))
+    assert not any(map(settings.allows, refused))
+
+
+@pytest.mark.parametrize(
+    "origins", ["shop.example", "https://shop.example/path", "https://a.example;https://b.example/x"]
+)
+def test_what_is_no_origin_is_refused(origins: str) -> None:
+    with pytest.raises(InvalidSettings, match="CORS_ALLOWED_ORIGINS"):
+        CorsSettings.from_environment({"CORS_ALLOWED_ORIGINS": origins})
 
 
 @pytest.mark.parametrize("missing", ["ORDERS_TABLE", "PRODUCTS_TABLE"])
@@ -95,6 +142,12 @@ def start(function: str, **environment: str) -> subprocess.CompletedProcess[str]
         ("create_order", "PRODUCTS_TABLE", ""),
         ("get_order_status", "ORDERS_TABLE", ""),
         ("get_product", "PRODUCTS_TABLE", ""),
+        ("list_orders", "ORDERS_TABLE", ""),
+        ("list_products", "PRODUCTS_TABLE", ""),
+        ("list_products", "CORS_ALLOWED_ORIGINS", "51SecretSecret"),
+        ("override_order_status", "ORDERS_TABLE", ""),
+        ("reconcile_payments", "STRIPE_API_BASE", "51SecretSecret"),
+        ("stripe_webhook", "STRIPE_WEBHOOK_SECRET", ""),
         ("put_product", "PRODUCTS_TABLE", ""),
         ("authorizer", "JWT_ISSUER", ""),
         ("authorizer", "JWT_JWKS", ""),
@@ -110,8 +163,6 @@ def test_a_misconfigured_function_stops_at_start_with_one_line(function: str, va
     assert "51SecretSecret" not in started.stderr
 
 
-@pytest.mark.parametrize(
-    "function", ["create_order", "initiate_payment", "get_order_status", "get_product", "put_product"]
-)
+@pytest.mark.parametrize("function", sorted({*routes().values(), "reconcile_payments"}))
 def test_a_configured_function_starts(function: str) -> None:
     assert start(function).stdout == "started\n"

@@ -1,6 +1,7 @@
 """What each answer of Stripe's, and each answer that is none, means for an order. Through the real SDK."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +15,18 @@ from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from order_payments.errors import PaymentInProgress, PaymentProviderError
 from order_payments.orders import Order, OrderLine, PaymentAttempt
 from order_payments.stripe_gateway import SHORTEST_CALL_SECONDS, StripeGateway
-from order_payments.stripe_outcomes import Cancelled, Closed, Declined, NotStarted, Paid, Refused, Unknown
+from order_payments.stripe_outcomes import (
+    Cancelled,
+    Closed,
+    Declined,
+    NoIntent,
+    NotStarted,
+    Open,
+    Paid,
+    Refunded,
+    Refused,
+    Unknown,
+)
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PLENTY = Deadline.after(3600)
@@ -46,10 +58,13 @@ class Wire(DummyStripeHTTPClient):
     def __init__(self) -> None:
         super().__init__(MemoryStore())
         self.tamper: dict[str, Callable[[RawAnswer], RawAnswer]] = {}
+        self.sent_keys: defaultdict[str, list[str | None]] = defaultdict(list)
 
     def request(self, method: str, url: str, headers: Any, post_data: Any = None, **options: Any) -> Any:
         answer: Any = super().request(method, url, headers, post_data, **options)
-        tamper = self.tamper.get(url.rpartition("/")[2])
+        last = url.rpartition("/")[2]
+        self.sent_keys[last].append(headers.get("Idempotency-Key"))
+        tamper = self.tamper.get(last)
         return tamper(answer) if tamper else answer
 
     def _sleep_time_seconds(self, _: int) -> float:
@@ -263,6 +278,34 @@ def test_the_fence_leaves_an_intent_that_is_processing(gateway: StripeGateway) -
     gateway.confirm(order, deadline=PLENTY)
 
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Unknown()
+
+
+def test_an_intent_of_another_order_is_none_of_this_one(gateway: StripeGateway) -> None:
+    order, other = claimed(gateway), claimed(gateway)
+
+    assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Open()
+    assert gateway.state_of(order, intent_of(other), deadline=PLENTY) == NoIntent()
+    assert gateway.state_of(order, "pi_nobody_has", deadline=PLENTY) == NoIntent()
+
+
+def test_a_refund_is_sent_under_a_key_from_its_intent(gateway: StripeGateway, wire: Wire) -> None:
+    order = claimed(gateway)
+    gateway.confirm(order, deadline=PLENTY)
+
+    refunds = [gateway.refund(order, intent_of(order), deadline=PLENTY) for _ in range(2)]
+
+    (charge,) = wire._store.charges()
+    assert refunds == [Refunded(charge.refunds[0].id)] * 2
+    assert wire.sent_keys["refunds"] == [f"refund-{intent_of(order)}"] * 2
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled", "requires_action"])
+def test_a_refund_that_does_not_go_back_is_still_owed(gateway: StripeGateway, wire: Wire, status: str) -> None:
+    order = claimed(gateway)
+    gateway.confirm(order, deadline=PLENTY)
+    wire.tamper["refunds"] = with_fields(status=status)
+
+    assert gateway.refund(order, intent_of(order), deadline=PLENTY) == Unknown()
 
 
 def test_nothing_is_sent_where_too_little_time_is_left(gateway: StripeGateway, wire: Wire) -> None:

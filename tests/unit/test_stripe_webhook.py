@@ -78,8 +78,8 @@ def stripe_of(shop: FunctionShop) -> stripe.StripeClient:
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "x", "t=1", f"t={int(time.time())},v1=0", "t=x,v1=é"],
-    ids=["none", "empty", "garbage", "no signature", "wrong", "odd"],
+    [None, "", "x", "t=1", f"t={int(time.time())},v1=0", "t=x,v1=é", f"t={int(time.time())},v1=é"],
+    ids=["none", "empty", "garbage", "no signature", "wrong", "odd", "not ASCII"],
 )
 def test_news_that_is_not_signed_is_refused(shop: FunctionShop, header: str | None) -> None:
     order = shop.order((shop.add_product(), 1))
@@ -165,27 +165,105 @@ def test_news_of_a_settled_order_changes_nothing_however_often_and_in_whatever_o
     assert shop.status(order) == before
 
 
-def test_money_for_an_order_that_was_cancelled_goes_back_once(shop: FunctionShop) -> None:
-    order = shop.order((shop.add_product(stock=1), 2))
-    body = shop.pay(order).body["order"]
-    late = stripe_of(shop).v1.payment_intents.create(
-        {
-            "amount": body["totalAmount"],
-            "currency": body["currency"],
-            "payment_method": "pm_card_visa",
-            "confirm": True,
-            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
-            "metadata": {"orderId": order},
-        }
+def pay_late(shop: FunctionShop, order: str) -> str:
+    """Pay for an order once more, past the service. Returns the intent's id."""
+    status = shop.status(order)
+    return (
+        stripe_of(shop)
+        .v1.payment_intents.create(
+            {
+                "amount": status["totalAmount"],
+                "currency": status["currency"],
+                "payment_method": "pm_card_visa",
+                "confirm": True,
+                "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                "metadata": {"orderId": order},
+            }
+        )
+        .id
     )
 
-    answers = [tell("payment_intent.succeeded", order, late.id) for _ in range(2)]
+
+def refunded(shop: FunctionShop, intent: str) -> int:
+    """How much of an intent's charge went back."""
+    charge = stripe_of(shop).v1.payment_intents.retrieve(intent, {"expand": ["latest_charge"]}).latest_charge
+    assert isinstance(charge, stripe.Charge)
+    return charge.amount_refunded
+
+
+def test_money_for_an_order_that_was_cancelled_goes_back_once(shop: FunctionShop) -> None:
+    order = shop.order((shop.add_product(stock=1), 2))
+    shop.pay(order)
+    late = pay_late(shop, order)
+
+    answers = [tell("payment_intent.succeeded", order, late) for _ in range(2)]
 
     assert {answer.status for answer in answers} == {200}
-    refunded = stripe_of(shop).v1.payment_intents.retrieve(late.id, {"expand": ["latest_charge"]}).latest_charge
-    assert isinstance(refunded, stripe.Charge)
-    assert (refunded.refunded, refunded.amount_refunded) == (True, body["totalAmount"])
+    assert refunded(shop, late) == shop.status(order)["totalAmount"]
     item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
     assert item["refund"]["M"]["refundId"]["S"].startswith("re_")
     assert "unsettledShard" not in item
     assert shop.status(order)["status"] == "cancelled"
+
+
+def test_of_money_that_comes_twice_for_a_settled_order_all_goes_back(shop: FunctionShop) -> None:
+    order = shop.order((shop.add_product(), 1))
+    paid = shop.pay(order).body
+    late = [pay_late(shop, order) for _ in range(2)]
+
+    answers = [tell("payment_intent.succeeded", order, intent) for intent in [*late, *late, paid["paymentIntentId"]]]
+
+    assert {answer.status for answer in answers} == {200}
+    assert [refunded(shop, intent) for intent in late] == [paid["totalAmount"]] * 2
+    assert refunded(shop, paid["paymentIntentId"]) == 0
+    assert shop.status(order) == paid
+
+
+@pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_chargeDeclined"])
+def test_news_of_late_money_is_not_received_while_stripe_cannot_be_asked(
+    shop: FunctionShop, monkeypatch: pytest.MonkeyPatch, card: str
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, card)
+    late = pay_late(shop, order)
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise stripe.APIConnectionError("no way there")  # type: ignore[no-untyped-call]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DummyStripeHTTPClient, "request", unreachable)
+        answer = tell("payment_intent.succeeded", order, late)
+    assert (answer.status, answer.body["code"]) == (503, "busy")
+    assert refunded(shop, late) == 0
+
+    assert tell("payment_intent.succeeded", order, late).status == 200
+    assert refunded(shop, late) == shop.status(order)["totalAmount"]
+
+
+def test_news_on_which_nothing_can_be_done_is_received(shop: FunctionShop) -> None:
+    order, other = (shop.order((shop.add_product(), 1)) for _ in range(2))
+    shop.pay(order, "pm_nobody_has")
+    shop.pay(other, "pm_nobody_has")
+    before = shop.status(order)
+    own, others = (intent.id for intent in intents_of(shop, order, other))
+    stripe_of(shop).v1.payment_intents.cancel(own)
+
+    news = [("canceled", own), ("succeeded", own), ("succeeded", others), ("canceled", "pi_nobody_has")]
+    answers = [tell(f"payment_intent.{what}", order, intent) for what, intent in news]
+
+    assert {answer.status for answer in answers} == {200}
+    assert shop.status(order) == before
+
+
+def test_news_that_an_open_intent_was_declined_is_received(shop: FunctionShop) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, "pm_nobody_has")
+    (intent,) = intents_of(shop, order)
+
+    assert tell("payment_intent.payment_failed", order, intent.id).status == 200
+
+
+def intents_of(shop: FunctionShop, *orders: str) -> list[stripe.PaymentIntent]:
+    """The intents that the service made for these orders, in their order."""
+    intents = {intent.metadata["orderId"]: intent for intent in stripe_of(shop).v1.payment_intents.list().data}
+    return [intents[order] for order in orders]

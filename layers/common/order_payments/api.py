@@ -174,7 +174,7 @@ class Api(APIGatewayRestResolver):
         """Find out who is calling and whether they may, and refuse a body that is too large even to look at."""
         if not self._public:
             self.context["caller"] = _caller(event["requestContext"].get("authorizer") or {}, self._open_to)
-        if len((event.get("body") or "").encode()) > MAXIMUM_BODY_BYTES:
+        if len((event.get("body") or "").encode(errors="surrogatepass")) > MAXIMUM_BODY_BYTES:
             raise errors.RequestTooLarge(f"A body has at most {MAXIMUM_BODY_BYTES} bytes.")
 
     def _cors_headers(self, event: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -290,15 +290,23 @@ def _normalized(event: Mapping[str, Any], route_path: str) -> dict[str, Any]:
 def _parse_json(text: str) -> Any:
     """As `json.loads`, safe from what makes that fail in other ways: nesting too deep, numbers too long, odd text.
 
-    `null` is refused: a body that says nothing is left out.
+    `null` is refused: a body that says nothing is left out. So is an object that names a member twice: who checks the
+    one may be charged for the other.
     """
     try:
         value = from_json(text, allow_inf_nan=False)
+        json.loads(text, object_pairs_hook=_object)
     except (ValueError, TypeError) as error:
         raise json.JSONDecodeError(str(error), "", 0) from None
     if value is None:
         raise json.JSONDecodeError("a body cannot be null", text, 0)
     return value
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in members}) < len(members):
+        raise ValueError("an object names a member twice")
+    return dict(members)
 
 
 def _problem(

@@ -16,8 +16,11 @@ def rfc3339(moment: datetime) -> str:
 
 
 def from_rfc3339(text: str) -> datetime:
-    """The moment that `rfc3339` wrote."""
-    return datetime.fromisoformat(text)
+    """The moment that `rfc3339` wrote. Raises `ValueError` for a text that is not of that form."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return moment
 
 
 class Deadline:

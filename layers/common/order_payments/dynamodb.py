@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 """An item, or part of one, in plain Python values; numbers are `decimal.Decimal` when read."""
 
-CONNECT_TIMEOUT_SECONDS = 1.0
+CONNECT_TIMEOUT_SECONDS = 0.5
 READ_TIMEOUT_SECONDS = 2.0
-SDK_TRIES = 3
+SDK_TRIES = 2
+LONGEST_CALL_SECONDS = SDK_TRIES * (CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS) + 1.0
+"""What a call may take where DynamoDB does not answer; between its tries botocore pauses for up to a second."""
 
 BACKOFF_FIRST_SECONDS = 0.025
 BACKOFF_LONGEST_SECONDS = 0.4
@@ -89,7 +91,7 @@ class ReplyLost(Exception):
 
 def dynamodb_client() -> "DynamoDBClient":
     """A client that gives up in seconds, not in botocore's minutes, so that a request can still be answered."""
-    return boto3.client(
+    client = boto3.client(
         "dynamodb",
         config=Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -98,6 +100,15 @@ def dynamodb_client() -> "DynamoDBClient":
             tcp_keepalive=True,
         ),
     )
+    client.meta.events.register("after-call.dynamodb", _check_answer)
+    return client
+
+
+def _check_answer(parsed: Mapping[str, Any], **_: object) -> None:
+    """Refuse what DynamoDB cannot have said: botocore takes any body under a 200 for a success, a web page, too."""
+    metadata = parsed["ResponseMetadata"]
+    if metadata["HTTPStatusCode"] == 200 and "RequestId" not in metadata:
+        raise HTTPClientError(error="an answer that is not DynamoDB's")
 
 
 def to_wire(values: Mapping[str, Any]) -> dict[str, Any]:

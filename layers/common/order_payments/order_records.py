@@ -44,6 +44,8 @@ def order_to_item(order: Order) -> Item:
         item["refund"] = refund_to_item(order.refund)
     if order.override:
         item["override"] = override_to_item(order.override)
+    if order.request_id:
+        item["requestId"] = order.request_id
     if order.request_fingerprint:
         item["requestFingerprint"] = order.request_fingerprint
     return item
@@ -67,6 +69,7 @@ def order_from_item(item: Item) -> Order:
         attempt=_attempt_from_item(item["payment"]) if "payment" in item else None,
         refund=_refund_from_item(item["refund"]) if "refund" in item else None,
         override=_override_from_item(item["override"]) if "override" in item else None,
+        request_id=item.get("requestId"),
         request_fingerprint=item.get("requestFingerprint"),
     )
 

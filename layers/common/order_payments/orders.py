@@ -133,8 +133,10 @@ class Order:
     attempt: PaymentAttempt | None = None
     refund: Refund | None = None
     override: Override | None = None
+    request_id: str | None = None
+    """API Gateway's id of the request that placed it."""
     request_fingerprint: str | None = None
-    """Of the request that placed it, where that had an idempotency key."""
+    """Of what that request said, where it had an idempotency key."""
 
     @classmethod
     def place(
@@ -145,6 +147,7 @@ class Order:
         now: datetime,
         *,
         order_id: str | None = None,
+        request_id: str | None = None,
         request_fingerprint: str | None = None,
     ) -> "Order":
         """A new order, `pending`, with an id of its own where none is given."""
@@ -157,6 +160,7 @@ class Order:
             lines=tuple(lines),
             created_at=now,
             updated_at=now,
+            request_id=request_id,
             request_fingerprint=request_fingerprint,
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from order_payments.clock import Deadline, from_rfc3339, rfc3339
+from order_payments.clock import Deadline, rfc3339
 from order_payments.dynamodb import (
     ConditionFailed,
     Contended,
@@ -59,7 +59,6 @@ UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
 
 READ_BUDGET_SECONDS = 3.0
-WRITE_BUDGET_SECONDS = 2.0
 
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
 _IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
@@ -68,10 +67,13 @@ _UNCLAIMED = "#status = :expected AND attribute_not_exists(#payment)"
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """An order with an attempt in flight, or a refund owed, since a time; the `unsettled` index has found it."""
+    """An order with an attempt in flight, or a refund owed, as the `unsettled` index has found it.
+
+    `since_text` is when it was left, as it is stored: whoever parses it must reckon with anything.
+    """
 
     order_id: str
-    since: datetime
+    since_text: str
 
 
 class NotClaimable(Exception):
@@ -243,7 +245,9 @@ class OrdersTable:
         voided = replace(order, attempt=None, updated_at=now)
         return self._move_in_flight(order, voided, [write, *releases], deadline=deadline)
 
-    def cancel_unclaimed(self, order: Order, attempt: PaymentAttempt, reason: Reason, *, now: datetime) -> Order:
+    def cancel_unclaimed(
+        self, order: Order, attempt: PaymentAttempt, reason: Reason, *, now: datetime, deadline: Deadline
+    ) -> Order:
         """Cancel an order that could not be claimed, and record the `attempt` that found it so.
 
         The condition stops it where another payer claimed the order, or an admin settled it, in between. Returns the
@@ -263,7 +267,7 @@ class OrdersTable:
                 ":now": rfc3339(now),
             },
         )
-        return self._write_alone(write, cancelled)
+        return self._write_alone(write, cancelled, deadline)
 
     def settle_by_hand(
         self, order: Order, status: OrderStatus, reason: Reason, override: Override, *, deadline: Deadline
@@ -289,7 +293,7 @@ class OrdersTable:
         sales = self._stock_moves(order, self._products.sell) if status is OrderStatus.CONFIRMED else []
         return self._move_payable(order, settled, [write, *sales], deadline)
 
-    def owe_refund(self, order: Order, refund: Refund) -> Order:
+    def owe_refund(self, order: Order, refund: Refund, *, deadline: Deadline) -> Order:
         """Record that money for a settled order has to go back, before it goes: the reconciler will find it.
 
         The condition keeps a second one from owing it again. Returns the order as it is then recorded.
@@ -305,9 +309,9 @@ class OrdersTable:
                 ":now": rfc3339(refund.owed_since),
             },
         )
-        return self._write_alone(write, replace(order, refund=refund))
+        return self._write_alone(write, replace(order, refund=refund), deadline)
 
-    def record_refund(self, order: Order, refund: Refund) -> Order:
+    def record_refund(self, order: Order, refund: Refund, *, deadline: Deadline) -> Order:
         """Record that the money went back. Returns the order as it is then recorded."""
         write = self._update(
             order.order_id,
@@ -318,7 +322,7 @@ class OrdersTable:
                 ":intent": refund.payment_intent_id,
             },
         )
-        return self._write_alone(write, replace(order, refund=refund))
+        return self._write_alone(write, replace(order, refund=refund), deadline)
 
     def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:
         """Up to `limit` of a shard's orders that are unsettled since `before` or longer, the oldest first.
@@ -334,7 +338,7 @@ class OrdersTable:
                 Limit=limit,
             )["Items"]
         items = map(from_wire, found)
-        return [Unsettled(item["orderId"], from_rfc3339(item["unsettledSince"])) for item in items]
+        return [Unsettled(item["orderId"], item["unsettledSince"]) for item in items]
 
     def postpone(self, order_id: str, *, now: datetime) -> None:
         """Put an order that could not be settled behind the others, so that it does not block them."""
@@ -344,7 +348,7 @@ class OrdersTable:
             condition="attribute_exists(unsettledShard)",
             values={":now": rfc3339(now)},
         )
-        with suppress(ConditionFailed, Contended, ReplyLost), writing():
+        with suppress(ConditionFailed, Contended, ReplyLost, WriteRejected), writing():
             self._client.update_item(**write["Update"])
 
     def _move_payable(
@@ -366,9 +370,9 @@ class OrdersTable:
             return recorded
         return moved
 
-    def _write_alone(self, write: "TransactWriteItemTypeDef", moved: Order) -> Order:
+    def _write_alone(self, write: "TransactWriteItemTypeDef", moved: Order, deadline: Deadline) -> Order:
         """Write what turns an order into `moved`, or return it as it is recorded. Raises `Busy`."""
-        for _ in tries(Deadline.after(WRITE_BUDGET_SECONDS)):
+        for _ in tries(deadline):
             try:
                 with writing():
                     self._client.update_item(**write["Update"])

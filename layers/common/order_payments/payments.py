@@ -1,15 +1,16 @@
 """How an order is paid: read, create, claim, confirm, settle; void, fence and refund where it goes otherwise.
 
-One order has one PaymentIntent, so Stripe itself rules out a second charge. The order is claimed before the intent is
+An order is paid with one PaymentIntent, so Stripe itself rules out a second charge. The order is claimed before the intent is
 confirmed, so nothing is charged that nobody would settle. And an intent can be cancelled or paid, never both, so
 cancelling it is the fence by which anyone can bring an abandoned attempt to a safe end.
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from order_payments.clock import Deadline, utc_now
+from order_payments.dynamodb import LONGEST_CALL_SECONDS
 from order_payments.errors import (
     Busy,
     Forbidden,
@@ -28,7 +29,9 @@ from order_payments.stripe_outcomes import (
     Cancelled,
     Closed,
     Declined,
+    NoIntent,
     NotStarted,
+    Open,
     Paid,
     Refunded,
     Refused,
@@ -43,6 +46,8 @@ LEASE = timedelta(seconds=45)
 
 CLAIM_BUDGET_SECONDS = 2.0
 SETTLE_BUDGET_SECONDS = 3.0
+TIME_TO_SETTLE_SECONDS = 2 * LONGEST_CALL_SECONDS
+"""Kept back from calls to Stripe: to write how it ended, and to read it where no answer tells whether that was done."""
 
 LATE_PAYMENT_METHOD = "unknown"
 """What an attempt paid with that was voided and charged all the same: only Stripe knows."""
@@ -90,7 +95,7 @@ def initiate_payment(
     if not order.is_payable:
         return _recorded_answer(order, request)
 
-    calls_by = deadline.sooner(SETTLE_BUDGET_SECONDS)
+    calls_by = deadline.sooner(TIME_TO_SETTLE_SECONDS)
     attempt = PaymentAttempt(
         attempt_id=PaymentAttempt.new_id(),
         payment_intent_id=stripe.create_intent(order, deadline=calls_by),
@@ -99,12 +104,14 @@ def initiate_payment(
         idempotency_key=request.idempotency_key,
         request_id=request.request_id,
     )
+    if calls_by.remaining() < 0:
+        raise Busy("Too little time was left to pay.", order=order)
     try:
         order = orders.claim(order, attempt, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
     except NotClaimable as refused:
         return _recorded_answer(refused.order, request)
     except StockTooShort as short:
-        return _cancel_for_want_of_stock(order, attempt, short.shortages, request, orders, stripe, calls_by)
+        return _cancel_for_want_of_stock(order, attempt, short.shortages, request, orders, stripe, deadline)
 
     match stripe.confirm(order, deadline=calls_by):
         case Paid():
@@ -133,7 +140,7 @@ def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: "StripeG
     `pending` where Stripe or the database do not let us tell.
     """
     intent_id = order.attempt_in_flight().payment_intent_id
-    match stripe.cancel(order, intent_id, deadline=deadline.sooner(SETTLE_BUDGET_SECONDS)):
+    match stripe.cancel(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
         case Cancelled():
             return orders.settle_cancelled(order, reason, now=utc_now(), deadline=_settle_by(deadline))
         case Paid():
@@ -160,7 +167,9 @@ def settle_paid(
             order = refused.order
         except StockTooShort as short:
             attempt = replace(attempt, shortages=short.shortages)
-            order = orders.cancel_unclaimed(order, attempt, INSUFFICIENT_STOCK, now=utc_now())
+            order = orders.cancel_unclaimed(
+                order, attempt, INSUFFICIENT_STOCK, now=utc_now(), deadline=_settle_by(deadline)
+            )
     if order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id:
         order = orders.settle_confirmed(order, now=utc_now(), deadline=_settle_by(deadline))
     if order.status is OrderStatus.PENDING or (
@@ -178,23 +187,35 @@ def refund_late_money(
     Owed first, so that a crash leaves it to the reconciler. Sent under one idempotency key, so that it goes back once.
     """
     if order.refund is None:
-        order = orders.owe_refund(order, Refund(intent_id, owed_since=utc_now()))
-    if not order.owes_refund or order.refund is None:
+        order = orders.owe_refund(order, Refund(intent_id, owed_since=utc_now()), deadline=_settle_by(deadline))
+    refund = order.refund
+    if refund is None or (refund.payment_intent_id == intent_id and not order.owes_refund):
         return order
-    match stripe.refund(order, order.refund.payment_intent_id, deadline=deadline):
+    match stripe.refund(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
         case Refunded(refund_id):
             logger.warning("late money refunded", orderId=order.order_id, refundId=refund_id)
-            return orders.record_refund(order, replace(order.refund, refund_id=refund_id))
         case Unknown():
+            if refund.payment_intent_id != intent_id:
+                # An order has room for one refund. Of another nobody would know but Stripe, which tells of it again.
+                raise Busy("The refund could not be sent.")
             return order
+    if refund.payment_intent_id != intent_id:
+        return order
+    return orders.record_refund(order, replace(refund, refund_id=refund_id), deadline=_settle_by(deadline))
 
 
-def reconcile(order_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> Order:
-    """Bring an order that was left unsettled to its end, of whatever age. Returns it as it is then recorded."""
+def reconcile(
+    order_id: str, *, before: datetime, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
+) -> Order:
+    """Bring an order to its end that was left unsettled, of whatever age. Returns it as it is then recorded.
+
+    An attempt that began after `before` is its payer's, whatever the index said of the order.
+    """
     order = orders.get(order_id)
     if order.owes_refund and order.refund is not None:
         return refund_late_money(order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
-    if order.status is OrderStatus.PENDING and order.attempt is not None:
+    in_flight = order.status is OrderStatus.PENDING and order.attempt is not None
+    if in_flight and order.attempt_in_flight().started_at <= before:
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     return order
 
@@ -205,7 +226,8 @@ def follow_intent(
     """Act on news of an order's intent, which may be old, repeated or out of order: Stripe is asked what holds now.
 
     While the attempt is younger than the lease its payer may still be at work, so that only what is final is taken
-    up; after that it is fenced. Returns the order as it is then recorded.
+    up; after that it is fenced. Returns the order as it is then recorded. Raises `Busy` where Stripe cannot be asked:
+    of money that comes late nobody else would know.
     """
     order = orders.get(order_id)
     in_flight = order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id
@@ -213,11 +235,18 @@ def follow_intent(
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
         return order
-    match stripe.state_of(order, intent_id, deadline=deadline.sooner(SETTLE_BUDGET_SECONDS)):
+    match stripe.state_of(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
         case Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
-        case Cancelled() | Unknown():
+        case Cancelled() | Open():
             return order
+        case NoIntent():
+            logger.error("news of an intent that is not this order's", paymentIntentId=intent_id)
+            return order
+        case Unknown():
+            if order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id:
+                return order
+            raise Busy("The payment provider does not tell what became of the payment.")
 
 
 def override_status(
@@ -264,12 +293,13 @@ def _cancel_for_want_of_stock(
     deadline: Deadline,
 ) -> PaymentResult:
     attempt = replace(attempt, shortages=shortages)
-    order = orders.cancel_unclaimed(order, attempt, INSUFFICIENT_STOCK, now=utc_now())
+    order = orders.cancel_unclaimed(order, attempt, INSUFFICIENT_STOCK, now=utc_now(), deadline=_settle_by(deadline))
     if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
         return _recorded_answer(order, request)
     # Mostly tidiness: an intent that nobody will ever confirm charges nothing. But an earlier attempt may have been
     # voided whose charge came late.
-    if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=deadline), Paid):
+    calls_by = deadline.sooner(TIME_TO_SETTLE_SECONDS)
+    if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=calls_by), Paid):
         order = settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
     return _answer(order)
 

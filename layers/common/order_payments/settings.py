@@ -79,10 +79,13 @@ class StripeSettings:
         backend = environment.get("STRIPE_BACKEND") or StripeBackend.DUMMY
         if backend not in tuple(StripeBackend):
             raise InvalidSettings(f"STRIPE_BACKEND must be {' or '.join(StripeBackend)}")
+        api_base = environment.get("STRIPE_API_BASE") or None
+        if api_base is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", api_base):
+            raise InvalidSettings("STRIPE_API_BASE must be an address that begins with https:// or http://")
         return cls(
             secret_key=secret_key,
             backend=StripeBackend(backend),
-            api_base=environment.get("STRIPE_API_BASE") or None,
+            api_base=api_base,
             dummy_table=environment.get("DUMMY_STRIPE_TABLE") or None,
         )
 

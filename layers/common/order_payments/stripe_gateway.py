@@ -21,10 +21,13 @@ from order_payments.stripe_outcomes import (
     Confirmation,
     Declined,
     Fence,
+    NoIntent,
     NotStarted,
+    Open,
     Paid,
     Refunded,
     Refused,
+    State,
     Unknown,
 )
 
@@ -48,6 +51,9 @@ class IntentStatus(StrEnum):
     CANCELED = "canceled"
     REQUIRES_ACTION = "requires_action"
 
+
+_REFUNDS_THAT_FAILED = frozenset({"failed", "canceled", "requires_action"})
+"""Of a refund's statuses, those in which no money goes back. https://docs.stripe.com/api/refunds/object"""
 
 LONGEST_TEXT = 500
 """Characters of a text of Stripe's that we keep: an order has to fit into an item."""
@@ -153,16 +159,24 @@ class StripeGateway:
             if error.code != "payment_intent_unexpected_state":
                 _log("cancel", error)
                 return Unknown()
-            return self.state_of(order, intent_id, deadline=deadline)
+            state = self.state_of(order, intent_id, deadline=deadline)
+            return Unknown() if isinstance(state, Open | NoIntent) else state
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("cancel", error)
             return Unknown()
 
-    def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> Fence:
-        """What the intent has become, without touching it: paid, or cancelled; unknown while it can become either."""
+    def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> State:
+        """What the intent has become, without touching it."""
         try:
             self._allow_time(deadline)
-            return _fence(self._client.v1.payment_intents.retrieve(intent_id), order)
+            intent = self._client.v1.payment_intents.retrieve(intent_id)
+            if intent.metadata["orderId"] != order.order_id:
+                return NoIntent()
+            state = _fence(intent, order)
+            return Open() if isinstance(state, Unknown) and _is_for(intent, order) else state
+        except stripe.InvalidRequestError as error:
+            _log("retrieve", error)
+            return NoIntent() if error.code == "resource_missing" else Unknown()
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("retrieve", error)
             return Unknown()
@@ -175,7 +189,10 @@ class StripeGateway:
                 {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},
                 {"idempotency_key": f"refund-{intent_id}"},
             )
-            return Refunded(refund.id) if isinstance(refund.id, str) else Unknown()
+            if not isinstance(refund.id, str) or refund.status in _REFUNDS_THAT_FAILED:
+                logger.error("stripe could not send a refund", refundStatus=str(refund.status))
+                return Unknown()
+            return Refunded(refund.id)
         except stripe.InvalidRequestError as error:
             _log("refund", error)
             # Somebody gave it back past us.

@@ -35,6 +35,16 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Open:
+    """The intent can still be paid, or cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoIntent:
+    """Stripe has no such intent for this order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Nobody can say yet. Never to be taken for a decline."""
 
@@ -53,3 +63,4 @@ class Refunded:
 
 Confirmation = Paid | Declined | Refused | Closed | Unknown | NotStarted
 Fence = Paid | Cancelled | Unknown
+State = Fence | Open | NoIntent

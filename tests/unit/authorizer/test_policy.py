@@ -39,10 +39,11 @@ def is_allowed(resources: list[str], request: str) -> bool:
 
 @pytest.mark.parametrize("roles", ROLES, ids=lambda roles: "+".join(sorted(roles)) or "no role")
 @pytest.mark.parametrize("request_line", REQUESTS)
-def test_a_route_is_allowed_to_exactly_its_roles(request_line: str, roles: frozenset[Role]) -> None:
+@pytest.mark.parametrize("slash", ["", "/"], ids=["", "slash"])
+def test_a_route_is_allowed_to_exactly_its_roles(request_line: str, roles: frozenset[Role], slash: str) -> None:
     expected = bool((roles | {None}) & REQUESTS[request_line])
 
-    assert is_allowed(resources_for(roles), f"{STAGE_ARN}/{request_line}") is expected
+    assert is_allowed(resources_for(roles), f"{STAGE_ARN}/{request_line}{slash}") is expected
 
 
 @pytest.mark.parametrize("roles", ROLES, ids=lambda roles: "+".join(sorted(roles)) or "no role")
@@ -136,7 +137,9 @@ def test_the_answer_is_json_in_the_form_of_an_authorizer() -> None:
                 {
                     "Action": "execute-api:Invoke",
                     "Effect": "Allow",
-                    "Resource": [f"{STAGE_ARN}/GET/products", f"{STAGE_ARN}/GET/products/*"],
+                    "Resource": [
+                        f"{STAGE_ARN}/GET/{path}" for path in ("products", "products/", "products/*", "products/*/")
+                    ],
                 }
             ],
         },

@@ -1,0 +1,47 @@
+"""News from the dummy Stripe. It sends none by itself, but on request, true or not and as often as one likes."""
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import boto3
+
+from local.environment import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from local.errors import StackError
+from local.stack import WEBHOOK_SECRET
+from order_payments.dummy_stripe import DynamoDBStore
+from order_payments.dummy_stripe.events import EventType, deliver, event_of
+
+SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED.value
+
+
+def tell(description: Mapping[str, Any], order_id: str, event_type: str, secret: str | None = None) -> dict[str, int]:
+    """Tell a stack's webhook about each intent of an order. Returns the status of its answers, by the intent's id.
+
+    `description` is the content of `stack.json`; `secret` what the stack was given to check signatures with.
+    """
+    if event_type not in tuple(EventType):
+        raise StackError(f"The dummy Stripe tells of no {event_type!r}, but of {', '.join(EventType)}.")
+    table = description["tables"].get("dummyStripe")
+    if table is None:
+        raise StackError("The running stack uses a Stripe of its own, which sends its events itself.")
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=description["awsEndpointUrl"],
+        region_name=description["region"],
+        aws_access_key_id=ACCESS_KEY_ID,
+        aws_secret_access_key=SECRET_ACCESS_KEY,
+    )
+    with closing(client):
+        intents = [i for i in DynamoDBStore(client, table).intents() if i.metadata.get("orderId") == order_id]
+    if not intents:
+        raise StackError(f"Nobody has tried to pay the order {order_id!r}: Stripe has no intent of it.")
+    url = f"{description['apiUrl']}/webhooks/stripe"
+    try:
+        return {
+            intent.id: deliver(url, event_of(intent, EventType(event_type), time.time()), secret or WEBHOOK_SECRET)
+            for intent in intents
+        }
+    except ValueError as error:
+        raise StackError(f"There is no such news: {error}.") from error

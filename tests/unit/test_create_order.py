@@ -1,0 +1,67 @@
+"""Two requests with one idempotency key at the same time: what the contract's tests cannot time."""
+
+import json
+from collections.abc import Iterator
+from types import ModuleType
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from order_payments.clock import utc_now
+from tests.support.function_shop import FunctionShop
+from tests.support.lambda_functions import Answer, call, event_for, load_function
+from tests.support.template import create_tables
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[FunctionShop]:
+    FunctionShop.set_environment(monkeypatch)
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb")
+        create_tables(dynamodb)
+        yield FunctionShop(dynamodb)
+
+
+@pytest.fixture
+def function(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:  # noqa: ARG001 - needs tables
+    """The function at a moment that lasts, in which no request sees what another one writes."""
+    function = load_function("create_order")
+    now = utc_now()
+    monkeypatch.setattr(function, "utc_now", lambda: now)
+    monkeypatch.setattr(function, "find_placed", lambda *_: None)
+    return function
+
+
+def place(function: ModuleType, product: str, quantity: int, request_id: str) -> Answer:
+    body = json.dumps({"items": [{"productId": product, "quantity": quantity}]})
+    return call(function, event_for("POST /orders", body=body, headers={"Idempotency-Key": "k"}, requestId=request_id))
+
+
+def test_the_second_of_two_like_requests_is_told_of_the_firsts_order(shop: FunctionShop, function: ModuleType) -> None:
+    product = shop.add_product()
+
+    first, second = place(function, product, 1, "r-1"), place(function, product, 1, "r-2")
+
+    assert (first.status, second.status) == (201, 201)
+    assert second.body == first.body
+    assert "Idempotent-Replayed" not in first.headers
+    assert second.headers["Idempotent-Replayed"] == "true"
+
+
+def test_the_second_of_two_different_requests_is_refused(shop: FunctionShop, function: ModuleType) -> None:
+    product = shop.add_product()
+
+    first, second = place(function, product, 1, "r-1"), place(function, product, 3, "r-2")
+
+    assert (second.status, second.body["code"]) == (409, "idempotency_key_reused")
+    assert shop.status(first.body["orderId"])["totalAmount"] == first.body["totalAmount"]
+
+
+def test_a_request_that_botocore_sent_twice_has_placed_its_order(shop: FunctionShop, function: ModuleType) -> None:
+    product = shop.add_product()
+
+    answers = [place(function, product, 1, "r-1") for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [201, 201]
+    assert not ["Idempotent-Replayed" for answer in answers if "Idempotent-Replayed" in answer.headers]

@@ -1,0 +1,62 @@
+"""What the client makes of answers that DynamoDB did not give."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from order_payments.clock import Deadline, utc_now
+from order_payments.dynamodb import LONGEST_CALL_SECONDS, ReplyLost, dynamodb_client, write_transaction
+from order_payments.errors import Busy
+from order_payments.orders import Order, OrderLine
+from order_payments.orders_table import OrdersTable
+from order_payments.payments import TIME_TO_SETTLE_SECONDS
+from order_payments.products_table import ProductsTable
+from tests.support.function_shop import FunctionShop
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
+    """A client to whom something on the way answers each request with a web page, as if all were well."""
+    FunctionShop.set_environment(monkeypatch)
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        body = SimpleNamespace(stream=lambda *_, **__: iter([b"<html>Welcome</html>"]))
+        return AWSResponse(request.url, 200, {"Content-Type": "text/html"}, body)
+
+    client = dynamodb_client()
+    client.meta.events.register("before-send.dynamodb", answer)
+    yield client
+    client.close()
+
+
+def test_a_web_page_is_no_answer_to_a_transaction(client: DynamoDBClient) -> None:
+    with pytest.raises(ReplyLost):
+        write_transaction(client, [ProductsTable(client, "products").hold("tea", 1)], deadline=Deadline.after(1))
+
+
+def test_a_web_page_does_not_say_that_an_order_is_not_there(client: DynamoDBClient) -> None:
+    orders = OrdersTable(client, "orders", ProductsTable(client, "products"))
+
+    with pytest.raises(Busy):
+        orders.get("ord_" + "0" * 32)
+
+
+def test_a_web_page_does_not_say_that_an_order_was_written(client: DynamoDBClient) -> None:
+    orders = OrdersTable(client, "orders", ProductsTable(client, "products"))
+
+    with pytest.raises(Busy):
+        orders.create(Order.place("alice", [OrderLine("tea", "Tea", 1, 450)], "usd", utc_now()))
+
+
+def test_the_time_that_is_kept_for_settling_is_enough_where_dynamodb_does_not_answer(client: DynamoDBClient) -> None:
+    config = client.meta.config
+    tries = config.retries["total_max_attempts"]
+
+    # In botocore's standard mode the first pause is up to a second long, and a second one would be up to two.
+    assert tries == 2
+    assert tries * (config.connect_timeout + config.read_timeout) + 1 <= LONGEST_CALL_SECONDS
+    assert 2 * LONGEST_CALL_SECONDS <= TIME_TO_SETTLE_SECONDS
