@@ -36,7 +36,7 @@ from order_payments.dummy_stripe import sign
 from order_payments.errors import PaymentProviderError
 from order_payments.orders import Order
 from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Cancelled, Declined, Paid, Refunded, Refused, Unknown
+from order_payments.stripe_outcomes import Cancelled, Declined, Open, Paid, Refunded, Refused
 
 from .stripe_servers import (
     KEY,
@@ -94,7 +94,7 @@ def refused(call: Callable[[], object]) -> tuple[int | None, str | None]:
 def test_an_order_is_paid(gateway: StripeGateway) -> None:
     order = created(gateway)
 
-    assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Unknown()
+    assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Open()
     assert gateway.confirm(order, deadline=PLENTY) == Paid()
     assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Paid()
 
@@ -154,7 +154,7 @@ def test_a_key_that_is_refused_creates_and_charges_nothing(gateway: StripeGatewa
             refused.create_intent(order, deadline=PLENTY)
         assert refused.confirm(order, deadline=PLENTY) == Refused(payment_method_at_fault=False)
 
-    assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Unknown()
+    assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Open()
 
 
 def test_the_dummy_signs_an_event_as_localstripe_does(gateway: StripeGateway, localstripe: str) -> None:

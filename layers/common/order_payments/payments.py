@@ -1,8 +1,8 @@
 """How an order is paid: read, create, claim, confirm, settle; void, fence and refund where it goes otherwise.
 
-An order is paid with one PaymentIntent, so Stripe itself rules out a second charge. The order is claimed before the intent is
-confirmed, so nothing is charged that nobody would settle. And an intent can be cancelled or paid, never both, so
-cancelling it is the fence by which anyone can bring an abandoned attempt to a safe end.
+An order is paid with one PaymentIntent, so Stripe itself rules out a second charge. The order is claimed before the
+intent is confirmed, so nothing is charged that nobody would settle. And an intent can be cancelled or paid, never both,
+so cancelling it is the fence by which anyone can bring an abandoned attempt to a safe end.
 """
 
 from dataclasses import dataclass, replace
