@@ -14,7 +14,7 @@ installed := .venv/.installed
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help setup run token event test fuzz lint format build deploy lock clean
+.PHONY: help setup run token event test fuzz openapi lint format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ test: $(installed) ## Run every test
 
 fuzz: $(installed) ## Try random histories of orders for long
 	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest tests/engine/test_properties.py
+
+openapi: $(installed) ## Write docs/openapi.json anew, from the functions as they are
+	@exec python -m local openapi
 
 lint: $(installed) ## Check style, types and the template
 	ruff check .

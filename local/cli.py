@@ -90,11 +90,21 @@ def event(
         sys.stdout.write(f"{event_type} of {intent_id} was answered {status}\n")
 
 
+@app.command()
+def openapi() -> None:
+    """Write the API's document anew, from the functions as they are."""
+    # It loads every function: nothing that another command should wait for.
+    from local import openapi as document
+
+    document.DOCUMENT.write_text(document.text())
+
+
 def _say_where(stack: Stack, console: Console) -> None:
     console.print(f"\nThe API answers at [bold]{stack.api_url}[/]. Ctrl-C stops everything.\n")
     for label, value in (
         ("try", f'curl -H "Authorization: Bearer $(make -s token)" {stack.api_url}/products/travel-mug'),
         ("tokens", "make token SUB=alice ROLES=buyer"),
+        ("API docs", f"{stack.api_url.removesuffix('/v1')}/docs"),
         ("details", ".local/stack.json"),
         ("logs", ".local/logs/functions.log"),
     ):

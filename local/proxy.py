@@ -22,6 +22,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 
 from local.errors import StackError
 from local.gateway_responses import GatewayResponse
+from local.pages import Page
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -59,10 +60,11 @@ class Upstream:
 
 
 class Proxy:
-    """An ASGI application that hands every request on to the emulator."""
+    """An ASGI application that hands every request on to the emulator, but for those of the local stack's pages."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, pages: Mapping[str, Page] | None = None) -> None:
         self._upstream = upstream
+        self._pages = {path.encode(): page for path, page in (pages or {}).items()}
         self._pool = httpcore.AsyncConnectionPool(
             max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_SECONDS
         )
@@ -73,7 +75,10 @@ class Proxy:
             return
         body = await _read_body(receive)
         path = scope["raw_path"]
-        if not is_in_stage(path, self._upstream.stage):
+        if (page := self._pages.get(path)) and scope["method"] in ("GET", "HEAD"):
+            status, headers, answer = 200, [(b"content-type", page.content_type.encode())], page.body
+            headers.append((b"cache-control", b"no-cache"))
+        elif not is_in_stage(path, self._upstream.stage):
             status, headers, answer = self._own_answer("MISSING_AUTHENTICATION_TOKEN")
         elif body is None or is_head_too_large(scope):
             status, headers, answer = self._own_answer("REQUEST_TOO_LARGE")

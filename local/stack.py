@@ -21,6 +21,7 @@ from local.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator import DESCRIPTION, Emulator, running_emulator
 from local.environment import REGION
 from local.errors import StackError
+from local.pages import pages
 from local.tokens import VALIDITY, TokenIssuer
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -175,7 +176,7 @@ def running_stack(
         closing.enter_context(function_logs.kept_in_file(emulator, state / "logs" / "functions.log"))
         upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses)
         api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/{STAGE}"
-        closing.enter_context(proxy.serving(proxy.Proxy(upstream), bound))
+        closing.enter_context(proxy.serving(proxy.Proxy(upstream, pages()), bound))
         tokens = {name: identity.token(sub, roles) for name, (sub, roles) in USERS.items()}
         yield Stack(api_url, emulator, deployment, identity, tokens, state)
 

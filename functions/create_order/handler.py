@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from order_payments.api import REPLAYED_HEADER, Api, IdempotencyKey
+from order_payments.api import REPLAYED_HEADER, Api, IdempotencyKey, described
 from order_payments.clock import utc_now
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import (
@@ -34,8 +34,8 @@ MAXIMUM_QUANTITY = 10_000
 class ItemRequest(RequestBody):
     """One line to order."""
 
-    product_id: Annotated[str, Field(min_length=1, max_length=64)]
-    quantity: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_QUANTITY)]
+    product_id: Annotated[str, Field(min_length=1, max_length=64, examples=["green-tea"])]
+    quantity: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_QUANTITY, examples=[2])]
 
 
 class OrderRequest(RequestBody):
@@ -48,10 +48,14 @@ settings = TableSettings.from_environment()
 client = dynamodb_client()
 products = ProductsTable(client, settings.products_table)
 orders = OrdersTable(client, settings.orders_table, products)
-api = Api(Role.BUYER)
+api = Api(Role.BUYER, raises=[UnknownProduct, MixedCurrencies, IdempotencyKeyReused])
 
 
-@api.post("/orders")
+@api.post(
+    "/orders",
+    status_code=HTTPStatus.CREATED,
+    responses={201: described("The order, `pending`.", "Location", REPLAYED_HEADER)},
+)
 def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> Response[OrderView]:
     """Place an order at the products' prices of now; for a repeated request, answer with the one it placed before."""
     buyer_id = api.caller.user_id

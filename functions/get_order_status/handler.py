@@ -6,7 +6,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.api import Api
 from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import Forbidden
+from order_payments.errors import Forbidden, OrderNotFound
 from order_payments.identity import Role
 from order_payments.orders_table import OrdersTable
 from order_payments.products_table import ProductsTable
@@ -16,7 +16,7 @@ from order_payments.views import OrderStatusView
 settings = TableSettings.from_environment()
 client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
-api = Api(Role.BUYER, Role.ADMIN)
+api = Api(Role.BUYER, Role.ADMIN, raises=[OrderNotFound, Forbidden])
 
 
 @api.get("/orders/<order_id>/status")

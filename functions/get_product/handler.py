@@ -6,12 +6,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.api import Api
 from order_payments.dynamodb import dynamodb_client
+from order_payments.errors import ProductNotFound
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
 from order_payments.views import ProductView
 
 products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
-api = Api()
+api = Api(raises=[ProductNotFound])
 
 
 @api.get("/products/<product_id>")

@@ -8,8 +8,18 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
 from order_payments import payments
-from order_payments.api import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api, IdempotencyKey
+from order_payments.api import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api, IdempotencyKey, described
 from order_payments.dynamodb import dynamodb_client
+from order_payments.errors import (
+    Forbidden,
+    InsufficientStock,
+    InvalidPaymentMethod,
+    OrderNotFound,
+    PaymentAlreadyAttempted,
+    PaymentFailed,
+    PaymentInProgress,
+    PaymentProviderError,
+)
 from order_payments.identity import Role
 from order_payments.orders import OrderStatus
 from order_payments.orders_table import OrdersTable
@@ -22,7 +32,7 @@ from order_payments.views import OrderStatusView, RequestBody
 class PaymentBody(RequestBody):
     """How to pay: the id of a Stripe PaymentMethod."""
 
-    payment_method_id: Annotated[str, Field(min_length=1, max_length=255)] = "pm_card_visa"
+    payment_method_id: Annotated[str, Field(min_length=1, max_length=255, examples=["pm_card_visa"])] = "pm_card_visa"
 
 
 DEFAULT_PAYMENT = PaymentBody()
@@ -32,10 +42,32 @@ stripe_settings = StripeSettings.from_environment()
 client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
 stripe = stripe_gateway(stripe_settings, client)
-api = Api(Role.BUYER)
+api = Api(
+    Role.BUYER,
+    raises=[
+        OrderNotFound,
+        Forbidden,
+        PaymentFailed,
+        InsufficientStock,
+        InvalidPaymentMethod,
+        PaymentProviderError,
+        PaymentAlreadyAttempted,
+        PaymentInProgress,
+    ],
+)
 
 
-@api.post("/orders/<order_id>/payment")
+@api.post(
+    "/orders/<order_id>/payment",
+    responses={
+        200: described("Paid: the order is `confirmed` and the stock reduced.", REPLAYED_HEADER),
+        202: described(
+            "Stripe did not tell the outcome; the order is `pending` and settled within minutes.",
+            "Location",
+            "Retry-After",
+        ),
+    },
+)
 def initiate_payment(
     order_id: str,
     body: PaymentBody = DEFAULT_PAYMENT,

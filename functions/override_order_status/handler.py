@@ -7,6 +7,7 @@ from pydantic import Field
 
 from order_payments.api import Api
 from order_payments.dynamodb import dynamodb_client
+from order_payments.errors import InsufficientStock, OrderNotFound, OrderNotPending, PaymentInProgress
 from order_payments.identity import Role
 from order_payments.observability import logger
 from order_payments.orders import OrderStatus
@@ -21,13 +22,13 @@ class OverrideRequest(RequestBody):
     """How the order ends, and why, which is kept on the order and shown to its buyer."""
 
     status: Literal[OrderStatus.CONFIRMED, OrderStatus.CANCELLED]
-    reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT)]
+    reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["Paid by bank transfer."])]
 
 
 settings = TableSettings.from_environment()
 client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
-api = Api(Role.ADMIN)
+api = Api(Role.ADMIN, raises=[OrderNotFound, OrderNotPending, PaymentInProgress, InsufficientStock])
 
 
 @api.put("/admin/orders/<order_id>/status")

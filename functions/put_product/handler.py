@@ -8,8 +8,9 @@ from pydantic import AfterValidator, Field
 
 from order_payments.api import Api
 from order_payments.dynamodb import dynamodb_client
+from order_payments.errors import ProductNotFound, StockBelowReserved
 from order_payments.identity import Role
-from order_payments.money import MAXIMUM_CHARGE, is_currency
+from order_payments.money import CURRENCIES, MAXIMUM_CHARGE, is_currency
 from order_payments.observability import logger
 from order_payments.products import PRODUCT_ID_PATTERN
 from order_payments.products_table import ProductsTable
@@ -28,14 +29,14 @@ def _chargeable(currency: str) -> str:
 class ProductRequest(RequestBody):
     """A product as it shall be. `unit_price` is in the minor unit of `currency`."""
 
-    name: Annotated[str, Field(max_length=200, pattern=LINE_OF_TEXT)]
-    unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_CHARGE)]
-    currency: Annotated[str, AfterValidator(_chargeable)]
-    stock: Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_STOCK)]
+    name: Annotated[str, Field(max_length=200, pattern=LINE_OF_TEXT, examples=["Green tea"])]
+    unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_CHARGE, examples=[4599])]
+    currency: Annotated[str, AfterValidator(_chargeable), Field(json_schema_extra={"enum": sorted(CURRENCIES)})]
+    stock: Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_STOCK, examples=[25])]
 
 
 products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
-api = Api(Role.ADMIN)
+api = Api(Role.ADMIN, raises=[ProductNotFound, StockBelowReserved])
 
 
 @api.put("/admin/products/<product_id>")

@@ -3,8 +3,9 @@
 https://docs.stripe.com/webhooks
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from aws_lambda_powertools.event_handler.openapi.params import Header
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field, ValidationError
 from stripe import SignatureVerificationError, Webhook, WebhookSignature
@@ -19,12 +20,16 @@ from order_payments.payments import follow_intent
 from order_payments.products_table import ProductsTable
 from order_payments.settings import StripeSettings, TableSettings, WebhookSettings
 from order_payments.stripe_gateway import stripe_gateway
+from order_payments.views import View
 
 FINAL_NEWS = frozenset({"payment_intent.succeeded", "payment_intent.canceled"})
 NEWS = FINAL_NEWS | {"payment_intent.payment_failed", "payment_intent.processing", "payment_intent.requires_action"}
 """The events to subscribe to. https://docs.stripe.com/api/events/types"""
 
-RECEIVED = {"received": True}
+EVENT_BODY = {
+    "description": "An event, as Stripe signed it.",
+    "content": {"application/json": {"schema": {"type": "object"}}},
+}
 
 
 class IntentMetadata(BaseModel):
@@ -54,24 +59,32 @@ class Event(BaseModel):
     data: IntentData
 
 
+class Receipt(View):
+    """Tells Stripe not to send the event again."""
+
+    received: Literal[True] = True
+
+
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()
 webhook_settings = WebhookSettings.from_environment()
 client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
 stripe = stripe_gateway(stripe_settings, client)
-api = Api(public=True)
+api = Api(public=True, raises=[InvalidSignature])
 
 
-@api.post("/webhooks/stripe")
-def receive_event() -> dict[str, bool]:
+@api.post("/webhooks/stripe", openapi_extensions={"requestBody": EVENT_BODY})
+def receive_event(
+    signature: Annotated[str, Header(alias="Stripe-Signature", description="Made with the webhook's secret.")] = "",
+) -> Receipt:
     """Check who signed the event, then see how its order stands at Stripe and settle what can be settled.
 
     What it says of the payment is not believed, so that it may come twice, late or out of order.
     """
-    event = signed_event()
+    event = signed_event(signature)
     if event is None or event.type not in NEWS:
-        return RECEIVED
+        return Receipt()
     intent = event.data.object
     with logger.append_context_keys(orderId=intent.metadata.order_id[:64], eventId=event.id, eventType=event.type):
         try:
@@ -80,22 +93,21 @@ def receive_event() -> dict[str, bool]:
             )
         except OrderNotFound:
             logger.warning("event of an order that is not ours")
-            return RECEIVED
+            return Receipt()
         if event.type in FINAL_NEWS and order.status is OrderStatus.PENDING and order.payment_intent_id == intent.id:
             # Stripe sends again what was not received, for days.
             raise Busy("The order cannot be settled now.")
-    return RECEIVED
+    return Receipt()
 
 
-def signed_event() -> Event | None:
+def signed_event(signature: str) -> Event | None:
     """The event, if Stripe signed it within the last five minutes, and None if it is about nothing of ours.
 
     Raises `InvalidSignature`.
     """
-    header = api.current_event.headers.get("Stripe-Signature") or ""
     try:
         payload = api.raw_body.decode()
-        WebhookSignature.verify_header(payload, header, webhook_settings.signing_secret, Webhook.DEFAULT_TOLERANCE)
+        WebhookSignature.verify_header(payload, signature, webhook_settings.signing_secret, Webhook.DEFAULT_TOLERANCE)
     except (SignatureVerificationError, ValueError, TypeError):
         # The SDK does not reckon with a signature that is not ASCII.
         raise InvalidSignature("The signature does not fit the message.") from None

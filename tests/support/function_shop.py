@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from tests.support.documented import check_documented
 from tests.support.lambda_functions import call, event_for, load_function
 from tests.support.shop import Reply, Shop, User
 from tests.support.template import template
@@ -75,7 +76,9 @@ class FunctionShop(Shop):
                     query=parse_qs(query, keep_blank_values=True),
                 )
                 answer = call(self._functions[name], event)
-                return Reply(
+                reply = Reply(
                     answer.status, answer.body, {name.lower(): value for name, value in answer.headers.items()}
                 )
+                check_documented(method, path, reply)
+                return reply
         raise ValueError(f"the template has no route for {method} {path}")

@@ -3,6 +3,7 @@
 import json
 
 from local.stack import Stack
+from tests.support.documented import check_documented
 from tests.support.shop import Reply, Shop, User
 
 
@@ -39,7 +40,9 @@ class HttpShop(Shop):
             content=None if content is None else content.encode(),
             headers={"Content-Type": "application/json", **(headers or {}), **authorization},
         )
-        return Reply(answer.status_code, json.loads(answer.content), dict(answer.headers))
+        reply = Reply(answer.status_code, json.loads(answer.content), dict(answer.headers))
+        check_documented(method, path, reply)
+        return reply
 
     def close(self) -> None:
         """Close the connections."""

@@ -26,6 +26,7 @@ from order_payments.settings import CorsSettings
 from order_payments.views import FaultView, OrderStatusView, ProblemView
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse, OpenAPIResponseHeader
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 PROBLEM_TYPE_PREFIX = "urn:problem-type:order-payments:"
@@ -36,11 +37,19 @@ BUSY_RETRY_AFTER_SECONDS = 1
 UNKNOWN_RETRY_AFTER_SECONDS = 5
 
 REPLAYED_HEADER = "Idempotent-Replayed"
-EXPOSED_HEADERS = ("Location", "Retry-After", REPLAYED_HEADER)
-"""Those of our answers that a web page needs and would not see unless told so (CORS)."""
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 """The parameter of an endpoint that answers a repeated request as it did the first time."""
+
+HEADERS: "Mapping[str, OpenAPIResponseHeader]" = {
+    "Location": {"description": "Path of the order's status.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}},
+    REPLAYED_HEADER: {
+        "description": "`true` where the same request was answered before and nothing was done again.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
+"""The headers of our answers, as OpenAPI describes them."""
 
 DEFAULT_LIMIT = 20
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -54,6 +63,11 @@ TOKEN_LEEWAY_SECONDS = 10
 
 _TIME_TO_ANSWER_SECONDS = 1.0
 """Kept back from the time that Lambda gives, so that the answer still gets out."""
+
+
+def described(what: str, *headers: str) -> "OpenAPIResponse":
+    """A success of an endpoint for its documentation: what it means, and which of `HEADERS` it carries."""
+    return {"description": what, "headers": {name: HEADERS[name] for name in headers}}
 
 
 class Answer(NamedTuple):
@@ -105,12 +119,15 @@ class Api(APIGatewayRestResolver):
         The roles that may call; a caller needs one of them. Without any, every signed-in user may.
     public
         Whether anybody may call, without a token: for an endpoint that knows its callers by other means.
+    raises
+        The errors of the domain that are this endpoint's own, for its documentation.
     """
 
-    def __init__(self, *open_to: Role, public: bool = False) -> None:
+    def __init__(self, *open_to: Role, public: bool = False, raises: Sequence[type[OrderPaymentError]] = ()) -> None:
         super().__init__(enable_validation=True, json_body_deserializer=_parse_json)
-        self._open_to = frozenset(open_to)
-        self._public = public
+        self.open_to = frozenset(open_to)
+        self.public = public
+        self.raises = tuple(raises)
         self._cors_settings = CorsSettings.from_environment()
         for error_type, tell in {
             Exception: self._tell,
@@ -172,8 +189,8 @@ class Api(APIGatewayRestResolver):
 
     def _check(self, event: Mapping[str, Any]) -> None:
         """Find out who is calling and whether they may, and refuse a body that is too large even to look at."""
-        if not self._public:
-            self.context["caller"] = _caller(event["requestContext"].get("authorizer") or {}, self._open_to)
+        if not self.public:
+            self.context["caller"] = _caller(event["requestContext"].get("authorizer") or {}, self.open_to)
         if len((event.get("body") or "").encode(errors="surrogatepass")) > MAXIMUM_BODY_BYTES:
             raise errors.RequestTooLarge(f"A body has at most {MAXIMUM_BODY_BYTES} bytes.")
 
@@ -188,7 +205,7 @@ class Api(APIGatewayRestResolver):
             return {}
         return {
             "Access-Control-Allow-Origin": [origin],
-            "Access-Control-Expose-Headers": [", ".join(EXPOSED_HEADERS)],
+            "Access-Control-Expose-Headers": [", ".join(HEADERS)],
             "Vary": ["Origin"],
         }
 

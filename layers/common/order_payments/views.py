@@ -5,7 +5,7 @@ One model for each body of the contract; each is made from the domain object tha
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from order_payments.clock import rfc3339
@@ -37,24 +37,24 @@ class View(BaseModel):
 class ReasonView(View):
     """Why an order is cancelled, in Stripe's words where Stripe said so."""
 
-    code: str
-    decline_code: str | None
-    message: str
+    code: str = Field(examples=["card_declined"])
+    decline_code: str | None = Field(examples=["insufficient_funds"])
+    message: str = Field(examples=["Your card has insufficient funds."])
 
 
 class OrderStatusView(View):
-    """The contract's status object."""
+    """How an order stands."""
 
-    order_id: str
+    order_id: str = Field(examples=["ord_468909abedb74305b37f8bb1ce2b0ce1"])
     status: OrderStatus
-    total_amount: int
-    currency: str
+    total_amount: int = Field(examples=[9198])
+    currency: str = Field(examples=["usd"])
     payment_method: Literal["stripe-dummy"]
-    buyer_id: str
-    payment_intent_id: str | None
+    buyer_id: str = Field(examples=["alice"])
+    payment_intent_id: str | None = Field(examples=["pi_3QZgttlL1oo9m95Zj2JM2BMK8"])
     reason: ReasonView | None
-    created_at: str
-    updated_at: str
+    created_at: str = Field(examples=["2026-11-23T05:50:20.090Z"])
+    updated_at: str = Field(examples=["2026-11-23T05:50:20.186Z"])
 
     @classmethod
     def of(cls, order: Order) -> Self:
@@ -65,10 +65,10 @@ class OrderStatusView(View):
 class OrderLineView(View):
     """A line of an order; `unit_price` is the product's at the time of the order."""
 
-    product_id: str
-    name: str
-    quantity: int
-    unit_price: int
+    product_id: str = Field(examples=["green-tea"])
+    name: str = Field(examples=["Green tea"])
+    quantity: int = Field(examples=[2])
+    unit_price: int = Field(examples=[4599])
 
 
 class OrderView(OrderStatusView):
@@ -100,13 +100,13 @@ class OrdersView(View):
 class ProductView(View):
     """A product: `stock` on the shelf, of which `reserved` is held by payments and `available` can be sold."""
 
-    product_id: str
-    name: str
-    unit_price: int
-    currency: str
-    stock: int
-    reserved: int
-    available: int
+    product_id: str = Field(examples=["green-tea"])
+    name: str = Field(examples=["Green tea"])
+    unit_price: int = Field(examples=[4599])
+    currency: str = Field(examples=["usd"])
+    stock: int = Field(examples=[25])
+    reserved: int = Field(examples=[2])
+    available: int = Field(examples=[23])
 
     @classmethod
     def of(cls, product: Product) -> Self:

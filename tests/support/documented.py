@@ -1,0 +1,51 @@
+"""Whether an answer is one that the API's document promises."""
+
+import json
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jsonschema import Draft202012Validator
+
+from tests.support.template import ROOT
+
+if TYPE_CHECKING:
+    from tests.support.shop import Reply
+
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs" / "openapi.json").read_text())
+
+
+def check_documented(method: str, path: str, reply: "Reply") -> None:
+    """Assert that the document has this answer for this request: its status, its body, its headers."""
+    operation = _operation(method, path.partition("?")[0])
+    if operation is None:
+        return
+    assert str(reply.status) in operation["responses"], f"{method} {path}: {reply.status} is not documented: {reply}"
+    response = operation["responses"][str(reply.status)]
+    content_type = reply.headers["content-type"].partition(";")[0]
+    assert content_type in response["content"], f"{method} {path}: {content_type} is not documented"
+    _validator(json.dumps(response["content"][content_type]["schema"])).validate(reply.body)
+    for name, header in response.get("headers", {}).items():
+        if (value := reply.headers.get(name.lower())) is not None:
+            assert value.isdigit() or header["schema"]["type"] == "string"
+
+
+def problem_codes(operation: dict[str, Any], status: str) -> list[str]:
+    """The codes of the problems that an operation answers with a status."""
+    content = operation["responses"][status]["content"].get("application/problem+json")
+    codes: list[str] = content["schema"]["allOf"][1]["properties"]["code"]["enum"] if content else []
+    return codes
+
+
+@cache
+def _operation(method: str, path: str) -> dict[str, Any] | None:
+    for template, operations in DOCUMENT["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path) and method.lower() in operations:
+            operation: dict[str, Any] = operations[method.lower()]
+            return operation
+    return None
+
+
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator({**json.loads(schema), "components": DOCUMENT["components"]})
