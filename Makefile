@@ -14,10 +14,10 @@ installed := .venv/.installed
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help setup run token event test fuzz openapi lint format build deploy lock clean
+.PHONY: help setup run token event sam-local sam-invoke test fuzz openapi lint format build deploy lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(installed) ## Create .venv with everything that is needed here
 
@@ -39,6 +39,12 @@ token: $(installed) ## Print a token for the running stack (SUB=alice ROLES=buye
 
 event: $(installed) ## Have the dummy Stripe tell the webhook about a payment (ORDER=ord_… TYPE=payment_intent.succeeded)
 	@exec python -m local event
+
+sam-local: $(installed) ## Run `sam local start-api`, with Docker or Podman, on the tables of `make run` (PORT=3001)
+	@exec python -m local sam-local --with-parent
+
+sam-invoke: $(installed) ## Run `sam local invoke` of one function with its event (FUNCTION=create_order)
+	@exec python -m local sam-invoke
 
 test: $(installed) ## Run every test
 	@exec python -m pytest -n 2

@@ -37,13 +37,17 @@ def _runs_lambdas_wheels() -> bool:
 
 
 class Build:
-    """The built functions and layers of a checkout, kept in `.local/build` and shared by all who run it."""
+    """The built functions and layers of a checkout, kept in `.local/build` and shared by all who run it.
 
-    def __init__(self, project: Path, cache: Path) -> None:
+    They run on this machine; with `for_containers`, on Lambda and in containers that are like it.
+    """
+
+    def __init__(self, project: Path, cache: Path, *, for_containers: bool = False) -> None:
         self.template = cache / ".aws-sam" / "build" / "template.yaml"
         self.unpacked = cache / "unpacked"
         self._project = project
         self._cache = cache
+        self._takes_lambdas_wheels = for_containers or _runs_lambdas_wheels()
         self._log = cache / "build.log"
         self._unfinished = cache / "unfinished"
         self._fingerprint = cache / "fingerprint"
@@ -80,7 +84,7 @@ class Build:
             log=self._log,
             what="sam build",
         )
-        if not _runs_lambdas_wheels():
+        if not self._takes_lambdas_wheels:
             self._install_wheels_of_this_machine(wheels)
         self._forget_oldest()
         self._unfinished.unlink()
@@ -101,7 +105,7 @@ class Build:
         machine = "aarch64" if architecture() == "arm64" else "x86_64"
         lambdas = [f"--platform={platform_}_{machine}" for platform_ in _WHEEL_PLATFORMS]
         targets = [[*lambdas, "--implementation=cp", f"--python-version={RUNTIME.removeprefix('python')}"]]
-        if not _runs_lambdas_wheels():
+        if not self._takes_lambdas_wheels:
             targets.append([])
         for target in targets:
             run_to_end(
@@ -149,6 +153,13 @@ class Build:
         wanted = (path for path in sources if path.suffix != ".pyc")
         tools = [RUNTIME, architecture(), str(self._project), version("aws-sam-cli")]
         return _digest([*tools, *_contents(self._project, wanted)])
+
+
+def build_for_containers(project: Path, cache: Path) -> Build:
+    """What runs in Lambda's containers: the build in `cache`, where this machine is like them, or one beside it."""
+    if _runs_lambdas_wheels():
+        return Build(project, cache)
+    return Build(project, cache.with_name(f"{cache.name}-for-containers"), for_containers=True)
 
 
 def _contents(project: Path, paths: Iterable[Path]) -> Iterator[str]:

@@ -1,20 +1,19 @@
-"""The whole stack on this machine: the commands behind `make run`, `make token` and `make event`."""
+"""The whole stack on this machine: the commands behind `make run` and the targets that go with it."""
 
-import json
 import os
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from local import demo, seed, stripe_events
+from local import demo, sam_local, seed, stripe_events
 from local.console import make_console, progress_on
-from local.emulator import DESCRIPTION
 from local.errors import StackError
 from local.signals import Stopped, stop_on_signals, stop_with_parent
-from local.stack import DUMMY_STRIPE_KEY, STATE, Stack, is_running, running_stack
+from local.stack import DUMMY_STRIPE_KEY, PROJECT, STATE, Stack, running_description, running_stack
 from local.stripe_events import SUCCEEDED
 from local.tokens import TokenIssuer
 
@@ -62,16 +61,12 @@ def token(
     exp: Annotated[int, typer.Option(envvar="EXP", help="Seconds until it expires; negative: expired.")] = 12 * 3600,
 ) -> None:
     """Print a token for the running stack."""
-    try:
-        description = json.loads((STATE / DESCRIPTION).read_text())
-        identity = TokenIssuer.load(
-            STATE / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
-        )
-    except FileNotFoundError:
-        identity = None
-    # A run that was killed leaves its files behind.
-    if identity is None or not is_running():
+    description = running_description()
+    if description is None:
         raise StackError("No stack is running, so there is no key to sign with. Start it: make run")
+    identity = TokenIssuer.load(
+        STATE / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
+    )
     named = [role.strip() for role in roles.split(",") if role.strip()]
     sys.stdout.write(identity.token(sub, named, expires_in=timedelta(seconds=exp)) + "\n")
 
@@ -82,9 +77,9 @@ def event(
     event_type: Annotated[str, typer.Option("--type", envvar="TYPE", help="What it says.")] = SUCCEEDED,
 ) -> None:
     """Have the dummy Stripe tell the webhook of the running stack about an order's payment."""
-    if not is_running():
+    description = running_description()
+    if description is None:
         raise StackError("No stack is running, so there is nobody to tell. Start it: make run")
-    description = json.loads((STATE / DESCRIPTION).read_text())
     statuses = stripe_events.tell(description, order, event_type, os.environ.get("STRIPE_WEBHOOK_SECRET"))
     for intent_id, status in statuses.items():
         sys.stdout.write(f"{event_type} of {intent_id} was answered {status}\n")
@@ -97,6 +92,49 @@ def openapi() -> None:
     from local import openapi as document
 
     document.DOCUMENT.write_text(document.text())
+
+
+EnvVars = Annotated[
+    Path | None,
+    typer.Option(envvar="ENV_VARS", exists=True, dir_okay=False, help="The functions' environment, as JSON."),
+]
+
+
+@app.command("sam-local")
+def start_sam_local(
+    port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535, help="Port of the API.")] = 3001,
+    env_vars: EnvVars = None,
+    with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Serve the API with `sam local start-api`, until Ctrl-C: on the running stack's tables, or those of --env-vars."""
+    if with_parent:
+        stop_with_parent()
+    console = make_console()
+    with sam_local.prepared(env_vars, progress_on(console)) as sam:
+        api_url = f"http://127.0.0.1:{port}"
+        console.print(f"\nThe API will answer at [bold]{api_url}[/], without a stage. Ctrl-C stops everything.")
+        console.print("The first call of a function takes some seconds: its container is made then.\n")
+        code = sam.start_api(port)
+    raise typer.Exit(code)
+
+
+@app.command("sam-invoke")
+def sam_invoke(
+    function: Annotated[str, typer.Option(envvar="FUNCTION", help="A folder in functions/.")],
+    event: Annotated[
+        Path | None, typer.Option(envvar="EVENT", exists=True, dir_okay=False, help="The event; events/FUNCTION.json.")
+    ] = None,
+    env_vars: EnvVars = None,
+) -> None:
+    """Call one function with `sam local invoke`: on the running stack's tables, or those of --env-vars."""
+    functions = sorted(path.parent.name for path in PROJECT.glob("functions/*/handler.py"))
+    if function not in functions:
+        raise StackError(f"There is no function {function}. FUNCTION is one of: {', '.join(functions)}")
+    # Standard output is for the function's answer alone.
+    progress = progress_on(Console(stderr=True, highlight=False))
+    with sam_local.prepared(env_vars, progress, for_events=True) as sam:
+        code = sam.invoke(function, event or sam_local.EVENTS / f"{function}.json")
+    raise typer.Exit(code)
 
 
 def _say_where(stack: Stack, console: Console) -> None:

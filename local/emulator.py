@@ -42,14 +42,19 @@ class Emulator:
 
     def client(self, service: str) -> Any:
         """A boto3 client of one of its services. The caller closes it."""
-        session = boto3.Session(
-            aws_access_key_id=ACCESS_KEY_ID, aws_secret_access_key=SECRET_ACCESS_KEY, region_name=REGION
-        )
-        return session.client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=self.endpoint_url,
-            config=Config(retries={"total_max_attempts": 1}, proxies={}, max_pool_connections=50),
-        )
+        return client_at(self.endpoint_url, service)
+
+
+def client_at(endpoint_url: str, service: str) -> Any:
+    """A boto3 client of a service of the emulator at `endpoint_url`. The caller closes it."""
+    session = boto3.Session(
+        aws_access_key_id=ACCESS_KEY_ID, aws_secret_access_key=SECRET_ACCESS_KEY, region_name=REGION
+    )
+    return session.client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=endpoint_url,
+        config=Config(retries={"total_max_attempts": 1}, proxies={}, max_pool_connections=50),
+    )
 
 
 @contextmanager

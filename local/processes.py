@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from local.errors import StackError
@@ -33,24 +33,26 @@ def running(
     *,
     environment: Mapping[str, str],
     directory: Path,
-    log: Path,
+    log: Path | None,
     patience: float,
     stdin: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs until the block is left; its input is then closed, and it has `patience` seconds to end.
+    """A command that runs until the block is left; it is then asked to end, and has `patience` seconds to do so.
 
-    It has a session of its own, so that its whole family can be ended, and so that Ctrl-C is ours alone.
+    It is asked by the end of its input, if `stdin` is a pipe, and by a termination otherwise. Its output goes to `log`,
+    or without one to where ours goes. It has a session of its own, so that its whole family can be ended, and so that
+    Ctrl-C is ours alone.
     """
     process: subprocess.Popen[bytes] | None = None
     try:
-        with signals_held(), log.open("ab") as output:
+        with signals_held(), log.open("ab") if log else nullcontext() as output:
             process = subprocess.Popen(
                 [str(part) for part in command],
                 env=dict(environment),
                 cwd=directory,
                 stdin=stdin,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,
             )
         yield process
@@ -66,6 +68,8 @@ def running(
 def _stop(process: subprocess.Popen[bytes], patience: float) -> None:
     if process.stdin is not None:
         process.stdin.close()
+    elif patience:
+        process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(patience)
     deadline = time.monotonic() + _KILL_SECONDS

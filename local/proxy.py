@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpcore
 from hypercorn.asyncio import serve
@@ -59,6 +59,16 @@ class Upstream:
         return f"{self.api_id}.execute-api.localhost:{self.port}".encode()
 
 
+class Application(Protocol):
+    """An ASGI application with something to close in the end."""
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answer one request."""
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+
+
 class Proxy:
     """An ASGI application that hands every request on to the emulator, but for those of the local stack's pages."""
 
@@ -73,7 +83,7 @@ class Proxy:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        body = await _read_body(receive)
+        body = await read_body(receive)
         path = scope["raw_path"]
         if (page := self._pages.get(path)) and scope["method"] in ("GET", "HEAD"):
             status, headers, answer = 200, [(b"content-type", page.content_type.encode())], page.body
@@ -182,7 +192,7 @@ def _port_taken(port: int) -> StackError:
 
 
 @contextmanager
-def serving(proxy: Proxy, bound: socket.socket) -> Iterator[None]:
+def serving(application: Application, bound: socket.socket) -> Iterator[None]:
     """Answer on the bound socket, in a thread of its own, until the block is left."""
     port = bound.getsockname()[1]
     try:
@@ -204,9 +214,9 @@ def serving(proxy: Proxy, bound: socket.socket) -> Iterator[None]:
     async def serve_until_stopped() -> None:
         asyncio.get_running_loop().set_exception_handler(_but_for_what_was_cut_off)
         try:
-            await serve(proxy, config, shutdown_trigger=lambda: asyncio.to_thread(stop.wait))
+            await serve(application, config, shutdown_trigger=lambda: asyncio.to_thread(stop.wait))
         finally:
-            await proxy.close()
+            await application.close()
 
     thread = threading.Thread(target=asyncio.run, args=(serve_until_stopped(),), name="proxy")
     thread.start()
@@ -223,7 +233,7 @@ def _but_for_what_was_cut_off(loop: asyncio.AbstractEventLoop, context: dict[str
         loop.default_exception_handler(context)
 
 
-async def _read_body(receive: ASGIReceiveCallable) -> bytes | None:
+async def read_body(receive: ASGIReceiveCallable) -> bytes | None:
     """The request's body, or `None` if it is too large. Read to its end: a client that still sends hears nothing."""
     body = bytearray()
     too_large = False

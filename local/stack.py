@@ -193,6 +193,17 @@ def is_running(state: Path = STATE) -> bool:
     return False
 
 
+def running_description(state: Path = STATE) -> dict[str, Any] | None:
+    """The content of `stack.json`, if a stack runs. One that was killed leaves the file behind."""
+    if not is_running(state):
+        return None
+    try:
+        description: dict[str, Any] = json.loads((state / DESCRIPTION).read_text())
+    except FileNotFoundError:
+        return None
+    return description
+
+
 @contextmanager
 def _sole_user(state: Path) -> Iterator[None]:
     """Let one stack at a time use a state directory. The lock goes with its process, however that ends."""

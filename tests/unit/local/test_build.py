@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from local import build
-from local.build import Build
+from local.build import Build, build_for_containers
 
 
 @pytest.fixture
@@ -86,3 +86,28 @@ def test_what_a_build_that_was_cut_off_left_is_not_trusted(
     make(project, cache)
     assert commands
     assert not (cache / ".aws-sam/deps/half").exists()
+
+
+def test_containers_get_wheels_of_their_own_where_lambdas_do_not_run_on_this_machine(
+    project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_runs_lambdas_wheels", lambda: False)
+    cache = tmp_path / "cache"
+    make(project, cache)
+    assert sum("download" in command for command in commands) == 2
+    commands.clear()
+    for_containers = build_for_containers(project, cache)
+    with for_containers.locked():
+        for_containers.make()
+    assert not for_containers.template.is_relative_to(cache)
+    assert sum("download" in command for command in commands) == 1
+    assert not any("install" in command for command in commands)
+
+
+def test_containers_share_the_build_of_a_machine_that_is_like_lambda(
+    project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_runs_lambdas_wheels", lambda: True)
+    make(project, tmp_path / "cache")
+    assert commands
+    assert build_for_containers(project, tmp_path / "cache").is_current()

@@ -75,6 +75,28 @@ def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
     assert not _exists(grandchild)
 
 
+def test_a_command_on_our_terminal_can_tidy_up_before_it_ends(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = """
+import signal, sys, time
+def tidy_up(*_):
+    time.sleep(0.2)
+    sys.exit("tidied up")
+signal.signal(signal.SIGTERM, tidy_up)
+print("started", flush=True)
+signal.pause()
+"""
+    seen = ""
+    with running([sys.executable, "-c", script], environment={}, directory=tmp_path, log=None, patience=10):
+        deadline = time.monotonic() + 10
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.01)
+            seen = capfd.readouterr().out
+    assert seen == "started\n"
+    assert capfd.readouterr().err == "tidied up\n"
+
+
 def _exists(process: int) -> bool:
     try:
         os.kill(process, 0)

@@ -1,0 +1,18 @@
+"""The event with which `sam local invoke` calls the authorizer carries a token that `env.local.json` trusts."""
+
+import json
+
+from local.sam_local import ENV_VARS, EVENTS
+from tests.unit.authorizer.conftest import Start
+
+
+def test_the_event_is_allowed(start: Start) -> None:
+    variables = json.loads(ENV_VARS.read_text())["Parameters"]
+    event = json.loads((EVENTS / "authorizer.json").read_text())
+
+    answer = start(**{name: value for name, value in variables.items() if name.startswith("JWT_")})(event)
+
+    assert answer["context"] == {"sub": "alice", "roles": "admin buyer", "exp": "4102444800"}
+    (statement,) = answer["policyDocument"]["Statement"]
+    assert statement["Effect"] == "Allow"
+    assert event["methodArn"] in statement["Resource"]

@@ -1,0 +1,108 @@
+"""How containers reach this machine, by what their engine says of itself."""
+
+import gc
+import json
+import socketserver
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.container_engine import ContainerEngine, WayIn, connect, engine_of
+from local.errors import StackError
+
+DOCKER = {"OperatingSystem": "Debian GNU/Linux 12", "SecurityOptions": ["name=seccomp,profile=builtin"]}
+BRIDGE = {
+    "IPAM": {
+        "Config": [{"Subnet": "fd00::/64", "Gateway": "fd00::1"}, {"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]
+    }
+}
+ON_BRIDGE = ContainerEngine("host.docker.internal", WayIn("172.17.0.1", IPv4Network("172.17.0.0/16")))
+
+
+def no_bridge() -> Mapping[str, Any]:
+    raise AssertionError("its bridge is not on this machine")
+
+
+def test_on_linux_containers_come_over_the_bridge() -> None:
+    engine = engine_of(DOCKER, lambda: BRIDGE, platform="linux")
+
+    assert engine == ON_BRIDGE
+    assert engine.sam_options() == ["--add-host", "host.docker.internal:172.17.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("info", "platform"), [(DOCKER, "darwin"), ({**DOCKER, "OperatingSystem": "Docker Desktop"}, "linux")]
+)
+def test_an_engine_in_a_virtual_machine_forwards_to_the_loopback_by_itself(info: dict[str, Any], platform: str) -> None:
+    engine = engine_of(info, no_bridge, platform=platform)
+
+    assert engine == ContainerEngine("host.docker.internal", None)
+    assert engine.sam_options() == []
+
+
+@pytest.mark.parametrize(
+    ("info", "host"),
+    [
+        ({**DOCKER, "Rootless": True}, "host.containers.internal"),
+        ({**DOCKER, "SecurityOptions": ["name=rootless"]}, "host.docker.internal"),
+    ],
+    ids=["podman", "docker"],
+)
+def test_a_rootless_engine_lets_only_this_machine_in(
+    info: dict[str, Any], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = WayIn("192.0.2.7", IPv4Network("192.0.2.7/32"))
+    monkeypatch.setattr("local.container_engine._own_address", lambda: own)
+
+    assert engine_of(info, no_bridge, platform="linux") == ContainerEngine(host, own)
+
+
+@contextmanager
+def fake_engine(path: Path, answers: Mapping[str, Any]) -> Iterator[None]:
+    """An engine's API on a socket."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = json.dumps(answers[self.path.removeprefix("/v1.44")]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def address_string(self) -> str:
+            return "engine"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with socketserver.UnixStreamServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_the_engine_of_docker_host_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    answers = {"/version": {"ApiVersion": "1.44"}, "/info": DOCKER, "/networks/bridge": BRIDGE}
+
+    with fake_engine(tmp_path / "engine.sock", answers):
+        assert connect() == ON_BRIDGE
+
+
+def test_where_no_engine_answers_it_is_said_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        with pytest.raises(StackError, match=r"(?s)no container engine answers.*no\.sock.*Docker, or Podman"):
+            connect()
+        gc.collect()  # docker-py 7.1 leaves the socket open that it could not connect

@@ -1,0 +1,123 @@
+"""Containers get to DynamoDB, and nobody to anything else of the emulator."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Network
+
+import httpx
+import pytest
+
+from local.container_engine import WayIn
+from local.dynamodb_door import dynamodb_door
+from local.errors import StackError
+
+LOOPBACK = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
+CALL = {
+    "X-Amz-Target": "DynamoDB_20120810.GetItem",
+    "Content-Type": "application/x-amz-json-1.0",
+    "Authorization": "AWS4-HMAC-SHA256 Credential=local/20261123/us-east-1/dynamodb/aws4_request",
+}
+
+
+class Emulator(ThreadingHTTPServer):
+    """Keeps what reaches it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.calls: list[tuple[str, dict[str, str], bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Emulator
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.calls.append((self.path, headers, body))
+        self.send_response(400)
+        self.send_header("x-amz-crc32", "42")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def post(port: int, path: str, headers: dict[str, str]) -> httpx.Response:
+    return httpx.post(f"http://127.0.0.1:{port}{path}", headers=headers, content=b'{"a":1}', trust_env=False)
+
+
+def test_a_call_of_dynamodb_goes_through_and_so_does_its_answer(emulator: Emulator) -> None:
+    with dynamodb_door(emulator.url, LOOPBACK) as port:
+        answer = post(port, "/", CALL)
+
+    assert (answer.status_code, answer.headers["x-amz-crc32"], answer.json()) == (400, "42", {})
+    ((path, headers, body),) = emulator.calls
+    assert (path, json.loads(body)) == ("/", {"a": 1})
+    assert headers["x-amz-target"] == CALL["X-Amz-Target"]
+    assert headers["authorization"] == CALL["Authorization"]
+
+
+@pytest.mark.parametrize("target", [None, "AWSLambda.CreateFunction", "DynamoDBStreams_20120810.ListStreams"])
+def test_no_other_call_does(emulator: Emulator, target: str | None) -> None:
+    headers = CALL | {"X-Amz-Target": target} if target else {}
+    with dynamodb_door(emulator.url, LOOPBACK) as port:
+        assert post(port, "/2015-03-31/functions", headers).status_code == 403
+
+    assert not emulator.calls
+
+
+def test_neither_do_two_targets_nor_the_path_of_another_service(emulator: Emulator) -> None:
+    two = [*CALL.items(), ("X-Amz-Target", "AWSLambda.CreateFunction")]
+    with dynamodb_door(emulator.url, LOOPBACK) as port:
+        url = f"http://127.0.0.1:{port}/2015-03-31/functions"
+        assert httpx.post(url, headers=two, trust_env=False).status_code == 403
+        assert httpx.post(url, headers={**CALL, "X-Other": "x"}, content=b"{}", trust_env=False).status_code == 400
+
+    ((path, headers, _),) = emulator.calls
+    assert path == "/"
+    assert "x-other" not in headers
+
+
+def test_who_comes_from_elsewhere_is_not_let_in(emulator: Emulator) -> None:
+    with dynamodb_door(emulator.url, WayIn("127.0.0.1", IPv4Network("172.17.0.0/16"))) as port:
+        assert post(port, "/", CALL).status_code == 403
+
+    assert not emulator.calls
+
+
+def test_where_the_stack_has_ended_the_answer_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with dynamodb_door(url, LOOPBACK) as port:
+        answer = post(port, "/", CALL)
+
+    assert (answer.status_code, answer.text) == (503, "DynamoDB does not answer. Has the stack ended?\n")
+
+
+def test_an_address_that_cannot_be_had_is_told() -> None:
+    with (
+        pytest.raises(StackError, match="Cannot listen where containers reach this machine"),
+        dynamodb_door("http://127.0.0.1:1", WayIn("::1", LOOPBACK.peers)),
+    ):
+        pass

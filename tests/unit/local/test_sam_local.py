@@ -1,0 +1,177 @@
+"""What `make sam-local` and `make sam-invoke` need and do, but for the containers themselves."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from local import cli, sam_local
+from local.build import RUNTIME, architecture
+from local.console import silent
+from local.container_engine import ContainerEngine, WayIn
+from local.errors import StackError
+from local.sam_local import ENV_VARS, EVENTS, Variables, logical_id, prepared
+from tests.support.template import template
+
+DESCRIPTION = {"awsEndpointUrl": "http://127.0.0.1:4711", "stackName": "order-payments"}
+KEY = {"kty": "OKP", "kid": "stack"}
+
+
+class Process:
+    def __init__(self, exit_code: int) -> None:
+        self._exit_code = exit_code
+
+    def wait(self) -> int:
+        return self._exit_code
+
+
+class Sam:
+    """Stands in for the program: keeps the commands, and the environment for the functions that they named."""
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+        self.environments: list[Mapping[str, str]] = []
+        self.variables: list[dict[str, Any]] = []
+        self.exit_code = 0
+
+    @contextmanager
+    def running(self, command: list[object], *, environment: Mapping[str, str], **_: object) -> Iterator[Process]:
+        words = [str(word) for word in command]
+        self.commands.append(words)
+        self.environments.append(environment)
+        self.variables.append(json.loads(Path(words[words.index("--env-vars") + 1]).read_text()))
+        yield Process(self.exit_code)
+
+
+class CurrentBuild:
+    template = Path("/build/template.yaml")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        yield
+
+    def is_current(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine in a virtual machine, as on macOS."""
+    monkeypatch.setattr("local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", None))
+
+
+@pytest.fixture
+def sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sam:
+    """The program, in a checkout that is built and whose stack runs."""
+    sam = Sam()
+
+    def deployed(_: object, endpoint_url: str) -> Variables:
+        key_set = json.dumps({"keys": [KEY]})
+        return {
+            "AuthorizerFunction": {"JWT_JWKS": key_set, "AWS_ENDPOINT_URL_DYNAMODB": endpoint_url},
+            "CreateOrderFunction": {"ORDERS_TABLE": "orders-1", "AWS_ENDPOINT_URL_DYNAMODB": endpoint_url},
+        }
+
+    monkeypatch.setattr(sam_local, "STATE", tmp_path)
+    monkeypatch.setattr(sam_local, "running", sam.running)
+    monkeypatch.setattr(sam_local, "running_description", lambda: DESCRIPTION)
+    monkeypatch.setattr(sam_local, "variables_of", deployed)
+    monkeypatch.setattr(sam_local, "build_for_containers", lambda *_: CurrentBuild())
+    return sam
+
+
+def test_a_function_has_the_templates_name_of_its_folder() -> None:
+    functions = {
+        name: resource["Properties"]["CodeUri"].removeprefix("functions/")
+        for name, resource in template()["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+    assert {logical_id(folder): folder for folder in functions.values()} == functions
+
+
+def test_the_api_is_served_on_the_running_stacks_tables(sam: Sam, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["sam-local", "--port", "3005"])
+
+    assert done.exit_code == 0
+    assert "http://127.0.0.1:3005" in done.output
+    ((command,), (variables,)) = (sam.commands, sam.variables)
+    assert command[:5] == ["sam", "local", "start-api", "--port", "3005"]
+    assert command[command.index("--template") + 1] == "/build/template.yaml"
+    assert command[command.index("--parameter-overrides") + 1] == f"Runtime={RUNTIME} Architecture={architecture()}"
+    assert variables["CreateOrderFunction"] == {
+        "ORDERS_TABLE": "orders-1",
+        "AWS_ENDPOINT_URL_DYNAMODB": "http://host.docker.internal:4711",
+    }
+    assert not list(tmp_path.glob("sam-local-*"))
+
+
+def test_over_a_bridge_dynamodb_is_behind_a_door(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+    way_in = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
+    monkeypatch.setattr("local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", way_in))
+
+    with prepared(None, silent) as local:
+        local.start_api(3001)
+
+    assert sam.commands[0][-2:] == ["--add-host", "host.docker.internal:127.0.0.1"]
+    url = sam.variables[0]["CreateOrderFunction"]["AWS_ENDPOINT_URL_DYNAMODB"]
+    assert url.startswith("http://host.docker.internal:")
+    assert not url.endswith(":4711")
+
+
+def test_a_function_is_called_with_its_event(sam: Sam) -> None:
+    assert CliRunner().invoke(cli.app, ["sam-invoke"], env={"FUNCTION": "create_order"}).exit_code == 0
+
+    assert sam.commands[0][2:6] == ["invoke", "CreateOrderFunction", "--event", str(EVENTS / "create_order.json")]
+
+
+def test_the_token_of_the_events_is_good_for_calling_the_authorizer_and_not_for_the_api(sam: Sam) -> None:
+    CliRunner().invoke(cli.app, ["sam-invoke", "--function", "authorizer"])
+    CliRunner().invoke(cli.app, ["sam-local"])
+
+    called, served = (json.loads(variables["AuthorizerFunction"]["JWT_JWKS"])["keys"] for variables in sam.variables)
+    assert [key["kid"] for key in called] == ["stack", "events"]
+    assert [key["kid"] for key in served] == ["stack"]
+
+
+def test_an_environment_that_is_given_is_taken_as_it_is(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sam_local, "running_description", lambda: None)
+
+    assert CliRunner().invoke(cli.app, ["sam-local"], env={"ENV_VARS": str(ENV_VARS)}).exit_code == 0
+
+    assert sam.variables == [json.loads(ENV_VARS.read_text())]
+
+
+def test_sam_meets_the_users_engine_and_nothing_of_their_aws(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/some.sock")
+    monkeypatch.setenv("AWS_PROFILE", "production")
+
+    CliRunner().invoke(cli.app, ["sam-local"])
+
+    assert sam.environments[0]["DOCKER_HOST"] == "unix:///run/some.sock"
+    assert "AWS_PROFILE" not in sam.environments[0]
+
+
+def test_sams_failure_is_ours(sam: Sam) -> None:
+    sam.exit_code = 3
+
+    assert CliRunner().invoke(cli.app, ["sam-local"]).exit_code == 3
+
+
+def test_without_a_running_stack_it_is_said_how_to_get_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sam_local, "running_description", lambda: None)
+
+    with pytest.raises(StackError, match=r"(?s)make run.*ENV_VARS=env\.local\.json"), prepared(None, silent):
+        pass
+
+
+def test_a_function_that_does_not_exist_is_told_with_those_that_do() -> None:
+    done = CliRunner().invoke(cli.app, ["sam-invoke", "--function", "create_orders"])
+
+    assert isinstance(done.exception, StackError)
+    assert "create_order, " in str(done.exception)

@@ -1,0 +1,114 @@
+"""`events/` and `env.local.json`, with which `sam local invoke` calls the functions, do what they are there for."""
+
+import json
+from typing import Any
+
+import pytest
+
+from local.sam_local import ENV_VARS, EVENTS
+from local.stack import WEBHOOK_SECRET
+from local.tokens import AUDIENCE, ISSUER
+from order_payments.settings import JwtSettings, StripeSettings, TableSettings, WebhookSettings
+from tests.support.function_shop import routes
+from tests.support.lambda_functions import Context, load_function
+from tests.support.template import ROOT, template
+
+FUNCTIONS = {path.parent.name for path in ROOT.glob("functions/*/handler.py")}
+EVENT_FILES = {path.stem: path for path in EVENTS.glob("*.json")}
+VARIABLES: dict[str, str] = json.loads(ENV_VARS.read_text())["Parameters"]
+
+
+def invoke(function: str) -> Any:
+    """What the function answers to its event; of an HTTP answer the status and the body."""
+    answer = load_function(function).handler(json.loads(EVENT_FILES[function].read_text()), Context())
+    return (answer["statusCode"], json.loads(answer["body"])) if "statusCode" in answer else answer
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions' environment as `env.local.json` has it, but for DynamoDB, which is moto's."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_DYNAMODB")
+
+
+def test_every_function_has_its_event() -> None:
+    assert set(EVENT_FILES) == FUNCTIONS
+
+
+@pytest.mark.parametrize(("route", "function"), routes().items())
+def test_an_event_is_of_the_route_that_the_template_gives_its_function(route: tuple[str, str], function: str) -> None:
+    event = json.loads(EVENT_FILES[function].read_text())
+    path = event["resource"].format_map(event["pathParameters"] or {})
+
+    assert (event["httpMethod"], event["resource"]) == route
+    assert (event["path"], event["requestContext"]["path"]) == (path, f"/v1{path}")
+    assert event["multiValueHeaders"] == {name: [value] for name, value in event["headers"].items()}
+
+
+@pytest.mark.usefixtures("dynamodb", "variables")
+def test_the_events_tell_of_one_order_that_is_placed_and_paid() -> None:
+    assert invoke("put_product")[0] == 200
+    status, order = invoke("create_order")
+    assert (status, order["status"]) == (201, "pending")
+    assert invoke("get_order_status") == (200, {name: order[name] for name in order if name != "items"})
+
+    status, paid = invoke("initiate_payment")
+
+    assert (status, paid["orderId"], paid["status"]) == (200, order["orderId"], "confirmed")
+    assert invoke("get_order_status") == (200, paid)
+    assert invoke("list_orders") == (200, {"orders": [{**paid, "items": order["items"]}], "cursor": None})
+    status, product = invoke("get_product")
+    assert (status, product["stock"], product["available"]) == (200, 8, 8)
+    assert invoke("list_products") == (200, {"products": [product], "cursor": None})
+    assert invoke("stripe_webhook") == (200, {"received": True})
+    assert not any(invoke("reconcile_payments").values())
+    assert invoke("override_order_status")[0] == 409
+
+
+@pytest.mark.usefixtures("dynamodb", "variables")
+def test_the_events_can_be_sent_again_and_again() -> None:
+    invoke("put_product")
+
+    assert invoke("create_order") == invoke("create_order")
+    assert invoke("initiate_payment") == invoke("initiate_payment")
+
+
+@pytest.mark.usefixtures("dynamodb", "variables")
+def test_the_events_can_settle_the_order_by_hand_as_well() -> None:
+    invoke("put_product")
+    invoke("create_order")
+
+    status, settled = invoke("override_order_status")
+
+    assert (status, settled["status"]) == (200, "confirmed")
+    assert invoke("get_product")[1]["stock"] == 8
+
+
+def test_the_environment_is_one_that_the_functions_start_with() -> None:
+    TableSettings.from_environment(VARIABLES)
+    StripeSettings.from_environment(VARIABLES)
+    WebhookSettings.from_environment(VARIABLES)
+    JwtSettings.from_environment(VARIABLES)
+
+
+def test_the_environment_has_what_only_a_deployment_could_tell_and_nothing_unknown() -> None:
+    """`sam local` passes over what the template does not name, and does not say so."""
+    parsed = template()
+    named = dict(parsed["Globals"]["Function"]["Environment"]["Variables"])
+    for resource in parsed["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            named |= resource["Properties"].get("Environment", {}).get("Variables", {})
+    parameters = parsed["Parameters"]
+    resolved = {
+        name
+        for name, value in named.items()
+        if isinstance(value, str) or "Default" in parameters.get(value.get("Ref", ""), {})
+    }
+
+    assert set(named) - resolved <= set(VARIABLES) <= set(named)
+
+
+def test_the_events_are_good_for_the_running_stack_too() -> None:
+    assert VARIABLES["STRIPE_WEBHOOK_SECRET"] == WEBHOOK_SECRET
+    assert (VARIABLES["JWT_ISSUER"], VARIABLES["JWT_AUDIENCE"]) == (ISSUER, AUDIENCE)
