@@ -146,7 +146,7 @@ def _say_where(stack: Stack, console: Console) -> None:
         ("details", ".local/stack.json"),
         ("logs", ".local/logs/functions.log"),
     ):
-        console.print(f"  [dim]{label:<8}[/]{value}", soft_wrap=True)
+        console.print(f"  [dim]{label:<9}[/]{value}", soft_wrap=True)
     console.print()
 
 

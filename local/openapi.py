@@ -45,7 +45,7 @@ _ENVIRONMENT = {
     "STRIPE_WEBHOOK_SECRET": "whsec_openapi",
 }
 # What the gateway may say of any request.
-_OF_THE_GATEWAY = ("DEFAULT_4XX", "THROTTLED", "DEFAULT_5XX", "INTEGRATION_TIMEOUT")
+_OF_THE_GATEWAY = ("DEFAULT_4XX", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX", "INTEGRATION_TIMEOUT")
 
 
 def document() -> dict[str, Any]:
@@ -176,11 +176,7 @@ def _answers(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Answ
     """What the function may answer but success: its own errors, and those that its form brings with it."""
     raised = {*api.raises, errors.Busy}
     if not api.public:
-        raised.add(errors.Unauthenticated)
-    if api.open_to:
-        raised.add(errors.Forbidden)
-    if "requestBody" in operation:
-        raised.add(errors.RequestTooLarge)
+        raised |= {errors.Unauthenticated, errors.Forbidden}
     constrained = [each for each in operation.get("parameters", ()) if each["schema"] != {"type": "string"}]
     if ("requestBody" in operation and not api.public) or constrained:
         raised.add(errors.InvalidRequest)
