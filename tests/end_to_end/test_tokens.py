@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from local.stack import Stack
+from order_payments.api import TOKEN_LEEWAY_SECONDS
 from tests.support.function_shop import routes
 from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN, ALICE, Shop, Stock
@@ -148,6 +150,20 @@ def test_one_token_is_right_for_every_route_its_roles_may_call(stack: Stack, sho
     put = shop.send_with(token, "PUT", f"/admin/products/{product}", content="{}")
 
     assert [reply.status for reply in (read, placed, paid, followed, put)] == [200, 201, 200, 200, 403]
+
+
+def test_a_token_that_has_expired_is_refused_though_the_gateway_still_allows_it(stack: Stack, shop: HttpShop) -> None:
+    product = shop.add_product()
+    # Good for two more seconds. API Gateway keeps the authorizer's answer for longer.
+    token = stack.token(ALICE.sub, ALICE.roles, expires_in=timedelta(seconds=2 - TOKEN_LEEWAY_SECONDS))
+
+    reply = shop.send_with(token, "GET", f"/products/{product}")
+    assert reply.status == 200
+    patience = time.monotonic() + 10
+    while reply.status == 200 and time.monotonic() < patience:
+        reply = shop.send_with(token, "GET", f"/products/{product}")
+
+    assert (reply.status, reply.code) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""Least privilege: a function may do to a table what it does, and nothing else. Compared both ways."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+import stripe
+from moto import mock_aws
+
+from order_payments import dynamodb as service
+from order_payments.clock import Deadline, rfc3339, utc_now
+from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from order_payments.dummy_stripe.events import sign
+from tests.support import lambda_functions
+from tests.support.function_shop import FunctionShop
+from tests.support.lambda_functions import Context, call, event_for, load_function
+from tests.support.shop import ALICE
+from tests.support.template import create_tables, template
+
+DUMMY = "DummyStripeTable"
+
+Rights = dict[str, set[tuple[str, str]]]
+"""By function, what it does or may do: the action, and the table (`OrdersTable`) or index (`OrdersTable/unsettled`)."""
+
+
+def granted() -> Rights:
+    """What the template's policies say, with the dummy Stripe."""
+    rights: Rights = {}
+    for resource in template()["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            statements = [
+                each.get("Fn::If", [None, each])[1]
+                for policy in resource["Properties"].get("Policies", [])
+                for each in policy["Statement"]
+            ]
+            folder = resource["Properties"]["CodeUri"].removeprefix("functions/")
+            rights[folder] = {
+                (action.removeprefix("dynamodb:"), resource_of(statement["Resource"]))
+                for statement in statements
+                for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+            }
+    return rights
+
+
+def resource_of(arn: dict[str, Any]) -> str:
+    if "Fn::GetAtt" in arn:
+        return str(arn["Fn::GetAtt"][0])
+    return str(arn["Fn::Sub"]).replace("${", "").replace(".Arn}/index", "")
+
+
+def done_by(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The actions that IAM checks for a request.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+    """
+    if operation == "TransactWriteItems":
+        for each in request["TransactItems"]:
+            ((kind, write),) = each.items()
+            yield f"{kind}Item", write["TableName"]
+    elif operation == "BatchGetItem":
+        yield from ((operation, table) for table in request["RequestItems"])
+    else:
+        yield operation, "/".join(filter(None, (request["TableName"], request.get("IndexName"))))
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
+    """What the functions do that are loaded while this is there."""
+    rights: Rights = defaultdict(set)
+    client_of = service.dynamodb_client
+    FunctionShop.set_environment(monkeypatch)
+
+    def watched() -> Any:
+        client = client_of()
+        # The handler that is being loaded: each makes one client.
+        folder = loading[-1]
+
+        def watch(model: Any, params: dict[str, Any], **_: Any) -> None:
+            rights[folder].update(done_by(model.name, json.loads(params["body"])))
+
+        client.meta.events.register("before-call.dynamodb", watch)
+        return client
+
+    loading: list[str] = []
+
+    def load(folder: str) -> Any:
+        loading.append(folder)
+        return lambda_functions.load_function(folder)
+
+    monkeypatch.setattr(service, "dynamodb_client", watched)
+    monkeypatch.setattr("tests.support.function_shop.load_function", load)
+    monkeypatch.setattr(f"{__name__}.load_function", load)
+    with mock_aws():
+        create_tables(boto3.client("dynamodb"))
+        yield rights
+
+
+def live_a_full_life() -> None:
+    """Bring every function to every kind of request that it makes."""
+    shop = FunctionShop(boto3.client("dynamodb"))
+    product = shop.add_product(stock=10)
+    items = {"items": [{"productId": product, "quantity": 1}]}
+    shop.call("POST", "/orders", ALICE, items, {"Idempotency-Key": "k"})
+    for card in ("pm_card_visa", "pm_card_chargeDeclined", "pm_nobody_has"):
+        shop.pay(shop.order((product, 1)), card)
+    shop.pay(shop.order((product, 100)))
+    for status in ("confirmed", "cancelled"):
+        shop.override(shop.order((product, 1)), status)
+    shop.pages("orders", ALICE)
+    shop.pages("products", ALICE)
+    shop.stock(product)
+    shop.status(shop.order((product, 1)))
+    for bring_to_its_end in (reconcile, tell_the_webhook):
+        settle_each_kind(shop, product, bring_to_its_end)
+
+
+def settle_each_kind(shop: FunctionShop, product: str, bring_to_its_end: Any) -> None:
+    """Leave payments unknown, charged and not, and late money, and have them brought to their end."""
+    for card in ("pm_dummy_timeout_after_charge", "pm_dummy_timeout_before_charge"):
+        order = shop.order((product, 1))
+        shop.pay(order, card)
+        bring_to_its_end(shop, order)
+        assert shop.status(order)["status"] != "pending"
+    order = shop.order((product, 1))
+    shop.pay(order, "pm_nobody_has")
+    shop.override(order, "cancelled")
+    wire = DummyStripeHTTPClient(DynamoDBStore(shop.dynamodb, "DummyStripeTable"))
+    client = stripe.StripeClient("sk_test_somebody", http_client=wire)
+    client.v1.payment_intents.confirm(intent_of(shop, order), {"payment_method": "pm_card_visa"})
+    bring_to_its_end(shop, order)
+
+
+def intent_of(shop: FunctionShop, order: str) -> str:
+    store = DynamoDBStore(shop.dynamodb, "DummyStripeTable")
+    return next(intent.id for intent in store.intents() if intent.metadata["orderId"] == order)
+
+
+def reconcile(shop: FunctionShop, order: str) -> None:
+    owed = {"paymentIntentId": {"S": intent_of(shop, order)}, "owedSince": {"S": rfc3339(utc_now())}}
+    if shop.status(order)["status"] == "cancelled":
+        shop.dynamodb.update_item(
+            TableName="OrdersTable",
+            Key={"orderId": {"S": order}},
+            UpdateExpression="SET refund = :owed, unsettledShard = :shard, unsettledSince = :long_ago",
+            ExpressionAttributeValues={
+                ":owed": {"M": owed},
+                ":shard": {"S": "unsettled-0"},
+                ":long_ago": {"S": "2026-01-01T00:00:00.000Z"},
+            },
+        )
+    function = load_function("reconcile_payments")
+    function.reconcile_payments(
+        function.orders, function.stripe, now=utc_now() + 2 * function.LEASE, deadline=Deadline.after(60)
+    )
+
+
+def tell_the_webhook(shop: FunctionShop, order: str) -> None:
+    age(shop, order)
+    intent = {"id": intent_of(shop, order), "metadata": {"orderId": order}}
+    body = json.dumps({"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": intent}})
+    headers = {"Stripe-Signature": sign(body.encode(), "whsec_unit", int(utc_now().timestamp()))}
+    call(load_function("stripe_webhook"), event_for("POST /webhooks/stripe", body=body, headers=headers), Context())
+
+
+def age(shop: FunctionShop, order: str) -> None:
+    if shop.status(order)["status"] == "pending":
+        shop.dynamodb.update_item(
+            TableName="OrdersTable",
+            Key={"orderId": {"S": order}},
+            UpdateExpression="SET #payment.startedAt = :long_ago",
+            ExpressionAttributeNames={"#payment": "payment"},
+            ExpressionAttributeValues={":long_ago": {"S": "2026-01-01T00:00:00.000Z"}},
+        )
+
+
+def test_every_function_may_do_what_it_does_and_nothing_else(done: Rights) -> None:
+    live_a_full_life()
+
+    for folder, rights in granted().items():
+        assert of_the_service(done.get(folder, set())) == of_the_service(rights), folder
+
+
+def test_only_who_talks_to_stripe_reaches_the_dummys_table(done: Rights) -> None:
+    live_a_full_life()
+
+    for folder, rights in granted().items():
+        of_the_dummy = rights - of_the_service(rights)
+        assert of_the_dummy >= done.get(folder, set()) - of_the_service(done.get(folder, set()))
+        # What it does there depends on who else does something to the same payment at that moment.
+        assert of_the_dummy in (set(), {(verb, DUMMY) for verb in ("GetItem", "PutItem", "DeleteItem")})
+        assert bool(of_the_dummy) is (folder in {"initiate_payment", "reconcile_payments", "stripe_webhook"})
+
+
+def of_the_service(rights: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(action, resource) for action, resource in rights if resource != DUMMY}
+
+
+def test_no_policy_has_a_wildcard() -> None:
+    rights = {right for of_one in granted().values() for right in of_one}
+
+    assert not [right for right in rights if "*" in "".join(right)]
