@@ -184,6 +184,14 @@ def test_a_bad_product_is_refused_and_not_stored(shop: Shop, case: str) -> None:
     assert shop.call("GET", "/products/never-stored", ALICE).code == "product_not_found"
 
 
+def test_a_malformed_product_id_is_named_as_the_client_knows_it(shop: Shop) -> None:
+    body = {"name": "Tea", "unitPrice": 1, "currency": "usd", "stock": 1}
+
+    reply = shop.call("PUT", "/admin/products/-tea", ADMIN, body)
+
+    assert [error["location"] for error in reply.body["errors"]] == [["path", "productId"]]
+
+
 @pytest.mark.parametrize("product_id", ["-x", "x" * 65, "a%20b", "a%00b"])
 def test_a_malformed_product_id_is_not_put(shop: Shop, product_id: str) -> None:
     body = {"name": "x", "unitPrice": 1, "currency": "usd", "stock": 1}

@@ -14,6 +14,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
 from order_payments import errors
@@ -242,7 +243,7 @@ class Api(APIGatewayRestResolver):
         return response
 
     def _tell_invalid(self, error: RequestValidationError) -> Response[str]:
-        faults = [FaultView(location=list(fault["loc"]), message=fault["msg"]) for fault in error.errors()]
+        faults = [FaultView(location=_as_sent(fault["loc"]), message=fault["msg"]) for fault in error.errors()]
         return self._problem(_INVALID_REQUEST, "The request does not have the form that it must have.", faults=faults)
 
     def _tell_unreadable(self, _: Exception) -> Response[str]:
@@ -268,6 +269,11 @@ class Api(APIGatewayRestResolver):
         request_id: str | None = None,
     ) -> Response[str]:
         return _problem(answer, detail, request_id or self.request_id, faults=faults, order=order)
+
+
+def _as_sent(location: Sequence[str | int]) -> list[str | int]:
+    """The path to an offending value, in the client's words: a parameter of the path has a name of ours in Python."""
+    return [to_camel(str(part)) for part in location] if location[0] == "path" else list(location)
 
 
 def _caller(authorizer_context: Mapping[str, object], open_to: frozenset[Role]) -> Caller:
