@@ -31,6 +31,7 @@ _PARAMETERS = {
     "STRIPE_BACKEND": "StripeBackend",
     "STRIPE_API_BASE": "StripeApiBase",
     "STRIPE_WEBHOOK_SECRET": "StripeWebhookSecret",
+    "CORS_ALLOWED_ORIGINS": "CorsAllowedOrigins",
 }
 
 _BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
