@@ -1,0 +1,22 @@
+/** Errors (RFC 9457) as people read them. */
+
+import { el } from "./dom.js";
+
+/** Show a problem in `place`, or nothing there for `null`. */
+export function showProblem(place, problem) {
+  place.replaceChildren(...(problem ? [asElement(problem)] : []));
+}
+
+function asElement(problem) {
+  const errors = (problem.errors ?? []).map(({ location, message }) =>
+    el("li", {}, el("code", {}, location.join(".")), ` ${message}`),
+  );
+  return el(
+    "div",
+    { class: "problem", role: "alert" },
+    el("p", {}, el("strong", {}, problem.title ?? "Error"), " ", el("code", {}, problem.code ?? "")),
+    el("p", {}, problem.detail ?? ""),
+    errors.length ? el("ul", {}, ...errors) : null,
+    problem.requestId ? el("p", { class: "quiet" }, "requestId ", el("code", {}, problem.requestId)) : null,
+  );
+}
