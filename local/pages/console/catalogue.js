@@ -8,6 +8,8 @@ import { showProblem } from "./problem.js";
 import { products } from "./products.js";
 import { has, user } from "./session.js";
 
+const MOST_PRODUCTS = 500;
+
 let turns = 0;
 
 export function startCatalogue() {
@@ -30,7 +32,7 @@ export async function refreshCatalogue() {
     if (!answer.ok) return;
     found.push(...answer.body.products);
     cursor = answer.body.cursor;
-  } while (cursor);
+  } while (cursor && found.length < MOST_PRODUCTS);
   found.sort((one, other) => one.name.localeCompare(other.name));
   products.set(found);
   setText(byId("stock-age"), `live stock, ${new Date().toLocaleTimeString("en-GB")}`);

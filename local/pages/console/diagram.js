@@ -5,27 +5,29 @@ import { duration } from "./format.js";
 import { settledAfter } from "./orders.js";
 
 const STATES = {
-  pending: { x: 100, y: 72 },
-  confirmed: { x: 252, y: 17, edge: "M192 88 C 222 88, 216 42, 246 42" },
-  cancelled: { x: 252, y: 127, edge: "M192 106 C 222 106, 216 152, 246 152" },
+  pending: { x: 92, y: 68 },
+  confirmed: { x: 252, y: 10, edge: "M198 88 C 226 88, 216 39, 246 39" },
+  cancelled: { x: 252, y: 126, edge: "M198 106 C 226 106, 216 155, 246 155" },
 };
-const WIDTH = 92;
-const HEIGHT = 50;
+const WIDTH = 106;
+const HEIGHT = 58;
+const LINE_HEIGHT = 13;
+const LONGEST_LINE = 14;
 
 /** Draw the diagram into `place`. Returns what shows an order in it, or none for `null`. */
 export function drawDiagram(place) {
   const parts = {
-    placing: edge("M25 97 L 94 97", 58, 86),
-    confirmed: edge(STATES.confirmed.edge, 208, 34),
-    cancelled: edge(STATES.cancelled.edge, 208, 172),
+    placing: edge("M22 97 L 86 97", 52, 87),
+    confirmed: edge(STATES.confirmed.edge, 206, 40),
+    cancelled: edge(STATES.cancelled.edge, 206, 164),
     nodes: Object.fromEntries(Object.entries(STATES).map(([name, at]) => [name, node(name, at)])),
   };
   const picture = svg(
     "svg",
-    { viewBox: "0 0 352 194", role: "img", class: "diagram" },
+    { viewBox: "0 0 366 194", role: "img", class: "diagram" },
     svg("defs", {}, arrowHead("idle"), arrowHead("taken")),
     ...["placing", "confirmed", "cancelled"].map((name) => parts[name].group),
-    svg("circle", { cx: 17, cy: 97, r: 7, class: "start" }),
+    svg("circle", { cx: 14, cy: 97, r: 7, class: "start" }),
     ...Object.values(parts.nodes).map(({ group }) => group),
   );
   place.replaceChildren(picture);
@@ -39,10 +41,10 @@ function show(picture, parts, record) {
   for (const end of ["confirmed", "cancelled"]) {
     parts[end].show(status === end, inFlight, status === end ? settledAfter(record) : undefined);
   }
-  for (const [name, { group, detail }] of Object.entries(parts.nodes)) {
+  for (const [name, { group, say }] of Object.entries(parts.nodes)) {
     const way = status === name ? "here" : record && name === "pending" ? "been" : "idle";
     group.setAttribute("class", `node ${name} ${way}`);
-    detail.textContent = way === "here" ? hint(record) : "";
+    say(way === "here" ? hint(record) : "");
   }
   picture.setAttribute("aria-label", spoken(record));
 }
@@ -63,15 +65,30 @@ function spoken(record) {
 }
 
 function node(name, { x, y }) {
-  const detail = svg("text", { x: x + WIDTH / 2, y: y + 39, class: "detail" });
-  const group = svg(
-    "g",
-    {},
-    svg("rect", { x, y, width: WIDTH, height: HEIGHT, rx: 10 }),
-    svg("text", { x: x + WIDTH / 2, y: y + 23, class: "name" }, name),
-    detail,
-  );
-  return { group, detail };
+  const middle = x + WIDTH / 2;
+  const title = svg("text", { class: "name", x: middle }, name);
+  const details = [svg("text", { x: middle }), svg("text", { x: middle })];
+  const box = svg("rect", { x, y, width: WIDTH, height: HEIGHT, rx: 10 });
+  return { group: svg("g", {}, box, title, ...details), say };
+
+  function say(text) {
+    const lines = inLines(text);
+    const top = y + HEIGHT / 2 + 4.5 - (lines.length * LINE_HEIGHT) / 2;
+    title.setAttribute("y", top);
+    details.forEach((detail, place) => {
+      detail.setAttribute("y", top + 1 + LINE_HEIGHT * (place + 1));
+      detail.textContent = lines[place] ?? "";
+    });
+  }
+}
+
+/** A short text as it is; a long one, as Stripe's codes are, in two lines. */
+function inLines(text) {
+  if (text.length <= LONGEST_LINE) return text ? [text] : [];
+  const breaks = [...text.matchAll(/[_ ]/g)].map((match) => match.index + 1);
+  const best = Math.min(...breaks.map((at) => Math.max(at, text.length - at)));
+  const at = breaks.find((place) => Math.max(place, text.length - place) === best) ?? LONGEST_LINE;
+  return [text.slice(0, at), text.slice(at)];
 }
 
 function edge(path, x, y) {

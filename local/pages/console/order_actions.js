@@ -36,7 +36,7 @@ export async function openOrder(orderId, user) {
 /** Pay an order. A second call while the first is under way does nothing. */
 export async function pay(record, card, user) {
   const { orderId } = record.order;
-  await settle(record, `Payment sent, ${card}`, () =>
+  await settle(record, ["Payment sent", card], () =>
     call("POST", `/orders/${encodeURIComponent(orderId)}/payment`, user, {
       body: { paymentMethodId: card },
       idempotencyKey: record.key,
@@ -52,18 +52,18 @@ export async function pay(record, card, user) {
 /** Settle an order by hand, as an admin. */
 export async function override(record, status, reason, user) {
   const { orderId } = record.order;
-  await settle(record, `Override sent, ${status}`, () =>
+  await settle(record, ["Override sent", status], () =>
     call("PUT", `/admin/orders/${encodeURIComponent(orderId)}/status`, user, { body: { status, reason } }),
   );
 }
 
-async function settle(record, label, send) {
+async function settle(record, [label, detail], send) {
   if (record.busy) return;
   const sent = Date.now();
   const wasPending = record.order.status === "pending";
   Object.assign(record, { busy: true, problem: null });
   if (wasPending) record.sentAt = sent;
-  addStep(record, { label, at: sent });
+  addStep(record, { label, detail, at: sent });
   orders.touch();
 
   const answer = await send();

@@ -8,10 +8,9 @@ import { has, isExpired, user } from "./session.js";
 
 export async function startPaymentForm() {
   const groups = await (await fetch("/console/cards.json")).json();
-  const cards = new Map(groups.flatMap((group) => group.cards.map((card) => [card.id, card])));
   byId("card").append(...groups.map(optionGroup));
-  byId("card").addEventListener("change", () => showOutcome(cards));
-  showOutcome(cards);
+  byId("card").addEventListener("change", showToken);
+  showToken();
 
   byId("payment-key").addEventListener("input", () => setKey(byId("payment-key").value));
   byId("new-key").addEventListener("click", () => setKey(crypto.randomUUID()));
@@ -34,9 +33,8 @@ function optionGroup({ label, cards }) {
   return el("optgroup", { label }, ...options);
 }
 
-function showOutcome(cards) {
-  const { id, outcome } = cards.get(byId("card").value);
-  byId("card-outcome").replaceChildren(el("code", {}, id), ` ${outcome}`);
+function showToken() {
+  byId("card-token").replaceChildren(el("code", {}, byId("card").value));
 }
 
 function setKey(key) {
@@ -53,11 +51,15 @@ function show() {
   byId("override").hidden = !admin;
   if (!record) return;
   const note = noteOn(record.order);
+  const settled = record.order.status !== "pending";
   byId("pay-note").hidden = !note;
+  byId("pay-note").classList.toggle("calm", settled);
   setText(byId("pay-note"), note);
   const key = byId("payment-key");
   if (key.value !== record.key) key.value = record.key;
-  setText(byId("pay-button"), record.busy ? "Paying…" : `Pay ${money(record.order.totalAmount, record.order.currency)}`);
+  const total = money(record.order.totalAmount, record.order.currency);
+  setText(byId("pay-button"), record.busy ? "Paying…" : `${settled ? "Try to pay again" : "Pay"} ${total}`);
+  byId("pay-button").classList.toggle("primary", !settled);
   for (const button of [byId("pay-button"), byId("override-button")]) {
     // Not `disabled`: that would take the focus from whoever pressed it. A second press does nothing, see `pay`.
     button.setAttribute("aria-disabled", String(record.busy));
