@@ -33,7 +33,11 @@ async function place() {
   const items = [...basket.value].map(([productId, quantity]) => ({ productId, quantity }));
   const problem = await placeOrder(items, user.value);
   showProblem(byId("basket-problem"), problem);
-  if (!problem) basket.set(new Map());
+  if (!problem) {
+    basket.set(new Map());
+    // The button is gone with the basket; what comes next is there.
+    byId("order-heading").focus();
+  }
   button.removeAttribute("aria-disabled");
   placing = false;
 }

@@ -30,12 +30,8 @@ export function startOrderPanel() {
 /** Open an order, say so if that is refused, and go there. */
 export async function openInPanel(orderId) {
   const problem = await openOrder(orderId, user.value);
-  if (problem) {
-    byId("order-details").hidden = false;
-    showProblem(byId("order-problem"), problem);
-  } else {
-    byId("open-id").value = "";
-  }
+  showProblem(byId("open-problem"), problem);
+  if (!problem) byId("open-id").value = "";
   byId("order-heading").focus();
 }
 
