@@ -194,7 +194,7 @@ def test_a_call_is_copied_as_a_command_that_runs(open_console: OpenConsole, prod
     console = open_console(permissions=["clipboard-read", "clipboard-write"])
     console.place_order(product)
     console.page.get_by_role("button", name="Copy as curl").click()
-    expect(console.page.get_by_role("button", name="Copied")).to_be_visible()
+    expect(console.page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
     command = console.page.evaluate("navigator.clipboard.readText()")
 
     answer = subprocess.run(["sh"], input=command, capture_output=True, text=True, check=True).stdout

@@ -2,11 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
 _REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
+
+_BEYOND_THE_EDGE = """
+() => {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  if (scrollWidth <= clientWidth) return [];
+  return [...document.body.querySelectorAll("*")]
+    .filter((element) => element.getBoundingClientRect().right > clientWidth)
+    .map((element) => element.outerHTML.slice(0, 200));
+}
+"""
 
 
 class ConsolePage:
@@ -81,10 +90,10 @@ class ConsolePage:
         """The call that was made last."""
         return self.page.locator("#calls > li").first
 
-    def is_too_wide(self) -> bool:
-        """Whether there is anything beyond the right edge."""
-        wide: Any = self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        return bool(wide)
+    def beyond_the_edge(self) -> list[str]:
+        """What makes the page wider than the window: nothing, where it needs no scrolling sideways."""
+        found: list[str] = self.page.evaluate(_BEYOND_THE_EDGE)
+        return found
 
     def screenshot(self, path: Path) -> None:
         """Keep what is to be seen."""
