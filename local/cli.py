@@ -139,10 +139,12 @@ def sam_invoke(
 
 def _say_where(stack: Stack, console: Console) -> None:
     console.print(f"\nThe API answers at [bold]{stack.api_url}[/]. Ctrl-C stops everything.\n")
+    site = stack.api_url.removesuffix("/v1")
     for label, value in (
+        ("console", f"{site}/"),
         ("try", f'curl -H "Authorization: Bearer $(make -s token)" {stack.api_url}/products/travel-mug'),
         ("tokens", "make token SUB=alice ROLES=buyer"),
-        ("API docs", f"{stack.api_url.removesuffix('/v1')}/docs"),
+        ("API docs", f"{site}/docs"),
         ("details", ".local/stack.json"),
         ("logs", ".local/logs/functions.log"),
     ):

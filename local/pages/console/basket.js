@@ -61,7 +61,13 @@ function show() {
 }
 
 function row({ product: { productId, name } }) {
-  const input = el("input", { type: "number", min: 1, max: 10_000, required: true, "aria-label": `Quantity of ${name}` });
+  const input = el("input", {
+    type: "number",
+    min: 1,
+    max: 10_000,
+    required: true,
+    "aria-label": `Quantity of ${name}`,
+  });
   input.addEventListener("input", () => {
     if (!input.checkValidity()) return;
     basket.value.set(productId, input.valueAsNumber);
@@ -75,7 +81,10 @@ function row({ product: { productId, name } }) {
     update({ product, quantity }) {
       if (document.activeElement !== input) input.value = String(quantity);
       setText(amount, money(product.unitPrice * quantity, product.currency));
-      setText(warning, quantity > product.available ? `Only ${product.available} for sale: the payment will say so.` : "");
+      setText(
+        warning,
+        quantity > product.available ? `Only ${product.available} for sale: the payment will say so.` : "",
+      );
     },
   });
 

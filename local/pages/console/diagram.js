@@ -106,5 +106,9 @@ function edge(path, x, y) {
 
 function arrowHead(name) {
   const box = { viewBox: "0 0 8 8", refX: 5, refY: 4, markerWidth: 6, markerHeight: 6, orient: "auto" };
-  return svg("marker", { id: `arrow-${name}`, class: `arrow ${name}`, ...box }, svg("path", { d: "M0 0 L 8 4 L 0 8 z" }));
+  return svg(
+    "marker",
+    { id: `arrow-${name}`, class: `arrow ${name}`, ...box },
+    svg("path", { d: "M0 0 L 8 4 L 0 8 z" }),
+  );
 }

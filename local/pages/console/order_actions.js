@@ -102,7 +102,8 @@ async function waitForOutcome(record, user, seconds) {
   }
   record.lookAt = null;
   const waited = duration(Date.now() - started);
-  addStep(record, { label: `Looked ${looks} times in ${waited}`, at: Date.now() });
+  const times = looks === 1 ? "once" : `${looks} times`;
+  addStep(record, { label: `Looked again ${times} in ${waited}`, at: Date.now() });
   orders.touch();
   news.set(`The order is ${record.order.status}.`);
 }

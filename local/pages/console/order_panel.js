@@ -10,6 +10,9 @@ import { user } from "./session.js";
 
 const TICK_MS = 500;
 
+// What is shown stays as it is while the order does: a person may be copying its id.
+let shown = "";
+
 export function startOrderPanel() {
   const showState = drawDiagram(byId("diagram"));
   byId("open-order").addEventListener("submit", async (event) => {
@@ -38,12 +41,19 @@ export async function openInPanel(orderId) {
 function showOrder(record) {
   byId("order-none").hidden = Boolean(record);
   byId("order-details").hidden = !record;
-  if (!record) return;
+  const state = JSON.stringify(record);
+  if (!record || state === shown) return;
+  shown = state;
   const { order } = record;
   byId("order-facts").replaceChildren(...facts(order));
   byId("order-items").replaceChildren(
     ...(order.items ?? []).map(({ name, quantity, unitPrice }) =>
-      el("li", {}, `${quantity} × ${name}`, el("span", { class: "quiet" }, money(unitPrice * quantity, order.currency))),
+      el(
+        "li",
+        {},
+        `${quantity} × ${name}`,
+        el("span", { class: "quiet" }, money(unitPrice * quantity, order.currency)),
+      ),
     ),
   );
   showProblem(byId("order-problem"), record.problem);
@@ -82,5 +92,8 @@ function showWaiting() {
   if (lookAt === null) return;
   const seconds = Math.ceil((lookAt - Date.now()) / 1000);
   const next = seconds > 0 ? `looking again in ${seconds} s` : "looking";
-  setText(byId("waiting"), `Stripe did not tell the outcome; the reconciler will find out. The stock stays held; ${next}.`);
+  setText(
+    byId("waiting"),
+    `Stripe did not tell the outcome; the reconciler will find out. The stock stays held; ${next}.`,
+  );
 }

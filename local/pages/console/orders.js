@@ -33,7 +33,9 @@ export function learn(order) {
   if (known && order.updatedAt < known.order.updatedAt) return known;
   const record = known ?? fresh(order);
   const wasPending = !known || known.order.status === "pending";
+  const before = JSON.stringify(known?.order);
   record.order = { ...known?.order, ...order };
+  if (JSON.stringify(record.order) === before) return record;
   orders.value.set(order.orderId, record);
   if (wasPending && order.status !== "pending") addStep(record, settlement(record));
   orders.touch();

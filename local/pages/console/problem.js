@@ -2,8 +2,13 @@
 
 import { el } from "./dom.js";
 
-/** Show a problem in `place`, or nothing there for `null`. */
+const shown = new WeakMap();
+
+/** Show a problem in `place`, or nothing there for `null`. The same one again is not announced again. */
 export function showProblem(place, problem) {
+  const state = JSON.stringify(problem);
+  if (shown.get(place) === state) return;
+  shown.set(place, state);
   place.replaceChildren(...(problem ? [asElement(problem)] : []));
 }
 
