@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from local.stack import STATE, Stack
-from tests.support.chromium import chromium
+from tests.support.chromium import PROGRAMS, chromium
 from tests.support.console_page import ConsolePage
 from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN
@@ -24,9 +24,12 @@ OpenConsole = Callable[..., ConsolePage]
 # Not of the session: while Playwright runs, its event loop is that of this thread, where other tests run their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
+        pytest.skip(f"needs one of {', '.join(PROGRAMS)}")
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium())
+        running = playwright.chromium.launch(executable_path=program)
         yield running
         running.close()
 

@@ -3,7 +3,7 @@
 import { calls, forgetCalls } from "./api.js";
 import { copyButton } from "./curl.js";
 import { byId, el, setText, showList } from "./dom.js";
-import { duration } from "./format.js";
+import { duration, withShortIds } from "./format.js";
 
 const SHOWN_CALLS = 60;
 const REASONS = {
@@ -34,7 +34,13 @@ function row(call) {
   const took = el("span", { class: "took" });
   const details = el("details", { class: "call" });
   details.append(
-    el("summary", {}, status, el("span", { class: "line" }, el("b", {}, call.method), ` ${call.path}`), took),
+    el(
+      "summary",
+      {},
+      status,
+      el("span", { class: "line" }, el("b", {}, call.method), ` ${withShortIds(call.path)}`),
+      took,
+    ),
   );
   if (!call.background) openInstead(details);
   let finished = false;

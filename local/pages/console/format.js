@@ -19,6 +19,11 @@ export function timeOfDay(text) {
   return new Date(text).toLocaleTimeString("en-GB");
 }
 
+/** A path in which ids are cut short, so that its end is seen. */
+export function withShortIds(path) {
+  return path.replace(/ord_\w+/g, shortId);
+}
+
 /** The part of an id that tells it from others at a glance. */
 export function shortId(id) {
   return id.length > 14 ? `${id.slice(0, 12)}…` : id;
