@@ -2,18 +2,26 @@
 
 import os
 import sys
+import threading
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-from local import demo, sam_local, seed, stripe_events
+from local import demo, doctor, reconciler, sam_local, seed, stripe_events
+from local.cards import payment_method
 from local.console import make_console, progress_on
+from local.deploy import STAGE
 from local.errors import StackError
+from local.shop import bearer, describe_running_stack, money, newest_orders, visit
 from local.signals import Stopped, stop_on_signals, stop_with_parent
-from local.stack import DUMMY_STRIPE_KEY, PROJECT, STATE, Stack, running_description, running_stack
+from local.stack import DUMMY_STRIPE_KEY, PROJECT, STATE, Stack, running_stack
 from local.stripe_events import SUCCEEDED
 from local.tokens import TokenIssuer
 
@@ -23,9 +31,14 @@ _PARAMETERS = {
     "STRIPE_BACKEND": "StripeBackend",
     "STRIPE_API_BASE": "StripeApiBase",
     "STRIPE_WEBHOOK_SECRET": "StripeWebhookSecret",
+    "CORS_ALLOWED_ORIGINS": "CorsAllowedOrigins",
 }
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+_BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+_BAD_ROWS_SHOWN = 20
+STATUS_STYLES = {"pending": "yellow", "confirmed": "bold green", "cancelled": "red"}
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
 @app.command()
@@ -41,15 +54,27 @@ def run(
     parameters = {name: os.environ[variable] for variable, name in _PARAMETERS.items() if os.environ.get(variable)}
     if not parameters.get("StripeSecretKey", DUMMY_STRIPE_KEY).startswith("sk_test_"):
         raise StackError("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
-    with running_stack(port=port, state=STATE, parameters=parameters, progress=progress) as stack:
+    ready = threading.Event()
+    with running_stack(
+        port=port,
+        state=STATE,
+        parameters=parameters,
+        progress=progress,
+        show_log=lambda line: console.print(line, soft_wrap=True) if ready.is_set() else None,
+    ) as stack:
+        rows = seed.read(seed.SAMPLE)
         with stack.http() as api:
-            with progress(f"Load the sample catalogue ({len(seed.catalogue())} products)"):
-                seed.load_catalogue(api, stack.tokens["admin"])
+            with progress(f"Load the sample catalogue ({len(rows)} products)"):
+                api.headers.update(bearer(stack.tokens["admin"]))
+                loaded = seed.load(api, rows)
+            if loaded.bad:
+                raise StackError(f"The sample catalogue was refused: {loaded.bad}")
             with progress("Place an order and pay it"):
                 shown = demo.pay_one_order(api, stack.tokens["buyer"])
         demo.show(shown, console)
         with stack.described():
             _say_where(stack, console)
+            ready.set()
             stack.emulator.process.wait()
         raise StackError(f"The AWS emulator has ended by itself. See {stack.emulator.log}.")
 
@@ -61,9 +86,7 @@ def token(
     exp: Annotated[int, typer.Option(envvar="EXP", help="Seconds until it expires; negative: expired.")] = 12 * 3600,
 ) -> None:
     """Print a token for the running stack."""
-    description = running_description()
-    if description is None:
-        raise StackError("No stack is running, so there is no key to sign with. Start it: make run")
+    description = describe_running_stack()
     identity = TokenIssuer.load(
         STATE / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
     )
@@ -77,9 +100,7 @@ def event(
     event_type: Annotated[str, typer.Option("--type", envvar="TYPE", help="What it says.")] = SUCCEEDED,
 ) -> None:
     """Have the dummy Stripe tell the webhook of the running stack about an order's payment."""
-    description = running_description()
-    if description is None:
-        raise StackError("No stack is running, so there is nobody to tell. Start it: make run")
+    description = describe_running_stack()
     statuses = stripe_events.tell(description, order, event_type, os.environ.get("STRIPE_WEBHOOK_SECRET"))
     for intent_id, status in statuses.items():
         sys.stdout.write(f"{event_type} of {intent_id} was answered {status}\n")
@@ -137,19 +158,117 @@ def sam_invoke(
     raise typer.Exit(code)
 
 
+@app.command("seed")
+def load_seed(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A catalogue, .json or .csv.")],
+) -> None:
+    """Load a catalogue into the running stack. Bad rows are told by their number, and the others loaded."""
+    console = make_console()
+    rows = seed.read(file)
+    with visit("admin") as shop, Progress(*_BAR, console=console) as bar:
+        task = bar.add_task(f"Load {file.name}", total=len(rows))
+        report = seed.load(shop, rows, done=lambda: bar.advance(task))
+    console.print(f"{report.loaded} of {len(rows)} products are loaded.")
+    for number, reason in list(report.bad.items())[:_BAD_ROWS_SHOWN]:
+        console.print(f"  row {number}: {reason}", style="red", markup=False, soft_wrap=True)
+    if len(report.bad) > _BAD_ROWS_SHOWN:
+        console.print(f"  and {len(report.bad) - _BAD_ROWS_SHOWN} more", style="red")
+    if report.bad:
+        raise typer.Exit(1)
+
+
+User = Annotated[str, typer.Option("--as", help="Whose: buyer or buyer2.")]
+
+
+@app.command()
+def orders(user: User = "buyer", limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20) -> None:
+    """List a buyer's orders in the running stack, the newest first."""
+    console = make_console()
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("order", no_wrap=True, min_width=36)
+    for heading in ("status", "total", "items", "reason"):
+        table.add_column(heading)
+    with visit(user) as shop:
+        for order in newest_orders(shop, limit):
+            items = ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"])
+            reason = (order["reason"] or {}).get("message", "")
+            total = money(order["totalAmount"], order["currency"])
+            status = Text(order["status"], STATUS_STYLES[order["status"]])
+            table.add_row(order["orderId"], status, total, items, reason)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(f"{user} has no orders yet. Place one at the console, or as the README shows.")
+
+
+@app.command()
+def pay(
+    order: Annotated[str, typer.Argument(help="Id of the order.")],
+    card: Annotated[str, typer.Option(help="A test payment method, with or without pm_card_ or pm_.")] = "visa",
+    user: User = "buyer",
+) -> None:
+    """Pay an order in the running stack."""
+    console = make_console()
+    token = payment_method(card)
+    with visit(user) as shop:
+        answer = shop.post(f"/orders/{order}/payment", json={"paymentMethodId": token})
+    body = answer.json()
+    status = body if answer.is_success else body.get("order", {})
+    phrase = HTTPStatus(answer.status_code).phrase
+    console.print(f"{answer.status_code} {phrase}, {token}, {answer.elapsed.total_seconds():.2f} s")
+    if not answer.is_success:
+        console.print(f"{body['code']}: {body['detail']}", style="red", markup=False)
+    if status:
+        console.print(Text.assemble("The order is ", (status["status"], STATUS_STYLES[status["status"]])))
+    if not answer.is_success:
+        raise typer.Exit(1)
+
+
+@app.command()
+def reconcile() -> None:
+    """Run the running stack's reconciler now, rather than wait for its minute."""
+    tally = reconciler.run(describe_running_stack())
+    console = make_console()
+    console.print("  ".join(f"{name.replace('_', ' ')} [bold]{number}[/]" for name, number in tally.items()))
+    console.print("An attempt is left to its payer for 45 seconds.", style="dim")
+
+
+@app.command("doctor")
+def examine() -> None:
+    """Check what this machine needs and has, and say what to do about what it lacks."""
+    console = make_console()
+    missing = 0
+    for finding in doctor.findings():
+        mark = "[green]✓[/]" if finding.advice is None else "[red]✗[/]" if finding.needed else "[yellow]![/]"
+        console.print(f"{mark} {finding.what:<18}{finding.found}")
+        if finding.advice is not None:
+            console.print(f"  {finding.advice}", style="bold" if finding.needed else "", soft_wrap=True)
+            missing += finding.needed
+    if missing:
+        raise typer.Exit(1)
+    console.print("\nThis machine can run the stack: make run")
+
+
 def _say_where(stack: Stack, console: Console) -> None:
-    console.print(f"\nThe API answers at [bold]{stack.api_url}[/]. Ctrl-C stops everything.\n")
-    site = stack.api_url.removesuffix("/v1")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ignore")  # what is to be copied stays in one piece
+    origin = stack.api_url.removesuffix(f"/{STAGE}")
     for label, value in (
-        ("console", f"{site}/"),
-        ("try", f'curl -H "Authorization: Bearer $(make -s token)" {stack.api_url}/products/travel-mug'),
-        ("tokens", "make token SUB=alice ROLES=buyer"),
-        ("API docs", f"{site}/docs"),
-        ("details", ".local/stack.json"),
-        ("logs", ".local/logs/functions.log"),
+        ("console", f"{origin}/"),
+        ("API", stack.api_url),
+        ("API docs", f"{origin}/docs"),
+        ("tokens", f"{', '.join(stack.tokens)}: in .local/stack.json, or make token SUB=alice ROLES=buyer"),
+        ("logs", "below, and in .local/logs/functions.log"),
+        ("", ""),
+        ("try next", f"pay an order in the console: {origin}/"),
+        ("", f'curl -H "Authorization: Bearer $(make -s token)" {stack.api_url}/products'),
+        ("", ".venv/bin/python -m local orders"),
     ):
-        console.print(f"  [dim]{label:<9}[/]{value}", soft_wrap=True)
+        table.add_row(label, value)
     console.print()
+    console.print(table, soft_wrap=True)
+    console.print("\nCtrl-C stops everything.\n")
 
 
 def main() -> None:

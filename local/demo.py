@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from local.errors import StackError
-from local.seed import bearer, expect
+from local.shop import bearer, expect, money
 
 _LINES: Mapping[str, int] = {"espresso-cup": 2, "house-blend-1kg": 1}
 _PAYMENT_METHOD = "pm_card_visa"
@@ -68,7 +68,7 @@ def show(demo: Demo, console: Console) -> None:
         ("order", order["orderId"]),
         ("buyer", order["buyerId"]),
         ("status", Text(order["status"], "bold green")),
-        ("total", _money(order["totalAmount"], order["currency"])),
+        ("total", money(order["totalAmount"], order["currency"])),
         ("payment", f"{order['paymentMethod']}, {_PAYMENT_METHOD}"),
         ("intent", str(order["paymentIntentId"])),
     ):
@@ -82,7 +82,7 @@ def show(demo: Demo, console: Console) -> None:
         product_id = item["productId"]
         stock.add_row(
             item["name"],
-            _money(item["unitPrice"], order["currency"]),
+            money(item["unitPrice"], order["currency"]),
             str(item["quantity"]),
             str(demo.before[product_id]["stock"]),
             Text(str(demo.after[product_id]["stock"]), "bold"),
@@ -92,8 +92,3 @@ def show(demo: Demo, console: Console) -> None:
 
 def _products(api: httpx.Client, headers: dict[str, str]) -> dict[str, dict[str, Any]]:
     return {product_id: expect(api.get(f"/products/{product_id}", headers=headers), 200) for product_id in _LINES}
-
-
-def _money(amount: int, currency: str) -> str:
-    # The sample catalogue is in one currency, which has two decimals.
-    return f"{amount // 100}.{amount % 100:02} {currency.upper()}"

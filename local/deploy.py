@@ -80,7 +80,7 @@ def _complete_api(
     """Do what CloudFormation does on AWS: of an API's body MiniStack 1.5.33 passes over the answers of its own.
 
     Those are the gateway responses, and the answers to the preflight requests of web pages. A deployment fixes them,
-    so the stage needs one more.
+    so the stage needs one more. And it takes the path of a method's throttle as it is written, with `~1` for `/`.
     """
     client = emulator.client("apigateway")
     try:
@@ -105,5 +105,13 @@ def _complete_api(
                     responseParameters=answer["responseParameters"],
                 )
         client.create_deployment(restApiId=api_id, stageName=STAGE)
+        settings = client.get_stage(restApiId=api_id, stageName=STAGE)["methodSettings"]
+        for method, throttle in settings.items():
+            if "~1" in method:
+                operations = [
+                    {"op": "replace", "path": f"{method}/throttling/{name}", "value": str(throttle[setting])}
+                    for name, setting in (("burstLimit", "throttlingBurstLimit"), ("rateLimit", "throttlingRateLimit"))
+                ]
+                client.update_stage(restApiId=api_id, stageName=STAGE, patchOperations=operations)
     finally:
         client.close()

@@ -1,10 +1,9 @@
-"""What the functions log. The emulator keeps it in its CloudWatch Logs; here it becomes text, and a file."""
+"""What the functions log. The emulator keeps it in its CloudWatch Logs; here it is read from there."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -55,29 +54,27 @@ def _read_group(client: Any, group: str, since: int) -> list[LogLine]:
 
 
 @contextmanager
-def kept_in_file(emulator: Emulator, path: Path) -> Iterator[None]:
-    """Write what the functions log to a file while the block runs, and the rest of it when the block is left."""
+def followed(emulator: Emulator, take: Callable[[LogLine], None]) -> Iterator[None]:
+    """Hand each line that the functions log to `take` while the block runs, and the rest when the block is left."""
     client = emulator.client("logs")
     stop = threading.Event()
 
     def follow() -> None:
-        written: set[tuple[str, int]] = set()
+        taken: set[tuple[str, int]] = set()
         last = 0
-        with path.open("a", encoding="utf-8") as file:
-            stopping = False
-            while not stopping:
-                stopping = stop.wait(_POLL_SECONDS)
-                since = max(0, last - _OVERLAP_MILLISECONDS)
-                try:
-                    lines = read_lines(client, since)
-                except (BotoCoreError, ClientError):
-                    continue  # the emulator is busy or gone
-                for line in lines:
-                    if (line.invocation, line.position) not in written:
-                        written.add((line.invocation, line.position))
-                        file.write(f"{line.function} {line.message}\n")
-                        last = max(last, line.timestamp)
-                file.flush()
+        stopping = False
+        while not stopping:
+            stopping = stop.wait(_POLL_SECONDS)
+            since = max(0, last - _OVERLAP_MILLISECONDS)
+            try:
+                lines = read_lines(client, since)
+            except (BotoCoreError, ClientError):
+                continue  # the emulator is busy or gone
+            for line in lines:
+                if (line.invocation, line.position) not in taken:
+                    taken.add((line.invocation, line.position))
+                    take(line)
+                    last = max(last, line.timestamp)
 
     thread = threading.Thread(target=follow, name="function-logs", daemon=True)
     thread.start()

@@ -21,8 +21,8 @@ from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
 from samtranslator.yaml_helper import yaml_parse
 
 from order_payments import errors
-from order_payments.api import ANSWERS, HEADERS, PROBLEM_TYPE_PREFIX, Answer, Api
-from order_payments.views import FaultView, ProblemView
+from order_payments.api import ANSWERS, HEADERS, PROBLEM_TYPE_PREFIX, REPLAYED_HEADER, Answer, Api
+from order_payments.views import FaultView, OrderStatusView, ProblemView, ReasonView
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENT = PROJECT / "docs" / "openapi.json"
@@ -43,6 +43,15 @@ _ENVIRONMENT = {
     "PRODUCTS_TABLE": "products",
     "STRIPE_SECRET_KEY": "sk_test_openapi",
     "STRIPE_WEBHOOK_SECRET": "whsec_openapi",
+}
+# The headers of errors, and the codes that they come with.
+_ERROR_HEADERS: Mapping[str, tuple[Any, frozenset[str]]] = {
+    "Retry-After": (HEADERS["Retry-After"], frozenset({"busy", "too_many_requests"})),
+    REPLAYED_HEADER: (HEADERS[REPLAYED_HEADER], frozenset({"payment_failed", "insufficient_stock"})),
+    "WWW-Authenticate": (
+        {"description": "RFC 6750.", "schema": {"type": "string"}},
+        frozenset({"unauthorized"}),
+    ),
 }
 # What the gateway may say of any request.
 _OF_THE_GATEWAY = ("DEFAULT_4XX", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX", "INTEGRATION_TIMEOUT")
@@ -122,7 +131,7 @@ def _describe(api: Api, module: ModuleType, method: str, path: str, gateway: Ite
     _name(operation, module, path)
     _put_parameters_right(operation, path)
     del operation["responses"]["422"]
-    operation["responses"] |= _error_responses([*_answers(api, operation, path), *gateway])
+    operation["responses"] |= _error_responses([*_answers(api, operation, path), *gateway], operation)
     operation["responses"] = dict(sorted(operation["responses"].items()))
     if api.public:
         operation["security"] = []
@@ -165,10 +174,13 @@ def _put_parameters_right(operation: dict[str, Any], path: str) -> None:
     for parameter in operation.get("parameters", ()):
         name = parameter["name"]
         parameter["name"] = names.get(name, name.title() if parameter["in"] == "header" else name)
+        if parameter["in"] == "path":
+            parameter["description"] = f"Id of the {parameter['name'].removesuffix('Id')}."
         schema = parameter["schema"]
         if "anyOf" in schema:
             (schema,) = (choice for choice in schema["anyOf"] if choice != {"type": "null"})
-        schema.pop("title", None)
+        for said_already in ("title", "description"):
+            schema.pop(said_already, None)
         parameter["schema"] = schema
 
 
@@ -185,15 +197,15 @@ def _answers(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Answ
         yield Answer(HTTPStatus.NOT_FOUND, "not_found", "Not found")
 
 
-def _error_responses(answers: Iterable[Answer]) -> dict[str, Any]:
+def _error_responses(answers: Iterable[Answer], operation: Mapping[str, Any]) -> dict[str, Any]:
     """The answers by status; each status names its codes and shows an example of each."""
     by_status: defaultdict[HTTPStatus, dict[str, Answer]] = defaultdict(dict)
     for answer in answers:
         by_status[answer.status][answer.code] = answer
-    return {str(status.value): _error_response(by_code) for status, by_code in by_status.items()}
+    return {str(status.value): _error_response(by_code, operation) for status, by_code in by_status.items()}
 
 
-def _error_response(by_code: Mapping[str, Answer]) -> dict[str, Any]:
+def _error_response(by_code: Mapping[str, Answer], operation: Mapping[str, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": " · ".join(f"{answer.title} (`{code}`)" for code, answer in by_code.items()),
         "content": {
@@ -204,17 +216,27 @@ def _error_response(by_code: Mapping[str, Answer]) -> dict[str, Any]:
                         {"properties": {"code": {"enum": list(by_code)}}},
                     ]
                 },
-                "examples": {code: {"value": _example(answer)} for code, answer in by_code.items()},
+                "examples": {code: {"value": _example(answer, operation)} for code, answer in by_code.items()},
             }
         },
     }
-    if {"busy", "too_many_requests"} & by_code.keys():
-        response["headers"] = {"Retry-After": HEADERS["Retry-After"]}
-    return response
+    headers = {name: header for name, (header, codes) in _ERROR_HEADERS.items() if codes & by_code.keys()}
+    return {**response, "headers": headers} if headers else response
 
 
-def _example(answer: Answer) -> dict[str, Any]:
-    faults = [FaultView(location=["body", "items", 0, "quantity"], message="Input should be greater than 0")]
+def _example(answer: Answer, operation: Mapping[str, Any]) -> dict[str, Any]:
+    faults = {
+        "validation_error": _fault_in(operation),
+        "unknown_product": FaultView(location=["body", "items", 0, "productId"], message="There is no product tea."),
+        "insufficient_stock": FaultView(location=["products", "tea"], message="2 of tea ordered, 1 available."),
+    }
+    statuses = {
+        "payment_failed": "cancelled",
+        "payment_already_attempted": "confirmed",
+        "payment_in_progress": "pending",
+        "order_not_pending": "confirmed",
+        "insufficient_stock": "cancelled" if operation["operationId"] == "initiatePayment" else "pending",
+    }
     return ProblemView(
         type=PROBLEM_TYPE_PREFIX + answer.code,
         title=answer.title,
@@ -222,8 +244,30 @@ def _example(answer: Answer) -> dict[str, Any]:
         detail=f"{answer.title}.",
         code=answer.code,
         request_id="f1c0c1f5-6a4f-4b0e-8d5e-0c8d6c1f7a11",
-        errors=faults if answer.code == "validation_error" else None,
+        errors=[faults[answer.code]] if answer.code in faults else None,
+        order=_order(statuses[answer.code], answer.code) if answer.code in statuses else None,
     ).to_json()
+
+
+def _fault_in(operation: Mapping[str, Any]) -> FaultView:
+    """What may be wrong with a request of this operation."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "query":
+            return FaultView(location=["query", parameter["name"]], message="Input should be less than or equal to 100")
+    if "requestBody" in operation:
+        return FaultView(location=["body", "colour"], message="Extra inputs are not permitted")
+    return FaultView(location=["path"], message="Value error")
+
+
+def _order(status: str, code: str) -> OrderStatusView:
+    """The order of an error about one."""
+    declined = ReasonView(code="card_declined", decline_code="generic_decline", message="Your card was declined.")
+    short = ReasonView(code="insufficient_stock", decline_code=None, message="Some products were not available.")
+    reasons = {"payment_failed": declined, "insufficient_stock": short if status == "cancelled" else None}
+    fields = {name: (field.examples or [None])[0] for name, field in OrderStatusView.model_fields.items()}
+    return OrderStatusView(
+        **{**fields, "status": status, "payment_method": "stripe-dummy", "reason": reasons.get(code)}
+    )
 
 
 def _problem_schemas() -> dict[str, Any]:
@@ -231,6 +275,11 @@ def _problem_schemas() -> dict[str, Any]:
     schema = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     parts: dict[str, Any] = schema.pop("$defs")
     schema["required"] = [name for name in schema["required"] if name not in ("errors", "order")]
+    for name in ("errors", "order"):
+        # They are left out rather than null.
+        (schema["properties"][name],) = (
+            choice for choice in schema["properties"][name]["anyOf"] if choice != {"type": "null"}
+        )
     return {**parts, "ProblemView": schema}
 
 

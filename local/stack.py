@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from rich.text import Text
 
 from local import function_logs, proxy
 from local.build import RUNTIME, Build, architecture
@@ -21,6 +22,8 @@ from local.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator import DESCRIPTION, Emulator, running_emulator
 from local.environment import REGION
 from local.errors import StackError
+from local.function_logs import LogLine
+from local.log_lines import readable
 from local.pages import pages
 from local.pages.page import Page
 from local.tokens import VALIDITY, TokenIssuer
@@ -122,6 +125,7 @@ def running_stack(
     parameters: Mapping[str, str] | None = None,
     enforce_policies: bool = False,
     progress: Progress = silent,
+    show_log: Callable[[Text], None] = lambda _: None,
 ) -> Iterator[Stack]:
     """The whole of `template.yaml`, built, deployed and answering, until the block is left.
 
@@ -140,6 +144,8 @@ def running_stack(
         that it does not know, so `make run` leaves it off: there, any will do.
     progress
         Told about each step.
+    show_log
+        Shown each line that the functions log, as people read it. `logs/functions.log` has them as well.
     """
     with ExitStack() as closing:
         closing.enter_context(_sole_user(state))
@@ -174,7 +180,14 @@ def running_stack(
                 }
                 deployment = deploy(build.template, given, emulator, state)
 
-        closing.enter_context(function_logs.kept_in_file(emulator, state / "logs" / "functions.log"))
+        log_file = closing.enter_context((state / "logs" / "functions.log").open("a", encoding="utf-8", buffering=1))
+
+        def take(line: LogLine) -> None:
+            if text := readable(line):
+                log_file.write(f"{text.plain}\n")
+                show_log(text)
+
+        closing.enter_context(function_logs.followed(emulator, take))
         upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses)
         api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/{STAGE}"
         served = _pages(identity, deployment, emulator, closing)

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
-import boto3
-
-from local.environment import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from local.emulator import client_at
 from local.errors import StackError
 from local.stack import WEBHOOK_SECRET
 from order_payments.dummy_stripe import DynamoDBStore
@@ -26,14 +24,7 @@ def tell(description: Mapping[str, Any], order_id: str, event_type: str, secret:
     table = description["tables"].get("dummyStripe")
     if table is None:
         raise StackError("The running stack uses a Stripe of its own, which sends its events itself.")
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=description["awsEndpointUrl"],
-        region_name=description["region"],
-        aws_access_key_id=ACCESS_KEY_ID,
-        aws_secret_access_key=SECRET_ACCESS_KEY,
-    )
-    with closing(client):
+    with closing(client_at(description["awsEndpointUrl"], "dynamodb")) as client:
         intents = [i for i in DynamoDBStore(client, table).intents() if i.metadata.get("orderId") == order_id]
     if not intents:
         raise StackError(f"Nobody has tried to pay the order {order_id!r}: Stripe has no intent of it.")

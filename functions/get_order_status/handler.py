@@ -4,7 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.api import Api
+from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import Forbidden, OrderNotFound
 from order_payments.identity import Role
@@ -19,7 +19,7 @@ orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settin
 api = Api(Role.BUYER, Role.ADMIN, raises=[OrderNotFound, Forbidden])
 
 
-@api.get("/orders/<order_id>/status")
+@api.get("/orders/<order_id>/status", responses={200: described("How the order stands.")})
 def get_order_status(order_id: str) -> OrderStatusView:
     """Read the order's status."""
     order = orders.get(order_id)

@@ -4,7 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.api import Api
+from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import ProductNotFound
 from order_payments.products_table import ProductsTable
@@ -15,7 +15,7 @@ products = ProductsTable(dynamodb_client(), TableSettings.from_environment().pro
 api = Api(raises=[ProductNotFound])
 
 
-@api.get("/products/<product_id>")
+@api.get("/products/<product_id>", responses={200: described("The product.")})
 def get_product(product_id: str) -> ProductView:
     """Read the product."""
     return ProductView.of(products.get(product_id))

@@ -4,9 +4,11 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.api import DEFAULT_LIMIT, Api, Cursor, Limit
+from order_payments.api import DEFAULT_LIMIT, Api, Cursor, Limit, described
+from order_payments.clock import is_rfc3339
 from order_payments.dynamodb import dynamodb_client
 from order_payments.identity import Role
+from order_payments.orders import is_order_id
 from order_payments.orders_table import OrdersTable
 from order_payments.paging import Cursors
 from order_payments.products_table import ProductsTable
@@ -16,11 +18,11 @@ from order_payments.views import OrdersView, OrderView
 settings = TableSettings.from_environment()
 client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
-cursors = Cursors("orders")
+cursors = Cursors("orders", key=(is_rfc3339, is_order_id))
 api = Api(Role.BUYER)
 
 
-@api.get("/orders")
+@api.get("/orders", responses={200: described("A page of the caller's orders.")})
 def list_orders(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OrdersView:
     """List the caller's orders, the newest first."""
     buyer_id = api.caller.user_id

@@ -4,19 +4,20 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.api import DEFAULT_LIMIT, Api, Cursor, Limit
+from order_payments.api import DEFAULT_LIMIT, Api, Cursor, Limit, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.paging import Cursors
+from order_payments.products import is_product_id
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
 from order_payments.views import ProductsView, ProductView
 
 products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
-cursors = Cursors("products")
+cursors = Cursors("products", key=(is_product_id,))
 api = Api()
 
 
-@api.get("/products")
+@api.get("/products", responses={200: described("A page of products.")})
 def list_products(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> ProductsView:
     """List the products, in no particular order."""
     caller_id = api.caller.user_id

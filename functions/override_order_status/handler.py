@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from order_payments.api import Api
+from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import InsufficientStock, OrderNotFound, OrderNotPending, PaymentInProgress
 from order_payments.identity import Role
@@ -21,7 +21,7 @@ from order_payments.views import LINE_OF_TEXT, OrderStatusView, RequestBody
 class OverrideRequest(RequestBody):
     """How the order ends, and why, which is kept on the order and shown to its buyer."""
 
-    status: Literal[OrderStatus.CONFIRMED, OrderStatus.CANCELLED]
+    status: Literal["confirmed", "cancelled"]
     reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["Paid by bank transfer."])]
 
 
@@ -31,11 +31,13 @@ orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settin
 api = Api(Role.ADMIN, raises=[OrderNotFound, OrderNotPending, PaymentInProgress, InsufficientStock])
 
 
-@api.put("/admin/orders/<order_id>/status")
+@api.put("/admin/orders/<order_id>/status", responses={200: described("The order, settled.")})
 def override_order_status(order_id: str, body: OverrideRequest) -> OrderStatusView:
     """Confirm the order, which takes its stock, or cancel it."""
     admin_id = api.caller.user_id
-    order = override_status(order_id, body.status, by=admin_id, why=body.reason, orders=orders, deadline=api.deadline)
+    order = override_status(
+        order_id, OrderStatus(body.status), by=admin_id, why=body.reason, orders=orders, deadline=api.deadline
+    )
     logger.info("order settled by hand", status=order.status, by=admin_id, reason=body.reason)
     return OrderStatusView.of(order)
 

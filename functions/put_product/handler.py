@@ -6,7 +6,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Path
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AfterValidator, Field
 
-from order_payments.api import Api
+from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import ProductNotFound, StockBelowReserved
 from order_payments.identity import Role
@@ -27,7 +27,7 @@ def _chargeable(currency: str) -> str:
 
 
 class ProductRequest(RequestBody):
-    """A product as it shall be. `unit_price` is in the minor unit of `currency`."""
+    """A product as it shall be. `unitPrice` is in the minor unit of `currency`."""
 
     name: Annotated[str, Field(max_length=200, pattern=LINE_OF_TEXT, examples=["Green tea"])]
     unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_CHARGE, examples=[4599])]
@@ -39,7 +39,7 @@ products = ProductsTable(dynamodb_client(), TableSettings.from_environment().pro
 api = Api(Role.ADMIN, raises=[ProductNotFound, StockBelowReserved])
 
 
-@api.put("/admin/products/<product_id>")
+@api.put("/admin/products/<product_id>", responses={200: described("The product as it is now.")})
 def put_product(product_id: Annotated[str, Path(pattern=PRODUCT_ID_PATTERN)], body: ProductRequest) -> ProductView:
     """Create or change the product. What payments in flight hold of it stays held."""
     product = products.put(

@@ -25,7 +25,8 @@ from order_payments.stripe_gateway import StripeGateway, stripe_gateway
 BATCH = 32
 CONCURRENCY = 8
 TIME_FOR_ONE_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * LONGEST_CALL_SECONDS + 2.0
-"""What one order may take where neither Stripe nor DynamoDB answers; with less left, the next run goes on."""
+"""What one order may take where neither Stripe nor DynamoDB answers: it is read, fenced, settled and put behind the
+others. With less left, the next run goes on."""
 TIME_TO_REPORT_SECONDS = 2.0
 
 settings = TableSettings.from_environment()
@@ -78,6 +79,8 @@ def batches(orders: OrdersTable, *, before: datetime, deadline: Deadline) -> Ite
     while True:
         batch: list[Unsettled] = []
         for shard, ids in seen.items():
+            if deadline.remaining() < TIME_FOR_ONE_SECONDS:
+                break
             try:
                 # What was settled or postponed leaves this query, if with a delay: the index follows the table.
                 found = orders.unsettled(shard, before=before, limit=BATCH + len(ids))
@@ -90,8 +93,6 @@ def batches(orders: OrdersTable, *, before: datetime, deadline: Deadline) -> Ite
         if not batch:
             return
         yield sorted(batch, key=attrgetter("since_text"))
-        if deadline.remaining() < TIME_FOR_ONE_SECONDS:
-            return
 
 
 def settle_one(
@@ -107,11 +108,14 @@ def settle_one(
         age_seconds = seconds_between(from_rfc3339(entry.since_text), now)
         if deadline.remaining() < TIME_FOR_ONE_SECONDS:
             return End.LEFT, age_seconds
-        order = reconcile(entry.order_id, before=now - LEASE, orders=orders, stripe=stripe, deadline=deadline)
+        by = deadline.sooner(LONGEST_CALL_SECONDS)  # to put it behind the others
+        order = reconcile(entry.order_id, before=now - LEASE, orders=orders, stripe=stripe, deadline=by)
         since = unsettled_since(order)
         if since is None:
             return (End.REFUNDED if order.refund else End.SETTLED), age_seconds
         end, age_seconds = End.LEFT, seconds_between(since, now)
+        if since > now - LEASE:
+            return end, age_seconds
     except Busy:
         logger.warning("the database is busy, left to the next run")
         end = End.FAILED
@@ -120,7 +124,8 @@ def settle_one(
         end = End.FAILED
     finally:
         logger.thread_safe_clear_keys()
-    orders.postpone(entry.order_id, now=utc_now())
+    # Behind all that this run could find, and still in sight of the next.
+    orders.postpone(entry.order_id, to=utc_now() - LEASE)
     return end, age_seconds
 
 

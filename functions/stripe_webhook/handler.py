@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field, ValidationError
 from stripe import SignatureVerificationError, Webhook, WebhookSignature
 
-from order_payments.api import Api
+from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import Busy, InvalidSignature, OrderNotFound
 from order_payments.observability import logger
@@ -74,7 +74,7 @@ stripe = stripe_gateway(stripe_settings, client)
 api = Api(public=True, raises=[InvalidSignature])
 
 
-@api.post("/webhooks/stripe", openapi_extensions={"requestBody": EVENT_BODY})
+@api.post("/webhooks/stripe", responses={200: described("Received.")}, openapi_extensions={"requestBody": EVENT_BODY})
 def receive_event(
     signature: Annotated[str, Header(alias="Stripe-Signature", description="Made with the webhook's secret.")] = "",
 ) -> Receipt:

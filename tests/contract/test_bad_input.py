@@ -184,6 +184,39 @@ def test_a_bad_product_is_refused_and_not_stored(shop: Shop, case: str) -> None:
     assert shop.call("GET", "/products/never-stored", ALICE).code == "product_not_found"
 
 
+@pytest.mark.parametrize("ending", ["%0A", "%0D", "%00", "%E2%80%A8"])
+def test_an_id_with_a_break_at_its_end_is_another_id(shop: Shop, ending: str) -> None:
+    product, order = shop.add_product(), shop.order((shop.add_product(), 1))
+
+    assert shop.call("GET", f"/products/{product}{ending}", ALICE).status in (403, 404)
+    assert shop.call("GET", f"/orders/{order}{ending}/status", ALICE).status in (403, 404)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"items":[],"items":[]}', "twice"),
+        ("null", "null"),
+        ('{"items":[NaN]}', "expected value"),
+        ("{} x", "trailing"),
+    ],
+)
+def test_a_body_that_is_no_json_is_told_why(shop: Shop, content: str, says: str) -> None:
+    reply = shop.send("POST", "/orders", ALICE, content=content)
+
+    (error,) = reply.body["errors"]
+    assert error["location"] == ["body"]
+    assert says in error["message"]
+
+
+def test_a_malformed_product_id_is_named_as_the_client_knows_it(shop: Shop) -> None:
+    body = {"name": "Tea", "unitPrice": 1, "currency": "usd", "stock": 1}
+
+    reply = shop.call("PUT", "/admin/products/-tea", ADMIN, body)
+
+    assert [error["location"] for error in reply.body["errors"]] == [["path", "productId"]]
+
+
 @pytest.mark.parametrize("product_id", ["-x", "x" * 65, "a%20b", "a%00b"])
 def test_a_malformed_product_id_is_not_put(shop: Shop, product_id: str) -> None:
     body = {"name": "x", "unitPrice": 1, "currency": "usd", "stock": 1}

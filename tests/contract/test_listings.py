@@ -1,5 +1,7 @@
 """`GET /orders` and `GET /products`: who sees what, in which order, in how many pages."""
 
+import hashlib
+import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
@@ -115,7 +117,7 @@ def test_only_buyers_have_orders_to_list(shop: Shop, user: User) -> None:
 
 
 @pytest.mark.parametrize("listing", LISTINGS)
-@pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "many", "", "1e2"])
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "5.0", "05", "1_0", "%2B5", "many", "", "1e2", "9" * 30])
 def test_a_limit_is_a_whole_number_from_1_to_100(shop: Shop, listing: str, limit: str) -> None:
     reply = shop.call("GET", f"/{listing}?limit={limit}", ALICE)
 
@@ -180,3 +182,35 @@ def test_a_cursor_with_something_added_or_left_out_is_refused(shop: Shop, listin
     cursor = cursor_of(shop, listing, buyer)
 
     assert_refused(shop, listing, (cursor + ending) if ending else cursor[:-1], buyer)
+
+
+@pytest.mark.parametrize(
+    ("listing", "key"),
+    [
+        *(("orders", key) for key in (None, 5, "ab", [], ["a"], ["a", "b"], ["a", "b", "c"], ["", ""], [True, 1.5])),
+        ("orders", ["2026-11-23T05:50:20.090Z", "ord_1"]),
+        ("orders", ["yesterday", "ord_" + "0" * 32]),
+        ("orders", {"a": 1, "b": 2}),
+        *(("products", key) for key in (None, 1, "ab", [], [""], ["", ""], [1], ["a/b"], ["a" * 65])),
+    ],
+    ids=str,
+)
+def test_a_cursor_that_is_sealed_by_the_rules_and_holds_no_key_is_refused(
+    shop: Shop, listing: str, key: object
+) -> None:
+    position = json.dumps(key).encode()
+    seal = hashlib.sha256(json.dumps([listing, ALICE.sub]).encode() + position).digest()[:12]
+
+    assert_refused(shop, listing, urlsafe_b64encode(seal + position).decode(), ALICE)
+
+
+def test_orders_that_are_too_large_for_one_answer_come_in_several_pages(shop: Shop) -> None:
+    buyer, name = new_buyer(), "\N{TEACUP WITHOUT HANDLE}" * 200
+    product = shop.add_product(name=name)
+    placed = [shop.order(*[(product, 1)] * 100, user=buyer) for _ in range(25)]
+
+    pages = shop.pages("orders", buyer, limit=100)
+
+    assert [order["orderId"] for page in pages for order in page] == placed[::-1]
+    assert len(pages) > 1
+    assert all(len(json.dumps(json.dumps({"orders": page}))) < 6_000_000 for page in pages)

@@ -136,6 +136,10 @@ def test_an_unknown_order_cannot_be_settled_by_hand(shop: Shop, order: str) -> N
         {"status": "confirmed", "reason": ""},
         {"status": "confirmed", "reason": "   "},
         {"status": "confirmed", "reason": "two\nlines"},
+        {"status": "confirmed", "reason": "two\u2028lines"},
+        {"status": "confirmed", "reason": "two\u0085lines"},
+        {"status": "confirmed", "reason": "\u200b\u00a0\u3000"},
+        {"status": "confirmed", "reason": "backwards\u202e"},
         {"status": "confirmed", "reason": "a\u0000b"},
         {"status": "confirmed", "reason": "x" * 501},
         {"status": "confirmed", "reason": 7},
@@ -150,6 +154,15 @@ def test_an_override_says_how_the_order_ends_and_why(shop: Shop, body: object) -
 
     assert (reply.status, reply.code) == (422, "validation_error")
     assert shop.status(order)["status"] == "pending"
+
+
+def test_a_status_that_is_none_is_told_in_the_clients_words(shop: Shop) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    reply = shop.override(order, "shipped")
+
+    (error,) = reply.body["errors"]
+    assert error == {"location": ["body", "status"], "message": "Input should be 'confirmed' or 'cancelled'"}
 
 
 def test_the_longest_reason_is_kept_whole(shop: Shop) -> None:

@@ -93,32 +93,33 @@ def test_headers_that_are_too_large_are_refused(api: httpx.Client, buyer: dict[s
     assert_problem(answer, 413, "request_too_large")
 
 
-@pytest.fixture
-def one_request_an_hour(stack: Stack) -> Iterator[None]:
-    """`GET /orders` takes one request, then none for long: as the template's method settings, for this test alone."""
+def throttle_payments(stack: Stack, rate: str, burst: str) -> None:
+    """Set the throttle that the template has for payments."""
     client = stack.client("apigateway")
-
-    def throttle(rate: str, burst: str) -> None:
-        client.update_stage(
-            restApiId=stack.deployment.api_id,
-            stageName="v1",
-            patchOperations=[
-                {"op": "replace", "path": "/~1orders/GET/throttling/rateLimit", "value": rate},
-                {"op": "replace", "path": "/~1orders/GET/throttling/burstLimit", "value": burst},
-            ],
-        )
-
-    throttle("0.0003", "1")
-    yield
-    throttle("10000", "5000")
+    method = "/~1orders~1{orderId}~1payment/POST/throttling"
+    client.update_stage(
+        restApiId=stack.deployment.api_id,
+        stageName="v1",
+        patchOperations=[
+            {"op": "replace", "path": f"{method}/rateLimit", "value": rate},
+            {"op": "replace", "path": f"{method}/burstLimit", "value": burst},
+        ],
+    )
     client.close()
 
 
-@pytest.mark.usefixtures("one_request_an_hour")
-def test_who_calls_too_often_is_told_to_slow_down(api: httpx.Client, buyer: dict[str, str]) -> None:
-    answers = [api.get("/orders", headers=buyer) for _ in range(3)]
+@pytest.fixture
+def one_payment_an_hour(stack: Stack) -> Iterator[None]:
+    throttle_payments(stack, "0.0003", "1")
+    yield
+    throttle_payments(stack, "200", "400")
 
-    assert answers[0].status_code == 200
+
+@pytest.mark.usefixtures("one_payment_an_hour")
+def test_who_pays_too_often_is_told_to_slow_down_and_may_do_all_else(api: httpx.Client, buyer: dict[str, str]) -> None:
+    answers = [api.post("/orders/ord_1/payment", headers=buyer) for _ in range(3)]
+
+    assert answers[0].status_code == 404
     assert_problem(answers[-1], 429, "too_many_requests")
     assert int(answers[-1].headers["retry-after"]) > 0
     assert api.get("/products", headers=buyer).status_code == 200
@@ -129,8 +130,7 @@ def test_the_deployed_stage_throttles_payments_apart(stack: Stack) -> None:
     settings = client.get_stage(restApiId=stack.deployment.api_id, stageName="v1")["methodSettings"]
     client.close()
 
-    of_all = settings["*/*"]
-    of_payments = next(value for name, value in settings.items() if "payment" in name)
+    of_all, of_payments = settings["*/*"], settings["/orders/{orderId}/payment/POST"]
     assert (of_all["throttlingRateLimit"], of_all["throttlingBurstLimit"]) == (1000, 2000)
     assert (of_payments["throttlingRateLimit"], of_payments["throttlingBurstLimit"]) == (200, 400)
 

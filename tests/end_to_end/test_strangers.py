@@ -14,8 +14,8 @@ from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN, ALICE, BOB, User
 from tests.support.template import ROOT
 
-EXAMPLES_OF_EACH_OPERATION = 60
-AT_LEAST_REQUESTS = 1_000
+EXAMPLES_OF_EACH_OPERATION = 110
+AT_LEAST_REQUESTS = 2_000
 
 # What a request that has the right form may be answered besides success: the form does not say what exists, whether
 # there is enough of it, or what was done before.

@@ -164,6 +164,7 @@ def test_a_token_that_has_expired_is_refused_though_the_gateway_still_allows_it(
         reply = shop.send_with(token, "GET", f"/products/{product}")
 
     assert (reply.status, reply.code) == (401, "unauthorized")
+    assert reply.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_an_order_that_cannot_be_settled_yet_is_put_behind_the_others(world: Wor
     world.pay(order, "pm_dummy_processing")
     later = utc_now() + timedelta(minutes=1)
 
-    world.orders.postpone(order.order_id, now=later)
+    world.orders.postpone(order.order_id, to=later)
 
     found = [
         entry

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 
+from order_payments.api import HEADERS
 from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from tests.support.shop import Reply
 
+OUR_HEADERS = {name.lower() for name in (*HEADERS, "WWW-Authenticate")}
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs" / "openapi.json").read_text())
 
 
@@ -25,9 +27,10 @@ def check_documented(method: str, path: str, reply: "Reply") -> None:
     content_type = reply.headers["content-type"].partition(";")[0]
     assert content_type in response["content"], f"{method} {path}: {content_type} is not documented"
     _validator(json.dumps(response["content"][content_type]["schema"])).validate(reply.body)
-    for name, header in response.get("headers", {}).items():
-        if (value := reply.headers.get(name.lower())) is not None:
-            assert value.isdigit() or header["schema"]["type"] == "string"
+    documented = {name.lower(): header["schema"]["type"] for name, header in response.get("headers", {}).items()}
+    for name in OUR_HEADERS & reply.headers.keys():
+        assert name in documented, f"{method} {path}: {reply.status} has an undocumented header {name}"
+        assert documented[name] == "string" or reply.headers[name].isdigit()
 
 
 def problem_codes(operation: dict[str, Any], status: str) -> list[str]:

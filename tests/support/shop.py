@@ -75,11 +75,17 @@ class Shop(ABC):
         return self.send(method, path, user, content=None if body is None else json.dumps(body), headers=headers)
 
     def add_product(
-        self, *, stock: int = 10, unit_price: int = 4599, currency: str = "usd", product_id: str | None = None
+        self,
+        *,
+        stock: int = 10,
+        unit_price: int = 4599,
+        currency: str = "usd",
+        name: str = "Green tea",
+        product_id: str | None = None,
     ) -> str:
         """Put a product up for sale and return its id, a new one where none is given."""
         product_id = product_id or f"product-{next(self._ids)}-{uuid.uuid4().hex[:8]}"
-        body = {"name": "Green tea", "unitPrice": unit_price, "currency": currency, "stock": stock}
+        body = {"name": name, "unitPrice": unit_price, "currency": currency, "stock": stock}
         reply = self.call("PUT", f"/admin/products/{product_id}", ADMIN, body)
         assert reply.status == 200, reply
         return product_id

@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from order_payments.clock import Deadline, rfc3339
 from order_payments.errors import Busy
+from order_payments.payments import LEASE
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
 from tests.support.shop import Stock
@@ -172,6 +173,22 @@ def test_what_cannot_be_settled_is_looked_at_after_what_was_left_later(
     assert looked_at == [processing, failing, good, good, processing, failing]
 
 
+def test_what_a_run_leaves_is_in_sight_of_the_next(shop: FunctionShop, reconciler: ModuleType) -> None:
+    leave_unknown(shop, shop.add_product(), "pm_dummy_processing")
+    now = datetime.now(UTC) + 2 * LEASE
+
+    assert [run(reconciler, now=now).left, run(reconciler, now=now + timedelta(minutes=1)).left] == [1, 1]
+
+
+def test_no_shard_is_asked_for_where_no_time_is_left_to_settle_what_it_has(
+    shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_unknown(shop, shop.add_product())
+    monkeypatch.setattr(reconciler.orders, "unsettled", lambda *_, **__: pytest.fail("nobody has time for that"))
+
+    assert run(reconciler, seconds=reconciler.TIME_FOR_ONE_SECONDS - 1).settled == 0
+
+
 def test_an_order_that_cannot_be_read_fails_alone(shop: FunctionShop, reconciler: ModuleType) -> None:
     product = shop.add_product(stock=5)
     broken, good = leave_unknown(shop, product), leave_unknown(shop, product)
@@ -249,7 +266,18 @@ def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconc
     orders = [leave_unknown(shop, product) for _ in range(2)]
     rewrite(shop, orders[1], unsettledSince=hours_ago(5))
 
-    stopped = run(reconciler, seconds=reconciler.TIME_FOR_ONE_SECONDS - 1)
+    class UpAfterLooking(Deadline):
+        """Time is up once every shard was asked for."""
+
+        left = len(reconciler.UNSETTLED_SHARDS)
+
+        def remaining(self) -> float:
+            self.left -= 1
+            return float(reconciler.TIME_FOR_ONE_SECONDS + (1 if self.left >= 0 else -1))
+
+    stopped = reconciler.reconcile_payments(
+        reconciler.orders, reconciler.stripe, now=IN_AN_HOUR, deadline=UpAfterLooking.after(0)
+    )
 
     assert (stopped.settled, stopped.left) == (0, 2)
     assert 6 * 3600 - 600 < stopped.oldest_seconds <= 6 * 3600

@@ -11,7 +11,12 @@ import pytest
 import stripe
 from moto import mock_aws
 
+from order_payments.clock import Deadline, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from order_payments.orders import Order
+from order_payments.orders_table import OrdersTable
+from order_payments.stripe_gateway import StripeGateway
+from order_payments.stripe_outcomes import Unknown
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Answer, call, event_for, load_function
 from tests.support.shop import Stock
@@ -165,14 +170,14 @@ def test_news_of_a_settled_order_changes_nothing_however_often_and_in_whatever_o
     assert shop.status(order) == before
 
 
-def pay_late(shop: FunctionShop, order: str) -> str:
+def pay_late(shop: FunctionShop, order: str, amount: int | None = None) -> str:
     """Pay for an order once more, past the service. Returns the intent's id."""
     status = shop.status(order)
     return (
         stripe_of(shop)
         .v1.payment_intents.create(
             {
-                "amount": status["totalAmount"],
+                "amount": amount or status["totalAmount"],
                 "currency": status["currency"],
                 "payment_method": "pm_card_visa",
                 "confirm": True,
@@ -238,6 +243,63 @@ def test_news_of_late_money_is_not_received_while_stripe_cannot_be_asked(
 
     assert tell("payment_intent.succeeded", order, late).status == 200
     assert refunded(shop, late) == shop.status(order)["totalAmount"]
+
+
+def test_news_of_another_intents_money_is_not_received_while_an_attempt_is_under_way(shop: FunctionShop) -> None:
+    order = shop.order((shop.add_product(), 1))
+    other = pay_late(shop, order)
+    own = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
+
+    assert tell("payment_intent.succeeded", order, other).status == 503
+    assert tell("payment_intent.succeeded", order, own).status == 200
+    assert tell("payment_intent.succeeded", order, other).status == 200
+
+    assert shop.status(order)["status"] == "confirmed"
+    assert (refunded(shop, other), refunded(shop, own)) == (shop.status(order)["totalAmount"], 0)
+
+
+def test_news_of_a_payment_that_is_voided_meanwhile_is_not_received(
+    shop: FunctionShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
+    settle = OrdersTable.settle_confirmed
+
+    def void_first(self: OrdersTable, claimed: Order, **by: Any) -> Order:
+        self.void(claimed, now=utc_now(), deadline=Deadline.after(5))
+        return settle(self, claimed, **by)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OrdersTable, "settle_confirmed", void_first)
+        assert tell("payment_intent.succeeded", order, intent).status == 503
+
+    assert tell("payment_intent.succeeded", order, intent).status == 200
+    assert shop.status(order)["status"] == "confirmed"
+
+
+def test_news_of_a_second_refund_that_could_not_be_sent_is_not_received(
+    shop: FunctionShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order)
+    first, second = (pay_late(shop, order) for _ in range(2))
+    tell("payment_intent.succeeded", order, first)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StripeGateway, "refund", lambda *_, **__: Unknown())
+        assert tell("payment_intent.succeeded", order, second).status == 503
+    assert tell("payment_intent.succeeded", order, second).status == 200
+
+    assert refunded(shop, second) == shop.status(order)["totalAmount"]
+
+
+def test_news_of_an_intent_of_another_amount_is_received_and_left_to_people(shop: FunctionShop) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order)
+    odd = pay_late(shop, order, amount=77)
+
+    assert tell("payment_intent.succeeded", order, odd).status == 200
+    assert refunded(shop, odd) == 0
 
 
 def test_news_on_which_nothing_can_be_done_is_received(shop: FunctionShop) -> None:

@@ -4,6 +4,7 @@ Each function serves one route with an `Api`, which is Powertools' resolver with
 """
 
 import json
+import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+from pydantic import BeforeValidator
+from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
 from order_payments import errors
@@ -38,7 +41,10 @@ UNKNOWN_RETRY_AFTER_SECONDS = 5
 
 REPLAYED_HEADER = "Idempotent-Replayed"
 
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+_OF_THE_KEY = "Of your choice. The same request under the same key is done once and answered alike."
+IdempotencyKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, description=_OF_THE_KEY)
+]
 """The parameter of an endpoint that answers a repeated request as it did the first time."""
 
 HEADERS: "Mapping[str, OpenAPIResponseHeader]" = {
@@ -51,11 +57,22 @@ HEADERS: "Mapping[str, OpenAPIResponseHeader]" = {
 }
 """The headers of our answers, as OpenAPI describes them."""
 
+
+def _digits(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"[1-9][0-9]{0,8}", value):
+        raise ValueError("Input should be a whole number, in digits alone")
+    return value
+
+
 DEFAULT_LIMIT = 20
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[
+    int, Query(ge=1, le=100, description="How many entries a page has at most."), BeforeValidator(_digits)
+]
 """The parameter of a listing for how many entries a page has at most."""
 
-Cursor = Annotated[str | None, Query(min_length=1, max_length=1024)]
+Cursor = Annotated[
+    str | None, Query(min_length=1, max_length=1024, description="Where the page begins: of the page before.")
+]
 """The parameter of a listing for where a page begins."""
 
 TOKEN_LEEWAY_SECONDS = 10
@@ -178,6 +195,8 @@ class Api(APIGatewayRestResolver):
                 self._check(event)
             except OrderPaymentError as error:
                 problem = _problem(ANSWERS[type(error)], str(error), request_context["requestId"])
+                if isinstance(error, errors.Unauthenticated):
+                    problem.headers["WWW-Authenticate"] = "Bearer"
                 answer = _as_proxy_answer(problem)
             else:
                 route_path = event["resource"].format_map(path_parameters)
@@ -188,11 +207,15 @@ class Api(APIGatewayRestResolver):
             return answer
 
     def _check(self, event: Mapping[str, Any]) -> None:
-        """Find out who is calling and whether they may, and refuse a body that is too large even to look at."""
+        """Find out who is calling and whether they may, and refuse what is not even to be looked at."""
         if not self.public:
             self.context["caller"] = _caller(event["requestContext"].get("authorizer") or {}, self.open_to)
         if len((event.get("body") or "").encode(errors="surrogatepass")) > MAXIMUM_BODY_BYTES:
             raise errors.RequestTooLarge(f"A body has at most {MAXIMUM_BODY_BYTES} bytes.")
+        for name, value in (event.get("pathParameters") or {}).items():
+            if not value.isprintable():
+                # No id has such characters, and Powertools drops a line break at the end of a path.
+                raise _not_found(name)
 
     def _cors_headers(self, event: Mapping[str, Any]) -> dict[str, list[str]]:
         """Leave for the web page that sent the request to read the answer, if it may.
@@ -201,12 +224,12 @@ class Api(APIGatewayRestResolver):
         """
         headers: Mapping[str, str] = event.get("headers") or {}
         origin = next((value for name, value in headers.items() if name.lower() == "origin"), None)
+        varies = {"Vary": ["Origin"]}
         if origin is None or not self._cors_settings.allows(origin):
-            return {}
-        return {
+            return varies
+        return varies | {
             "Access-Control-Allow-Origin": [origin],
             "Access-Control-Expose-Headers": [", ".join(HEADERS)],
-            "Vary": ["Origin"],
         }
 
     def _tell(self, error: Exception) -> Response[str]:
@@ -242,7 +265,12 @@ class Api(APIGatewayRestResolver):
         return response
 
     def _tell_invalid(self, error: RequestValidationError) -> Response[str]:
-        faults = [FaultView(location=list(fault["loc"]), message=fault["msg"]) for fault in error.errors()]
+        faults = [
+            FaultView(location=["body"], message=fault["ctx"]["error"])
+            if fault["type"] == "json_invalid"
+            else FaultView(location=_as_sent(fault["loc"]), message=fault["msg"])
+            for fault in error.errors()
+        ]
         return self._problem(_INVALID_REQUEST, "The request does not have the form that it must have.", faults=faults)
 
     def _tell_unreadable(self, _: Exception) -> Response[str]:
@@ -251,11 +279,8 @@ class Api(APIGatewayRestResolver):
 
     def _tell_not_found(self, _: NotFoundError) -> Response[str]:
         """Tell of a path whose id cannot be one: it has characters that no route takes."""
-        parameters = self.current_event.path_parameters
-        if "orderId" in parameters:
-            return self._tell(errors.OrderNotFound("There is no such order."))
-        if "productId" in parameters:
-            return self._tell(errors.ProductNotFound("There is no such product."))
+        for name in self.current_event.path_parameters:
+            return self._tell(_not_found(name))
         return self._problem(_NOT_FOUND, "There is no such route.")
 
     def _problem(
@@ -268,6 +293,18 @@ class Api(APIGatewayRestResolver):
         request_id: str | None = None,
     ) -> Response[str]:
         return _problem(answer, detail, request_id or self.request_id, faults=faults, order=order)
+
+
+def _not_found(parameter: str) -> OrderPaymentError:
+    """What to tell of a path in which this parameter is the id of nothing."""
+    if parameter == "productId":
+        return errors.ProductNotFound("There is no such product.")
+    return errors.OrderNotFound("There is no such order.")
+
+
+def _as_sent(location: Sequence[str | int]) -> list[str | int]:
+    """The path to an offending value, in the client's words: a parameter of the path has a name of ours in Python."""
+    return [to_camel(str(part)) for part in location] if location[0] == "path" else list(location)
 
 
 def _caller(authorizer_context: Mapping[str, object], open_to: frozenset[Role]) -> Caller:

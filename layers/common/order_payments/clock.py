@@ -1,7 +1,10 @@
 """Time as the service keeps it: UTC, to the millisecond, written as RFC 3339 with `Z`."""
 
+import re
 import time
 from datetime import UTC, datetime
+
+_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
 
 def utc_now() -> datetime:
@@ -13,6 +16,11 @@ def utc_now() -> datetime:
 def rfc3339(moment: datetime) -> str:
     """`2026-11-23T10:15:30.123Z`. All have the same width, so that they sort as text."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def is_rfc3339(text: str) -> bool:
+    """Whether `text` has the form of what `rfc3339` writes."""
+    return _RFC_3339.fullmatch(text) is not None
 
 
 def from_rfc3339(text: str) -> datetime:

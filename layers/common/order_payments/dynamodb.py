@@ -31,7 +31,10 @@ CONNECT_TIMEOUT_SECONDS = 0.5
 READ_TIMEOUT_SECONDS = 2.0
 SDK_TRIES = 2
 LONGEST_CALL_SECONDS = SDK_TRIES * (CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS) + 1.0
-"""What a call may take where DynamoDB does not answer; between its tries botocore pauses for up to a second."""
+"""What a call may take where DynamoDB does not answer; between its tries botocore pauses for up to a second.
+
+For one address that is silent. Where DynamoDB has several and none answers, or where it dawdles, a call takes longer.
+"""
 
 BACKOFF_FIRST_SECONDS = 0.025
 BACKOFF_LONGEST_SECONDS = 0.4

@@ -84,7 +84,7 @@ class IdempotencyKeyReused(OrderPaymentError):
 
 
 class InsufficientStock(OrderPaymentError):
-    """The order was cancelled because some of its products cannot be had; `shortages` names each of them."""
+    """Some products of the order cannot be had; `shortages` names each of them. A payment has cancelled the order."""
 
     def __init__(self, shortages: "Iterable[Shortage]", *, order: "Order", replayed: bool = False) -> None:
         super().__init__("Some products are not available in the quantity ordered.", order=order, replayed=replayed)

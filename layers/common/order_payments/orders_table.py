@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from order_payments.clock import Deadline, rfc3339
@@ -59,6 +60,11 @@ UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
 
 READ_BUDGET_SECONDS = 3.0
+
+LARGEST_PAGE_BYTES = 5_000_000
+"""Lambda takes 6 MB, the JSON around our JSON included."""
+_LARGEST_CHARACTER = 12  # an emoji, escaped
+_LARGEST_REST = 250  # of an order or a line, besides names
 
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
 _IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
@@ -131,6 +137,7 @@ class OrdersTable:
     def page_of_buyer(self, buyer_id: str, *, limit: int, after: tuple[str, ...] | None) -> Page[Order]:
         """Up to `limit` of a buyer's orders as they are now, the newest first, from behind `after`.
 
+        Fewer where they are so large that they would not fit into an answer.
         The index follows the table with a delay: an order that was placed just now may not be in it yet.
         """
         start: dict[str, Any] = {}
@@ -138,7 +145,7 @@ class OrdersTable:
             created_at, order_id = after
             start = {"ExclusiveStartKey": to_wire({"buyerId": buyer_id, "createdAt": created_at, "orderId": order_id})}
         with reading():
-            found = self._client.query(
+            answer = self._client.query(
                 TableName=self._table_name,
                 IndexName="by-buyer",
                 KeyConditionExpression="buyerId = :buyer_id",
@@ -146,7 +153,8 @@ class OrdersTable:
                 ScanIndexForward=False,
                 Limit=limit + 1,
                 **start,
-            )["Items"]
+            )
+        found = answer["Items"]
         keys = [from_wire(item) for item in found[:limit]]
         if not keys:
             return Page([], last=None)
@@ -156,9 +164,10 @@ class OrdersTable:
             [_key(key["orderId"]) for key in keys],
             deadline=Deadline.after(READ_BUDGET_SECONDS),
         )
-        orders = {item["orderId"]: order_from_item(item) for item in items}
-        last = (keys[-1]["createdAt"], keys[-1]["orderId"]) if len(found) > limit else None
-        return Page([orders[key["orderId"]] for key in keys if key["orderId"] in orders], last)
+        by_id = {item["orderId"]: order_from_item(item) for item in items}
+        shown = _fitting([by_id[key["orderId"]] for key in keys if key["orderId"] in by_id])
+        more = len(found) > len(shown) or "LastEvaluatedKey" in answer
+        return Page(shown, (rfc3339(shown[-1].created_at), shown[-1].order_id) if shown and more else None)
 
     def claim(self, order: Order, attempt: PaymentAttempt, *, deadline: Deadline) -> Order:
         """Make `attempt` the order's one attempt and hold its stock, in one transaction.
@@ -340,13 +349,13 @@ class OrdersTable:
         items = map(from_wire, found)
         return [Unsettled(item["orderId"], item["unsettledSince"]) for item in items]
 
-    def postpone(self, order_id: str, *, now: datetime) -> None:
-        """Put an order that could not be settled behind the others, so that it does not block them."""
+    def postpone(self, order_id: str, *, to: datetime) -> None:
+        """Put an order that could not be settled behind those unsettled since `to`, so that it does not block them."""
         write = self._update(
             order_id,
-            "SET unsettledSince = :now",
+            "SET unsettledSince = :since",
             condition="attribute_exists(unsettledShard)",
-            values={":now": rfc3339(now)},
+            values={":since": rfc3339(to)},
         )
         with suppress(ConditionFailed, Contended, ReplyLost, WriteRejected), writing():
             self._client.update_item(**write["Update"])
@@ -429,6 +438,15 @@ class OrdersTable:
         if names := {name: attribute for name, attribute in _NAMES.items() if name in update + condition}:
             write["Update"]["ExpressionAttributeNames"] = names
         return write
+
+
+def _fitting(orders: list[Order]) -> list[Order]:
+    """As many of the orders as fit into an answer, one at least."""
+    sizes = accumulate(
+        _LARGEST_REST + sum(_LARGEST_REST + _LARGEST_CHARACTER * len(line.name) for line in order.lines)
+        for order in orders
+    )
+    return orders[: max(1, sum(size <= LARGEST_PAGE_BYTES for size in sizes))]
 
 
 def _existing(item: Item | None) -> Order:

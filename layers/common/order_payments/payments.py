@@ -46,7 +46,7 @@ LEASE = timedelta(seconds=45)
 
 CLAIM_BUDGET_SECONDS = 2.0
 SETTLE_BUDGET_SECONDS = 3.0
-TIME_TO_SETTLE_SECONDS = 2 * LONGEST_CALL_SECONDS
+TIME_TO_SETTLE_SECONDS = SETTLE_BUDGET_SECONDS + 2 * LONGEST_CALL_SECONDS
 """Kept back from calls to Stripe: to write how it ended, and to read it where no answer tells whether that was done."""
 
 LATE_PAYMENT_METHOD = "unknown"
@@ -156,7 +156,7 @@ def settle_paid(
     """Confirm an order whose intent is paid, or give the money back where the order was settled without it.
 
     An order that nobody claimed is claimed first: the money is there, so the stock shall be. Returns the order as it
-    is recorded.
+    is recorded. Raises `Busy` while that does not tell what is to be done with the money.
     """
     if order.is_payable:
         # Its attempt was voided as refused, and Stripe charged all the same.
@@ -172,10 +172,11 @@ def settle_paid(
             )
     if order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id:
         order = orders.settle_confirmed(order, now=utc_now(), deadline=_settle_by(deadline))
-    if order.status is OrderStatus.PENDING or (
-        order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id
-    ):
+    if order.status is not OrderStatus.CANCELLED and order.payment_intent_id == intent_id:
         return order
+    if order.status is OrderStatus.PENDING:
+        # Another attempt is under way, or this one was voided meanwhile. Once that has ended, it is clear what to do.
+        raise Busy("Another attempt to pay this order is under way.")
     return refund_late_money(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
 
 
@@ -264,23 +265,16 @@ def override_status(
     `Busy`.
     """
     order = orders.get(order_id)
-    _check_unsettled(order)
     override = Override(by, utc_now(), why)
     reason = Reason("admin_override", why)
     try:
         return orders.settle_by_hand(order, status, reason, override, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
     except NotClaimable as refused:
-        _check_unsettled(refused.order)
-        raise
+        if refused.order.status is OrderStatus.PENDING:
+            raise PaymentInProgress("A payment of this order is in progress.", order=refused.order) from None
+        raise OrderNotPending("This order is settled.", order=refused.order) from None
     except StockTooShort as short:
         raise InsufficientStock(short.shortages, order=order) from None
-
-
-def _check_unsettled(order: Order) -> None:
-    if order.status is not OrderStatus.PENDING:
-        raise OrderNotPending("This order is settled.", order=order)
-    if order.attempt is not None:
-        raise PaymentInProgress("A payment of this order is in progress.", order=order)
 
 
 def _cancel_for_want_of_stock(

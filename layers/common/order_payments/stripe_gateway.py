@@ -170,10 +170,10 @@ class StripeGateway:
         try:
             self._allow_time(deadline)
             intent = self._client.v1.payment_intents.retrieve(intent_id)
-            if intent.metadata["orderId"] != order.order_id:
+            if not _is_for(intent, order):
                 return NoIntent()
             state = _fence(intent, order)
-            return Open() if isinstance(state, Unknown) and _is_for(intent, order) else state
+            return Open() if isinstance(state, Unknown) else state
         except stripe.InvalidRequestError as error:
             _log("retrieve", error)
             return NoIntent() if error.code == "resource_missing" else Unknown()

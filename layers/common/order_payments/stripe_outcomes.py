@@ -41,7 +41,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class NoIntent:
-    """Stripe has no such intent for this order."""
+    """Stripe has no such intent for this order and its amount."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ class TimedSession(requests.Session):
 
     The SDK fixes its time-out when its client is made; ours follows the time that the function has left. And a
     time-out of a socket starts anew with every byte, nor does it bound the search for the address: so the request runs
-    in a thread of its own, which is left alone when its time is up.
+    in a thread of its own, which is left alone when its time is up. It may still arrive then, even later than the
+    answer to our caller: its idempotency key, or the fence, has the same effect come of it once or never.
 
     Every thread has its own time-out, so that the deadline of one call never becomes another's. A redirect is an answer
     like any other: Stripe sends none, and where one is followed, a stranger can say that an order was paid.

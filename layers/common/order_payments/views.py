@@ -5,15 +5,20 @@ One model for each body of the contract; each is made from the domain object tha
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 from order_payments.clock import rfc3339
 from order_payments.orders import PAYMENT_METHOD, Order, OrderStatus
 from order_payments.products import Product
 
-LINE_OF_TEXT = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
-"""Text for people: one line, and not blank."""
+_BREAKS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_BLANKS = r"\x20\xa0\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff"
+LINE_OF_TEXT = f"^[^{_BREAKS}]*[^{_BREAKS}{_BLANKS}][^{_BREAKS}]*$"
+"""Text for people: one line, not blank, and read in the order in which it is written."""
+
+
+_TIME: dict[str, JsonValue] = {"format": "date-time"}
 
 
 class RequestBody(BaseModel):
@@ -35,7 +40,7 @@ class View(BaseModel):
 
 
 class ReasonView(View):
-    """Why an order is cancelled, in Stripe's words where Stripe said so."""
+    """Why an order is cancelled, in Stripe's words where Stripe said so, or why an admin settled it."""
 
     code: str = Field(examples=["card_declined"])
     decline_code: str | None = Field(examples=["insufficient_funds"])
@@ -53,8 +58,8 @@ class OrderStatusView(View):
     buyer_id: str = Field(examples=["alice"])
     payment_intent_id: str | None = Field(examples=["pi_3QZgttlL1oo9m95Zj2JM2BMK8"])
     reason: ReasonView | None
-    created_at: str = Field(examples=["2026-11-23T05:50:20.090Z"])
-    updated_at: str = Field(examples=["2026-11-23T05:50:20.186Z"])
+    created_at: str = Field(examples=["2026-11-23T05:50:20.090Z"], json_schema_extra=_TIME)
+    updated_at: str = Field(examples=["2026-11-23T05:50:20.186Z"], json_schema_extra=_TIME)
 
     @classmethod
     def of(cls, order: Order) -> Self:

