@@ -22,7 +22,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 
 from local.errors import StackError
 from local.gateway_responses import GatewayResponse
-from local.pages import Page
+from local.pages.page import Page
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -86,8 +86,7 @@ class Proxy:
         body = await read_body(receive)
         path = scope["raw_path"]
         if (page := self._pages.get(path)) and scope["method"] in ("GET", "HEAD"):
-            status, headers, answer = 200, [(b"content-type", page.content_type.encode())], page.body
-            headers.append((b"cache-control", b"no-cache"))
+            status, headers, answer = await asyncio.to_thread(page.answer, list(scope["headers"]))
         elif not is_in_stage(path, self._upstream.stage):
             status, headers, answer = self._own_answer("MISSING_AUTHENTICATION_TOKEN")
         elif body is None or is_head_too_large(scope):

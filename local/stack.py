@@ -25,6 +25,7 @@ from local.errors import StackError
 from local.function_logs import LogLine
 from local.log_lines import readable
 from local.pages import pages
+from local.pages.page import Page
 from local.tokens import VALIDITY, TokenIssuer
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -189,9 +190,23 @@ def running_stack(
         closing.enter_context(function_logs.followed(emulator, take))
         upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses)
         api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/{STAGE}"
-        closing.enter_context(proxy.serving(proxy.Proxy(upstream, pages()), bound))
+        served = _pages(identity, deployment, emulator, closing)
+        closing.enter_context(proxy.serving(proxy.Proxy(upstream, served), bound))
         tokens = {name: identity.token(sub, roles) for name, (sub, roles) in USERS.items()}
         yield Stack(api_url, emulator, deployment, identity, tokens, state)
+
+
+def _pages(identity: TokenIssuer, deployment: Deployment, emulator: Emulator, closing: ExitStack) -> Mapping[str, Page]:
+    # The dummy Stripe is the functions' code, which whoever only asks whether a stack runs need not have on its path.
+    from local.pages import console_data
+    from order_payments.dummy_stripe import DynamoDBStore
+
+    store = None
+    if table := deployment.dummy_stripe_table:
+        client = emulator.client("dynamodb")
+        closing.callback(client.close)
+        store = DynamoDBStore(client, table)
+    return pages(lambda: console_data.session(identity, USERS), lambda: console_data.ledger(store))
 
 
 def is_running(state: Path = STATE) -> bool:

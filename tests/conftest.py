@@ -2,32 +2,42 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from local.dynamodb_local import missing_programs
 from local.stack import STATE, Stack, running_stack
+from tests.support.chromium import PROGRAMS, chromium
 
 DYNAMODB_LOCAL = STATE / "dynamodb-local"
 ENGINE_TESTS = Path(__file__).parent / "engine"
+BROWSER_TESTS = Path(__file__).parent / "browser"
 
 
-def left_out() -> str | None:
-    """Why the engine tests are left out, where a person has no Java. On CI they are not: there it is an error."""
+@cache
+def left_out() -> dict[Path, str]:
+    """Tests that are left out, and why: where this machine lacks what they need.
+
+    On CI the engine tests are not: there a missing Java is an error. A browser is a person's machine's to have.
+    """
+    reasons = {}
     missing = missing_programs(DYNAMODB_LOCAL)
-    if not missing or os.environ.get("CI"):
-        return None
-    return f"LEFT OUT: tests/engine (races, crashes, faults). DynamoDB Local needs {' and '.join(missing)}."
+    if missing and not os.environ.get("CI"):
+        reasons[ENGINE_TESTS] = f"(races, crashes, faults). DynamoDB Local needs {' and '.join(missing)}."
+    if not chromium():
+        reasons[BROWSER_TESTS] = f"(the checkout console). They need one of {', '.join(PROGRAMS)}."
+    return reasons
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    return True if collection_path == ENGINE_TESTS and left_out() else None
+    return True if collection_path in left_out() else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if reason := left_out():
-        terminalreporter.write_line(reason, yellow=True, bold=True)
+    for tests, reason in left_out().items():
+        terminalreporter.write_line(f"LEFT OUT: tests/{tests.name} {reason}", yellow=True, bold=True)
 
 
 @pytest.fixture(scope="session")

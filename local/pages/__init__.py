@@ -1,31 +1,57 @@
 """The pages that the local stack serves beside the API, by their paths. None of them is deployed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from local.pages.page import Page
+
 _HERE = Path(__file__).parent
+_CONSOLE = _HERE / "console"
 _PROJECT = _HERE.parent.parent
 _SWAGGER_UI = "aws_lambda_powertools.event_handler.openapi.swagger_ui"
 
+_CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
+# Nothing but the console's own files, and no text of a product or an order can become markup.
+_CONSOLE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+}
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What a path answers."""
 
-    content_type: str
-    body: bytes
+def pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Mapping[str, Page]:
+    """All pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries.
 
-
-def pages() -> Mapping[str, Page]:
-    """All pages: at `/docs` Swagger UI, which Powertools carries, on the API's document."""
+    Parameters
+    ----------
+    session, ledger
+        Make what the console gets besides the public API; see `console_data`.
+    """
     assets = files(_SWAGGER_UI)
-    docs = Page("text/html; charset=utf-8", (_HERE / "docs.html").read_bytes())
+    docs = _file(_HERE / "docs.html")
     return {
+        "/": _file(_CONSOLE / "index.html", _CONSOLE_HEADERS),
+        **{f"/console/{path.name}": _file(path) for path in sorted(_CONSOLE.iterdir()) if path.name != "index.html"},
+        "/session.json": Page("application/json", session, private=True),
+        "/stripe/ledger.json": Page("application/json", ledger, private=True),
         "/docs": docs,
         "/docs/": docs,
-        "/docs/openapi.json": Page("application/json", (_PROJECT / "docs" / "openapi.json").read_bytes()),
-        "/docs/swagger-ui.css": Page("text/css", (assets / "swagger-ui.min.css").read_bytes()),
-        "/docs/swagger-ui.js": Page("text/javascript", (assets / "swagger-ui-bundle.min.js").read_bytes()),
+        "/docs/openapi.json": _file(_PROJECT / "docs" / "openapi.json"),
+        "/docs/swagger-ui.css": _file(assets / "swagger-ui.min.css"),
+        "/docs/swagger-ui.js": _file(assets / "swagger-ui-bundle.min.js"),
     }
+
+
+def _file(path: Path | Traversable, headers: Mapping[str, str] | None = None) -> Page:
+    return Page(_CONTENT_TYPES[Path(path.name).suffix], path.read_bytes, headers or {})

@@ -1,0 +1,85 @@
+/** The public API, and a record of every call to it. */
+
+import { signal } from "./signal.js";
+
+export const API = "/v1";
+const KEPT_CALLS = 200;
+
+/**
+ * @typedef {object} Call
+ * @property {number} number
+ * @property {string} method
+ * @property {string} path
+ * @property {[string, string][]} headers  with `$TOKEN` for the token
+ * @property {string | null} body
+ * @property {string} token
+ * @property {string} as  the user's id
+ * @property {boolean} background  nobody asked for it: it keeps the page up to date
+ * @property {number | null} status  0: no answer came
+ * @property {[string, string][]} answerHeaders
+ * @property {string} answerBody
+ * @property {number} ms
+ */
+
+/** All calls, the newest first. @type {{value: Call[]}} */
+export const calls = signal([]);
+
+let made = 0;
+
+/**
+ * Call the API as `user`.
+ *
+ * @returns {Promise<{ok: boolean, status: number, headers: Headers, body: any, ms: number}>}  It never fails: where no
+ *   answer comes, `status` is 0 and `body` tells why in the form of a problem.
+ */
+export async function call(method, path, user, { body, idempotencyKey, background = false } = {}) {
+  const headers = [["Authorization", "Bearer $TOKEN"]];
+  if (body !== undefined) headers.push(["Content-Type", "application/json"]);
+  if (idempotencyKey) headers.push(["Idempotency-Key", idempotencyKey]);
+  const record = {
+    number: ++made,
+    ...{ method, path: `${API}${path}`, headers, body: body === undefined ? null : JSON.stringify(body) },
+    ...{ token: user.token, as: user.sub, background },
+    ...{ status: null, answerHeaders: [], answerBody: "", ms: 0 },
+  };
+  calls.set([record, ...calls.value].slice(0, KEPT_CALLS));
+  const started = performance.now();
+  const answer = await answerTo(record);
+  record.ms = performance.now() - started;
+  calls.touch();
+  return { ...answer, ms: record.ms };
+}
+
+/** Forget all calls that were answered. */
+export function forgetCalls() {
+  calls.set(calls.value.filter((call) => call.status === null));
+}
+
+async function answerTo(record) {
+  try {
+    const response = await fetch(record.path, {
+      method: record.method,
+      headers: record.headers.map(([name, value]) => [name, value.replace("$TOKEN", record.token)]),
+      body: record.body,
+      cache: "no-store",
+      credentials: "omit",
+    });
+    record.answerBody = await response.text();
+    record.answerHeaders = [...response.headers];
+    record.status = response.status;
+    return { ok: response.ok, status: response.status, headers: response.headers, body: parsed(record.answerBody) };
+  } catch (failure) {
+    record.status = 0;
+    record.answerBody = String(failure);
+    const problem = { title: "No answer", detail: "The stack did not answer. Is it still running?", code: "no_answer" };
+    return { ok: false, status: 0, headers: new Headers(), body: problem };
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return { title: "The answer is not JSON", detail: text.slice(0, 200), code: "not_json" };
+  }
+}

@@ -1,0 +1,101 @@
+/** The panel of calls: each request as it was sent, and its answer as it came. */
+
+import { calls, forgetCalls } from "./api.js";
+import { copyButton } from "./curl.js";
+import { byId, el, setText, showList } from "./dom.js";
+import { duration, withShortIds } from "./format.js";
+
+const SHOWN_CALLS = 60;
+const REASONS = {
+  ...{ 200: "OK", 201: "Created", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required" },
+  ...{ 403: "Forbidden", 404: "Not Found", 409: "Conflict", 413: "Content Too Large", 422: "Unprocessable Content" },
+  ...{ 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable" },
+  504: "Gateway Timeout",
+};
+
+// The newest call is open, until the next one is or a person closes it.
+let opened = null;
+
+export function startCalls() {
+  byId("show-background").addEventListener("change", show);
+  byId("clear-calls").addEventListener("click", forgetCalls);
+  calls.watch(show);
+}
+
+function show() {
+  const all = byId("show-background").checked;
+  const shown = calls.value.filter((call) => all || !call.background).slice(0, SHOWN_CALLS);
+  byId("calls-none").hidden = shown.length > 0;
+  showList(byId("calls"), shown, (call) => String(call.number), row);
+}
+
+function row(call) {
+  const status = el("span", { class: "badge" });
+  const took = el("span", { class: "took" });
+  const details = el("details", { class: "call" });
+  details.append(
+    el(
+      "summary",
+      {},
+      status,
+      el("span", { class: "line" }, el("b", {}, call.method), ` ${withShortIds(call.path)}`),
+      took,
+    ),
+  );
+  if (!call.background) openInstead(details);
+  let finished = false;
+
+  return Object.assign(el("li", {}, details), {
+    update() {
+      if (finished || call.status === null) {
+        if (!finished) setText(status, "…");
+        return;
+      }
+      finished = true;
+      setText(status, call.status ? String(call.status) : "none");
+      status.className = `badge s${Math.floor(call.status / 100)}`;
+      setText(took, duration(call.ms));
+      details.append(exchange(call));
+    },
+  });
+}
+
+function openInstead(details) {
+  if (opened) opened.open = false;
+  details.open = true;
+  opened = details;
+}
+
+function exchange(call) {
+  const request = [`${call.method} ${call.path} HTTP/1.1`, ...call.headers.map(line), "", pretty(call.body ?? "")];
+  const answer = [
+    `HTTP/1.1 ${call.status} ${REASONS[call.status] ?? ""}`.trim(),
+    ...call.answerHeaders.map(line),
+    "",
+    pretty(call.answerBody),
+  ];
+  return el(
+    "div",
+    { class: "exchange" },
+    el("div", { class: "row" }, el("p", { class: "quiet" }, `as ${call.as}`), copyButton(call)),
+    block("Request", request),
+    block("Response", call.status ? answer : [call.answerBody]),
+  );
+}
+
+function block(label, lines) {
+  // Focusable, so that who uses a keyboard can scroll it.
+  return el("pre", { tabindex: "0", role: "region", "aria-label": label }, lines.join("\n").trimEnd());
+}
+
+function line([name, value]) {
+  return `${name}: ${value}`;
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,78 @@
+/** The forms that settle an order: the buyer's payment, and the admin's override. */
+
+import { byId, el, setText } from "./dom.js";
+import { money } from "./format.js";
+import { override, pay } from "./order_actions.js";
+import { current, currentRecord, orders } from "./orders.js";
+import { has, isExpired, user } from "./session.js";
+
+export async function startPaymentForm() {
+  const groups = await (await fetch("/console/cards.json")).json();
+  byId("card").append(...groups.map(optionGroup));
+  byId("card").addEventListener("change", showToken);
+  showToken();
+
+  byId("payment-key").addEventListener("input", () => setKey(byId("payment-key").value));
+  byId("new-key").addEventListener("click", () => setKey(crypto.randomUUID()));
+  byId("pay").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const record = currentRecord();
+    if (record) void pay(record, byId("card").value, user.value);
+  });
+  byId("override").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const record = currentRecord();
+    const form = new FormData(event.currentTarget);
+    if (record) void override(record, form.get("status"), form.get("reason"), user.value);
+  });
+  for (const changing of [orders, current, user]) changing.watch(show);
+}
+
+function optionGroup({ label, cards }) {
+  const options = cards.map(({ id, name, outcome }) => el("option", { value: id }, `${name} – ${outcome}`));
+  return el("optgroup", { label }, ...options);
+}
+
+function showToken() {
+  byId("card-token").replaceChildren(el("code", {}, byId("card").value));
+}
+
+function setKey(key) {
+  const record = currentRecord();
+  if (!record) return;
+  record.key = key;
+  orders.touch();
+}
+
+function show() {
+  const record = currentRecord();
+  const admin = has("admin");
+  byId("pay").hidden = admin;
+  byId("override").hidden = !admin;
+  if (!record) return;
+  const note = noteOn(record.order);
+  const settled = record.order.status !== "pending";
+  byId("pay-note").hidden = !note;
+  byId("pay-note").classList.toggle("calm", settled);
+  setText(byId("pay-note"), note);
+  const key = byId("payment-key");
+  if (key.value !== record.key) key.value = record.key;
+  const total = money(record.order.totalAmount, record.order.currency);
+  setText(byId("pay-button"), record.busy ? "Paying…" : `${settled ? "Try to pay again" : "Pay"} ${total}`);
+  byId("pay-button").classList.toggle("primary", !settled);
+  for (const button of [byId("pay-button"), byId("override-button")]) {
+    // Not `disabled`: that would take the focus from whoever pressed it. A second press does nothing, see `pay`.
+    button.setAttribute("aria-disabled", String(record.busy));
+  }
+}
+
+/** What to expect of a payment of this order by who is signed in, where that is not the usual. */
+function noteOn(order) {
+  if (isExpired()) return "This token has expired: the API will answer 401.";
+  if (!has("buyer")) return "A seller may do nothing with payments: the API will answer 403.";
+  if (user.value && order.buyerId !== user.value.sub) return "It is another buyer’s order: the API will answer 403.";
+  if (order.status !== "pending") {
+    return "It is settled. Under the key of its payment the same answer comes again, under a new one 409.";
+  }
+  return "";
+}

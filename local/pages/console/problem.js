@@ -1,0 +1,27 @@
+/** Errors (RFC 9457) as people read them. */
+
+import { el } from "./dom.js";
+
+const shown = new WeakMap();
+
+/** Show a problem in `place`, or nothing there for `null`. The same one again is not announced again. */
+export function showProblem(place, problem) {
+  const state = JSON.stringify(problem);
+  if (shown.get(place) === state) return;
+  shown.set(place, state);
+  place.replaceChildren(...(problem ? [asElement(problem)] : []));
+}
+
+function asElement(problem) {
+  const errors = (problem.errors ?? []).map(({ location, message }) =>
+    el("li", {}, el("code", {}, location.join(".")), ` ${message}`),
+  );
+  return el(
+    "div",
+    { class: "problem", role: "alert" },
+    el("p", {}, el("strong", {}, problem.title ?? "Error"), " ", el("code", {}, problem.code ?? "")),
+    el("p", {}, problem.detail ?? ""),
+    errors.length ? el("ul", {}, ...errors) : null,
+    problem.requestId ? el("p", { class: "quiet" }, "requestId ", el("code", {}, problem.requestId)) : null,
+  );
+}

@@ -1,0 +1,86 @@
+"""Fixtures of the browser tests: the console of the deployed stack, in the machine's Chromium."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from local.stack import STATE, Stack
+from tests.support.chromium import PROGRAMS, chromium
+from tests.support.console_page import ConsolePage
+from tests.support.http_shop import HttpShop
+from tests.support.shop import ADMIN
+
+SCREENSHOTS = STATE / "screenshots"
+# The first call of a function starts it, on a machine that may have other things to do.
+PATIENCE_MS = 30_000
+
+OpenConsole = Callable[..., ConsolePage]
+
+
+# Not of the session: while Playwright runs, its event loop is that of this thread, where other tests run their own.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
+        pytest.skip(f"needs one of {', '.join(PROGRAMS)}")
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def shop(stack: Stack) -> Iterator[HttpShop]:
+    with closing(HttpShop(stack)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def product(shop: HttpShop, request: pytest.FixtureRequest) -> str:
+    """Name of a product that is this test's alone; there are ten of it."""
+    name = re.sub(r"[\W_]+", " ", request.node.name.removeprefix("test_")).strip().capitalize()
+    put_product(shop, name, stock=10)
+    return name
+
+
+def put_product(shop: HttpShop, name: str, *, stock: int) -> None:
+    body = {"name": name, "unitPrice": 4599, "currency": "usd", "stock": stock}
+    assert shop.call("PUT", f"/admin/products/{id_of(name)}", ADMIN, body).status == 200
+
+
+def id_of(product: str) -> str:
+    """The id of the product with this name."""
+    return re.sub(r"\W+", "-", product.lower()).strip("-")[:64]
+
+
+@pytest.fixture
+def open_console(stack: Stack, browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenConsole]:
+    """Opens the console in a browser of its own, with Playwright's options of a context.
+
+    In the end a screenshot of each is kept, and the browser must have had nothing to complain of but the refusals
+    that the test says it `expects`.
+    """
+    opened: list[tuple[ConsolePage, set[int]]] = []
+
+    def open_one(*, user: str = "Buyer", expects: tuple[int, ...] = (), **options: Any) -> ConsolePage:
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        context.set_default_timeout(PATIENCE_MS)
+        page = ConsolePage(context, stack.api_url.removesuffix("v1"))
+        opened.append((page, set(expects)))
+        if user != "Buyer":
+            page.sign_in(user)
+        return page
+
+    yield open_one
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
+    for number, (page, _) in enumerate(opened, start=1):
+        page.screenshot(SCREENSHOTS / (f"{name}-{number}.png" if len(opened) > 1 else f"{name}.png"))
+        page.page.context.close()
+    for page, expected in opened:
+        assert (page.complaints, page.refusals) == ([], expected)

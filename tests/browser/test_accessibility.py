@@ -1,0 +1,154 @@
+"""The console is used by keyboard, on a phone, in the light and in the dark."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenConsole, put_product
+from tests.support.http_shop import HttpShop
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
+
+# Texts below WCAG's contrast for AA: 4.5:1, or 3:1 where they are large.
+TOO_FAINT = """
+() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => {
+    const [red, green, blue] = channels(colour).slice(0, 3).map((value) => {
+      const share = value / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at.nodeName === "g" ? at.querySelector("rect") ?? at : at);
+      const painted = at.nodeName === "g" && at.querySelector("rect") ? colour.fill : colour.backgroundColor;
+      if ((channels(painted)[3] ?? 1) > 0) return painted;
+    }
+    return getComputedStyle(document.body).backgroundColor;
+  };
+  const faint = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    const element = text.parentElement;
+    if (!text.data.trim() || !element.checkVisibility() || element.closest("optgroup, option, noscript")) continue;
+    const style = getComputedStyle(element);
+    const colour = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
+    const [low, high] = [luminance(colour), luminance(behind(element))].sort((one, other) => one - other);
+    const large = parseFloat(style.fontSize) >= 24;
+    if ((high + 0.05) / (low + 0.05) < (large ? 3 : 4.5)) faint.push(`${text.data.trim()}: ${colour}`);
+  }
+  return faint;
+}
+"""
+NAMELESS = """
+() => [...document.querySelectorAll("button, input, select, textarea, [role=img], [role=region]")]
+  .filter((element) => element.checkVisibility())
+  .filter((element) => !(element.ariaLabel || element.getAttribute("aria-labelledby") || element.labels?.length
+    || (element.nodeName === "BUTTON" && element.textContent.trim())))
+  .map((element) => element.outerHTML)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "card", ["pm_card_visa", "pm_card_chargeDeclinedExpiredCard", "pm_dummy_timeout_before_charge"]
+)
+def test_every_text_can_be_read(open_console: OpenConsole, product: str, scheme: str, card: str) -> None:
+    declined = card == "pm_card_chargeDeclinedExpiredCard"
+    console = open_console(color_scheme=scheme, expects=(402,) if declined else ())
+    assert console.page.evaluate(TOO_FAINT) == []
+    console.place_order(product)
+    assert console.page.evaluate(TOO_FAINT) == []
+    console.choose_card(card)
+    console.pay_button.click()
+    expect(console.steps.last).to_contain_text("Answered")
+    assert console.page.evaluate(TOO_FAINT) == []
+    console.sign_in("Admin")
+    assert console.page.evaluate(TOO_FAINT) == []
+
+
+def test_an_order_is_placed_and_paid_by_keyboard(open_console: OpenConsole, product: str) -> None:
+    console = open_console()
+    keyboard = console.page.keyboard
+
+    def go_to(selector: str) -> None:
+        target = console.page.locator(selector)
+        for _ in range(2_000):
+            if target.evaluate("element => element === document.activeElement"):
+                return
+            keyboard.press("Tab")
+        raise AssertionError(f"{selector} is not reached")
+
+    expect(console.stock_of(product)).to_have_count(3)
+    go_to(f"button[aria-label='Add {product}']")
+    keyboard.press("Enter")
+    go_to("#place-order")
+    keyboard.press("Enter")
+    expect(console.page.locator("#order-heading")).to_be_focused()
+    go_to("#card")
+    keyboard.type("Mastercard deb")
+    expect(console.page.locator("#card-token")).to_have_text("pm_card_mastercard_debit")
+    go_to("#pay-button")
+    keyboard.press("Enter")
+
+    expect(console.status).to_have_text("confirmed")
+    expect(console.page.get_by_role("status")).to_have_text("The order is confirmed.")
+    expect(console.pay_button).to_be_focused()
+
+
+def test_everything_has_a_name(open_console: OpenConsole, product: str) -> None:
+    console = open_console()
+    console.place_order(product)
+    assert console.page.evaluate(NAMELESS) == []
+    console.sign_in("Admin")
+    expect(console.page.get_by_label(f"Stock of {product}", exact=True)).to_be_visible()
+    assert console.page.evaluate(NAMELESS) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone(open_console: OpenConsole, product: str, scheme: str) -> None:
+    console = open_console(color_scheme=scheme, expects=(402,), **PHONE)
+    console.place_order(product, 2)
+    assert console.beyond_the_edge() == []
+    console.choose_card("pm_card_visa_chargeDeclinedVelocityLimitExceeded")
+    console.pay_button.tap()
+    expect(console.status).to_have_text("cancelled")
+    assert console.beyond_the_edge() == []
+    console.sign_in("Admin")
+    expect(console.page.get_by_label(f"Stock of {product}", exact=True)).to_be_visible()
+    assert console.beyond_the_edge() == []
+
+
+def test_nothing_moves_for_who_does_not_want_it(open_console: OpenConsole, product: str) -> None:
+    console = open_console(reduced_motion="reduce")
+    console.place_order(product)
+    console.choose_card("pm_dummy_slow")
+    console.pay_button.click()
+    expect(console.page.locator(".edge.flight").first).to_be_visible()
+    assert console.page.evaluate("document.getAnimations().length") == 0
+    expect(console.status).to_have_text("confirmed")
+
+
+def test_text_is_never_markup(open_console: OpenConsole, shop: HttpShop) -> None:
+    name = "<img src=x onerror=alert(1)> <b>bold</b>"
+    put_product(shop, name, stock=1)
+    console = open_console()
+    order = console.place_order(name)
+    expect(console.page.locator("#order-items")).to_contain_text(name)
+    expect(console.ledger_row(order)).to_be_visible()
+    assert console.page.locator("main img, main b").filter(has_not_text="POST").count() == 0
+
+
+def test_it_asks_nobody_but_this_stack(open_console: OpenConsole, product: str) -> None:
+    console = open_console()
+    asked: list[str] = []
+    console.page.on("request", lambda request: asked.append(request.url))
+    console.page.reload()
+    console.place_order(product)
+    console.pay_button.click()
+    expect(console.status).to_have_text("confirmed")
+    own = console.page.evaluate("location.origin") + "/"
+    assert [url for url in asked if not url.startswith(own)] == []
+    local_only = {url.removeprefix(own) for url in asked if not url.startswith((own + "v1/", own + "console/"))}
+    assert local_only == {"", "session.json", "stripe/ledger.json"}

@@ -1,0 +1,204 @@
+"""Orders are placed and paid on the console, and what comes of it is shown."""
+
+import subprocess
+
+from playwright.sync_api import expect
+
+from local import stripe_events
+from local.stack import Stack
+from tests.browser.conftest import OpenConsole, id_of, put_product
+from tests.support.http_shop import HttpShop
+from tests.support.shop import Stock
+
+
+def test_a_buyer_pays(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+    console = open_console()
+    order = console.place_order(product, 2)
+    expect(console.page.get_by_role("img")).to_have_attribute("aria-label", "The order is pending: nothing held.")
+
+    console.pay_button.click()
+
+    expect(console.status).to_have_text("confirmed")
+    expect(console.steps).to_have_count(4)
+    expect(console.steps.locator(".took").first).to_contain_text("s")
+    expect(console.page.get_by_role("img")).to_have_attribute("aria-label", "The order is confirmed: stock reduced.")
+    expect(console.stock_of(product)).to_have_text(["8", "0", "8"])
+    expect(console.ledger_row(order)).to_contain_text("$91.98")
+    expect(console.ledger_row(order)).to_contain_text("succeeded")
+    expect(console.newest_call()).to_contain_text("HTTP/1.1 200 OK")
+    assert shop.stock(id_of(product)) == Stock(8, 0, 8)
+
+
+def test_a_declined_card_cancels_the_order(open_console: OpenConsole, product: str) -> None:
+    console = open_console(expects=(402,))
+    order = console.place_order(product)
+    console.choose_card("pm_card_visa_chargeDeclinedInsufficientFunds")
+
+    console.pay_button.click()
+
+    expect(console.status).to_have_text("cancelled")
+    expect(console.problem).to_contain_text("payment_failed")
+    expect(console.problem).to_contain_text("Your card has insufficient funds.")
+    expect(console.page.locator("#order-facts")).to_contain_text("card_declined / insufficient_funds")
+    expect(console.ledger_row(order)).to_contain_text("canceled")
+    expect(console.stock_of(product)).to_have_text(["10", "0", "10"])
+
+
+def test_what_is_not_there_cannot_be_paid(open_console: OpenConsole, product: str) -> None:
+    console = open_console(expects=(422,))
+    console.page.get_by_role("button", name=f"Add {product}").click()
+    console.page.get_by_label(f"Quantity of {product}").fill("11")
+    expect(console.page.locator("#basket")).to_contain_text("Only 10 for sale")
+    console.page.get_by_role("button", name="Place order").click()
+
+    console.pay_button.click()
+
+    expect(console.status).to_have_text("cancelled")
+    expect(console.problem).to_contain_text("insufficient_stock")
+    expect(console.stock_of(product)).to_have_text(["10", "0", "10"])
+
+
+def test_a_double_click_sends_one_payment(open_console: OpenConsole, product: str) -> None:
+    console = open_console()
+    console.place_order(product)
+
+    console.pay_button.dblclick()
+
+    expect(console.status).to_have_text("confirmed")
+    assert len(console.payments) == 1
+    expect(console.stock_of(product)).to_have_text(["9", "0", "9"])
+
+
+def test_two_clicks_in_one_moment_send_one_payment(open_console: OpenConsole, product: str) -> None:
+    console = open_console()
+    console.place_order(product)
+
+    console.pay_button.evaluate("button => { button.click(); button.click(); }")
+
+    expect(console.status).to_have_text("confirmed")
+    assert len(console.payments) == 1
+
+
+def test_paying_again_under_the_same_key_is_answered_alike_and_under_another_refused(
+    open_console: OpenConsole, product: str
+) -> None:
+    console = open_console(expects=(409,))
+    console.place_order(product)
+    console.pay_button.click()
+    expect(console.status).to_have_text("confirmed")
+
+    console.pay_button.click()
+    expect(console.steps.last).to_contain_text("Answered 200, replayed")
+    console.page.get_by_role("button", name="New key").click()
+    console.pay_button.click()
+
+    expect(console.problem).to_contain_text("payment_already_attempted")
+    keys = [request.headers["idempotency-key"] for request in console.payments]
+    assert keys[0] == keys[1] != keys[2]
+    expect(console.stock_of(product)).to_have_text(["9", "0", "9"])
+
+
+def test_an_expired_token_is_refused(open_console: OpenConsole, product: str) -> None:
+    console = open_console(expects=(401,))
+    order = console.place_order(product)
+
+    console.sign_in("Expired token")
+    expect(console.page.locator("#catalogue-problem")).to_contain_text("unauthorized")
+    console.pay_button.click()
+
+    expect(console.problem).to_contain_text("unauthorized")
+    expect(console.status).to_have_text("pending")
+    console.sign_in("Buyer")
+    expect(console.page.locator("#catalogue-problem")).to_be_empty()
+    assert console.order_id == order
+
+
+def test_others_cannot_pay_the_order(open_console: OpenConsole, product: str) -> None:
+    console = open_console(expects=(403,))
+    console.place_order(product)
+
+    for user in ("Second buyer", "Seller"):
+        console.sign_in(user)
+        expect(console.page.locator("#pay-note")).to_contain_text("403")
+        console.pay_button.click()
+        expect(console.problem).to_contain_text("forbidden")
+        expect(console.steps.last).to_contain_text("Answered 403")
+
+    expect(console.status).to_have_text("pending")
+
+
+def test_an_admin_settles_an_order_by_hand(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+    buyer, admin = open_console(), open_console(user="Admin")
+    order = buyer.place_order(product, 3)
+    admin.open_order(order)
+    expect(admin.status).to_have_text("pending")
+
+    admin.page.get_by_label("Reason, which the buyer sees, too").fill("Paid in cash.")
+    admin.page.get_by_role("button", name="Override").click()
+
+    expect(admin.status).to_have_text("confirmed")
+    expect(admin.page.locator("#order-facts")).to_contain_text("Paid in cash.")
+    expect(buyer.status).to_have_text("confirmed")
+    assert shop.stock(id_of(product)) == Stock(7, 0, 7)
+
+
+def test_an_admin_sets_the_stock(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+    console = open_console(user="Admin")
+    console.page.get_by_label(f"Stock of {product}", exact=True).fill("25")
+    console.page.get_by_role("button", name=f"Set the stock of {product}").click()
+
+    expect(console.stock_of(product).last).to_have_text("25")
+    assert shop.stock(id_of(product)) == Stock(25, 0, 25)
+
+
+def test_two_buyers_race_for_the_last_unit(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+    put_product(shop, product, stock=1)
+    one, other = open_console(), open_console(user="Second buyer")
+    for console in (one, other):
+        console.place_order(product)
+
+    # Neither waits for an answer.
+    for console in (one, other):
+        console.pay_button.evaluate("button => setTimeout(() => button.click(), 50)")
+
+    for console in (one, other):
+        expect(console.status).not_to_have_text("pending")
+    winner, loser = sorted((one, other), key=lambda console: console.status.inner_text(), reverse=True)
+    expect(winner.status).to_have_text("confirmed")
+    expect(loser.problem).to_contain_text("insufficient_stock")
+    assert shop.stock(id_of(product)) == Stock(0, 0, 0)
+    assert (winner.refusals, loser.refusals) == (set(), {422})
+    loser.refusals.clear()
+
+
+def test_an_outcome_that_stripe_does_not_tell_is_waited_for(
+    open_console: OpenConsole, stack: Stack, product: str
+) -> None:
+    console = open_console()
+    order = console.place_order(product)
+    console.choose_card("pm_dummy_timeout_after_charge")
+
+    console.pay_button.click()
+
+    expect(console.page.locator("#waiting")).to_contain_text("Stripe did not tell the outcome")
+    expect(console.page.get_by_role("img")).to_have_attribute("aria-label", "The order is pending: outcome unknown.")
+    expect(console.stock_of(product)).to_have_text(["10", "1", "9"])
+    expect(console.ledger_row(order)).to_contain_text("outcome not told")
+    stripe_events.tell(stack.description(), order, stripe_events.SUCCEEDED)
+    expect(console.status).to_have_text("confirmed")
+    expect(console.page.locator("#waiting")).to_be_hidden()
+    expect(console.stock_of(product)).to_have_text(["9", "0", "9"])
+
+
+def test_a_call_is_copied_as_a_command_that_runs(open_console: OpenConsole, product: str) -> None:
+    console = open_console(permissions=["clipboard-read", "clipboard-write"])
+    console.place_order(product)
+    console.page.get_by_role("button", name="Copy as curl").click()
+    expect(console.page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    command = console.page.evaluate("navigator.clipboard.readText()")
+
+    answer = subprocess.run(["sh"], input=command, capture_output=True, text=True, check=True).stdout
+
+    assert answer.startswith("HTTP/1.1 201")
+    assert f'"orderId":"{console.order_id}"' in answer
+    assert "idempotent-replayed: true" in answer.lower()

@@ -1,0 +1,111 @@
+"""The checkout console as somebody sees and uses it in a browser."""
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+
+_REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
+
+_BEYOND_THE_EDGE = """
+() => {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  if (scrollWidth <= clientWidth) return [];
+  return [...document.body.querySelectorAll("*")]
+    .filter((element) => element.getBoundingClientRect().right > clientWidth)
+    .map((element) => element.outerHTML.slice(0, 200));
+}
+"""
+
+
+class ConsolePage:
+    """A tab with the console in it, and all that the browser complained of there."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.page: Page = context.new_page()
+        self.complaints: list[str] = []
+        self.refusals: set[int] = set()
+        self.payments: list[Request] = []
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._on_request)
+        self.page.goto(url)
+        expect(self.page.get_by_role("radio", name="Buyer", exact=True)).to_be_attached()
+
+    @property
+    def status(self) -> Locator:
+        """The status of the order that is shown."""
+        return self.page.locator("#order-facts .chip")
+
+    @property
+    def problem(self) -> Locator:
+        """What went wrong with the order that is shown."""
+        return self.page.locator("#order-problem").get_by_role("alert")
+
+    @property
+    def pay_button(self) -> Locator:
+        """The button that sends the payment."""
+        return self.page.locator("#pay-button")
+
+    @property
+    def steps(self) -> Locator:
+        """The steps of the order that is shown."""
+        return self.page.locator("#steps li")
+
+    @property
+    def order_id(self) -> str:
+        """The order that is shown."""
+        return self.page.locator("#order-facts code").first.inner_text()
+
+    def sign_in(self, name: str) -> None:
+        """Be somebody else."""
+        self.page.get_by_role("radio", name=name, exact=True).check(force=True)
+
+    def stock_of(self, product: str) -> Locator:
+        """The three numbers of a product."""
+        return self.page.get_by_role("row", name=product).locator(".number")
+
+    def place_order(self, product: str, quantity: int = 1) -> str:
+        """Fill the basket, place the order, and return its id."""
+        self.page.get_by_role("button", name=f"Add {product}").click()
+        self.page.get_by_label(f"Quantity of {product}").fill(str(quantity))
+        self.page.get_by_role("button", name="Place order").click()
+        expect(self.status).to_have_text("pending")
+        return self.order_id
+
+    def choose_card(self, card: str) -> None:
+        """Choose what to pay with, by its id."""
+        self.page.get_by_label("Pay with").select_option(card)
+
+    def open_order(self, order_id: str) -> None:
+        """Show an order by its id."""
+        self.page.get_by_label("Id of another order to open").fill(order_id)
+        self.page.get_by_role("button", name="Open", exact=True).click()
+
+    def ledger_row(self, order_id: str) -> Locator:
+        """An order beside what Stripe has of it."""
+        return self.page.locator(f"#ledger tbody tr[data-key='{order_id}']")
+
+    def newest_call(self) -> Locator:
+        """The call that was made last."""
+        return self.page.locator("#calls > li").first
+
+    def beyond_the_edge(self) -> list[str]:
+        """What makes the page wider than the window: nothing, where it needs no scrolling sideways."""
+        found: list[str] = self.page.evaluate(_BEYOND_THE_EDGE)
+        return found
+
+    def screenshot(self, path: Path) -> None:
+        """Keep what is to be seen."""
+        self.page.screenshot(path=path, full_page=True)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        # Chromium reports each answer from 400 on as an error, also one that the page expects and shows.
+        if (refused := _REFUSED.match(message.text)) and "/v1/" in message.location["url"]:
+            self.refusals.add(int(refused[1]))
+        elif message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} {message.location}")
+
+    def _on_request(self, request: Request) -> None:
+        if request.method == "POST" and request.url.endswith("/payment"):
+            self.payments.append(request)

@@ -1,0 +1,204 @@
+"""What the local stack serves beside the API, and to whom."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+import stripe
+
+from local.pages import console_data, pages
+from local.pages.page import Page, is_from_here
+from local.proxy import Proxy, Upstream, bind, serving
+from local.tokens import AUDIENCE, TokenIssuer
+from order_payments.dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
+from tests.support.template import ROOT
+
+CONSOLE = ROOT / "local" / "pages" / "console"
+USERS = {"buyer": ("buyer-1", ("buyer",)), "admin": ("admin-1", ("admin",))}
+HERE = [(b"host", b"127.0.0.1:3000")]
+
+
+def all_pages() -> dict[str, Page]:
+    return dict(pages(lambda: b'{"users": []}', lambda: b'{"intents": null}'))
+
+
+@pytest.fixture
+def site() -> Iterator[httpx.Client]:
+    """The pages over HTTP; there is no API behind them."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody, bind(0) as bound:
+        address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        upstream = Upstream(nobody.getsockname()[1], "abcd1234", "v1", {})
+        with (
+            serving(Proxy(upstream, all_pages()), bound),
+            httpx.Client(base_url=address, trust_env=False) as client,
+        ):
+            yield client
+
+
+@pytest.mark.parametrize("host", [b"127.0.0.1:3000", b"localhost:3000", b"LOCALHOST", b"[::1]:3000", b"localhost:8080"])
+@pytest.mark.parametrize("site", [b"same-origin", b"none", None])
+def test_the_stacks_own_pages_and_programs_here_get_private_pages(host: bytes, site: bytes | None) -> None:
+    sent = [] if site is None else [(b"Sec-Fetch-Site", site)]
+    assert is_from_here([(b"Host", host), *sent])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"host", b"evil.example:3000")],
+        [(b"host", b"127.0.0.1.evil.example")],
+        [(b"host", b"localhost.evil.example:3000")],
+        [(b"host", b"evil.example:127.0.0.1")],
+        [(b"host", b"")],
+        [],
+        [*HERE, (b"host", b"evil.example")],
+        [*HERE, (b"sec-fetch-site", b"cross-site")],
+        [*HERE, (b"sec-fetch-site", b"same-site")],
+        [*HERE, (b"sec-fetch-site", b"same-origin"), (b"Sec-Fetch-Site", b"cross-site")],
+    ],
+)
+def test_pages_of_others_get_no_private_page(headers: list[tuple[bytes, bytes]]) -> None:
+    made: list[bytes] = []
+    page = Page("application/json", lambda: made.append(b"") or b"secret", private=True)
+
+    status, answered, body = page.answer(headers)
+
+    assert (status, made) == (403, [])
+    assert b"secret" not in body
+    assert (b"cache-control", b"no-store") in answered
+
+
+def test_private_pages_are_kept_nowhere_and_read_by_no_other_origin() -> None:
+    private = {path: page for path, page in all_pages().items() if page.private}
+    assert set(private) == {"/session.json", "/stripe/ledger.json"}
+    for page in private.values():
+        status, answered, _ = page.answer(HERE)
+        headers = dict(answered)
+        assert status == 200
+        assert headers[b"cache-control"] == b"no-store"
+        assert headers[b"cross-origin-resource-policy"] == b"same-origin"
+        assert not any(name.startswith(b"access-control") for name in headers)
+
+
+def test_the_console_may_load_nothing_but_the_stacks_own_and_is_framed_nowhere(site: httpx.Client) -> None:
+    answer = site.get("/")
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert (policy["default-src"], policy["frame-ancestors"]) == ("'self'", "'none'")
+    assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+def test_pages_are_read_and_nothing_else(site: httpx.Client) -> None:
+    head = site.head("/console/style.css")
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["content-length"]) == (CONSOLE / "style.css").stat().st_size
+    assert site.get("/session.json").json() == {"users": []}
+    assert site.get("/session.json", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_what_the_consoles_files_name_is_there() -> None:
+    served = all_pages()
+    for file in CONSOLE.iterdir():
+        text = file.read_text()
+        named = re.findall(r"""["'](/(?:console|stripe|session|docs)[\w./-]*)["']""", text)
+        imported = [f"/console/{name}" for name in re.findall(r'from "\./([\w.]+)"', text)]
+        assert set(named + imported) <= set(served), file.name
+
+
+def test_no_script_of_the_console_makes_markup_of_text() -> None:
+    for file in CONSOLE.iterdir():
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|\sstyle=", file.read_text()), (
+            file.name
+        )
+
+
+def test_what_changes_on_the_disk_shows_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    page = Page("text/html", file.read_bytes)
+    file.write_text("before")
+    assert page.answer([])[2] == b"before"
+    file.write_text("after")
+    assert page.answer([])[2] == b"after"
+
+
+def test_a_session_has_good_tokens_of_all_users_and_an_expired_one() -> None:
+    identity = TokenIssuer.fresh()
+    users = json.loads(console_data.session(identity, USERS))["users"]
+    key = identity.key.public_key()
+
+    assert [user["name"] for user in users] == ["buyer", "admin", "expired"]
+    for user in users[:-1]:
+        claims = jwt.decode(user["token"], key, algorithms=["RS256"], audience=AUDIENCE)
+        assert (claims["sub"], claims["roles"]) == (user["sub"], user["roles"])
+    with pytest.raises(jwt.ExpiredSignatureError):
+        jwt.decode(users[-1]["token"], key, algorithms=["RS256"], audience=AUDIENCE, leeway=timedelta(minutes=4))
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def pay(store: MemoryStore, card: str) -> str:
+    """Pay an intent as the service does, and return its id."""
+    client = stripe.StripeClient("sk_test_x", http_client=DummyStripeHTTPClient(store))
+    intent = client.v1.payment_intents.create(
+        {
+            "amount": 4599,
+            "currency": "usd",
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            "metadata": {"orderId": "ord_1", "buyerId": "alice"},
+        }
+    )
+    with suppress(stripe.CardError):
+        client.v1.payment_intents.confirm(intent.id, {"payment_method": card})
+    return intent.id
+
+
+def test_the_ledger_shows_intents_with_what_they_were_charged(store: MemoryStore) -> None:
+    paid, declined = pay(store, "pm_card_visa"), pay(store, "pm_card_chargeDeclinedExpiredCard")
+
+    shown = {intent["id"]: intent for intent in json.loads(console_data.ledger(store))["intents"]}
+
+    assert shown[paid]["status"] == "succeeded"
+    assert (shown[paid]["orderId"], shown[paid]["buyerId"], shown[paid]["amount"]) == ("ord_1", "alice", 4599)
+    (charge,) = shown[paid]["charges"]
+    assert (charge["status"], charge["amount"], charge["amountRefunded"]) == ("succeeded", 4599, 0)
+    assert (charge["paymentMethod"], charge["failureCode"]) == ("pm_card_visa", None)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", charge["createdAt"])
+    assert shown[declined]["charges"][0]["failureCode"] == "expired_card"
+    assert "client_secret" not in json.dumps(shown)
+
+
+def test_the_ledger_shows_the_newest_intents(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console_data, "SHOWN_INTENTS", 2)
+    ids = [pay(store, "pm_card_visa") for _ in range(3)]
+    assert [intent["id"] for intent in json.loads(console_data.ledger(store))["intents"]] == [ids[2], ids[1]]
+
+
+def test_another_stripe_has_its_ledger_elsewhere() -> None:
+    assert json.loads(console_data.ledger(None)) == {"intents": None}
+
+
+def test_the_console_offers_every_card_and_every_fault() -> None:
+    groups = {group["label"]: group["cards"] for group in json.loads((CONSOLE / "cards.json").read_text())}
+    unknown = {card["id"] for card in groups.pop("Stripe refuses")}
+    offered = {label: [PAYMENT_METHODS[card["id"]] for card in cards] for label, cards in groups.items()}
+
+    assert not unknown & set(PAYMENT_METHODS)
+    for label, is_of in {
+        "Succeeds": lambda method: not (method.decline or method.requires_action or method.fault),
+        "Is declined": lambda method: bool(method.decline or method.requires_action),
+        "Stripe fails": lambda method: method.fault is not None,
+    }.items():
+        there_are = {(method.last4, method.brand, method.fault) for method in PAYMENT_METHODS.values() if is_of(method)}
+        assert all(is_of(method) for method in offered[label])
+        assert {(method.last4, method.brand, method.fault) for method in offered[label]} == there_are
