@@ -21,6 +21,7 @@ _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "ar
 # What `sam build` takes for Lambda, by the machine's name in wheel tags.
 _WHEEL_PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
 _UNPACKED_KEPT = 24
+_PART_IS_BUILT = "Running PythonPipBuilder:CopySource"
 
 
 def architecture() -> str:
@@ -89,6 +90,12 @@ class Build:
         self._forget_oldest()
         self._unfinished.unlink()
         self._fingerprint.write_text(now)
+
+    def done(self) -> float:
+        """How much of `make` is done, from 0 to 1, by what SAM says of each function and layer."""
+        log = _text(self._log) or ""
+        parts = [*self._project.glob("functions/*/handler.py"), *self._project.glob("layers/*/requirements.txt")]
+        return min(1.0, log.count(_PART_IS_BUILT) / max(1, len(parts)))
 
     def _download_wheels(self) -> Path:
         """All that the functions and layers require, as files: `sam build` would ask the index each time."""

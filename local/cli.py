@@ -38,6 +38,9 @@ _BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Tim
 _BAD_ROWS_SHOWN = 20
 STATUS_STYLES = {"pending": "yellow", "confirmed": "bold green", "cancelled": "red"}
 
+PROGRAM = "shop"
+"""The script in the project's root; shells complete its commands by this name."""
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -263,7 +266,7 @@ def _say_where(stack: Stack, console: Console) -> None:
         ("", ""),
         ("try next", f"pay an order in the console: {origin}/"),
         ("", f'curl -H "Authorization: Bearer $(make -s token)" {stack.api_url}/products'),
-        ("", ".venv/bin/python -m local orders"),
+        ("", "./shop orders"),
     ):
         table.add_row(label, value)
     console.print()
@@ -275,7 +278,7 @@ def main() -> None:
     """Run the program."""
     stop_on_signals()
     try:
-        app()
+        app(prog_name=PROGRAM)
     except Stopped:
         sys.stdout.write("\nStopped.\n")
     except StackError as error:

@@ -81,7 +81,7 @@ def prepared(env_vars: Path | None, progress: Progress, *, for_events: bool = Fa
     build = build_for_containers(PROJECT, BUILD_CACHE)
     with build.locked():
         if not build.is_current():
-            with progress("Build the functions and layers (sam build)"):
+            with progress("Build the functions and layers (sam build)", build.done):
                 build.make()
     with environment as file:
         yield SamLocal(build.template, file.resolve(), engine)

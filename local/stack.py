@@ -161,7 +161,7 @@ def running_stack(
         identity.save(state / "signing-key.pem")
         with build.locked():
             if not build.is_current():
-                with progress("Build the functions and layers (sam build)"):
+                with progress("Build the functions and layers (sam build)", build.done):
                     build.make()
             with progress("Start the AWS emulator (MiniStack)"):
                 emulator = closing.enter_context(
