@@ -253,11 +253,8 @@ def examine() -> None:
 
 
 def _say_where(stack: Stack, console: Console) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ignore")  # what is to be copied stays in one piece
     origin = stack.api_url.removesuffix(f"/{STAGE}")
-    for label, value in (
+    lines = (
         ("console", f"{origin}/"),
         ("API", stack.api_url),
         ("API docs", f"{origin}/docs"),
@@ -267,10 +264,11 @@ def _say_where(stack: Stack, console: Console) -> None:
         ("try next", f"pay an order in the console: {origin}/"),
         ("", f'curl -H "Authorization: Bearer $(make -s token)" {stack.api_url}/products'),
         ("", "./shop orders"),
-    ):
-        table.add_row(label, value)
+    )
     console.print()
-    console.print(table, soft_wrap=True)
+    for label, value in lines:
+        # Not a table of rich's, which would cut what is to be copied to the terminal's width.
+        console.print(f"  [dim]{label:<10}[/]{value}", soft_wrap=True)
     console.print("\nCtrl-C stops everything.\n")
 
 
