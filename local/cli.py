@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -169,7 +170,7 @@ def load_seed(
     console = make_console()
     rows = seed.read(file)
     with visit("admin") as shop, Progress(*_BAR, console=console) as bar:
-        task = bar.add_task(f"Load {file.name}", total=len(rows))
+        task = bar.add_task(f"Load {escape(file.name)}", total=len(rows))
         report = seed.load(shop, rows, done=lambda: bar.advance(task))
     console.print(f"{report.loaded} of {len(rows)} products are loaded.")
     for number, reason in list(report.bad.items())[:_BAD_ROWS_SHOWN]:
@@ -197,7 +198,7 @@ def orders(user: User = "buyer", limit: Annotated[int, typer.Option(min=1, help=
             reason = (order["reason"] or {}).get("message", "")
             total = money(order["totalAmount"], order["currency"])
             status = Text(order["status"], STATUS_STYLES[order["status"]])
-            table.add_row(order["orderId"], status, total, items, reason)
+            table.add_row(order["orderId"], status, total, Text(items), Text(reason))
     if table.row_count:
         console.print(table)
     else:
@@ -223,6 +224,8 @@ def pay(
         console.print(f"{body['code']}: {body['detail']}", style="red", markup=False)
     if status:
         console.print(Text.assemble("The order is ", (status["status"], STATUS_STYLES[status["status"]])))
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        console.print(f"The orders that there are: ./shop orders --as {user}", soft_wrap=True)
     if not answer.is_success:
         raise typer.Exit(1)
 

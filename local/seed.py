@@ -47,17 +47,21 @@ def read(path: Path) -> list[Row]:
                 return list(_read_json(path))
             case ".csv":
                 return list(_read_csv(path))
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise StackError(f"{path} cannot be read: {error}") from error
-    raise StackError(f"{path} is neither .json nor .csv, so nobody can tell what is in it.")
+    raise StackError(f"{path} is neither .json nor .csv, so nobody can tell what is in it. Name it after what it is.")
 
 
 def _read_json(path: Path) -> Iterator[Row]:
-    products = json.loads(path.read_text(encoding="utf-8-sig"))
+    products = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
     if not isinstance(products, list):
         raise ValueError("a catalogue is an array of products")  # noqa: TRY004 - wrong content, like any other
     for number, product in enumerate(products, 1):
         yield Row(number, product if isinstance(product, dict) else {"": product})
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
@@ -100,7 +104,10 @@ def _put(api: httpx.Client, row: Row) -> str | None:
     product_id = body.pop("productId", None)
     if not isinstance(product_id, str) or not product_id:
         return "productId: missing"
-    answer = api.put(f"/admin/products/{quote(product_id, safe='')}", json=body)
+    try:
+        answer = api.put(f"/admin/products/{quote(product_id, safe='')}", json=body)
+    except UnicodeEncodeError:
+        return "a text has characters that are none (lone surrogates)"
     if answer.is_success:
         return None
     problem = answer.json()

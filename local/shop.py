@@ -8,6 +8,7 @@ import httpx
 
 from local.errors import StackError
 from local.stack import running_description
+from order_payments.dummy_stripe.currencies import as_number
 
 _REQUEST_SECONDS = 150
 
@@ -22,7 +23,10 @@ def visit(user: str) -> Iterator[httpx.Client]:
     with httpx.Client(
         base_url=description["apiUrl"], headers=bearer(tokens[user]), timeout=_REQUEST_SECONDS, trust_env=False
     ) as client:
-        yield client
+        try:
+            yield client
+        except httpx.HTTPError as error:
+            raise StackError(f"The stack stopped answering ({error}). Start it again: make run") from error
 
 
 def describe_running_stack() -> dict[str, Any]:
@@ -42,7 +46,9 @@ def expect(response: httpx.Response, *statuses: int) -> dict[str, Any]:
     """The response's JSON body. Raises `StackError` if it has another status."""
     if response.status_code not in statuses:
         request = response.request
-        raise StackError(f"{request.method} {request.url} answered {response.status_code}:\n{response.text}")
+        is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
+        said = "{code}: {detail}".format_map(response.json()) if is_problem else response.text
+        raise StackError(f"{request.method} {request.url} answered {response.status_code}. {said}")
     body: dict[str, Any] = response.json()
     return body
 
@@ -62,5 +68,4 @@ def newest_orders(shop: httpx.Client, count: int) -> Iterator[dict[str, Any]]:
 
 def money(amount: int, currency: str) -> str:
     """An amount for people, `45.99 USD`."""
-    # The catalogues here are in currencies that have two decimals.
-    return f"{amount // 100}.{amount % 100:02} {currency.upper()}"
+    return f"{as_number(amount, currency)} {currency.upper()}"

@@ -61,6 +61,22 @@ def test_orders_lists_the_buyers_orders(run: Run, shop: HttpShop) -> None:
         assert shown in result.output
 
 
+def test_a_name_is_shown_as_it_is_and_a_currency_in_its_own_unit(run: Run, shop: HttpShop) -> None:
+    shop.order((shop.add_product(name="[/b] [bold]tag", unit_price=1234, currency="jpy"), 1), user=BUYER)
+
+    result = run("orders", "--limit", 1)
+
+    assert "1 x [/b] [bold]tag" in result.output
+    assert "1,234 JPY" in result.output
+
+
+def test_who_has_no_orders_is_told_so_in_words(run: Run) -> None:
+    result = run("orders", "--as", "seller")
+
+    assert isinstance(result.exception, StackError)
+    assert "forbidden: Your role may not do this." in str(result.exception)
+
+
 @pytest.mark.parametrize(
     ("card", "code", "shown"),
     [
@@ -83,6 +99,7 @@ def test_pay_of_no_order_says_so(run: Run) -> None:
 
     assert result.exit_code == 1
     assert "order_not_found" in result.output
+    assert "./shop orders" in result.output
 
 
 def test_an_unknown_card_is_answered_with_those_that_there_are(run: Run) -> None:

@@ -60,7 +60,15 @@ def test_a_csv_line_of_another_length_is_a_row_that_the_api_will_refuse(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("c.json", "{"), ("c.json", '{"a": 1}'), ("c.yaml", "[]"), ("c.csv", "\0")]
+    ("name", "content"),
+    [
+        ("c.json", "{"),
+        ("c.json", '{"a": 1}'),
+        ("c.json", '[{"stock": NaN}]'),
+        ("c.json", "[" * 100_000),
+        ("c.yaml", "[]"),
+        ("c.csv", "\0"),
+    ],
 )
 def test_what_is_no_catalogue_is_refused_in_words(tmp_path: Path, name: str, content: str) -> None:
     path = written(tmp_path, name, content)
@@ -88,12 +96,18 @@ def test_bad_rows_are_told_by_number_and_the_others_loaded() -> None:
         Row(4, {"unitPrice": 1, "stock": 1}),
         Row(5, {"productId": "held", "unitPrice": 1, "stock": -1}),
         Row(6, {"productId": "a/b", "unitPrice": 1, "stock": 1}),
+        Row(7, {"productId": "\ud800", "unitPrice": 1, "stock": 1}),
     ]
 
     report = load(api.client, rows, done=lambda: done.append(1))
 
     assert report.loaded == 2
-    assert report.bad == {3: "unitPrice: Field required", 4: "productId: missing", 5: "Payments hold some."}
+    assert report.bad == {
+        3: "unitPrice: Field required",
+        4: "productId: missing",
+        5: "Payments hold some.",
+        7: "a text has characters that are none (lone surrogates)",
+    }
     assert set(api.products) == {"/v1/admin/products/tea", "/v1/admin/products/a%2Fb"}
     assert len(done) == len(rows)
 

@@ -49,5 +49,9 @@ def as_text(amount: int, currency: str) -> str:
 
 def as_short_text(amount: int, currency: str) -> str:
     """An amount as Stripe writes it in messages about refunds: `$0.50`, `¥50`."""
-    number = f"{amount:,}" if currency in _ZERO_DECIMAL else f"{amount // 100:,}.{amount % 100:02}"
-    return f"{_SYMBOLS.get(currency, '')}{number}"
+    return f"{_SYMBOLS.get(currency, '')}{as_number(amount, currency)}"
+
+
+def as_number(amount: int, currency: str) -> str:
+    """An amount in the currency's major unit, with its decimals: `0.50` of usd, `50` of jpy."""
+    return f"{amount:,}" if currency in _ZERO_DECIMAL else f"{amount // 100:,}.{amount % 100:02}"
