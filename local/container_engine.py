@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-import docker  # type: ignore[import-untyped]
-from docker.errors import DockerException  # type: ignore[import-untyped]
+import docker  # type: ignore[import-untyped]  # it has no types
+from docker.errors import DockerException  # type: ignore[import-untyped]  # likewise
 
 from local.errors import StackError
 

@@ -51,7 +51,7 @@ def client_at(endpoint_url: str, service: str) -> Any:
         aws_access_key_id=ACCESS_KEY_ID, aws_secret_access_key=SECRET_ACCESS_KEY, region_name=REGION
     )
     return session.client(
-        service,  # type: ignore[call-overload]
+        service,  # type: ignore[call-overload]  # any of them, by name
         endpoint_url=endpoint_url,
         config=Config(retries={"total_max_attempts": 1}, proxies={}, max_pool_connections=50),
     )

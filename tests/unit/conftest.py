@@ -24,3 +24,9 @@ def dynamodb() -> Iterator[DynamoDBClient]:
         client = boto3.client("dynamodb")
         create_tables(client)
         yield client
+
+
+@pytest.fixture
+def shop(dynamodb: DynamoDBClient) -> FunctionShop:
+    """A shop whose functions run on these tables."""
+    return FunctionShop(dynamodb)

@@ -1,26 +1,13 @@
 """Two requests with one idempotency key at the same time: what the contract's tests cannot time."""
 
 import json
-from collections.abc import Iterator
 from types import ModuleType
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from order_payments.clock import utc_now
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Answer, call, event_for, load_function
-from tests.support.template import create_tables
-
-
-@pytest.fixture
-def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[FunctionShop]:
-    FunctionShop.set_environment(monkeypatch)
-    with mock_aws():
-        dynamodb = boto3.client("dynamodb")
-        create_tables(dynamodb)
-        yield FunctionShop(dynamodb)
 
 
 @pytest.fixture

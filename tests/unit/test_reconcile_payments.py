@@ -1,14 +1,11 @@
 """The reconciler's run: everything old enough is looked at, nothing blocks the rest, and it stops in time."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from order_payments.clock import Deadline, rfc3339
 from order_payments.errors import Busy
@@ -16,18 +13,8 @@ from order_payments.payments import LEASE
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
 from tests.support.shop import Stock
-from tests.support.template import create_tables
 
 IN_AN_HOUR = datetime.now(UTC) + timedelta(hours=1)
-
-
-@pytest.fixture
-def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[FunctionShop]:
-    FunctionShop.set_environment(monkeypatch)
-    with mock_aws():
-        dynamodb = boto3.client("dynamodb")
-        create_tables(dynamodb)
-        yield FunctionShop(dynamodb)
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 import stripe
-from moto import mock_aws
 
 from order_payments.clock import Deadline, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
@@ -20,7 +17,6 @@ from order_payments.stripe_outcomes import Unknown
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Answer, call, event_for, load_function
 from tests.support.shop import Stock
-from tests.support.template import create_tables
 
 SECRET = "whsec_unit"
 NEWS = [
@@ -30,15 +26,6 @@ NEWS = [
     "payment_intent.processing",
     "payment_intent.requires_action",
 ]
-
-
-@pytest.fixture
-def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[FunctionShop]:
-    FunctionShop.set_environment(monkeypatch)
-    with mock_aws():
-        dynamodb = boto3.client("dynamodb")
-        create_tables(dynamodb)
-        yield FunctionShop(dynamodb)
 
 
 def payload(type_: str, order_id: str, intent_id: str) -> str:
