@@ -261,17 +261,21 @@ def _say_where(stack: Stack, console: Console) -> None:
         ("console", f"{origin}/"),
         ("API", stack.api_url),
         ("API docs", f"{origin}/docs"),
-        ("tokens", f"{', '.join(stack.tokens)}: in .local/stack.json, or make token SUB=alice ROLES=buyer"),
-        ("logs", "below, and in .local/logs/functions.log"),
+        ("tokens", f"{', '.join(stack.tokens)}: in .local/stack.json"),
+        ("", "others: make token SUB=alice ROLES=buyer"),
+        ("logs", "below, without reads that succeeded"),
+        ("", "all of them: .local/logs/functions.log"),
         ("", ""),
         ("try next", f"pay an order in the console: {origin}/"),
-        ("", f'curl -H "Authorization: Bearer $(make -s token)" {stack.api_url}/products'),
+        # In two lines that a shell takes as one: it can be copied from a terminal of any width.
+        ("", 'curl -H "Authorization: Bearer $(make -s token)" \\'),
+        ("", f"  {stack.api_url}/products"),
         ("", "./shop orders"),
     )
     console.print()
     for label, value in lines:
         # Not a table of rich's, which would cut what is to be copied to the terminal's width.
-        console.print(f"  [dim]{label:<10}[/]{value}", soft_wrap=True)
+        console.print(f"  [dim]{label:<9}[/]{escape(value)}".rstrip(), soft_wrap=True)
     console.print("\nCtrl-C stops everything.\n")
 
 

@@ -1,8 +1,14 @@
-"""A function's log line for people: one line an event, with its time, level, function, message and fields."""
+"""A function's log line for people: one line an event, with its time, level, function, message and fields.
+
+All of them go to `functions.log`. On the terminal, reads that succeeded are left out, because a console that is open
+asks again every few seconds: what a person did would be gone from the screen at once.
+"""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TextIO
 
 from rich.text import Text
 
@@ -18,6 +24,20 @@ _LEFT_OUT = frozenset(
     }
 )
 _WIDEST_FUNCTION = 21
+_AUTHORIZER = "authorizer"
+_READERS = ("get_", "list_")
+
+
+def take_to(log: TextIO, show: Callable[[Text], None]) -> Callable[[LogLine], None]:
+    """What takes each line: `log` gets all that people read, and `show` that without the reads that succeeded."""
+
+    def take(line: LogLine) -> None:
+        if text := readable(line):
+            log.write(f"{text.plain}\n")
+            if not is_successful_read(line):
+                show(text)
+
+    return take
 
 
 def readable(line: LogLine) -> Text | None:
@@ -37,6 +57,26 @@ def readable(line: LogLine) -> Text | None:
     if "exception" in entry:
         text.append(f"\n{entry['exception']}", "dim")
     return text
+
+
+def is_successful_read(line: LogLine) -> bool:
+    """Whether the line says no more than that somebody read something, or was let in: the call that follows tells why.
+
+    What is refused, fails or changes anything is none, nor is a line above INFO.
+    """
+    entry = _parsed(line.message)
+    if entry.get("level") != "INFO":
+        return False
+    function = _folder(line.function)
+    if function == _AUTHORIZER:
+        return bool(entry["message"] == "allowed")
+    status = entry.get("status")
+    return (
+        function.startswith(_READERS)
+        and entry["message"] == "answered"
+        and isinstance(status, int)
+        and status < HTTPStatus.BAD_REQUEST
+    )
 
 
 def _parsed(message: str) -> dict[str, Any]:

@@ -22,8 +22,7 @@ from local.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator import DESCRIPTION, Emulator, running_emulator
 from local.environment import REGION
 from local.errors import StackError
-from local.function_logs import LogLine
-from local.log_lines import readable
+from local.log_lines import take_to
 from local.pages import pages
 from local.pages.page import Page
 from local.tokens import VALIDITY, TokenIssuer
@@ -145,7 +144,8 @@ def running_stack(
     progress
         Told about each step.
     show_log
-        Shown each line that the functions log, as people read it. `logs/functions.log` has them as well.
+        Shown each line that the functions log, as people read it, but for reads that succeeded. `logs/functions.log`
+        has those as well.
     """
     with ExitStack() as closing:
         closing.enter_context(_sole_user(state))
@@ -181,13 +181,7 @@ def running_stack(
                 deployment = deploy(build.template, given, emulator, state)
 
         log_file = closing.enter_context((state / "logs" / "functions.log").open("a", encoding="utf-8", buffering=1))
-
-        def take(line: LogLine) -> None:
-            if text := readable(line):
-                log_file.write(f"{text.plain}\n")
-                show_log(text)
-
-        closing.enter_context(function_logs.followed(emulator, take))
+        closing.enter_context(function_logs.followed(emulator, take_to(log_file, show_log)))
         upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses)
         api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/{STAGE}"
         served = _pages(identity, deployment, emulator, closing)

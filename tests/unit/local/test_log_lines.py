@@ -1,11 +1,12 @@
 """Log lines for people: one line an event, and nothing of the platform's own."""
 
+import io
 import json
 
 import pytest
 
 from local.function_logs import LogLine
-from local.log_lines import readable
+from local.log_lines import is_successful_read, readable, take_to
 
 
 def line(message: str, function: str = "order-payments-InitiatePaymentFunction-1A2B3C") -> LogLine:
@@ -61,3 +62,56 @@ def test_what_is_not_of_our_form_is_shown_as_it_is(message: str) -> None:
 )
 def test_what_the_platform_says_is_left_out(message: str) -> None:
     assert readable(line(message)) is None
+
+
+ANSWERED = {"level": "INFO", "message": "answered", "status": 200}
+
+
+def logged(folder: str, **entry: object) -> LogLine:
+    name = "".join(word.capitalize() for word in folder.split("_"))
+    return line(json.dumps(entry), f"order-payments-{name}Function-1A2B3C")
+
+
+@pytest.mark.parametrize("function", ["list_products", "list_orders", "get_order_status", "get_product"])
+def test_a_read_that_succeeded_is_known_as_such(function: str) -> None:
+    assert is_successful_read(logged(function, **ANSWERED))
+
+
+def test_being_let_in_is_part_of_a_read() -> None:
+    assert is_successful_read(logged("authorizer", level="INFO", message="allowed"))
+
+
+@pytest.mark.parametrize(
+    ("function", "entry"),
+    [
+        ("initiate_payment", ANSWERED),
+        ("create_order", ANSWERED),
+        ("get_order_status", {**ANSWERED, "status": 404}),
+        ("list_orders", {**ANSWERED, "status": 500}),
+        ("list_orders", {"level": "INFO", "message": "refused", "code": "forbidden"}),
+        ("list_orders", {**ANSWERED, "level": "WARNING"}),
+        ("list_orders", {"level": "INFO", "message": "answered"}),
+        ("authorizer", {"level": "INFO", "message": "refused", "reason": "expired"}),
+        ("reconcile_payments", {"level": "INFO", "message": "reconciled", "settled": 1}),
+    ],
+)
+def test_what_changes_something_fails_or_is_refused_is_no_successful_read(
+    function: str, entry: dict[str, object]
+) -> None:
+    assert not is_successful_read(logged(function, **entry))
+
+
+def test_what_a_reader_prints_by_itself_is_no_successful_read() -> None:
+    assert not is_successful_read(line("Traceback: something", "order-payments-ListOrdersFunction-1A2B3C"))
+
+
+def test_the_terminal_shows_no_successful_read_and_the_file_has_it() -> None:
+    log, shown = io.StringIO(), []
+    take = take_to(log, lambda text: shown.append(text.plain))
+
+    take(logged("list_products", **ANSWERED))
+    take(logged("create_order", **ANSWERED))
+
+    in_file = log.getvalue().splitlines()
+    assert ["list_products" in in_file[0], "create_order" in in_file[1]] == [True, True]
+    assert shown == in_file[1:]
