@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from local import demo, doctor, reconciler, sam_local, seed, stripe_events
+from local import catalogue, demo, doctor, reconciler, sam_local, seed, stripe_events
 from local.cards import payment_method
 from local.console import make_console, progress_on
 from local.deploy import STAGE
@@ -66,7 +66,7 @@ def run(
         progress=progress,
         show_log=lambda line: console.print(line, soft_wrap=True) if ready.is_set() else None,
     ) as stack:
-        rows = seed.read(seed.SAMPLE)
+        rows = catalogue.read(catalogue.SAMPLE)
         with stack.http() as api:
             with progress(f"Load the sample catalogue ({len(rows)} products)"):
                 api.headers.update(bearer(stack.tokens["admin"]))
@@ -164,11 +164,11 @@ def sam_invoke(
 
 @app.command("seed")
 def load_seed(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A catalogue, .json or .csv.")],
+    file: Annotated[Path, typer.Argument(help="A catalogue, .json or .csv, like local/catalogue.json.")],
 ) -> None:
     """Load a catalogue into the running stack. Bad rows are told by their number, and the others loaded."""
     console = make_console()
-    rows = seed.read(file)
+    rows = catalogue.read(file)
     with visit("admin") as shop, Progress(*_BAR, console=console) as bar:
         task = bar.add_task(f"Load {escape(file.name)}", total=len(rows))
         report = seed.load(shop, rows, done=lambda: bar.advance(task))
@@ -178,6 +178,7 @@ def load_seed(
     if len(report.bad) > _BAD_ROWS_SHOWN:
         console.print(f"  and {len(report.bad) - _BAD_ROWS_SHOWN} more", style="red")
     if report.bad:
+        console.print("Correct these rows and load the file again: what is loaded stays as it is.", soft_wrap=True)
         raise typer.Exit(1)
 
 

@@ -1,31 +1,28 @@
 """Catalogues, loaded through the public API as any admin would."""
 
-import csv
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
-from local.errors import StackError
-
-SAMPLE = Path(__file__).with_name("catalogue.json")
+from local.catalogue import COLUMNS, Row
+from order_payments.money import MAXIMUM_CHARGE
+from order_payments.products import is_product_id
 
 _AT_ONCE = 8
-_NUMBERS = ("unitPrice", "stock")
+_LONGEST_SHOWN = 40
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A product of a catalogue. `number` is its line in a CSV file, or its place in a JSON array, from 1."""
-
-    number: int
-    values: Mapping[str, Any]
+RULES: Mapping[str, str] = {
+    "productId": "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit",
+    "name": "a text of one line, with 1 to 200 characters",
+    "unitPrice": f"a whole number from 1 to {MAXIMUM_CHARGE:,}, in the currency's smallest unit (4599 is 45.99 USD)",
+    "currency": "a lower-case ISO 4217 code that Stripe charges in, like 'usd'",
+    "stock": "a whole number from 0 to 1,000,000,000",
+}
+"""What each column has to be, in words: the API's own are for programs, with patterns in them."""
 
 
 @dataclass(slots=True)
@@ -36,56 +33,15 @@ class Report:
     bad: dict[int, str] = field(default_factory=dict)
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a catalogue: a JSON array of objects, or CSV with a header. Raises `StackError` for another file.
-
-    The columns are those of a product: `productId`, `name`, `unitPrice`, `currency`, `stock`.
-    """
-    try:
-        match path.suffix.lower():
-            case ".json":
-                return list(_read_json(path))
-            case ".csv":
-                return list(_read_csv(path))
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise StackError(f"{path} cannot be read: {error}") from error
-    raise StackError(f"{path} is neither .json nor .csv, so nobody can tell what is in it. Name it after what it is.")
-
-
-def _read_json(path: Path) -> Iterator[Row]:
-    products = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
-    if not isinstance(products, list):
-        raise ValueError("a catalogue is an array of products")  # noqa: TRY004 - wrong content, like any other
-    for number, product in enumerate(products, 1):
-        yield Row(number, product if isinstance(product, dict) else {"": product})
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _read_csv(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        for values in rows:
-            # What is no whole number stays text, and the API says what is wrong with it.
-            numbers = {
-                name: int(values[name]) for name in _NUMBERS if re.fullmatch(r"-?\d{1,18}", values.get(name) or "")
-            }
-            # A row with more fields than the header has them under None; one with fewer has None in them.
-            named = {name or "more than the header": value for name, value in values.items() if value is not None}
-            yield Row(rows.line_num, {**named, **numbers})
-
-
 def load(api: httpx.Client, rows: list[Row], done: Callable[[], None] = lambda: None) -> Report:
-    """Put every product, with an admin's client, and call `done` after each. The API judges the rows, not we.
+    """Put every product, with an admin's client, and call `done` after each. The API judges the values, not we.
 
     Loading a catalogue again changes nothing, but for what was sold or restocked in between.
     """
     report = Report()
 
     def put(row: Row) -> str | None:
-        reason = _put(api, row)
+        reason = row.fault or _put(api, row)
         done()
         return reason
 
@@ -102,14 +58,36 @@ def _put(api: httpx.Client, row: Row) -> str | None:
     """Put one product. Returns why it was refused, if it was."""
     body = dict(row.values)
     product_id = body.pop("productId", None)
-    if not isinstance(product_id, str) or not product_id:
-        return "productId: missing"
+    # Here and not by the API, for it is part of the address: one of another form would not arrive as what it is.
+    if not isinstance(product_id, str) or not is_product_id(product_id):
+        return _fault("productId", row.values)
     try:
-        answer = api.put(f"/admin/products/{quote(product_id, safe='')}", json=body)
-    except UnicodeEncodeError:
-        return "a text has characters that are none (lone surrogates)"
+        answer = api.put(f"/admin/products/{product_id}", json=body)
+    except (ValueError, RecursionError):
+        return "it has a text or a number that JSON cannot carry: half a character, or infinity"
     if answer.is_success:
         return None
     problem = answer.json()
-    faults = [f"{fault['location'][-1]}: {fault['message']}" for fault in problem.get("errors", ())]
+    # Several faults of one value are one to whoever has to correct it.
+    faults = dict.fromkeys(_fault(str(fault["location"][-1]), row.values) for fault in problem.get("errors", ()))
     return "; ".join(faults) or str(problem["detail"])
+
+
+def _fault(column: str, values: Mapping[str, Any]) -> str:
+    """What is wrong with a value that was refused."""
+    if column not in RULES:
+        return f"{column!r}: no product has that, but {', '.join(COLUMNS)}"
+    value = values.get(column)
+    if value is None or value == "":
+        return f"{column}: missing. It has to be {RULES[column]}"
+    if column in ("productId", "name", "currency") and not isinstance(value, str):
+        return f"{column}: {_shown(value)} is no text. Put it in quotes"
+    if column in ("unitPrice", "stock") and isinstance(value, str) and value.isdecimal():
+        return f"{column}: {_shown(value)} is a text. Take the quotes off"
+    return f"{column}: {_shown(value)} has to be {RULES[column]}"
+
+
+def _shown(value: Any) -> str:
+    """The value as it stands in a catalogue, without what would break the line or the terminal."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -1,22 +1,16 @@
-"""Catalogues as files: what is read from them, and what of it is loaded."""
+"""Catalogues, loaded: which products get there, and in which words the others are refused."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from local.errors import StackError
-from local.seed import SAMPLE, Row, load, read
+from local.catalogue import COLUMNS, SAMPLE, Row, read
+from local.seed import RULES, load
+from tests.support.documented import DOCUMENT
 
-HEADER = "productId,name,unitPrice,currency,stock\n"
-
-
-def written(directory: Path, name: str, content: str) -> Path:
-    path = directory / name
-    path.write_text(content)
-    return path
+GOOD = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 1}
 
 
 class Api:
@@ -37,55 +31,12 @@ class Api:
         return httpx.Response(200, json=body)
 
 
-def test_a_json_array_is_numbered_by_place(tmp_path: Path) -> None:
-    path = written(tmp_path, "c.json", '[{"productId": "tea", "stock": 1}, 7]')
-
-    assert read(path) == [Row(1, {"productId": "tea", "stock": 1}), Row(2, {"": 7})]
-
-
-def test_csv_is_numbered_by_line_and_its_numbers_are_numbers(tmp_path: Path) -> None:
-    path = written(tmp_path, "c.csv", HEADER + 'tea,"Green, fresh",4599,usd,10\n\nmug,Mug,12.5,usd,\n')
-
-    assert read(path) == [
-        Row(2, {"productId": "tea", "name": "Green, fresh", "unitPrice": 4599, "currency": "usd", "stock": 10}),
-        Row(4, {"productId": "mug", "name": "Mug", "unitPrice": "12.5", "currency": "usd", "stock": ""}),
-    ]
-
-
-def test_a_csv_line_of_another_length_is_a_row_that_the_api_will_refuse(tmp_path: Path) -> None:
-    long, short = read(written(tmp_path, "c.csv", HEADER + "tea,Tea,1,usd,2,extra\nmug,Mug\n"))
-
-    assert long.values["more than the header"] == ["extra"]
-    assert short.values == {"productId": "mug", "name": "Mug"}
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("c.json", "{"),
-        ("c.json", '{"a": 1}'),
-        ("c.json", '[{"stock": NaN}]'),
-        ("c.json", "[" * 100_000),
-        ("c.yaml", "[]"),
-        ("c.csv", "\0"),
-    ],
-)
-def test_what_is_no_catalogue_is_refused_in_words(tmp_path: Path, name: str, content: str) -> None:
-    path = written(tmp_path, name, content)
-
-    if content == "\0":
-        assert read(path) == []
-    else:
-        with pytest.raises(StackError, match=r"c\.(json|yaml)"):
-            read(path)
-
-
-def test_a_file_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
-    path = tmp_path / "c.csv"
-    path.write_bytes(b"productId\n\xff\n")
-
-    with pytest.raises(StackError):
-        read(path)
+def refused(column: str, **values: object) -> str:
+    """What is said of a row in which the API refuses this column."""
+    fault = {"location": ["body", column], "message": "String should match pattern '^[^\\\\x00]*$'"}
+    answer = httpx.Response(422, json={"detail": "Bad form.", "code": "validation_error", "errors": [fault, fault]})
+    with httpx.Client(base_url="http://api", transport=httpx.MockTransport(lambda _: answer)) as client:
+        return load(client, [Row(1, {**GOOD, **values})]).bad[1]
 
 
 def test_bad_rows_are_told_by_number_and_the_others_loaded() -> None:
@@ -93,23 +44,78 @@ def test_bad_rows_are_told_by_number_and_the_others_loaded() -> None:
     rows = [
         Row(2, {"productId": "tea", "unitPrice": 1, "stock": 1}),
         Row(3, {"productId": "mug", "stock": 1}),
-        Row(4, {"unitPrice": 1, "stock": 1}),
         Row(5, {"productId": "held", "unitPrice": 1, "stock": -1}),
-        Row(6, {"productId": "a/b", "unitPrice": 1, "stock": 1}),
-        Row(7, {"productId": "\ud800", "unitPrice": 1, "stock": 1}),
+        Row(6, {"productId": "again", "unitPrice": 1, "stock": 1}, "a fault that the file shows"),
+        Row(7, {"productId": "half", "name": "\ud800", "unitPrice": 1, "stock": 1}),
+        Row(8, {"productId": "much", "unitPrice": float("inf"), "stock": 1}),
     ]
 
     report = load(api.client, rows, done=lambda: done.append(1))
 
-    assert report.loaded == 2
+    assert report.loaded == 1
     assert report.bad == {
-        3: "unitPrice: Field required",
-        4: "productId: missing",
+        3: f"unitPrice: missing. It has to be {RULES['unitPrice']}",
         5: "Payments hold some.",
-        7: "a text has characters that are none (lone surrogates)",
+        6: "a fault that the file shows",
+        7: "it has a text or a number that JSON cannot carry: half a character, or infinity",
+        8: "it has a text or a number that JSON cannot carry: half a character, or infinity",
     }
-    assert set(api.products) == {"/v1/admin/products/tea", "/v1/admin/products/a%2Fb"}
+    assert set(api.products) == {"/v1/admin/products/tea"}
     assert len(done) == len(rows)
+
+
+@pytest.mark.parametrize("product_id", ["-bad", "a/b", "..", "x" * 65, "té", "\ud800"])
+def test_an_id_of_another_form_is_refused_in_words_and_not_sent(product_id: str) -> None:
+    api = Api()
+
+    report = load(api.client, [Row(1, {**GOOD, "productId": product_id})])
+
+    assert report.bad[1].endswith(f" has to be {RULES['productId']}")
+    assert not api.products
+
+
+@pytest.mark.parametrize("values", [{}, {"productId": None}, {"productId": ""}])
+def test_an_id_that_is_not_there_is_missing(values: dict[str, object]) -> None:
+    assert load(Api().client, [Row(1, values)]).bad[1].startswith("productId: missing. ")
+
+
+def test_an_id_that_is_a_number_is_no_text() -> None:
+    said = load(Api().client, [Row(1, {**GOOD, "productId": 17})]).bad[1]
+
+    assert said == "productId: 17 is no text. Put it in quotes"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("name", " ", "name: ' ' has to be a text of one line"),
+        ("name", "two\nlines", r"name: 'two\nlines' has to be a text of one line"),
+        ("name", ["Tea"], 'name: ["Tea"] is no text'),
+        ("unitPrice", "12.5", "unitPrice: '12.5' has to be a whole number from 1"),
+        ("unitPrice", "450", "unitPrice: '450' is a text. Take the quotes off"),
+        ("stock", -1, "stock: -1 has to be a whole number from 0"),
+        ("currency", "USD", "currency: 'USD' has to be a lower-case ISO 4217 code"),
+        ("currency", "", "currency: missing"),
+        ("colour", "red", "'colour': no product has that, but productId, name"),
+        ("name", "x" * 300, f"name: '{'x' * 39}… has to be"),
+    ],
+)
+def test_a_value_is_refused_in_words_and_once(column: str, value: object, shown: str) -> None:
+    said = refused(column, **{column: value})
+
+    assert said.startswith(shown)
+    assert "pattern" not in said
+    assert ";" not in said
+
+
+def test_the_words_say_what_the_api_says() -> None:
+    properties = DOCUMENT["components"]["schemas"]["ProductRequest"]["properties"]
+
+    assert RULES.keys() == {"productId", *properties} == set(COLUMNS)
+    assert f"1 to {properties['name']['maxLength']}" in RULES["name"]
+    for column in ("unitPrice", "stock"):
+        limits = properties[column]
+        assert f"from {int(limits['minimum'])} to {int(limits['maximum']):,}" in RULES[column]
 
 
 def test_a_catalogue_is_loaded_twice_with_the_same_end() -> None:

@@ -1,0 +1,127 @@
+"""Catalogues as files: what a file holds, or what is wrong with it and what to do about that."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.errors import StackError
+
+SAMPLE = Path(__file__).with_name("catalogue.json")
+COLUMNS = ("productId", "name", "unitPrice", "currency", "stock")
+
+_NUMBERS = ("unitPrice", "stock")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SAMPLE_NAME = f"local/{SAMPLE.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A product of a catalogue. `number` is its line in a CSV file, or its place in a JSON array, from 1.
+
+    `fault` says what is wrong with it, where that can be seen without asking the API.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    fault: str | None = None
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a catalogue: a JSON array of objects, or CSV with a header. Raises `StackError` for another file."""
+    readers = {".json": _read_json, ".csv": _read_csv}
+    reader = readers.get(path.suffix.lower())
+    try:
+        path.open("rb").close()
+        if reader is None:
+            raise StackError(
+                f"{path} is neither .json nor .csv, so nobody can tell what is in it. Name it after what it is."
+            )
+        rows = list(reader(path))
+    except FileNotFoundError:
+        raise StackError(f"There is no file {path}. One to try, and to make your own from: {_SAMPLE_NAME}") from None
+    except IsADirectoryError:
+        raise StackError(f"{path} is a directory. Name a file, .json or .csv: ls {path}") from None
+    except OSError as error:
+        raise StackError(f"{path} cannot be read: {error.strerror}. See who may: ls -l {path}") from error
+    except UnicodeDecodeError:
+        raise StackError(f"{path} is no text in UTF-8. Save it as that: spreadsheets call it CSV UTF-8.") from None
+    except (ValueError, RecursionError, csv.Error) as error:
+        kind = path.suffix.lower().removeprefix(".").upper()
+        raise StackError(f"{path} is no {kind}: {error}. Compare it with {_SAMPLE_NAME}.") from error
+    if not rows:
+        raise StackError(f"{path} has no products. Put some in, like those of {_SAMPLE_NAME}.")
+    return list(_with_repeated_ids_marked(rows))
+
+
+def _read_json(path: Path) -> Iterator[Row]:
+    products = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
+    if not isinstance(products, list):
+        raise StackError(f"{path} is no array of products. It has to begin with [, as {_SAMPLE_NAME} does.")
+    for number, product in enumerate(products, 1):
+        if isinstance(product, dict):
+            yield Row(number, product)
+        else:
+            yield Row(number, {}, f"not an object with {', '.join(COLUMNS)}")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it has {constant}, which JSON has no word for")
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file, strict=True)
+        if rows.fieldnames is not None:
+            _check_header(path, rows.fieldnames)
+        for values in rows:
+            # What is no whole number stays text, and the API says what is wrong with it.
+            numbers = {name: int(values[name]) for name in _NUMBERS if _WHOLE_NUMBER.fullmatch(values.get(name) or "")}
+            # A row with more fields than the header has them under None; one with fewer has None in them.
+            named = {name: value for name, value in values.items() if name is not None and value is not None}
+            fault = None
+            if None in values:
+                fault = f"more than the {len(COLUMNS)} fields of the header. A text with a comma needs quotes around it"
+            yield Row(rows.line_num, {**named, **numbers}, fault)
+
+
+def _check_header(path: Path, header: Iterable[str]) -> None:
+    """Say once what would be wrong with every row."""
+    names = list(header)
+    if sorted(names) == sorted(COLUMNS):
+        return
+    expected = f"The first line has to be: {','.join(COLUMNS)}"
+    if len(names) == 1:
+        for delimiter, plural in _OTHER_DELIMITERS.items():
+            if delimiter in names[0]:
+                raise StackError(
+                    f"{path} has {plural} between its columns. Separate them by commas, in every line. {expected}"
+                )
+    twice = {name for name in names if names.count(name) > 1}
+    faults = [
+        f"{verb} {', '.join(map(repr, columns))}"
+        for verb, columns in (
+            ("lacks", [name for name in COLUMNS if name not in names]),
+            ("has the unknown", [name for name in names if name not in COLUMNS]),
+            ("has twice", sorted(twice.intersection(COLUMNS))),
+        )
+        if columns
+    ]
+    raise StackError(f"{path}: its header {' and '.join(faults)}. {expected}")
+
+
+def _with_repeated_ids_marked(rows: Iterable[Row]) -> Iterator[Row]:
+    """Of two rows of one product the first one counts: several are loaded at once, so the last one to arrive would."""
+    first: dict[str, int] = {}
+    for row in rows:
+        product_id = row.values.get("productId")
+        if row.fault is None and isinstance(product_id, str) and product_id in first:
+            yield Row(row.number, row.values, f"productId: {product_id!r} is the product of row {first[product_id]}")
+        else:
+            if isinstance(product_id, str):
+                first.setdefault(product_id, row.number)
+            yield row

@@ -1,0 +1,152 @@
+"""Catalogues as files: what is read from them, and in which words one is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from local.catalogue import COLUMNS, SAMPLE, Row, read
+from local.errors import StackError
+
+HEADER = "productId,name,unitPrice,currency,stock\n"
+
+
+def written(directory: Path, name: str, content: str) -> Path:
+    path = directory / name
+    path.write_text(content)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(StackError) as refused:
+        read(path)
+    return str(refused.value)
+
+
+def test_a_json_array_is_numbered_by_place(tmp_path: Path) -> None:
+    path = written(tmp_path, "c.json", '[{"productId": "tea", "stock": 1}, {"productId": "mug"}]')
+
+    assert read(path) == [Row(1, {"productId": "tea", "stock": 1}), Row(2, {"productId": "mug"})]
+
+
+def test_csv_is_numbered_by_line_and_its_numbers_are_numbers(tmp_path: Path) -> None:
+    path = written(tmp_path, "c.csv", HEADER + 'tea,"Green, fresh",4599,usd,10\n\nmug,Mug,12.5,usd,\n')
+
+    assert read(path) == [
+        Row(2, {"productId": "tea", "name": "Green, fresh", "unitPrice": 4599, "currency": "usd", "stock": 10}),
+        Row(4, {"productId": "mug", "name": "Mug", "unitPrice": "12.5", "currency": "usd", "stock": ""}),
+    ]
+
+
+def test_the_columns_of_a_csv_file_may_have_another_order(tmp_path: Path) -> None:
+    (row,) = read(written(tmp_path, "c.csv", "stock,currency,unitPrice,name,productId\n1,usd,2,Tea,tea\n"))
+
+    assert row.values["productId"] == "tea"
+
+
+def test_a_csv_line_that_is_too_long_is_a_bad_row(tmp_path: Path) -> None:
+    (row,) = read(written(tmp_path, "c.csv", HEADER + "tea,Tea,1,usd,2,extra\n"))
+
+    assert row.fault is not None
+    assert "quotes" in row.fault
+
+
+def test_a_csv_line_that_is_too_short_is_left_for_the_api_to_refuse(tmp_path: Path) -> None:
+    (row,) = read(written(tmp_path, "c.csv", HEADER + "mug,Mug\n"))
+
+    assert row == Row(2, {"productId": "mug", "name": "Mug"})
+
+
+def test_what_is_no_object_in_json_is_a_bad_row(tmp_path: Path) -> None:
+    (row,) = read(written(tmp_path, "c.json", "[7]"))
+
+    assert row.fault == "not an object with productId, name, unitPrice, currency, stock"
+
+
+def test_a_second_row_of_a_product_is_a_bad_row_that_names_the_first(tmp_path: Path) -> None:
+    tea, mug, again = read(written(tmp_path, "c.csv", HEADER + "tea,T,1,usd,1\nmug,M,1,usd,1\ntea,T,2,usd,2\n"))
+
+    assert (tea.fault, mug.fault) == (None, None)
+    assert again.fault == "productId: 'tea' is the product of row 2"
+
+
+@pytest.mark.parametrize(("delimiter", "plural"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_delimiter_than_the_comma_is_told_once(tmp_path: Path, delimiter: str, plural: str) -> None:
+    content = HEADER + "tea,Tea,1,usd,1\nmug,Mug,1,usd,1\n"
+
+    said = refusal(written(tmp_path, "c.csv", content.replace(",", delimiter)))
+
+    assert f"c.csv has {plural} between its columns. Separate them by commas" in said
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        ("productId,name,unitPrice,currency", "lacks 'stock'"),
+        ("productId,name,unitPrice,currency,stock,colour", "has the unknown 'colour'"),
+        ("id,name,unitPrice,currency,stock", "lacks 'productId' and has the unknown 'id'"),
+        ("productId,name,unitPrice,currency,stock,name", "has twice 'name'"),
+        ("", "lacks 'productId', 'name', 'unitPrice', 'currency', 'stock'"),
+    ],
+)
+def test_a_header_of_other_columns_is_told_once(tmp_path: Path, header: str, fault: str) -> None:
+    said = refusal(written(tmp_path, "c.csv", f"{header}\ntea,Tea,1,usd,1\n"))
+
+    assert said.endswith(f"c.csv: its header {fault}. The first line has to be: {','.join(COLUMNS)}")
+
+
+@pytest.mark.parametrize(("name", "content"), [("c.json", "[]"), ("c.csv", HEADER), ("c.csv", "")])
+def test_a_file_without_products_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    assert f"{name} has no products. Put some in" in refusal(written(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "shown"),
+    [
+        ("c.json", "", "is no JSON"),
+        ("c.json", "{", "is no JSON"),
+        ("c.json", '{"a": 1}', "is no array of products. It has to begin with ["),
+        ("c.json", '[{"stock": NaN}]', "it has NaN"),
+        ("c.json", "[" * 100_000, "is no JSON"),
+        ("c.csv", HEADER + '"tea', "is no CSV"),
+        ("c.csv", "\0", "its header lacks"),
+        ("c.yaml", "[]", "is neither .json nor .csv"),
+    ],
+)
+def test_what_is_no_catalogue_is_refused_in_words(tmp_path: Path, name: str, content: str, shown: str) -> None:
+    said = refusal(written(tmp_path, name, content))
+
+    assert said.startswith(str(tmp_path / name))
+    assert shown in said
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.csv"])
+def test_a_file_that_is_no_text_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"productId\n\xff\n")
+
+    assert "Save it as that" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.yaml"])
+def test_a_file_that_is_missing_is_answered_with_one_to_try(tmp_path: Path, name: str) -> None:
+    assert "There is no file" in refusal(tmp_path / name)
+    assert "local/catalogue.json" in refusal(tmp_path / name)
+
+
+def test_a_directory_is_refused_in_words(tmp_path: Path) -> None:
+    assert "is a directory. Name a file" in refusal(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = written(tmp_path, "c.json", "[]")
+    # Taking the permission away would do nothing where the tests run as root.
+    monkeypatch.setattr(Path, "open", denied)
+
+    assert refusal(path) == f"{path} cannot be read: Permission denied. See who may: ls -l {path}"
+
+
+def test_the_sample_is_a_catalogue() -> None:
+    assert all(row.values.keys() == set(COLUMNS) and row.fault is None for row in read(SAMPLE))
