@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from local import container_engine
 from local.dynamodb_local import missing_programs
 from local.errors import StackError
-from local.stack import PROJECT, STATE, is_running
+from local.stack import PROJECT, STATE, is_running, running_description
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_JAVA = 17
@@ -34,6 +35,7 @@ def findings() -> Iterator[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (
         _python,
         _disk,
+        _stack,
         lambda: _port(PORT),
         _java,
         _dynamodb_local,
@@ -60,10 +62,20 @@ def _disk() -> Finding:
     return Finding("Disk", found, f"Make room: the build and the virtual environment need 2 GB at {PROJECT}")
 
 
+def _stack() -> Finding:
+    if description := running_description():
+        return Finding("Stack", f"running at {description['apiUrl']}")
+    return Finding("Stack", "being started" if is_running() else "not running")
+
+
 def _port(port: int) -> Finding:
     what = f"Port {port}"
-    if is_running():
-        return Finding(what, "a stack of this checkout is running or being started")
+    description = running_description()
+    if description and urlsplit(description["apiUrl"]).port == port:
+        return Finding(what, "taken by the stack that is running")
+    if description is None and is_running():
+        # It has taken its port already, and does not say which one before it is usable.
+        return Finding(what, "not looked at while a stack is being started")
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", port)) == 0
     if not taken:

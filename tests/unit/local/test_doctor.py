@@ -1,0 +1,71 @@
+"""What is said of the stack that runs, and of the port for the next one."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from local import doctor
+from local.doctor import Finding
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port at which somebody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def runs(monkeypatch: pytest.MonkeyPatch, port: int | None, *, starting: bool = False) -> None:
+    description = {"apiUrl": f"http://127.0.0.1:{port}/v1"} if port else None
+    monkeypatch.setattr(doctor, "running_description", lambda: description)
+    monkeypatch.setattr(doctor, "is_running", lambda: description is not None or starting)
+
+
+def test_a_stack_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(monkeypatch, 3400)
+    assert doctor._stack() == Finding("Stack", "running at http://127.0.0.1:3400/v1")
+
+
+def test_a_stack_that_does_not_run_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(monkeypatch, None)
+    assert doctor._stack() == Finding("Stack", "not running")
+
+
+def test_a_stack_that_starts_is_no_running_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(monkeypatch, None, starting=True)
+    assert doctor._stack() == Finding("Stack", "being started")
+
+
+def test_the_port_of_the_running_stack_is_its_own(monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:
+    runs(monkeypatch, taken_port)
+    assert doctor._port(taken_port) == Finding(f"Port {taken_port}", "taken by the stack that is running")
+
+
+def test_a_stack_on_another_port_leaves_a_free_port_free(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    runs(monkeypatch, 3400)
+    assert doctor._port(free_port) == Finding(f"Port {free_port}", "free")
+
+
+@pytest.mark.parametrize("stack_port", [None, 3400])
+def test_a_port_that_somebody_else_has_comes_with_advice(
+    monkeypatch: pytest.MonkeyPatch, taken_port: int, stack_port: int | None
+) -> None:
+    runs(monkeypatch, stack_port)
+
+    finding = doctor._port(taken_port)
+
+    assert (finding.found, finding.needed) == ("taken", False)
+    assert f"PORT={taken_port + 1} make run" in (finding.advice or "")
+
+
+def test_nothing_is_claimed_of_a_port_while_a_stack_starts(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    runs(monkeypatch, None, starting=True)
+    assert doctor._port(free_port).found == "not looked at while a stack is being started"
