@@ -1,5 +1,6 @@
 """How progress is shown: a spinner or a bar, and a tick, on a terminal; plain lines elsewhere."""
 
+import os
 import sys
 import threading
 import time
@@ -8,11 +9,22 @@ from contextlib import AbstractContextManager, contextmanager
 from io import TextIOWrapper
 from typing import Protocol
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 
 _POLL_SECONDS = 0.2
+_WIDEST_STEP = 64
+_WIDEST_BAR = 40
 
 Fraction = Callable[[], float]
 """How much of a step is done, from 0 to 1."""
@@ -33,6 +45,11 @@ def make_console() -> Console:
     return Console(highlight=False)
 
 
+def width_of(console: Console) -> int | None:
+    """The columns of the terminal, or those that the user asks for; `None` where lines go to a file or a program."""
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else None
+
+
 def progress_on(console: Console) -> Progress:
     """Show each step, and how long it took."""
 
@@ -45,7 +62,9 @@ def progress_on(console: Console) -> Progress:
         else:
             console.print(f"… {name}", markup=False)
             yield
-        console.print(f"[green]✓[/] {name:<64} [dim]{time.monotonic() - started:5.1f} s[/]")
+        # The tick before it and the time after it take ten columns.
+        column = min(_WIDEST_STEP, console.width - 10)
+        console.print(f"[green]✓[/] {name:<{column}} [dim]{time.monotonic() - started:5.1f} s[/]", soft_wrap=True)
 
     return step
 
@@ -57,8 +76,18 @@ def silent(name: str, done: Fraction | None = None) -> Iterator[None]:  # noqa: 
 
 
 @contextmanager
+def counted(console: Console, name: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar until the block is left; what it gives is to be called for each one of `total` that is done."""
+    count = len(f"{total}/{total}")
+    columns = (TextColumn("{task.description}"), _bar_beside(name, count, console), MofNCompleteColumn())
+    with RichProgress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(escape(name), total=total)
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
 def _bar(name: str, done: Fraction, console: Console) -> Iterator[None]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), _bar_beside(name, 1, console), TimeElapsedColumn())
     with RichProgress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=1.0)
         stop = threading.Event()
@@ -74,3 +103,8 @@ def _bar(name: str, done: Fraction, console: Console) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
+
+
+def _bar_beside(name: str, other_columns: int, console: Console) -> BarColumn:
+    """A bar that leaves room in its line for the name, a time, the gaps between them, and `other_columns`."""
+    return BarColumn(max(1, min(_WIDEST_BAR, console.width - cell_len(name) - len("0:00:00") - 3 - other_columns)))

@@ -33,17 +33,18 @@ def pay_one_order(api: httpx.Client, buyer_token: str) -> Demo:
     demo = Demo()
 
     def call(method: str, path: str, status: int, **body: Any) -> dict[str, Any]:
-        response = api.request(method, path, headers=headers, **body)
+        response = api.request(method, path.format_map(demo.order), headers=headers, **body)
         answer = expect(response, status)
-        demo.steps.append((f"{method} {response.url.path}", response.status_code, str(answer.get("status", ""))))
+        # The id is long enough to break the line, and stands below.
+        request = f"{method} {api.base_url.path.rstrip('/')}{path}"
+        demo.steps.append((request, response.status_code, str(answer.get("status", ""))))
         return answer
 
     demo.before = _products(api, headers)
     items = [{"productId": product_id, "quantity": quantity} for product_id, quantity in _LINES.items()]
     demo.order = call("POST", "/orders", 201, json={"items": items})
-    path = f"/orders/{demo.order['orderId']}"
-    call("POST", f"{path}/payment", 200, json={"paymentMethodId": _PAYMENT_METHOD})
-    demo.order |= call("GET", f"{path}/status", 200)
+    call("POST", "/orders/{orderId}/payment", 200, json={"paymentMethodId": _PAYMENT_METHOD})
+    demo.order |= call("GET", "/orders/{orderId}/status", 200)
     demo.after = _products(api, headers)
 
     if demo.order["status"] != "confirmed":
@@ -74,20 +75,21 @@ def show(demo: Demo, console: Console) -> None:
     ):
         facts.add_row(name, value)
 
-    stock = Table(show_edge=False, pad_edge=False, header_style="dim")
+    stock = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     stock.add_column("product", overflow="fold")
-    for heading in ("price", "ordered", "stock before", "after"):
-        stock.add_column(heading, justify="right")
+    for heading in ("price", "ordered", "stock"):
+        stock.add_column(heading, justify="right", no_wrap=True)
     for item in order["items"]:
         product_id = item["productId"]
         stock.add_row(
             item["name"],
             money(item["unitPrice"], order["currency"]),
             str(item["quantity"]),
-            str(demo.before[product_id]["stock"]),
-            Text(str(demo.after[product_id]["stock"]), "bold"),
+            Text.assemble(f"{demo.before[product_id]['stock']} → ", (str(demo.after[product_id]["stock"]), "bold")),
         )
-    console.print(Panel(Group(steps, "", facts, "", stock), title="One order, paid end to end", padding=(1, 2)))
+    console.print(
+        Panel(Group(steps, "", facts, "", stock), title="One order, paid end to end", padding=1, expand=False)
+    )
 
 
 def _products(api: httpx.Client, headers: dict[str, str]) -> dict[str, dict[str, Any]]:
