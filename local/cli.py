@@ -10,21 +10,20 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
-from local import catalogue, demo, doctor, reconciler, sam_local, seed, stripe_events
+from local import catalogue, demo, doctor, order_list, reconciler, sam_local, seed, stripe_events
 from local.cards import payment_method
-from local.console import make_console, progress_on
+from local.console import counted, make_console, progress_on, width_of
 from local.deploy import STAGE
 from local.errors import StackError
-from local.shop import bearer, describe_running_stack, money, newest_orders, visit
+from local.order_list import STATUS_STYLES
+from local.shop import Buyer, after_payment, bearer, describe_running_stack, newest_orders, require_order_id, visit
 from local.signals import Stopped, stop_on_signals, stop_with_parent
-from local.stack import DUMMY_STRIPE_KEY, PROJECT, STATE, Stack, running_stack
+from local.stack import DUMMY_STRIPE_KEY, PROJECT, STATE, Stack, is_running, running_stack
 from local.stripe_events import SUCCEEDED
 from local.tokens import TokenIssuer
+from order_payments.identity import Role
 
 # Settings of the functions that may be given in the environment, and the template's parameters for them.
 _PARAMETERS = {
@@ -35,9 +34,8 @@ _PARAMETERS = {
     "CORS_ALLOWED_ORIGINS": "CorsAllowedOrigins",
 }
 
-_BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 _BAD_ROWS_SHOWN = 20
-STATUS_STYLES = {"pending": "yellow", "confirmed": "bold green", "cancelled": "red"}
+_CENTURY_SECONDS = 100 * 365 * 24 * 3600
 
 PROGRAM = "shop"
 """The script in the project's root; shells complete its commands by this name."""
@@ -87,14 +85,28 @@ def run(
 def token(
     sub: Annotated[str, typer.Option(envvar="SUB", help="User id.")] = "buyer-1",
     roles: Annotated[str, typer.Option(envvar="ROLES", help="Roles, separated by commas.")] = "buyer",
-    exp: Annotated[int, typer.Option(envvar="EXP", help="Seconds until it expires; negative: expired.")] = 12 * 3600,
+    exp: Annotated[
+        int,
+        typer.Option(
+            envvar="EXP",
+            min=-_CENTURY_SECONDS,
+            max=_CENTURY_SECONDS,
+            help="Seconds until it expires; negative: expired.",
+        ),
+    ] = 12 * 3600,
 ) -> None:
     """Print a token for the running stack."""
+    named = [role.strip() for role in roles.split(",") if role.strip()]
+    # Whoever wants a token that says otherwise, for a test, has `TokenIssuer.token`.
+    if unknown := [role for role in named if role not in tuple(Role)]:
+        raise StackError(
+            f"There is no role {', '.join(map(repr, unknown))}. The roles are {', '.join(Role)}: "
+            f"make token SUB=alice ROLES={','.join(Role)}"
+        )
     description = describe_running_stack()
     identity = TokenIssuer.load(
         STATE / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
     )
-    named = [role.strip() for role in roles.split(",") if role.strip()]
     sys.stdout.write(identity.token(sub, named, expires_in=timedelta(seconds=exp)) + "\n")
 
 
@@ -169,9 +181,8 @@ def load_seed(
     """Load a catalogue into the running stack. Bad rows are told by their number, and the others loaded."""
     console = make_console()
     rows = catalogue.read(file)
-    with visit("admin") as shop, Progress(*_BAR, console=console) as bar:
-        task = bar.add_task(f"Load {escape(file.name)}", total=len(rows))
-        report = seed.load(shop, rows, done=lambda: bar.advance(task))
+    with visit("admin") as shop, counted(console, f"Load {file.name}", len(rows)) as one_is_done:
+        report = seed.load(shop, rows, done=one_is_done)
     console.print(f"{report.loaded} of {len(rows)} products are loaded.")
     for number, reason in list(report.bad.items())[:_BAD_ROWS_SHOWN]:
         console.print(f"  row {number}: {reason}", style="red", markup=False, soft_wrap=True)
@@ -182,51 +193,44 @@ def load_seed(
         raise typer.Exit(1)
 
 
-User = Annotated[str, typer.Option("--as", help="Whose: buyer or buyer2.")]
+As = Annotated[Buyer, typer.Option("--as", help="Whose orders.")]
 
 
 @app.command()
-def orders(user: User = "buyer", limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20) -> None:
+def orders(user: As = Buyer.BUYER, limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20) -> None:
     """List a buyer's orders in the running stack, the newest first."""
     console = make_console()
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("order", no_wrap=True, min_width=36)
-    for heading in ("status", "total", "items", "reason"):
-        table.add_column(heading)
     with visit(user) as shop:
-        for order in newest_orders(shop, limit):
-            items = ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"])
-            reason = (order["reason"] or {}).get("message", "")
-            total = money(order["totalAmount"], order["currency"])
-            status = Text(order["status"], STATUS_STYLES[order["status"]])
-            table.add_row(order["orderId"], status, total, Text(items), Text(reason))
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print(f"{user} has no orders yet. Place one at the console, or as the README shows.")
+        found = list(newest_orders(shop, limit))
+    if not found:
+        console.print(f"{user} has no orders yet. Place one at the console, or as the README shows.", soft_wrap=True)
+        return
+    for line in order_list.lines(found, width_of(console)):
+        console.print(line, soft_wrap=True)
 
 
 @app.command()
 def pay(
     order: Annotated[str, typer.Argument(help="Id of the order.")],
     card: Annotated[str, typer.Option(help="A test payment method, with or without pm_card_ or pm_.")] = "visa",
-    user: User = "buyer",
+    user: As = Buyer.BUYER,
 ) -> None:
     """Pay an order in the running stack."""
     console = make_console()
     token = payment_method(card)
     with visit(user) as shop:
+        require_order_id(order)
         answer = shop.post(f"/orders/{order}/payment", json={"paymentMethodId": token})
     body = answer.json()
     status = body if answer.is_success else body.get("order", {})
     phrase = HTTPStatus(answer.status_code).phrase
-    console.print(f"{answer.status_code} {phrase}, {token}, {answer.elapsed.total_seconds():.2f} s")
+    console.print(f"{answer.status_code} {phrase}, {token}, {answer.elapsed.total_seconds():.2f} s", soft_wrap=True)
     if not answer.is_success:
-        console.print(f"{body['code']}: {body['detail']}", style="red", markup=False)
+        console.print(f"{body['code']}: {body['detail']}", style="red", markup=False, soft_wrap=True)
     if status:
         console.print(Text.assemble("The order is ", (status["status"], STATUS_STYLES[status["status"]])))
-    if answer.status_code == HTTPStatus.NOT_FOUND:
-        console.print(f"The orders that there are: ./shop orders --as {user}", soft_wrap=True)
+    if advice := after_payment(order, user, "" if answer.is_success else body["code"], status.get("status")):
+        console.print(advice, markup=False, soft_wrap=True)
     if not answer.is_success:
         raise typer.Exit(1)
 
@@ -253,7 +257,7 @@ def examine() -> None:
             missing += finding.needed
     if missing:
         raise typer.Exit(1)
-    console.print("\nThis machine can run the stack: make run")
+    console.print(f"\nThis machine can run the stack{'' if is_running() else ': make run'}")
 
 
 def _say_where(stack: Stack, console: Console) -> None:
@@ -262,21 +266,21 @@ def _say_where(stack: Stack, console: Console) -> None:
         ("console", f"{origin}/"),
         ("API", stack.api_url),
         ("API docs", f"{origin}/docs"),
-        ("tokens", f"{', '.join(stack.tokens)}: in .local/stack.json"),
+        ("tokens", f"{', '.join(stack.tokens)} in .local/stack.json"),
         ("", "others: make token SUB=alice ROLES=buyer"),
         ("logs", "below, without reads that succeeded"),
         ("", "all of them: .local/logs/functions.log"),
         ("", ""),
-        ("try next", f"pay an order in the console: {origin}/"),
+        ("try next", f"pay in the console: {origin}/"),
         # In two lines that a shell takes as one: it can be copied from a terminal of any width.
-        ("", 'curl -H "Authorization: Bearer $(make -s token)" \\'),
+        ("", 'curl -H "Authorization: Bearer $(./shop token)" \\'),
         ("", f"  {stack.api_url}/products"),
         ("", "./shop orders"),
     )
     console.print()
     for label, value in lines:
         # Not a table of rich's, which would cut what is to be copied to the terminal's width.
-        console.print(f"  [dim]{label:<9}[/]{escape(value)}".rstrip(), soft_wrap=True)
+        console.print(Text.assemble("  ", (f"{label:<9}", "dim"), value) if value else "", soft_wrap=True)
     console.print("\nCtrl-C stops everything.\n")
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import boto3
 import httpx
 from botocore.config import Config
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
+from botocore.exceptions import HTTPClientError
 
 from local.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, for_programs
 from local.errors import StackError
@@ -55,6 +57,16 @@ def client_at(endpoint_url: str, service: str) -> Any:
         endpoint_url=endpoint_url,
         config=Config(retries={"total_max_attempts": 1}, proxies={}, max_pool_connections=50),
     )
+
+
+@contextmanager
+def visiting(endpoint_url: str, service: str) -> Iterator[Any]:
+    """A client as `client_at` makes it, until the block is left. Raises `StackError` where nobody answers any more."""
+    with closing(client_at(endpoint_url, service)) as client:
+        try:
+            yield client
+        except (BotocoreConnectionError, HTTPClientError) as error:
+            raise StackError("The stack has stopped answering. Start it again: make run") from error
 
 
 @contextmanager

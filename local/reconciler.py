@@ -2,21 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any
 
-from local.emulator import client_at
+from local.emulator import visiting
 from local.errors import StackError
 
 
 def run(description: Mapping[str, Any]) -> dict[str, int]:
     """Call the reconciler of the stack that `stack.json` describes. Returns its tally."""
-    with closing(client_at(description["awsEndpointUrl"], "cloudformation")) as client:
+    with visiting(description["awsEndpointUrl"], "cloudformation") as client:
         resource = client.describe_stack_resource(
             StackName=description["stackName"], LogicalResourceId="ReconcilePaymentsFunction"
         )
     name = resource["StackResourceDetail"]["PhysicalResourceId"]
-    with closing(client_at(description["awsEndpointUrl"], "lambda")) as client:
+    with visiting(description["awsEndpointUrl"], "lambda") as client:
         answer = client.invoke(FunctionName=name, Payload=b"{}")
         tally: dict[str, int] = json.load(answer["Payload"])
     if "FunctionError" in answer:

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any
 
-from local.emulator import client_at
+from local.emulator import visiting
 from local.errors import StackError
+from local.shop import require_order_id
 from local.stack import WEBHOOK_SECRET
 from order_payments.dummy_stripe import DynamoDBStore
 from order_payments.dummy_stripe.events import EventType, deliver, event_of
@@ -19,15 +19,18 @@ def tell(description: Mapping[str, Any], order_id: str, event_type: str, secret:
 
     `description` is the content of `stack.json`; `secret` what the stack was given to check signatures with.
     """
+    require_order_id(order_id)
     if event_type not in tuple(EventType):
         raise StackError(f"The dummy Stripe tells of no {event_type!r}, but of {', '.join(EventType)}.")
     table = description["tables"].get("dummyStripe")
     if table is None:
         raise StackError("The running stack uses a Stripe of its own, which sends its events itself.")
-    with closing(client_at(description["awsEndpointUrl"], "dynamodb")) as client:
+    with visiting(description["awsEndpointUrl"], "dynamodb") as client:
         intents = [i for i in DynamoDBStore(client, table).intents() if i.metadata.get("orderId") == order_id]
     if not intents:
-        raise StackError(f"Nobody has tried to pay the order {order_id!r}: Stripe has no intent of it.")
+        raise StackError(
+            f"Nobody has tried to pay the order {order_id}: Stripe has no intent of it. Pay it: ./shop pay {order_id}"
+        )
     url = f"{description['apiUrl']}/webhooks/stripe"
     try:
         return {

@@ -46,8 +46,9 @@ def test_seed_loads_a_catalogue_and_tells_of_bad_rows(run: Run, shop: HttpShop, 
 
     assert result.exit_code == 1
     assert "1 of 3 products are loaded." in result.output
-    assert "row 3: productId: " in result.output
-    assert "row 4: unitPrice: " in result.output
+    assert "row 3: productId: '-bad' has to be 1 to 64 letters" in result.output
+    assert "row 4: unitPrice: 0 has to be a whole number from 1" in result.output
+    assert "Correct these rows" in result.output
     assert shop.stock("seeded") == Stock(stock=7, reserved=0, available=7)
 
 
@@ -70,11 +71,15 @@ def test_a_name_is_shown_as_it_is_and_a_currency_in_its_own_unit(run: Run, shop:
     assert "1,234 JPY" in result.output
 
 
-def test_who_has_no_orders_is_told_so_in_words(run: Run) -> None:
-    result = run("orders", "--as", "seller")
+def test_a_refusal_of_the_api_is_told_in_words(run: Run, monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    description = stack.description()
+    monkeypatch.setattr("local.shop.running_description", lambda: {**description, "tokens": {"buyer": "expired"}})
+
+    result = run("orders")
 
     assert isinstance(result.exception, StackError)
-    assert "forbidden: Your role may not do this." in str(result.exception)
+    assert "answered 401. unauthorized: " in str(result.exception)
+    assert "Start the stack again" in str(result.exception)
 
 
 @pytest.mark.parametrize(
@@ -95,11 +100,42 @@ def test_pay_pays_with_a_card_by_name(run: Run, shop: HttpShop, card: str, code:
 
 
 def test_pay_of_no_order_says_so(run: Run) -> None:
-    result = run("pay", "ord_nobody_has")
+    result = run("pay", f"ord_{0:032x}")
 
     assert result.exit_code == 1
     assert "order_not_found" in result.output
     assert "./shop orders" in result.output
+
+
+def test_pay_of_another_buyers_order_names_the_other_buyer(run: Run, shop: HttpShop) -> None:
+    order = shop.order((shop.add_product(), 1), user=BUYER)
+
+    result = run("pay", order, "--as", "buyer2")
+
+    assert result.exit_code == 1
+    assert "forbidden" in result.output
+    assert f"./shop pay {order} --as buyer" in result.output
+
+
+def test_pay_of_a_settled_order_says_that_it_is_paid_once(run: Run, shop: HttpShop) -> None:
+    order = shop.order((shop.add_product(), 1), user=BUYER)
+    assert run("pay", order).exit_code == 0
+
+    result = run("pay", order)
+
+    assert result.exit_code == 1
+    assert "payment_already_attempted" in result.output
+    assert "The order is confirmed" in result.output
+    assert "Place another one" in result.output
+
+
+def test_news_of_an_order_that_nobody_paid_says_how_to_pay_it(run: Run, shop: HttpShop) -> None:
+    order = shop.order((shop.add_product(), 1), user=BUYER)
+
+    result = run("event", "--order", order)
+
+    assert isinstance(result.exception, StackError)
+    assert f"./shop pay {order}" in str(result.exception)
 
 
 def test_an_unknown_card_is_answered_with_those_that_there_are(run: Run) -> None:
@@ -136,7 +172,7 @@ def test_doctor_looks_at_everything_and_says_what_to_do(run: Run, monkeypatch: p
     result = run("doctor")
 
     assert result.exit_code == 0, result.output
-    for what in ("Python", "Disk", "Port 3000", "Java", "DynamoDB Local", "Chromium", "Docker or Podman"):
+    for what in ("Python", "Disk", "Stack", "Port 3000", "Java", "DynamoDB Local", "Chromium", "Docker or Podman"):
         assert what in result.output
     assert "Start Docker" in result.output
 
