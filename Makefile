@@ -16,21 +16,27 @@ ARCHITECTURE ?= arm64
 target = Runtime=$(runtime) Architecture=$(ARCHITECTURE)
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
+# A step of the setup, told like those of `make run`: what it is, and how long it took. On a slow line it may be minutes.
+# On standard error, because `make -s token` has nothing but the token on its output.
+step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
+  printf '✓ %-62s %5d s\n' '$(1)' $$(($$(date +%s) - started)) >&2
+
 .PHONY: help setup run token event sam-local sam-invoke test fuzz openapi lint format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(installed) ## Create .venv with everything that is needed here
+	@: # Nothing to say where it is there already.
 
 $(installed): requirements-bootstrap.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
-	@echo 'Setting up .venv' >&2
-	@$(PYTHON) -m venv .venv >&2
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	  -r requirements-bootstrap.txt >&2
-	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-dev.txt
+	$(call step,Make .venv,$(PYTHON) -m venv .venv)
+	$(call step,Install uv,.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r requirements-bootstrap.txt)
+	$(call step,Install all that is needed here (requirements-dev.txt),uv pip install --quiet \
+	  --python .venv/bin/python --require-hashes -r requirements-dev.txt)
 	@touch $@
 
 run: $(installed) ## Run the whole stack on this machine until Ctrl-C (PORT=3000)

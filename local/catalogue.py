@@ -42,14 +42,15 @@ def read(path: Path) -> list[Row]:
                 f"{path} is neither .json nor .csv, so nobody can tell what is in it. Name it after what it is."
             )
         rows = list(reader(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StackError(f"There is no file {path}. One to try, and to make your own from: {_SAMPLE_NAME}") from None
     except IsADirectoryError:
         raise StackError(f"{path} is a directory. Name a file, .json or .csv: ls {path}") from None
     except OSError as error:
         raise StackError(f"{path} cannot be read: {error.strerror}. See who may: ls -l {path}") from error
     except UnicodeDecodeError:
-        raise StackError(f"{path} is no text in UTF-8. Save it as that: spreadsheets call it CSV UTF-8.") from None
+        spreadsheets = ", which spreadsheets call CSV UTF-8" if reader is _read_csv else ""
+        raise StackError(f"{path} is no text in UTF-8. Save it as that{spreadsheets}.") from None
     except (ValueError, RecursionError, csv.Error) as error:
         kind = path.suffix.lower().removeprefix(".").upper()
         raise StackError(f"{path} is no {kind}: {error}. Compare it with {_SAMPLE_NAME}.") from error
