@@ -40,9 +40,7 @@ class Figure:
         return cls(name, spread.median, unit, low=spread.low, high=spread.high)
 
     @classmethod
-    def ratio(
-        cls, name: str, above: Sequence[float], below: Sequence[float], limit: float | None = None
-    ) -> "Figure":
+    def ratio(cls, name: str, above: Sequence[float], below: Sequence[float], limit: float | None = None) -> "Figure":
         """The ratio of two medians.
 
         The samples were taken in turns, so that what slows the machine down slows both; the quartiles are those of the
