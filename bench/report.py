@@ -12,8 +12,6 @@ from rich.table import Table
 
 from bench.figures import Family, Figure
 
-_SHOWN_DIGITS = 4
-
 
 def results(families: Sequence[Family]) -> dict[str, Any]:
     """Every figure, and on what kind of machine it was measured, but nothing by which to know the machine again."""
@@ -81,4 +79,7 @@ def over_limit(families: Sequence[Family]) -> list[Figure]:
 
 
 def _text(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10 ** (_SHOWN_DIGITS - 1) else f"{value:.{_SHOWN_DIGITS - 1}g}"
+    """To three digits, and what is counted in full."""
+    if float(value).is_integer() or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"
