@@ -10,13 +10,14 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 installed := .venv/.installed
+bench_installed := .venv/.bench-installed
 # What is deployed has to be built by the same version of Python, and is best tested on it, too.
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
 ARCHITECTURE ?= arm64
 target = Runtime=$(runtime) Architecture=$(ARCHITECTURE)
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help setup run token event sam-local sam-invoke test fuzz openapi lint format build deploy lock clean
+.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi lint format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +55,13 @@ test: $(installed) ## Run every test
 fuzz: $(installed) ## Try random histories of orders for long
 	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest tests/engine/test_properties.py
 
+bench: $(bench_installed) ## Measure time, requests, capacity and price, and hold them to their limits (ARGS='--only warm --quick')
+	@exec python -m bench $(ARGS)
+
+$(bench_installed): requirements-bench.txt $(installed)
+	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-bench.txt
+	@touch $@
+
 openapi: $(installed) ## Write docs/openapi.json anew, from the functions as they are
 	@exec python -m local openapi
 
@@ -84,6 +92,7 @@ deploy: build ## Build, and deploy to AWS (asks for the parameters the first tim
 lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer versions)
 	$(lock) $(UPGRADE) requirements-bootstrap.in -o requirements-bootstrap.txt
 	$(lock) $(UPGRADE) requirements-dev.in -o requirements-dev.txt
+	$(lock) $(UPGRADE) -c requirements-dev.txt requirements-bench.in -o requirements-bench.txt
 	@# What the functions run on is what the tests ran on.
 	@set -e; for requirements in functions/*/requirements.in layers/*/requirements.in; do \
 	  echo "$(lock) $$requirements"; \
@@ -92,4 +101,4 @@ lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer ver
 
 clean: ## Remove what was built and installed
 	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache
-	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
