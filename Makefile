@@ -10,6 +10,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 installed := .venv/.installed
+bench_installed := .venv/.bench-installed
 # What is deployed has to be built by the same version of Python, and is best tested on it, too.
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
 ARCHITECTURE ?= arm64
@@ -21,7 +22,8 @@ lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
   printf '✓ %-62s %5d s\n' '$(1)' $$(($$(date +%s) - started)) >&2
 
-.PHONY: help setup run token event sam-local sam-invoke test fuzz openapi lint format build deploy lock clean
+
+.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi lint format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +62,13 @@ test: $(installed) ## Run every test
 fuzz: $(installed) ## Try random histories of orders for long
 	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest tests/engine/test_properties.py
 
+bench: $(bench_installed) ## Measure time, requests, capacity and price, and hold them to their limits (ARGS='--only warm --quick')
+	@exec python -m bench $(ARGS)
+
+$(bench_installed): requirements-bench.txt $(installed)
+	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-bench.txt
+	@touch $@
+
 openapi: $(installed) ## Write docs/openapi.json anew, from the functions as they are
 	@exec python -m local openapi
 
@@ -90,6 +99,7 @@ deploy: build ## Build, and deploy to AWS (asks for the parameters the first tim
 lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer versions)
 	$(lock) $(UPGRADE) requirements-bootstrap.in -o requirements-bootstrap.txt
 	$(lock) $(UPGRADE) requirements-dev.in -o requirements-dev.txt
+	$(lock) $(UPGRADE) -c requirements-dev.txt requirements-bench.in -o requirements-bench.txt
 	@# What the functions run on is what the tests ran on.
 	@set -e; for requirements in functions/*/requirements.in layers/*/requirements.in; do \
 	  echo "$(lock) $$requirements"; \
@@ -98,4 +108,4 @@ lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer ver
 
 clean: ## Remove what was built and installed
 	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache
-	find functions layers local tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

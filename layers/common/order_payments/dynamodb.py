@@ -101,6 +101,8 @@ def dynamodb_client() -> "DynamoDBClient":
             read_timeout=READ_TIMEOUT_SECONDS,
             retries={"mode": "standard", "total_max_attempts": SDK_TRIES},
             tcp_keepalive=True,
+            # DynamoDB checks what it is sent, and mypy what we send: a third check takes time with every request.
+            parameter_validation=False,
         ),
     )
     client.meta.events.register("after-call.dynamodb", _check_answer)

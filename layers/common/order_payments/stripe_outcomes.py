@@ -5,8 +5,22 @@ from dataclasses import dataclass
 from order_payments.orders import Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Paid:
+class _Bare:
+    """An outcome of which there is no more to say. A dataclass would take a while to make, in every cold start."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Paid(_Bare):
     """The intent succeeded, with the amount and currency of its order."""
 
 
@@ -24,33 +38,27 @@ class Refused:
     payment_method_at_fault: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(_Bare):
     """The intent was cancelled or paid before, by somebody else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(_Bare):
     """The intent is cancelled: it was not paid and never will be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(_Bare):
     """The intent can still be paid, or cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoIntent:
+class NoIntent(_Bare):
     """Stripe has no such intent for this order and its amount."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(_Bare):
     """Nobody can say yet. Never to be taken for a decline."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotStarted:
+class NotStarted(_Bare):
     """Too little time was left to call Stripe, so it was not called."""
 
 

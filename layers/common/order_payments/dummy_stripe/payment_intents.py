@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import string
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,6 +16,8 @@ from order_payments.dummy_stripe import cards, currencies, refusals
 
 if TYPE_CHECKING:
     from order_payments.dummy_stripe.parameters import Cancellation, Confirmation, Creation, Refunding
+
+_ALPHABET: Final = string.ascii_letters + string.digits
 
 PROCESSING_SECONDS: Final = 60
 """How long an intent paid with `pm_dummy_processing` stays `processing` before it has `succeeded`."""
@@ -117,7 +119,8 @@ class Intent:
     version: int = 0
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        # `asdict` would copy all that is in it, which takes longer than the rest.
+        return json.dumps(self, default=_values, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -130,8 +133,12 @@ class Intent:
 
 
 def new_id(prefix: str, length: int = 24) -> str:
-    alphabet = string.ascii_letters + string.digits
-    return prefix + "".join(secrets.choice(alphabet) for _ in range(length))
+    """An id that nobody can guess: `length` letters and digits behind `prefix`, drawn all at once."""
+    drawn, letters = secrets.randbelow(len(_ALPHABET) ** length), []
+    for _ in range(length):
+        drawn, place = divmod(drawn, len(_ALPHABET))
+        letters.append(_ALPHABET[place])
+    return prefix + "".join(letters)
 
 
 def create(creation: Creation, now: float) -> Intent:
@@ -312,6 +319,10 @@ def _new_charge(intent: Intent, status: ChargeStatus, now: float) -> Charge:
         receipt_email=intent.receipt_email,
         statement_descriptor_suffix=intent.statement_descriptor_suffix,
     )
+
+
+def _values(part: Charge | Failure | Refund | Intent) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in part.__slots__}
 
 
 def _charge(values: dict[str, Any]) -> Charge:

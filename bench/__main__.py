@@ -1,0 +1,13 @@
+"""`python -m bench`."""
+
+import sys
+from pathlib import Path
+
+# The functions' own code is what is measured.
+sys.path.append(str(Path(__file__).parents[1] / "layers" / "common"))
+
+from bench.cli import main
+
+# Each family is measured in a process of its own, which imports this module anew, by another name.
+if __name__ == "__main__":
+    main()

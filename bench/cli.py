@@ -1,0 +1,82 @@
+"""The run: one family of figures after the other, each in a process of its own, then what they came to."""
+
+import multiprocessing
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from bench import report
+from bench.families import available, measure
+from bench.figures import Family
+from bench.options import Options
+from bench.plots import draw
+from local.console import make_console, progress_on
+from local.errors import StackError
+from local.stack import PROJECT, STATE
+
+RECORD = PROJECT / "bench"
+"""Where the last whole run is kept, with the code that it measured."""
+TRIALS = STATE / "bench"
+"""Where any other run goes: of some families alone, or a quick one."""
+
+app = typer.Typer(pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def bench(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="FAMILY", help=f"One of {', '.join(available())}; may be repeated.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few repetitions: to try a measurement itself.")] = False,
+) -> None:
+    """Measure what the service costs. Exits with 1 where a figure is over its limit, or could not be measured."""
+    if unknown := set(only or ()) - set(available()):
+        raise typer.BadParameter(f"There is no family {', '.join(sorted(unknown))}.")
+    console = make_console()
+    progress = progress_on(console)
+    names = [name for name in available() if name in (only or available())]
+    measured: list[Family] = []
+    failed: list[str] = []
+    for number, name in enumerate(names, 1):
+        try:
+            with progress(f"{name} ({number} of {len(names)})"):
+                measured.append(measure_apart(name, quick=quick))
+        except StackError as error:
+            failed.append(name)
+            console.print(f"[red]✗[/] {name}: {error}", soft_wrap=True)
+        else:
+            console.print(report.table(measured[-1]))
+    kept = RECORD if not (only or quick or failed) else TRIALS
+    keep(measured, kept)
+    console.print(f"Written to {kept.relative_to(PROJECT)}: results.json and plots.", markup=False)
+    over = report.over_limit(measured)
+    for figure in over:
+        console.print(f"[bold red]over[/] {figure.name}: {figure.value:.4g}, at most {figure.limit}", soft_wrap=True)
+    if over or failed:
+        raise typer.Exit(1)
+
+
+def measure_apart(name: str, *, quick: bool) -> Family:
+    """Measure a family in a fresh process: what one imports, caches or sets is not to touch another's figures."""
+    with (
+        TemporaryDirectory(prefix="bench-") as scratch,
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process,
+    ):
+        return process.submit(measure, name, Options(quick, PROJECT, Path(scratch))).result()
+
+
+def keep(families: list[Family], directory: Path) -> None:
+    """Write what was measured to `directory`, in the place of what was there."""
+    report.write_results(families, directory / "results.json")
+    shutil.rmtree(directory / "plots", ignore_errors=True)
+    for family in families:
+        draw(family, directory / "plots" / f"{family.name}.svg")
+
+
+def main() -> None:
+    """Run the command."""
+    app()

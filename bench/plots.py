@@ -1,0 +1,66 @@
+"""Charts, as SVG that is the same for the same figures, so that a commit shows which have changed."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot
+
+from bench.figures import Bars, Family, Lines
+
+COLOUR, LIMIT_COLOUR = "#3b6ea8", "#c0392b"
+_WIDTH_INCHES = 8.0
+
+
+def draw(family: Family, path: Path) -> None:
+    """Write the chart of a family."""
+    mpl.use("Agg")
+    # Ids in an SVG are hashes; and text stays text, in the reader's own font.
+    mpl.rcParams.update({"svg.hashsalt": family.name, "svg.fonttype": "none", "font.size": 10})
+    chart = family.chart
+    rows = len(chart.values) if isinstance(chart, Bars) else 10
+    figure, axes = pyplot.subplots(figsize=(_WIDTH_INCHES, max(2.5, 1.2 + 0.34 * rows)), layout="constrained")
+    try:
+        axes.set_title(chart.title, loc="left", fontsize=11, fontweight="bold")
+        axes.spines[["top", "right"]].set_visible(False)
+        if isinstance(chart, Bars):
+            _draw_bars(axes, chart)
+        else:
+            _draw_lines(axes, chart)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+    finally:
+        pyplot.close(figure)
+
+
+def _draw_bars(axes: Any, chart: Bars) -> None:
+    labels = list(chart.values)
+    places = range(len(labels))
+    bars = axes.barh(places, chart.values.values(), color=COLOUR, height=0.65)
+    axes.bar_label(bars, fmt="{:.3g}", padding=4)
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    axes.set_xlabel(chart.unit)
+    axes.margins(x=0.12)
+    named = "limit"
+    for place, label in zip(places, labels, strict=True):
+        if label in chart.limits:
+            axes.vlines(chart.limits[label], place - 0.42, place + 0.42, color=LIMIT_COLOUR, linewidth=2, label=named)
+            named = "_"  # once in the legend
+    if chart.limits:
+        axes.legend(frameon=False, loc="lower right")
+
+
+def _draw_lines(axes: Any, chart: Lines) -> None:
+    for name, points in chart.series.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
+    if chart.log_x:
+        axes.set_xscale("log")
+    if chart.log_y:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel(chart.x_label)
+    axes.set_ylabel(chart.y_label)
+    axes.grid(visible=True, alpha=0.25)
+    axes.legend(frameon=False)

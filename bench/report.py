@@ -1,0 +1,85 @@
+"""What a run is remembered by: a table for people, and `results.json` for programs."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from bench.figures import Family, Figure
+
+
+def results(families: Sequence[Family]) -> dict[str, Any]:
+    """Every figure, and on what kind of machine it was measured, but nothing by which to know the machine again."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "cpus": os.cpu_count(),
+        },
+        "figures": [_as_json(figure, family) for family in families for figure in family.figures],
+    }
+
+
+def write_results(families: Sequence[Family], path: Path) -> None:
+    """Write `results` as JSON, a line for each figure, so that a change of one is seen as such."""
+    told = results(families)
+    figures = ",\n".join(f"    {json.dumps(figure)}" for figure in told.pop("figures"))
+    head = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in told.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{{\n{head},\n  "figures": [\n{figures}\n  ]\n}}\n')
+
+
+def _as_json(figure: Figure, family: Family) -> dict[str, Any]:
+    return {
+        "family": family.name,
+        "name": figure.name,
+        "value": _rounded(figure.value),
+        "unit": figure.unit,
+        "limit": figure.limit,
+        "low": _rounded(figure.low),
+        "high": _rounded(figure.high),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """To six digits: the others are noise. Never across a limit, for limits have fewer."""
+    return None if value is None else float(f"{value:.6g}")
+
+
+def table(family: Family) -> Table:
+    """The figures of a family, those over their limit marked."""
+    shown = Table("figure", title=family.title, title_justify="left", caption="\n".join(family.notes) or None)
+    shown.caption_justify = "left"
+    for heading in ("value", "quartiles", "limit"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("unit")
+    shown.add_column("")
+    for figure in family.figures:
+        shown.add_row(
+            figure.name,
+            _text(figure.value),
+            "" if figure.low is None or figure.high is None else f"{_text(figure.low)} to {_text(figure.high)}",
+            "" if figure.limit is None else f"≤ {_text(figure.limit)}",
+            figure.unit,
+            "" if figure.limit is None else "[green]ok[/]" if figure.is_kept else "[bold red]over[/]",
+        )
+    return shown
+
+
+def over_limit(families: Sequence[Family]) -> list[Figure]:
+    """The figures that are over their limits."""
+    return [figure for family in families for figure in family.figures if not figure.is_kept]
+
+
+def _text(value: float) -> str:
+    """To three digits, and what is counted in full."""
+    if float(value).is_integer() or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"

@@ -1,0 +1,164 @@
+"""The functions, called in this process as Lambda calls them, with tables of their own on DynamoDB Local."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from bench.options import Options
+from local.dynamodb_local import client_of, install, running_dynamodb_local
+from local.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
+from local.stack import DUMMY_STRIPE_KEY, STATE, WEBHOOK_SECRET
+from order_payments.clock import utc_now
+from order_payments.dynamodb import dynamodb_client, to_wire
+from order_payments.order_records import order_to_item
+from order_payments.orders import Order, OrderLine
+from tests.support.lambda_functions import Context, load_function
+from tests.support.template import recreate_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import WriteRequestTypeDef
+
+ORDERS, PRODUCTS, DUMMY_STRIPE = "OrdersTable", "ProductsTable", "DummyStripeTable"
+BUYER = "alice"
+UNIT_PRICE = 4599
+PLENTY = 1_000_000
+"""Of each product: it keeps its number of digits whatever is sold here, and so the product its size."""
+
+_BATCH = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that has started, and its client."""
+
+    module: ModuleType
+    client: "DynamoDBClient"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The functions, and a client of their tables' engine that is not theirs."""
+
+    project: Path
+    endpoint: str
+    client: "DynamoDBClient"
+
+    def function(self, name: str) -> Function:
+        """The function in `functions/NAME`, started anew."""
+        made: list[DynamoDBClient] = []
+
+        def make_client() -> "DynamoDBClient":
+            made.append(dynamodb_client())
+            return made[-1]
+
+        with patch("order_payments.dynamodb.dynamodb_client", make_client):
+            module = load_function(name)
+        (client,) = made
+        return Function(module, client)
+
+    @cached_property
+    def _events(self) -> dict[str, str]:
+        return {path.stem: path.read_text() for path in (self.project / "events").glob("*.json")}
+
+    def event(self, name: str, **path_parameters: str) -> dict[str, Any]:
+        """API Gateway's event of the request in `events/NAME.json`, about what the parameters of its path name."""
+        event: dict[str, Any] = json.loads(self._events[name])
+        for parameter, value in path_parameters.items():
+            event = json.loads(json.dumps(event).replace(event["pathParameters"][parameter], value))
+        return event
+
+    def put_products(self, product_ids: Sequence[str], *, stock: int = 9 * PLENTY) -> None:
+        """Put products up for sale, with stock that does not run out where nothing else is said."""
+        for product_id in product_ids:
+            item = {
+                "productId": product_id,
+                "name": "Green tea",
+                "unitPrice": UNIT_PRICE,
+                "currency": "usd",
+                "stock": stock,
+                "available": stock,
+            }
+            self.client.put_item(TableName=PRODUCTS, Item=to_wire(item))
+
+    def place_orders(self, number: int, product_ids: Sequence[str], *, buyer: str = BUYER) -> list[Order]:
+        """Orders of one product each, the products in turn: past the API, which is not what is measured by it."""
+        orders = [
+            Order.place(
+                buyer,
+                [OrderLine(product_ids[place % len(product_ids)], "Green tea", 2, UNIT_PRICE)],
+                "usd",
+                utc_now(),
+                request_id="6f0c2f3e-9a41-4d9c-8b52-000000000001",
+            )
+            for place in range(number)
+        ]
+        for start in range(0, number, _BATCH):
+            puts: list[WriteRequestTypeDef] = [
+                {"PutRequest": {"Item": to_wire(order_to_item(order))}} for order in orders[start : start + _BATCH]
+            ]
+            self.client.batch_write_item(RequestItems={ORDERS: puts})
+        return orders
+
+
+@contextmanager
+def running_service(options: Options) -> Iterator[Service]:
+    """The service until the block is left. What the functions log goes to a file, as on Lambda it goes to a pipe."""
+    home = install(STATE / "dynamodb-local")
+    with running_dynamodb_local(home, options.scratch) as endpoint, output_to(options.scratch / "functions.log"):
+        os.environ.update(environment(endpoint))
+        client = client_of(endpoint)
+        recreate_tables(client)
+        yield Service(options.project, endpoint, client)
+
+
+def environment(endpoint: str) -> Mapping[str, str]:
+    """What the template and Lambda give the functions."""
+    return {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        "AWS_DEFAULT_REGION": REGION,
+        # Nothing of the user's own profile.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
+        "ORDERS_TABLE": ORDERS,
+        "PRODUCTS_TABLE": PRODUCTS,
+        "DUMMY_STRIPE_TABLE": DUMMY_STRIPE,
+        "STRIPE_BACKEND": "dummy",
+        "STRIPE_SECRET_KEY": DUMMY_STRIPE_KEY,
+        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "POWERTOOLS_SERVICE_NAME": "order-payments",
+        "LOG_LEVEL": "INFO",
+    }
+
+
+def call(function: Function, event: Mapping[str, Any], *, expected: int) -> dict[str, Any]:
+    """Call a function, and make sure of its answer: what failed early would look fast."""
+    answer: dict[str, Any] = function.module.handler(event, Context())
+    if answer["statusCode"] != expected:
+        raise RuntimeError(f"{event['httpMethod']} {event['path']} answered {answer['statusCode']}: {answer['body']}")
+    return answer
+
+
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Send what is written to standard output, by whatever way, to a file."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with path.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
