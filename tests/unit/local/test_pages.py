@@ -49,6 +49,31 @@ def test_the_stacks_own_pages_and_programs_here_get_private_pages(host: bytes, s
     assert is_from_here([(b"Host", host), *sent])
 
 
+@pytest.mark.parametrize("host", [b"127.0.0.1:3000", b"LOCALHOST:3000", b"[::1]:3000", b"localhost"])
+@pytest.mark.parametrize("scheme", [b"http", b"https"])
+def test_a_page_that_names_this_stack_as_its_origin_gets_private_pages(host: bytes, scheme: bytes) -> None:
+    assert is_from_here([(b"Host", host), (b"Origin", scheme + b"://" + host.lower())])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"http://evil.example",
+        b"http://127.0.0.1.evil.example:3000",
+        b"http://127.0.0.1:8080",
+        b"http://127.0.0.1",
+        b"http://localhost:3000",
+        b"null",
+        b"",
+        b"file://",
+    ],
+)
+@pytest.mark.parametrize("sites", [[], [(b"sec-fetch-site", b"same-origin")]])
+def test_a_page_that_names_another_origin_gets_no_private_page(origin: bytes, sites: list[tuple[bytes, bytes]]) -> None:
+    assert not is_from_here([*HERE, *sites, (b"origin", origin)])
+    assert not is_from_here([*HERE, *sites, (b"origin", b"http://127.0.0.1:3000"), (b"Origin", origin)])
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -101,7 +126,19 @@ def test_pages_are_read_and_nothing_else(site: httpx.Client) -> None:
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) == (CONSOLE / "style.css").stat().st_size
     assert site.get("/session.json").json() == {"users": []}
-    assert site.get("/session.json", headers={"Host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/session.json", "/stripe/ledger.json"])
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_the_stack_answers_403_to_the_pages_of_others(site: httpx.Client, path: str, headers: dict[str, str]) -> None:
+    answer = site.get(path, headers=headers)
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "access-control-allow-origin" not in answer.headers
 
 
 def test_what_the_consoles_files_name_is_there() -> None:
