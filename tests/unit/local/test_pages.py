@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +19,8 @@ from local.pages.page import Page, is_from_here
 from local.proxy import Proxy, Upstream, bind, serving
 from local.tokens import AUDIENCE, TokenIssuer
 from order_payments.dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
+from order_payments.dummy_stripe.cards import Fault
+from order_payments.dummy_stripe.payment_intents import settle
 from tests.support.template import ROOT
 
 CONSOLE = ROOT / "local" / "pages" / "console"
@@ -219,6 +222,27 @@ def test_the_ledger_shows_the_newest_intents(store: MemoryStore, monkeypatch: py
     monkeypatch.setattr(console_data, "SHOWN_INTENTS", 2)
     ids = [pay(store, "pm_card_visa") for _ in range(3)]
     assert [intent["id"] for intent in json.loads(console_data.ledger(store))["intents"]] == [ids[2], ids[1]]
+
+
+@pytest.mark.parametrize(
+    "card",
+    [card for group in json.loads((CONSOLE / "cards.json").read_text()) for card in group["cards"] if "note" in card],
+    ids=lambda card: card["id"],
+)
+def test_the_console_says_truly_whether_a_card_is_charged_where_stripe_fails(
+    store: MemoryStore, card: dict[str, str]
+) -> None:
+    with suppress(stripe.StripeError):
+        pay(store, card["id"])
+
+    (intent,) = store.intents()
+    minute_later = settle(intent, time.time() + 61)
+
+    charged = minute_later.status == "succeeded"
+    assert card["outcome"].startswith("charged" if charged else "not charged")
+    assert ("outcome not told" in card["outcome"]) == (PAYMENT_METHODS[card["id"]].fault is not Fault.SLOW)
+    assert ("charges nothing" in card["note"]) == (not charged)
+    assert f"is {'confirmed' if charged else 'cancelled'}" in card["note"]
 
 
 def test_another_stripe_has_its_ledger_elsewhere() -> None:
