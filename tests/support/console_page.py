@@ -105,9 +105,13 @@ class ConsolePage:
         self.find(product)
         self.page.get_by_role("button", name=f"Add {product}", exact=True).click()
         self.page.get_by_label(f"Quantity of {product}").fill(str(quantity))
-        self.page.get_by_role("button", name="Place order").click()
+        with self.page.expect_response(lambda answer: answer.url.endswith("/v1/orders")) as placed:
+            self.page.get_by_role("button", name="Place order").click()
+        order_id: str = placed.value.json()["orderId"]
+        # An order that was shown before may be pending, too.
+        expect(self.page.locator("#order-facts code").first).to_have_text(order_id)
         expect(self.status).to_have_text("pending")
-        return self.order_id
+        return order_id
 
     def choose_card(self, card: str) -> None:
         """Choose what to pay with, by its id."""
