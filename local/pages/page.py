@@ -33,13 +33,16 @@ def is_from_here(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a request was not made for the page of another site.
 
     A site whose name was made to point here (DNS rebinding) is told by its name in `Host`. Another page, also one that
-    another port of this machine serves, is told by `Sec-Fetch-Site`, which no page can set. Any port will do: behind a
-    forwarded port this stack has another.
+    another port of this machine serves, is told by `Sec-Fetch-Site` or, by a browser that does not send that, by
+    `Origin`; no page can set either. Any port will do: behind a forwarded port this stack has another.
     """
     named = [(name.lower(), value.lower()) for name, value in headers]
     hosts = [value for name, value in named if name == b"host"]
     sites = [value for name, value in named if name == b"sec-fetch-site"]
-    return len(hosts) == 1 and _without_port(hosts[0]) in _LOOPBACK_HOSTS and _OWN_SITES.issuperset(sites)
+    origins = [value for name, value in named if name == b"origin"]
+    if len(hosts) != 1 or _without_port(hosts[0]) not in _LOOPBACK_HOSTS:
+        return False
+    return _OWN_SITES.issuperset(sites) and {b"http://" + hosts[0], b"https://" + hosts[0]}.issuperset(origins)
 
 
 def _without_port(host: bytes) -> bytes:

@@ -80,6 +80,8 @@ def test_an_order_is_placed_and_paid_by_keyboard(open_console: OpenConsole, prod
             keyboard.press("Tab")
         raise AssertionError(f"{selector} is not reached")
 
+    go_to("#product-search")
+    keyboard.type(product)
     expect(console.stock_of(product)).to_have_count(3)
     go_to(f"button[aria-label='Add {product}']")
     keyboard.press("Enter")
@@ -152,3 +154,13 @@ def test_it_asks_nobody_but_this_stack(open_console: OpenConsole, product: str) 
     assert [url for url in asked if not url.startswith(own)] == []
     local_only = {url.removeprefix(own) for url in asked if not url.startswith((own + "v1/", own + "console/"))}
     assert local_only == {"", "session.json", "stripe/ledger.json"}
+
+
+@pytest.mark.parametrize("width", [320, 600, 970, 1024, 1100, 1280])
+def test_it_is_no_wider_than_the_window(open_console: OpenConsole, product: str, width: int) -> None:
+    console = open_console(viewport={"width": width, "height": 800}, expects=(402,))
+    order = console.place_order(product)
+    console.choose_card("pm_card_visa_chargeDeclinedVelocityLimitExceeded")
+    console.pay_button.click()
+    expect(console.ledger_row(order)).to_contain_text("card_velocity_exceeded")
+    assert console.beyond_the_edge() == []

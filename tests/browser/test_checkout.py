@@ -46,6 +46,7 @@ def test_a_declined_card_cancels_the_order(open_console: OpenConsole, product: s
 
 def test_what_is_not_there_cannot_be_paid(open_console: OpenConsole, product: str) -> None:
     console = open_console(expects=(422,))
+    console.find(product)
     console.page.get_by_role("button", name=f"Add {product}").click()
     console.page.get_by_label(f"Quantity of {product}").fill("11")
     expect(console.page.locator("#basket")).to_contain_text("Only 10 for sale")
@@ -144,6 +145,7 @@ def test_an_admin_settles_an_order_by_hand(open_console: OpenConsole, shop: Http
 
 def test_an_admin_sets_the_stock(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     console = open_console(user="Admin")
+    console.find(product)
     console.page.get_by_label(f"Stock of {product}", exact=True).fill("25")
     console.page.get_by_role("button", name=f"Set the stock of {product}").click()
 
@@ -183,7 +185,7 @@ def test_an_outcome_that_stripe_does_not_tell_is_waited_for(
     expect(console.page.locator("#waiting")).to_contain_text("Stripe did not tell the outcome")
     expect(console.page.get_by_role("img")).to_have_attribute("aria-label", "The order is pending: outcome unknown.")
     expect(console.stock_of(product)).to_have_text(["10", "1", "9"])
-    expect(console.ledger_row(order)).to_contain_text("outcome not told")
+    expect(console.ledger_row(order)).to_contain_text("charged, outcome not told")
     stripe_events.tell(stack.description(), order, stripe_events.SUCCEEDED)
     expect(console.status).to_have_text("confirmed")
     expect(console.page.locator("#waiting")).to_be_hidden()

@@ -53,6 +53,36 @@ class ConsolePage:
         return self.page.locator("#steps li")
 
     @property
+    def search(self) -> Locator:
+        """Where products are searched for."""
+        return self.page.get_by_label("Find", exact=True)
+
+    @property
+    def products(self) -> Locator:
+        """The products that are shown."""
+        return self.page.locator("#catalogue tbody tr")
+
+    @property
+    def catalogue_note(self) -> Locator:
+        """What is shown of the catalogue, in words."""
+        return self.page.locator("#catalogue-note")
+
+    @property
+    def more_products(self) -> Locator:
+        """The button that shows more products."""
+        return self.page.locator("#more-products")
+
+    @property
+    def open_calls(self) -> Locator:
+        """The calls that are unfolded."""
+        return self.page.locator("#calls details[open]")
+
+    @property
+    def ledger_rows(self) -> Locator:
+        """The orders that are shown beside the ledger."""
+        return self.page.locator("#ledger tbody tr")
+
+    @property
     def order_id(self) -> str:
         """The order that is shown."""
         return self.page.locator("#order-facts code").first.inner_text()
@@ -65,13 +95,23 @@ class ConsolePage:
         """The three numbers of a product."""
         return self.page.get_by_role("row", name=product).locator(".number")
 
+    def find(self, product: str) -> None:
+        """Have the product shown: in a catalogue that other tests fill it may not be among the first."""
+        self.search.fill(product)
+        expect(self.stock_of(product).first).to_be_visible()
+
     def place_order(self, product: str, quantity: int = 1) -> str:
-        """Fill the basket, place the order, and return its id."""
-        self.page.get_by_role("button", name=f"Add {product}").click()
+        """Find the product, fill the basket, place the order, and return its id."""
+        self.find(product)
+        self.page.get_by_role("button", name=f"Add {product}", exact=True).click()
         self.page.get_by_label(f"Quantity of {product}").fill(str(quantity))
-        self.page.get_by_role("button", name="Place order").click()
+        with self.page.expect_response(lambda answer: answer.url.endswith("/v1/orders")) as placed:
+            self.page.get_by_role("button", name="Place order").click()
+        order_id: str = placed.value.json()["orderId"]
+        # An order that was shown before may be pending, too.
+        expect(self.page.locator("#order-facts code").first).to_have_text(order_id)
         expect(self.status).to_have_text("pending")
-        return self.order_id
+        return order_id
 
     def choose_card(self, card: str) -> None:
         """Choose what to pay with, by its id."""

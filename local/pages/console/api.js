@@ -3,7 +3,8 @@
 import { signal } from "./signal.js";
 
 export const API = "/v1";
-const KEPT_CALLS = 200;
+// Of either kind, so that no number of polls drives out what somebody has asked for and may be reading.
+const KEPT_CALLS = 60;
 
 /**
  * @typedef {object} Call
@@ -42,7 +43,7 @@ export async function call(method, path, user, { body, idempotencyKey, backgroun
     ...{ token: user.token, as: user.sub, background },
     ...{ status: null, answerHeaders: [], answerBody: "", ms: 0 },
   };
-  calls.set([record, ...calls.value].slice(0, KEPT_CALLS));
+  calls.set(newest([record, ...calls.value]));
   const started = performance.now();
   const answer = await answerTo(record);
   record.ms = performance.now() - started;
@@ -53,6 +54,12 @@ export async function call(method, path, user, { body, idempotencyKey, backgroun
 /** Forget all calls that were answered. */
 export function forgetCalls() {
   calls.set(calls.value.filter((call) => call.status === null));
+}
+
+function newest(all) {
+  const [asked, polls] = [false, true].map((background) => all.filter((call) => call.background === background));
+  const kept = new Set([...asked.slice(0, KEPT_CALLS), ...polls.slice(0, KEPT_CALLS)]);
+  return all.filter((call) => kept.has(call));
 }
 
 async function answerTo(record) {

@@ -2,20 +2,28 @@
 
 import { byId, el, setText, showList } from "./dom.js";
 import { money } from "./format.js";
-import { products } from "./products.js";
+import { productOf, products } from "./products.js";
 import { showProblem } from "./problem.js";
 import { placeOrder } from "./order_actions.js";
 import { signal } from "./signal.js";
 import { user } from "./session.js";
 
-/** How many of which product. @type {{value: Map<string, number>}} */
+/**
+ * How many of which product, as it was when it was put in: the page may have forgotten it since.
+ *
+ * @type {{value: Map<string, {product: import("./products.js").Product, quantity: number}>}}
+ */
 const basket = signal(new Map());
 let placing = false;
 
 /** Put one more of the product in. */
-export function add(productId) {
-  basket.value.set(productId, (basket.value.get(productId) ?? 0) + 1);
-  basket.touch();
+export function add(product) {
+  put(product, (basket.value.get(product.productId)?.quantity ?? 0) + 1);
+}
+
+/** Ids of the products in it. */
+export function productsInBasket() {
+  return [...basket.value.keys()];
 }
 
 export function startBasket() {
@@ -30,7 +38,7 @@ async function place() {
   placing = true;
   const button = byId("place-order");
   button.setAttribute("aria-disabled", "true");
-  const items = [...basket.value].map(([productId, quantity]) => ({ productId, quantity }));
+  const items = [...basket.value].map(([productId, { quantity }]) => ({ productId, quantity }));
   const problem = await placeOrder(items, user.value);
   showProblem(byId("basket-problem"), problem);
   if (!problem) {
@@ -42,11 +50,16 @@ async function place() {
   placing = false;
 }
 
+function put(product, quantity) {
+  basket.value.set(product.productId, { product, quantity });
+  basket.touch();
+}
+
 function lines() {
-  return [...basket.value].flatMap(([productId, quantity]) => {
-    const product = products.value.find((known) => known.productId === productId);
-    return product ? [{ product, quantity }] : [];
-  });
+  return [...basket.value.values()].map(({ product, quantity }) => ({
+    product: productOf(product.productId) ?? product,
+    quantity,
+  }));
 }
 
 function show() {
@@ -60,7 +73,8 @@ function show() {
   setText(byId("basket-total"), money(total, shown[0].product.currency));
 }
 
-function row({ product: { productId, name } }) {
+function row({ product }) {
+  const { productId, name } = product;
   const input = el("input", {
     type: "number",
     min: 1,
@@ -69,22 +83,17 @@ function row({ product: { productId, name } }) {
     "aria-label": `Quantity of ${name}`,
   });
   input.addEventListener("input", () => {
-    if (!input.checkValidity()) return;
-    basket.value.set(productId, input.valueAsNumber);
-    basket.touch();
+    if (input.checkValidity()) put(product, input.valueAsNumber);
   });
   const amount = el("span", { class: "amount" });
   const warning = el("p", { class: "warning" });
   const remove = el("button", { type: "button", class: "link", "aria-label": `Remove ${name}`, onclick: drop }, "✕");
   const parts = [el("span", { class: "name" }, name), input, amount, remove, warning];
   return Object.assign(el("li", {}, ...parts), {
-    update({ product, quantity }) {
+    update({ product: now, quantity }) {
       if (document.activeElement !== input) input.value = String(quantity);
-      setText(amount, money(product.unitPrice * quantity, product.currency));
-      setText(
-        warning,
-        quantity > product.available ? `Only ${product.available} for sale: the payment will say so.` : "",
-      );
+      setText(amount, money(now.unitPrice * quantity, now.currency));
+      setText(warning, quantity > now.available ? `Only ${now.available} for sale: the payment will say so.` : "");
     },
   });
 

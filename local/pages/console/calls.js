@@ -5,7 +5,6 @@ import { copyButton } from "./curl.js";
 import { byId, el, setText, showList } from "./dom.js";
 import { duration, withShortIds } from "./format.js";
 
-const SHOWN_CALLS = 60;
 const REASONS = {
   ...{ 200: "OK", 201: "Created", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required" },
   ...{ 403: "Forbidden", 404: "Not Found", 409: "Conflict", 413: "Content Too Large", 422: "Unprocessable Content" },
@@ -24,7 +23,7 @@ export function startCalls() {
 
 function show() {
   const all = byId("show-background").checked;
-  const shown = calls.value.filter((call) => all || !call.background).slice(0, SHOWN_CALLS);
+  const shown = calls.value.filter((call) => all || !call.background);
   byId("calls-none").hidden = shown.length > 0;
   showList(byId("calls"), shown, (call) => String(call.number), row);
 }

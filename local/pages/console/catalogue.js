@@ -1,53 +1,113 @@
 /** The catalogue, with the stock as it is now: on the shelf, held by payments in flight, for sale. */
 
 import { call } from "./api.js";
-import { add } from "./basket.js";
+import { add, productsInBasket } from "./basket.js";
 import { byId, el, setText, showList } from "./dom.js";
 import { money } from "./format.js";
 import { showProblem } from "./problem.js";
-import { products } from "./products.js";
+import { learnProduct, productOf, products, readAgain, readMore } from "./products.js";
 import { has, user } from "./session.js";
 
-const MOST_PRODUCTS = 500;
+// A search reads on until so many are found, but no more pages than these before somebody wants it to.
+const ENOUGH_FOUND = 20;
+const PAGES_OF_A_SEARCH = 10;
+// What is typed fast is one search.
+const TYPING_MS = 250;
 
-let turns = 0;
+let searches = 0;
 
 export function startCatalogue() {
+  let typing;
+  byId("product-search").addEventListener("input", () => {
+    show();
+    clearTimeout(typing);
+    typing = setTimeout(() => void search(ENOUGH_FOUND), TYPING_MS);
+  });
+  byId("more-products").addEventListener("click", readOn);
   products.watch(show);
-  user.watch(show);
+  user.watch(() => {
+    showProblem(byId("stock-problem"), null);
+    show();
+  });
 }
 
-/** Read all pages of the catalogue. */
-export async function refreshCatalogue() {
-  const asked = user.value;
-  const turn = ++turns;
-  const found = [];
-  let cursor = null;
-  do {
-    const query = cursor ? `?limit=100&cursor=${encodeURIComponent(cursor)}` : "?limit=100";
-    const answer = await call("GET", `/products${query}`, asked, { background: true });
-    // Somebody else has signed in, or has asked after us.
-    if (user.value !== asked || turn !== turns) return;
-    showProblem(byId("catalogue-problem"), answer.ok ? null : answer.body);
-    if (!answer.ok) return;
-    found.push(...answer.body.products);
-    cursor = answer.body.cursor;
-  } while (cursor && found.length < MOST_PRODUCTS);
-  found.sort((one, other) => one.name.localeCompare(other.name));
-  products.set(found);
-  setText(byId("stock-age"), `live stock, ${new Date().toLocaleTimeString("en-GB")}`);
+/**
+ * Read again what is shown.
+ *
+ * @param {{gently?: boolean}} [how]  gently: one page, in turn, so that a large catalogue costs no more than a small one
+ */
+export async function refreshCatalogue({ gently = false } = {}) {
+  const ids = () => [...found().map((product) => product.productId), ...productsInBasket()];
+  report(await readAgain(ids, gently ? 1 : Infinity));
+}
+
+async function readOn() {
+  const button = byId("more-products");
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  if (searched().length) await search(found().length + ENOUGH_FOUND);
+  else report(await readMore());
+  button.removeAttribute("aria-disabled");
+  // Where there is no more, the button is gone and the focus with it.
+  if (button.hidden) byId("product-list").focus();
+}
+
+async function search(enough) {
+  const mine = ++searches;
+  for (let read = 0; read < PAGES_OF_A_SEARCH && products.value.more; read += 1) {
+    // Somebody goes on typing, or this will do.
+    if (mine !== searches || !searched().length || found().length >= enough) return;
+    const problem = await readMore();
+    report(problem);
+    if (problem) return;
+  }
+}
+
+function report(problem) {
+  showProblem(byId("catalogue-problem"), problem);
+  if (!problem) setText(byId("stock-age"), `live stock, ${new Date().toLocaleTimeString("en-GB")}`);
+}
+
+/** The words that are searched for. */
+function searched() {
+  return byId("product-search").value.toLowerCase().split(/\s+/).filter(Boolean);
+}
+
+function found() {
+  const words = searched();
+  return products.value.list.filter(({ name, productId }) => {
+    const text = `${name} ${productId}`.toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
 }
 
 function show() {
-  showList(byId("catalogue").tBodies[0], products.value, (product) => `${product.productId} ${has("admin")}`, row);
+  const shown = found();
+  const { list } = products.value;
+  const isRead = list.length > 0 || !products.value.more;
+  const more = products.value.more && isRead;
+  showList(byId("catalogue").tBodies[0], shown, (product) => `${product.productId} ${has("admin")}`, row);
+  byId("catalogue").hidden = shown.length === 0;
+  byId("catalogue").classList.toggle("searched", searched().length > 0);
+  setText(byId("catalogue-note"), isRead ? note(shown.length, list.length, more) : "");
+  byId("more-products").hidden = !more;
+  setText(byId("more-products"), searched().length ? "Search further" : "Show more");
+}
+
+function note(shown, read, more) {
+  const all = more ? `the first ${read} products; there are more` : read === 1 ? "one product" : `${read} products`;
+  if (searched().length) return shown ? `${shown} found among ${all}.` : `None found among ${all}.`;
+  if (more) return `Showing ${all}.`;
+  return read ? "" : "There is nothing in it yet. To fill it: ./shop seed local/catalogue.json";
 }
 
 function row(product) {
   const name = el("span", { class: "name" });
-  const price = el("span", { class: "quiet" });
+  const price = el("span", {});
+  const about = el("span", { class: "quiet" }, price, " ", el("code", {}, product.productId));
   const numbers = { reserved: el("td", { class: "number" }), available: el("td", { class: "number" }) };
   const [shelf, action, showShelf] = has("admin") ? stockForm(product.productId) : addButton(product.productId);
-  const cells = [el("th", { scope: "row" }, name, price), shelf, numbers.reserved, numbers.available];
+  const cells = [el("th", { scope: "row" }, name, about), shelf, numbers.reserved, numbers.available];
   return Object.assign(el("tr", {}, ...cells, el("td", { class: "act" }, action)), {
     update(now) {
       setText(name, now.name);
@@ -63,7 +123,7 @@ function row(product) {
 
 function addButton(productId) {
   const shelf = el("td", { class: "number" });
-  const button = el("button", { type: "button", onclick: () => add(productId) }, "Add");
+  const button = el("button", { type: "button", onclick: () => add(productOf(productId)) }, "Add");
   return [shelf, button, (now) => showNumber(shelf, now.stock)];
 }
 
@@ -83,12 +143,14 @@ function stockForm(productId) {
 
   async function save() {
     if (!input.reportValidity()) return;
-    const { name, unitPrice, currency } = products.value.find((product) => product.productId === productId);
+    const { name, unitPrice, currency } = productOf(productId);
     const body = { name, unitPrice, currency, stock: input.valueAsNumber };
     const answer = await call("PUT", `/admin/products/${encodeURIComponent(productId)}`, user.value, { body });
-    if (answer.ok) known = input.valueAsNumber;
-    await refreshCatalogue();
-    showProblem(byId("catalogue-problem"), answer.ok ? null : answer.body);
+    if (answer.ok) {
+      known = body.stock;
+      learnProduct(answer.body);
+    }
+    showProblem(byId("stock-problem"), answer.ok ? null : answer.body);
   }
 }
 

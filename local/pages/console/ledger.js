@@ -1,20 +1,31 @@
 /** Orders beside the dummy Stripe's ledger: what the service says, and what Stripe's side of it is. */
 
 import { call } from "./api.js";
-import { byId, el, showList } from "./dom.js";
+import { byId, el, setText, showList } from "./dom.js";
 import { money, shortId, timeOfDay } from "./format.js";
 import { openInPanel } from "./order_panel.js";
 import { learn, orders } from "./orders.js";
 import { has, isExpired, user } from "./session.js";
 import { signal } from "./signal.js";
 
-const SHOWN_ROWS = 20;
+const ROWS_AT_ONCE = 10;
+// As many as the ledger tells, and as one page of orders can have.
+const MOST_ROWS = 100;
 const READ_AT_ONCE = 10;
+// The classes of all cells but the first.
+const CELLS = [
+  ...["buyer", "placed", "total number", "status"],
+  ...["intent stripe", "charge stripe", "moved stripe number"],
+];
 
 /** Stripe's PaymentIntents, `null` where it is not the dummy. @type {{value: any[] | null}} */
 const intents = signal([]);
+let most = ROWS_AT_ONCE;
+// Whether the buyer has orders that were not read.
+let areOlder = false;
 
 export function startLedger() {
+  byId("more-orders").addEventListener("click", showMore);
   for (const changing of [intents, orders]) changing.watch(show);
 }
 
@@ -23,21 +34,31 @@ export async function refreshLedger() {
   const answer = await fetch("/stripe/ledger.json", { cache: "no-store" }).catch(() => null);
   if (answer?.ok) intents.set((await answer.json()).intents);
   if (isExpired()) return;
+  const asked = user.value;
   const background = true;
   if (has("buyer")) {
-    const listed = await call("GET", "/orders?limit=20", user.value, { background });
-    if (listed.ok) listed.body.orders.forEach(learn);
-  } else if (has("admin")) {
-    const ids = rows().map((row) => row.id);
+    const listed = await call("GET", `/orders?limit=${most}`, asked, { background });
+    if (!listed.ok || user.value !== asked) return;
+    areOlder = listed.body.cursor !== null;
+    listed.body.orders.forEach(learn);
+    show();
+    return;
+  }
+  areOlder = false;
+  show();
+  if (has("admin")) {
+    const ids = rows()
+      .slice(0, most)
+      .map((row) => row.id);
     const unsettled = ids.filter((id) => (orders.value.get(id)?.order.status ?? "pending") === "pending");
     for (const id of unsettled.slice(0, READ_AT_ONCE)) {
-      const read = await call("GET", `/orders/${encodeURIComponent(id)}/status`, user.value, { background });
+      const read = await call("GET", `/orders/${encodeURIComponent(id)}/status`, asked, { background });
       if (read.ok) learn(read.body);
     }
   }
 }
 
-/** The newest orders of either side, joined by their ids. */
+/** The orders of either side, joined by their ids, the newest first. */
 function rows() {
   const joined = new Map();
   const at = (id, createdAt) => {
@@ -48,11 +69,26 @@ function rows() {
   for (const intent of intents.value ?? []) {
     if (intent.orderId) at(intent.orderId, intent.createdAt).intents.push(intent);
   }
-  return [...joined.values()].sort((one, other) => other.createdAt.localeCompare(one.createdAt)).slice(0, SHOWN_ROWS);
+  return [...joined.values()].sort((one, other) => other.createdAt.localeCompare(one.createdAt));
+}
+
+async function showMore() {
+  const { rows: lines } = byId("ledger").tBodies[0];
+  const first = lines.length;
+  most += ROWS_AT_ONCE;
+  // Orders that were not read may be newer than intents that were.
+  if (areOlder) await refreshLedger();
+  show();
+  // The button has moved below the new ones, or is gone.
+  lines[first]?.querySelector("button").focus();
 }
 
 function show() {
-  const shown = rows();
+  const all = rows();
+  const shown = all.slice(0, most);
+  const more = areOlder || all.length > shown.length;
+  setText(byId("ledger-note"), more ? `Showing the newest ${shown.length}; there are more.` : "");
+  byId("more-orders").hidden = !more || most >= MOST_ROWS;
   byId("ledger").hidden = shown.length === 0;
   byId("ledger-none").hidden = shown.length > 0;
   byId("ledger").classList.toggle("without-stripe", intents.value === null);
@@ -61,11 +97,9 @@ function show() {
 
 function tableRow({ id }) {
   const open = el("button", { type: "button", class: "link", title: id, onclick: () => openInPanel(id) }, shortId(id));
-  const cells = ["Buyer", "Placed", "Total", "Order status", "PaymentIntent", "Charge", "Money moved"].map((label) =>
-    el("td", { "data-label": label, class: className(label) }),
-  );
+  const cells = CELLS.map((kind) => el("td", { class: kind }));
   let known = "";
-  return Object.assign(el("tr", {}, el("th", { scope: "row", "data-label": "Order" }, open), ...cells), {
+  return Object.assign(el("tr", {}, el("th", { scope: "row" }, open), ...cells), {
     update(row) {
       const state = JSON.stringify(row);
       if (state === known) return;
@@ -75,20 +109,15 @@ function tableRow({ id }) {
   });
 }
 
-function className(label) {
-  const stripe = ["PaymentIntent", "Charge", "Money moved"].includes(label) ? "stripe" : "";
-  return `${stripe} ${["Total", "Money moved"].includes(label) ? "number" : ""}`.trim();
-}
-
 function contents(row) {
   const { order } = row;
   const some = order ?? row.intents[0];
   return [
-    [el("code", {}, some.buyerId ?? "")],
+    [el("code", { title: some.buyerId }, some.buyerId ?? "")],
     [timeOfDay(row.createdAt)],
     [money(order?.totalAmount ?? some.amount, some.currency)],
     [order ? el("span", { class: `chip ${order.status}` }, order.status) : quiet("not read")],
-    row.intents.length ? row.intents.map(intentLine) : [quiet("none")],
+    row.intents.length ? row.intents.map(intentLine) : [quiet("no PaymentIntent")],
     chargeLines(row),
     moneyMoved(row),
   ];
@@ -98,21 +127,21 @@ function intentLine({ id, status }) {
   return el("div", {}, el("code", { title: id }, shortId(id)), ` ${status}`);
 }
 
-function chargeLines({ intents: all }) {
+function chargeLines({ order, intents: all }) {
   const charges = all.flatMap((intent) => intent.charges);
-  if (!charges.length) return [quiet("none")];
-  return charges.map(({ status, paymentMethod, failureCode }) =>
+  if (!charges.length) return [quiet("no charge")];
+  const lines = charges.map(({ status, paymentMethod, failureCode }) =>
     el("div", {}, `${failureCode ?? status} `, el("code", { class: "quiet" }, paymentMethod)),
   );
+  const untold = order?.status === "pending" && charges.some((charge) => charge.status === "succeeded");
+  return untold ? [...lines, el("div", { class: "warning" }, "charged, outcome not told")] : lines;
 }
 
-function moneyMoved({ order, intents: all }) {
+function moneyMoved({ intents: all }) {
   const paid = all.flatMap((intent) => intent.charges).filter((charge) => charge.status === "succeeded");
   const moved = paid.reduce((sum, charge) => sum + charge.amount - charge.amountRefunded, 0);
   const refunded = paid.some((charge) => charge.amountRefunded > 0);
-  const text = moved ? money(moved, all[0].currency) : refunded ? "refunded" : "–";
-  const open = order?.status === "pending" && moved > 0;
-  return [el("div", {}, text), ...(open ? [el("div", { class: "warning" }, "outcome not told")] : [])];
+  return [moved ? money(moved, all[0].currency) : refunded ? "refunded" : "–"];
 }
 
 function quiet(text) {

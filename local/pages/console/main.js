@@ -15,13 +15,14 @@ import { isExpired, startSession, user } from "./session.js";
 
 const POLL_MS = 3000;
 
-async function refresh() {
-  await Promise.all([refreshCatalogue(), refreshLedger()]);
+async function refresh(how) {
+  if (document.visibilityState !== "visible") return;
+  await Promise.all([refreshCatalogue(how), refreshLedger()]);
 }
 
 /** Keep stock and ledger up to date while somebody looks. */
 async function poll() {
-  if (document.visibilityState === "visible" && !isExpired()) await refresh();
+  if (!isExpired()) await refresh({ gently: true });
   setTimeout(poll, POLL_MS);
 }
 
@@ -38,6 +39,8 @@ async function start() {
     setText(byId("announcement"), text);
     if (text) void refresh();
   });
+  // What has happened while nobody looked.
+  document.addEventListener("visibilitychange", () => isExpired() || void refresh());
   setTimeout(poll, POLL_MS);
 }
 

@@ -94,7 +94,8 @@ async function waitForOutcome(record, user, seconds) {
     record.lookAt = Date.now() + seconds * 1000;
     orders.touch();
     await new Promise((wake) => setTimeout(wake, seconds * 1000));
-    const answer = await call("GET", `/orders/${encodeURIComponent(orderId)}/status`, user);
+    // In the background, so that the panel of calls stays open where somebody is reading.
+    const answer = await call("GET", `/orders/${encodeURIComponent(orderId)}/status`, user, { background: true });
     looks += 1;
     if (answer.ok) learn(answer.body);
     else record.problem = answer.body;

@@ -8,9 +8,11 @@ import { has, isExpired, user } from "./session.js";
 
 export async function startPaymentForm() {
   const groups = await (await fetch("/console/cards.json")).json();
+  const cards = new Map(groups.flatMap((group) => group.cards).map((card) => [card.id, card]));
+  const showChosen = () => showCard(cards.get(byId("card").value));
   byId("card").append(...groups.map(optionGroup));
-  byId("card").addEventListener("change", showToken);
-  showToken();
+  byId("card").addEventListener("change", showChosen);
+  showChosen();
 
   byId("payment-key").addEventListener("input", () => setKey(byId("payment-key").value));
   byId("new-key").addEventListener("click", () => setKey(crypto.randomUUID()));
@@ -33,8 +35,9 @@ function optionGroup({ label, cards }) {
   return el("optgroup", { label }, ...options);
 }
 
-function showToken() {
-  byId("card-token").replaceChildren(el("code", {}, byId("card").value));
+function showCard({ id, note }) {
+  byId("card-token").replaceChildren(el("code", {}, id));
+  setText(byId("card-note"), note ?? "");
 }
 
 function setKey(key) {
@@ -50,16 +53,17 @@ function show() {
   byId("pay").hidden = admin;
   byId("override").hidden = !admin;
   if (!record) return;
-  const note = noteOn(record.order);
-  const settled = record.order.status !== "pending";
+  const note = noteOn(record);
+  // Neither settled nor waiting for its outcome: then a payment can be expected to change something.
+  const payable = record.order.status === "pending" && record.lookAt === null;
   byId("pay-note").hidden = !note;
-  byId("pay-note").classList.toggle("calm", settled);
+  byId("pay-note").classList.toggle("calm", !payable);
   setText(byId("pay-note"), note);
   const key = byId("payment-key");
   if (key.value !== record.key) key.value = record.key;
   const total = money(record.order.totalAmount, record.order.currency);
-  setText(byId("pay-button"), record.busy ? "Paying…" : `${settled ? "Try to pay again" : "Pay"} ${total}`);
-  byId("pay-button").classList.toggle("primary", !settled);
+  setText(byId("pay-button"), record.busy ? "Paying…" : `${payable ? "Pay" : "Try to pay again"} ${total}`);
+  byId("pay-button").classList.toggle("primary", payable);
   for (const button of [byId("pay-button"), byId("override-button")]) {
     // Not `disabled`: that would take the focus from whoever pressed it. A second press does nothing, see `pay`.
     button.setAttribute("aria-disabled", String(record.busy));
@@ -67,10 +71,11 @@ function show() {
 }
 
 /** What to expect of a payment of this order by who is signed in, where that is not the usual. */
-function noteOn(order) {
+function noteOn({ order, lookAt }) {
   if (isExpired()) return "This token has expired: the API will answer 401.";
   if (!has("buyer")) return "A seller may do nothing with payments: the API will answer 403.";
   if (user.value && order.buyerId !== user.value.sub) return "It is another buyer’s order: the API will answer 403.";
+  if (lookAt !== null) return "A payment of it is under way: until its outcome is told the API will answer 409.";
   if (order.status !== "pending") {
     return "It is settled. Under the key of its payment the same answer comes again, under a new one 409.";
   }

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +19,8 @@ from local.pages.page import Page, is_from_here
 from local.proxy import Proxy, Upstream, bind, serving
 from local.tokens import AUDIENCE, TokenIssuer
 from order_payments.dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
+from order_payments.dummy_stripe.cards import Fault
+from order_payments.dummy_stripe.payment_intents import settle
 from tests.support.template import ROOT
 
 CONSOLE = ROOT / "local" / "pages" / "console"
@@ -47,6 +50,31 @@ def site() -> Iterator[httpx.Client]:
 def test_the_stacks_own_pages_and_programs_here_get_private_pages(host: bytes, site: bytes | None) -> None:
     sent = [] if site is None else [(b"Sec-Fetch-Site", site)]
     assert is_from_here([(b"Host", host), *sent])
+
+
+@pytest.mark.parametrize("host", [b"127.0.0.1:3000", b"LOCALHOST:3000", b"[::1]:3000", b"localhost"])
+@pytest.mark.parametrize("scheme", [b"http", b"https"])
+def test_a_page_that_names_this_stack_as_its_origin_gets_private_pages(host: bytes, scheme: bytes) -> None:
+    assert is_from_here([(b"Host", host), (b"Origin", scheme + b"://" + host.lower())])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"http://evil.example",
+        b"http://127.0.0.1.evil.example:3000",
+        b"http://127.0.0.1:8080",
+        b"http://127.0.0.1",
+        b"http://localhost:3000",
+        b"null",
+        b"",
+        b"file://",
+    ],
+)
+@pytest.mark.parametrize("sites", [[], [(b"sec-fetch-site", b"same-origin")]])
+def test_a_page_that_names_another_origin_gets_no_private_page(origin: bytes, sites: list[tuple[bytes, bytes]]) -> None:
+    assert not is_from_here([*HERE, *sites, (b"origin", origin)])
+    assert not is_from_here([*HERE, *sites, (b"origin", b"http://127.0.0.1:3000"), (b"Origin", origin)])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +129,19 @@ def test_pages_are_read_and_nothing_else(site: httpx.Client) -> None:
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) == (CONSOLE / "style.css").stat().st_size
     assert site.get("/session.json").json() == {"users": []}
-    assert site.get("/session.json", headers={"Host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/session.json", "/stripe/ledger.json"])
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_the_stack_answers_403_to_the_pages_of_others(site: httpx.Client, path: str, headers: dict[str, str]) -> None:
+    answer = site.get(path, headers=headers)
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "access-control-allow-origin" not in answer.headers
 
 
 def test_what_the_consoles_files_name_is_there() -> None:
@@ -182,6 +222,27 @@ def test_the_ledger_shows_the_newest_intents(store: MemoryStore, monkeypatch: py
     monkeypatch.setattr(console_data, "SHOWN_INTENTS", 2)
     ids = [pay(store, "pm_card_visa") for _ in range(3)]
     assert [intent["id"] for intent in json.loads(console_data.ledger(store))["intents"]] == [ids[2], ids[1]]
+
+
+@pytest.mark.parametrize(
+    "card",
+    [card for group in json.loads((CONSOLE / "cards.json").read_text()) for card in group["cards"] if "note" in card],
+    ids=lambda card: card["id"],
+)
+def test_the_console_says_truly_whether_a_card_is_charged_where_stripe_fails(
+    store: MemoryStore, card: dict[str, str]
+) -> None:
+    with suppress(stripe.StripeError):
+        pay(store, card["id"])
+
+    (intent,) = store.intents()
+    minute_later = settle(intent, time.time() + 61)
+
+    charged = minute_later.status == "succeeded"
+    assert card["outcome"].startswith("charged" if charged else "not charged")
+    assert ("outcome not told" in card["outcome"]) == (PAYMENT_METHODS[card["id"]].fault is not Fault.SLOW)
+    assert ("charges nothing" in card["note"]) == (not charged)
+    assert f"is {'confirmed' if charged else 'cancelled'}" in card["note"]
 
 
 def test_another_stripe_has_its_ledger_elsewhere() -> None:
