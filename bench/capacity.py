@@ -67,10 +67,14 @@ class Metered:
     def of(cls, requests: Sequence[Request]) -> "Metered":
         """The two told apart by their tables."""
         return cls(
-            Cost.of([request for request in requests if DUMMY_STRIPE not in request.tables]),
-            Cost.of([request for request in requests if DUMMY_STRIPE in request.tables]),
+            Cost.of([request for request in requests if not _is_of_dummy_stripe(request)]),
+            Cost.of([request for request in requests if _is_of_dummy_stripe(request)]),
             sum(abs(request.reported - request.expected_report) for request in requests),
         )
+
+
+def _is_of_dummy_stripe(request: Request) -> bool:
+    return any(table.endswith(DUMMY_STRIPE) for table in request.tables)
 
 
 def measure(options: Options) -> Family:
