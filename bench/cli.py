@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,6 @@ from bench import report
 from bench.families import available, measure
 from bench.figures import Family
 from bench.options import Options
-from bench.plots import draw
 from local.console import make_console, progress_on
 from local.errors import StackError
 from local.stack import PROJECT, STATE
@@ -73,10 +73,22 @@ def keep(families: list[Family], directory: Path) -> None:
     """Write what was measured to `directory`, in the place of what was there."""
     report.write_results(families, directory / "results.json")
     shutil.rmtree(directory / "plots", ignore_errors=True)
+    draw_plots(families, directory / "plots")
+
+
+def draw_plots(families: list[Family], directory: Path) -> None:
+    """Draw a chart of each family. Only here, after all that is measured: what draws is large, and not always there."""
+    try:
+        from bench.plots import draw
+    except ModuleNotFoundError as error:
+        raise StackError(f"There are no plots without {error.name}: `make bench` installs it.") from error
     for family in families:
-        draw(family, directory / "plots" / f"{family.name}.svg")
+        draw(family, directory / f"{family.name}.svg")
 
 
 def main() -> None:
     """Run the command."""
-    app()
+    try:
+        app()
+    except StackError as error:
+        sys.exit(str(error))

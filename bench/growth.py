@@ -126,7 +126,8 @@ def family(shops: Sequence[Shop], costs: Mapping[str, Sequence[Cost]]) -> Family
     for name, (first, *_, last) in costs.items():
         limit = PAYMENT_LIMIT if name == "payment" else None
         figures.append(Figure(f"cost of a {name} {between}", units(last) / units(first), "ratio", limit))
-        figures.append(Figure.ratio(f"time of a {name} {between}", largest.seconds[name], smallest.seconds[name]))
+        time_of = f"time of a {name} {between}"
+        figures.append(Figure.ratio(time_of, largest.seconds[name], smallest.seconds[name], limit))
     for name, at_sizes in costs.items():
         for shop, cost in zip(shops, at_sizes, strict=True):
             where = f"{name} at {power_of_ten(shop.size)} orders"
