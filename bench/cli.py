@@ -23,6 +23,8 @@ RECORD = PROJECT / "bench"
 TRIALS = STATE / "bench"
 """Where any other run goes: of some families alone, or a quick one."""
 
+_FILE_WIDTH = 120
+
 app = typer.Typer(pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -37,6 +39,8 @@ def bench(
     if unknown := set(only or ()) - set(available()):
         raise typer.BadParameter(f"There is no family {', '.join(sorted(unknown))}.")
     console = make_console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
     progress = progress_on(console)
     names = [name for name in available() if name in (only or available())]
     measured: list[Family] = []

@@ -48,7 +48,10 @@ def test_a_report_that_nothing_explains_is_over_its_limit() -> None:
 
 def test_a_limit_is_shown_even_where_nothing_was_counted() -> None:
     told = family({PAYMENT: Metered(Cost(0, 0, 0, 0), Cost(0, 0, 0, 0), unexplained=0)})
-    assert {"payment: requests", "payment: write units"} <= {figure.name for figure in told.figures}
+    assert {(figure.name, figure.value, figure.limit) for figure in told.figures} >= {
+        ("DynamoDB requests a payment (the dummy's own apart)", 0, 3),
+        ("write units of a payment of one product", 0, 8),
+    }
 
 
 def test_a_refused_write_is_charged_as_if_it_were_made(dynamodb: DynamoDBClient) -> None:
