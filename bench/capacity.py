@@ -91,8 +91,8 @@ def meter_endpoints(service: Service) -> dict[str, Metered]:
     ids = iter([order.order_id for order in service.place_orders(PAGE + 10, [PRODUCT])])
     metered: dict[str, Metered] = {}
 
-    def pay(card: str, *, expected: int) -> Metered:
-        event = service.event("initiate_payment", orderId=next(ids))
+    def pay(card: str, *, expected: int, order_id: str | None = None) -> Metered:
+        event = service.event("initiate_payment", orderId=order_id or next(ids))
         event["body"] = json.dumps({"paymentMethodId": card})
         return meter(service, "initiate_payment", partial(call, event=event, expected=expected))
 
@@ -100,9 +100,15 @@ def meter_endpoints(service: Service) -> dict[str, Metered]:
         event = service.event(name, **path_parameters)
         return meter(service, name, partial(call, event=event, expected=expected))
 
+    without_key = service.event("create_order")
+    for headers in ("headers", "multiValueHeaders"):
+        del without_key[headers]["Idempotency-Key"]
+    metered["order placed"] = meter(service, "create_order", partial(call, event=without_key, expected=201))
     metered["order placed, with a key"] = ask("create_order", expected=201)
-    metered["the same order sent again"] = ask("create_order", expected=201)
-    metered[PAYMENT] = pay("pm_card_visa", expected=200)
+    metered["order placed, sent again"] = ask("create_order", expected=201)
+    paid = next(ids)
+    metered[PAYMENT] = pay("pm_card_visa", expected=200, order_id=paid)
+    metered["payment, sent again"] = pay("pm_card_visa", expected=200, order_id=paid)
     metered["payment, declined"] = pay("pm_card_visa_chargeDeclined", expected=402)
     service.put_products([PRODUCT], stock=1)
     metered["payment, short of stock"] = pay("pm_card_visa", expected=422)
