@@ -22,7 +22,6 @@ lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
   printf '✓ %-62s %5d s\n' '$(1)' $$(($$(date +%s) - started)) >&2
 
-
 .PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi lint format build deploy lock clean
 
 help: ## List the targets

@@ -10,6 +10,7 @@ from bench.figures import Bars, Family, Lines
 
 COLOUR, LIMIT_COLOUR = "#3b6ea8", "#c0392b"
 _WIDTH_INCHES = 8.0
+_LEGEND_COLUMNS = 4
 
 
 def draw(family: Family, path: Path) -> None:
@@ -21,12 +22,16 @@ def draw(family: Family, path: Path) -> None:
     rows = len(chart.values) if isinstance(chart, Bars) else 10
     figure, axes = pyplot.subplots(figsize=(_WIDTH_INCHES, max(2.5, 1.2 + 0.34 * rows)), layout="constrained")
     try:
-        axes.set_title(chart.title, loc="left", fontsize=11, fontweight="bold")
+        # Of the whole figure: that of the axes is cut off where the labels beside them are long.
+        figure.suptitle(chart.title, x=0.01, horizontalalignment="left", fontsize=11, fontweight="bold")
+        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
         axes.spines[["top", "right"]].set_visible(False)
         if isinstance(chart, Bars):
             _draw_bars(axes, chart)
         else:
             _draw_lines(axes, chart)
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside lower center", frameon=False, ncols=_LEGEND_COLUMNS)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     finally:
@@ -47,8 +52,6 @@ def _draw_bars(axes: Any, chart: Bars) -> None:
         if label in chart.limits:
             axes.vlines(chart.limits[label], place - 0.42, place + 0.42, color=LIMIT_COLOUR, linewidth=2, label=named)
             named = "_"  # once in the legend
-    if chart.limits:
-        axes.legend(frameon=False, loc="lower right")
 
 
 def _draw_lines(axes: Any, chart: Lines) -> None:
@@ -63,4 +66,3 @@ def _draw_lines(axes: Any, chart: Lines) -> None:
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
     axes.grid(visible=True, alpha=0.25)
-    axes.legend(frameon=False)
