@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from bench.options import Options
 from local.dynamodb_local import client_of, install, running_dynamodb_local
 from local.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from local.stack import DUMMY_STRIPE_KEY, STATE, WEBHOOK_SECRET
 from order_payments.clock import utc_now
-from order_payments.dynamodb import to_wire
+from order_payments.dynamodb import dynamodb_client, to_wire
 from order_payments.order_records import order_to_item
 from order_payments.orders import Order, OrderLine
 from tests.support.lambda_functions import Context, load_function
@@ -35,6 +36,14 @@ PLENTY = 1_000_000
 _BATCH = 25
 
 
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that has started, and its client."""
+
+    module: ModuleType
+    client: "DynamoDBClient"
+
+
 @dataclass(frozen=True)
 class Service:
     """The functions, and a client of their tables' engine that is not theirs."""
@@ -43,9 +52,18 @@ class Service:
     endpoint: str
     client: "DynamoDBClient"
 
-    def function(self, name: str) -> ModuleType:
+    def function(self, name: str) -> Function:
         """The function in `functions/NAME`, started anew."""
-        return load_function(name)
+        made: list[DynamoDBClient] = []
+
+        def make_client() -> "DynamoDBClient":
+            made.append(dynamodb_client())
+            return made[-1]
+
+        with patch("order_payments.dynamodb.dynamodb_client", make_client):
+            module = load_function(name)
+        (client,) = made
+        return Function(module, client)
 
     @cached_property
     def _events(self) -> dict[str, str]:
@@ -58,16 +76,16 @@ class Service:
             event = json.loads(json.dumps(event).replace(event["pathParameters"][parameter], value))
         return event
 
-    def put_products(self, product_ids: Sequence[str]) -> None:
-        """Put products up for sale, with stock that does not run out."""
+    def put_products(self, product_ids: Sequence[str], *, stock: int = 9 * PLENTY) -> None:
+        """Put products up for sale, with stock that does not run out where nothing else is said."""
         for product_id in product_ids:
             item = {
                 "productId": product_id,
                 "name": "Green tea",
                 "unitPrice": UNIT_PRICE,
                 "currency": "usd",
-                "stock": 9 * PLENTY,
-                "available": 9 * PLENTY,
+                "stock": stock,
+                "available": stock,
             }
             self.client.put_item(TableName=PRODUCTS, Item=to_wire(item))
 
@@ -123,9 +141,9 @@ def environment(endpoint: str) -> Mapping[str, str]:
     }
 
 
-def call(function: ModuleType, event: Mapping[str, Any], *, expected: int) -> dict[str, Any]:
+def call(function: Function, event: Mapping[str, Any], *, expected: int) -> dict[str, Any]:
     """Call a function, and make sure of its answer: what failed early would look fast."""
-    answer: dict[str, Any] = function.handler(event, Context())
+    answer: dict[str, Any] = function.module.handler(event, Context())
     if answer["statusCode"] != expected:
         raise RuntimeError(f"{event['httpMethod']} {event['path']} answered {answer['statusCode']}: {answer['body']}")
     return answer

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import boto3
@@ -12,7 +11,7 @@ import boto3
 from bench.figures import Bars, Family, Figure, Spread
 from bench.options import Options
 from bench.recording import Call, about, recording
-from bench.service import ORDERS, Service, call, running_service
+from bench.service import ORDERS, Function, Service, call, running_service
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -86,7 +85,7 @@ def read_in_turns(service: Service, bare: "DynamoDBClient", number: int) -> Turn
     return turns
 
 
-def requests_of(function: ModuleType, service: Service, order_id: str) -> Sequence[Call]:
+def requests_of(function: Function, service: Service, order_id: str) -> Sequence[Call]:
     """What the function asks of DynamoDB to pay an order, the dummy Stripe's requests among it."""
     with recording(function.client) as made:
         call(function, service.event("initiate_payment", orderId=order_id), expected=200)

@@ -1,0 +1,165 @@
+"""How many requests each endpoint makes of DynamoDB, and how many units they cost."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from unittest.mock import patch
+
+from bench.figures import Bars, Family, Figure
+from bench.metering import Request, metering
+from bench.options import Options
+from bench.service import DUMMY_STRIPE, Function, Service, call, running_service
+from order_payments.clock import utc_now
+from tests.support.lambda_functions import Context
+
+PRODUCT = "green-tea"
+PAYMENT = "payment"
+STATUS_READ = "status read"
+LIMITS: Mapping[str, Mapping[str, float]] = {
+    PAYMENT: {"requests": 3, "write units": 8},
+    STATUS_READ: {"requests": 1},
+}
+PAGE = 20
+"""Orders on a page, as many as a buyer gets who does not say how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one call of an endpoint comes to, at DynamoDB."""
+
+    requests: int
+    read_units: float
+    write_units: float
+    index_write_units: float
+
+    @classmethod
+    def of(cls, requests: Sequence[Request]) -> "Cost":
+        """The sum."""
+        return cls(
+            len(requests),
+            sum(request.read_units for request in requests),
+            sum(request.write_units for request in requests),
+            sum(request.index_write_units for request in requests),
+        )
+
+    def parts(self) -> dict[str, float]:
+        """Each part by its name."""
+        return {
+            "requests": self.requests,
+            "read units": self.read_units,
+            "write units": self.write_units,
+            "index write units": self.index_write_units,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """One call of an endpoint: the service's own requests, and the dummy Stripe's, which Stripe's API would spare."""
+
+    service: Cost
+    dummy_stripe: Cost
+    unexplained: float
+    """Units that the engine reports, and that are not those that were calculated."""
+
+    @classmethod
+    def of(cls, requests: Sequence[Request]) -> "Metered":
+        """The two told apart by their tables."""
+        return cls(
+            Cost.of([request for request in requests if DUMMY_STRIPE not in request.tables]),
+            Cost.of([request for request in requests if DUMMY_STRIPE in request.tables]),
+            sum(abs(request.reported - request.expected_report) for request in requests),
+        )
+
+
+def measure(options: Options) -> Family:
+    """Call each endpoint once, as it is called most, and in those other ways that cost something else."""
+    with running_service(options) as service:
+        return family(meter_endpoints(service))
+
+
+def meter_endpoints(service: Service) -> dict[str, Metered]:
+    """What each call comes to, by its name. They are made in this order, in which each finds what it needs."""
+    service.put_products([PRODUCT])
+    ids = iter([order.order_id for order in service.place_orders(PAGE + 10, [PRODUCT])])
+    metered: dict[str, Metered] = {}
+
+    def pay(card: str, *, expected: int) -> Metered:
+        event = service.event("initiate_payment", orderId=next(ids))
+        event["body"] = json.dumps({"paymentMethodId": card})
+        return meter(service, "initiate_payment", partial(call, event=event, expected=expected))
+
+    def ask(name: str, *, expected: int = 200, **path_parameters: str) -> Metered:
+        event = service.event(name, **path_parameters)
+        return meter(service, name, partial(call, event=event, expected=expected))
+
+    metered["order placed, with a key"] = ask("create_order", expected=201)
+    metered["the same order sent again"] = ask("create_order", expected=201)
+    metered[PAYMENT] = pay("pm_card_visa", expected=200)
+    metered["payment, declined"] = pay("pm_card_visa_chargeDeclined", expected=402)
+    service.put_products([PRODUCT], stock=1)
+    metered["payment, short of stock"] = pay("pm_card_visa", expected=422)
+    service.put_products([PRODUCT])
+    metered["payment, of unknown outcome"] = pay("pm_dummy_timeout_before_charge", expected=202)
+    metered["reconciler, that one payment"] = meter(service, "reconcile_payments", an_hour_later)
+    metered["reconciler, nothing to do"] = meter(service, "reconcile_payments", an_hour_later)
+    metered[STATUS_READ] = ask("get_order_status", orderId=next(ids))
+    metered[f"a page of {PAGE} orders"] = ask("list_orders")
+    metered["status overridden"] = ask("override_order_status", orderId=next(ids))
+    metered["a page of products"] = ask("list_products")
+    metered["product read"] = ask("get_product", productId=PRODUCT)
+    metered["product put"] = ask("put_product", productId=PRODUCT)
+    return metered
+
+
+def meter(service: Service, name: str, ask: Callable[[Function], object]) -> Metered:
+    """Meter what one function asks of DynamoDB while `ask` calls it."""
+    function = service.function(name)
+    with metering(function.client, service.client) as watched:
+        ask(function)
+    return Metered.of(watched.requests)
+
+
+def an_hour_later(reconciler: Function) -> None:
+    """Run the reconciler, to which every attempt is older than its lease."""
+    later = utc_now() + timedelta(hours=1)
+    with patch.object(reconciler.module, "utc_now", lambda: later):
+        reconciler.module.handler({}, Context(50))
+
+
+def family(metered: Mapping[str, Metered]) -> Family:
+    """The figures: of each endpoint what is not nothing, and what there is a limit for."""
+    figures = []
+    for name, cost in metered.items():
+        limits = LIMITS.get(name, {})
+        for part, value in cost.service.parts().items():
+            if value or part in limits:
+                figures.append(Figure(f"{name}: {part}", value, part, limits.get(part)))
+        for part, value in cost.dummy_stripe.parts().items():
+            if value:
+                figures.append(Figure(f"{name}: the dummy Stripe's {part}", value, part))
+    unexplained = sum(cost.unexplained for cost in metered.values())
+    figures.append(Figure("units that the engine reports otherwise than is known of it", unexplained, "units", 0))
+    return Family(
+        "capacity",
+        "DynamoDB requests and capacity units",
+        figures,
+        Bars(
+            "DynamoDB write units, of tables and of indexes",
+            "write units",
+            {
+                name: cost.service.write_units + cost.service.index_write_units
+                for name, cost in metered.items()
+                if cost.service.write_units
+            },
+        ),
+        notes=[
+            "The dummy Stripe's requests and units are apart: with Stripe's API they are not there.",
+            "Units are calculated from the items before and after each request, by AWS's rules, and held against what"
+            " DynamoDB Local reports, which counts a transaction's writes twice over.",
+            "A write is charged to its table; what AWS charges to the indexes besides is told apart, as on the bill."
+            " Of a transaction that is refused, DynamoDB's documentation does not say what it costs: here, as if it"
+            " were not.",
+        ],
+    )
