@@ -210,11 +210,8 @@ def _living_in(time: VirtualTime) -> Iterator[None]:
 
 def family(outcomes: Mapping[Point, Outcome], number: int) -> Family:
     """The figures."""
-    figures = [figure for buyers in SHOWN_BUYERS for figure in _figures(Point(buyers), outcomes)]
-    for other in (Point(0, policy="untuned"), Point(0, hold_ms=max(HOLDS_MS))):
-        for buyers in SHOWN_BUYERS:
-            point = Point(buyers, other.hold_ms, other.policy)
-            figures += _figures(point, outcomes, only=("answered 503", "p99"))
+    shown = {point: outcome for point, outcome in outcomes.items() if point.buyers in SHOWN_BUYERS}
+    figures = [figure for point, outcome in shown.items() for figure in _figures(point, outcome)]
     series = {f"{hold} ms": Point(0, hold) for hold in HOLDS_MS} | {
         f"{MIDDLE_HOLD_MS} ms, untuned": Point(0, policy="untuned")
     }
@@ -239,25 +236,34 @@ def family(outcomes: Mapping[Point, Outcome], number: int) -> Family:
         notes=[
             f"{number} payments for each number of buyers; who is answered goes on with another order at once.",
             f"A transaction holds its items for 5, 10 or 20 ms from its arrival, and what overlaps it is rejected; a"
-            f" request is {1000 * ONE_WAY_SECONDS:g} ms on its way, and so is its answer. Stripe answers at once, which"
-            " is the hardest for the product.",
+            f" request is {1000 * ONE_WAY_SECONDS:g} ms on its way, and so is its answer. Stripe answers at once where"
+            " nothing else is said, which is the hardest for the product.",
             "In virtual time: the same on any machine, and nothing of it is the machine's speed.",
-            f"Chosen: pauses of up to {1000 * CHOSEN.first:g} ms at first and {1000 * CHOSEN.longest:g} ms at last, for"
-            f" {CHOSEN.claim:g} s to claim and {CHOSEN.settle:g} s to settle. Untuned: 25 and 400 ms, 2 and 3 s.",
+            "Stripe far off: it takes {:g} s to create an intent, and {:g} s to confirm it.".format(*LIKE_STRIPE),
+            *(
+                f"{name.capitalize()}: pauses of up to {policy.first:g} s at first and {policy.longest:g} s at last,"
+                f" for {policy.claim:g} s to claim and {policy.settle:g} s to settle."
+                for name, policy in POLICIES.items()
+            ),
         ],
     )
 
 
-def _figures(point: Point, outcomes: Mapping[Point, Outcome], only: Sequence[str] = ()) -> list[Figure]:
-    outcome = outcomes[point]
-    where = f"{point.buyers} buyers, {point.hold_ms} ms held" + (", untuned" if point.policy == "untuned" else "")
-    told = {
-        "answered 503": (outcome.share(BUSY), "%"),
-        "left to the reconciler": (outcome.share(OrderStatus.PENDING), "%"),
-        "p50": (outcome.latency(50), "s"),
-        "p99": (outcome.latency(99), "s"),
-        "transactions a payment": (outcome.tries, "transactions"),
-        "transactions a second": (outcome.tries_a_second, "a second"),
-        "confirmed a second": (outcome.confirmed_a_second, "a second"),
-    }
-    return [Figure(f"{where}: {name}", *value) for name, value in told.items() if not only or name in only]
+def _figures(point: Point, outcome: Outcome) -> list[Figure]:
+    where = ", ".join(
+        [
+            f"{point.buyers} buyers",
+            f"{point.hold_ms} ms held",
+            *([] if point.policy == "chosen" else [point.policy]),
+            *([] if point.stripe_seconds == AT_ONCE else ["Stripe far off"]),
+        ]
+    )
+    return [
+        Figure(f"{where}: answered 503", outcome.share(BUSY), "%"),
+        Figure(f"{where}: left to the reconciler", outcome.share(OrderStatus.PENDING), "%"),
+        Figure(f"{where}: p50", outcome.latency(50), "s"),
+        Figure(f"{where}: p99", outcome.latency(99), "s"),
+        Figure(f"{where}: transactions a payment", outcome.tries, "transactions"),
+        Figure(f"{where}: transactions a second", outcome.tries_a_second, "a second"),
+        Figure(f"{where}: confirmed a second", outcome.confirmed_a_second, "a second"),
+    ]
