@@ -13,6 +13,8 @@ installed := .venv/.installed
 bench_installed := .venv/.bench-installed
 # What is deployed has to be built by the same version of Python, and is best tested on it, too.
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
+ARCHITECTURE ?= arm64
+target = Runtime=$(runtime) Architecture=$(ARCHITECTURE)
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi lint format build deploy lock clean
@@ -73,16 +75,17 @@ format: $(installed) ## Put the code into shape
 	ruff check --fix .
 	ruff format .
 
-build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNTIME=python3.13 for another)
-	SAM_CLI_TELEMETRY=0 sam build --parameter-overrides Runtime=$(runtime)
+build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNTIME=python3.13 ARCHITECTURE=x86_64)
+	SAM_CLI_TELEMETRY=0 sam build --parameter-overrides $(target)
+	@python -m local.packaging .aws-sam/build/template.yaml --runtime $(runtime)
 
 deploy: build ## Build, and deploy to AWS (asks for the parameters the first time)
 	@if ! grep -q '^parameter_overrides' samconfig.toml; then \
-	  exec sam deploy --guided --parameter-overrides Runtime=$(runtime); \
-	elif grep -q '^parameter_overrides.*$(runtime)' samconfig.toml; then \
+	  exec sam deploy --guided --parameter-overrides $(target); \
+	elif grep '^parameter_overrides' samconfig.toml | grep $(runtime) | grep -q $(ARCHITECTURE); then \
 	  exec sam deploy; \
 	else \
-	  echo 'samconfig.toml deploys another Runtime than $(runtime), which was built. Make them the same.' >&2; \
+	  echo 'samconfig.toml deploys for another machine than $(target), which was built. Make them the same.' >&2; \
 	  exit 1; \
 	fi
 

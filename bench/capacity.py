@@ -17,10 +17,12 @@ from tests.support.lambda_functions import Context
 PRODUCT = "green-tea"
 PAYMENT = "payment"
 STATUS_READ = "status read"
-LIMITS: Mapping[str, Mapping[str, float]] = {
-    PAYMENT: {"requests": 3, "write units": 8},
-    STATUS_READ: {"requests": 1},
+LIMITED: Mapping[tuple[str, str], tuple[str, float]] = {
+    (PAYMENT, "requests"): ("DynamoDB requests a payment (the dummy's own apart)", 3),
+    (STATUS_READ, "requests"): ("DynamoDB requests a status read", 1),
+    (PAYMENT, "write units"): ("write units of a payment of one product", 8),
 }
+"""Of the parts of what a call costs, those with a limit, and what they are called."""
 PAGE = 20
 """Orders on a page, as many as a buyer gets who does not say how many."""
 
@@ -67,10 +69,14 @@ class Metered:
     def of(cls, requests: Sequence[Request]) -> "Metered":
         """The two told apart by their tables."""
         return cls(
-            Cost.of([request for request in requests if DUMMY_STRIPE not in request.tables]),
-            Cost.of([request for request in requests if DUMMY_STRIPE in request.tables]),
+            Cost.of([request for request in requests if not _is_of_dummy_stripe(request)]),
+            Cost.of([request for request in requests if _is_of_dummy_stripe(request)]),
             sum(abs(request.reported - request.expected_report) for request in requests),
         )
+
+
+def _is_of_dummy_stripe(request: Request) -> bool:
+    return any(table.endswith(DUMMY_STRIPE) for table in request.tables)
 
 
 def measure(options: Options) -> Family:
@@ -129,22 +135,26 @@ def an_hour_later(reconciler: Function) -> None:
 
 
 def family(metered: Mapping[str, Metered]) -> Family:
-    """The figures: of each endpoint what is not nothing, and what there is a limit for."""
-    figures = []
+    """The figures: what there is a limit for, and of each endpoint what is not nothing."""
+    limited, others = [], []
     for name, cost in metered.items():
-        limits = LIMITS.get(name, {})
         for part, value in cost.service.parts().items():
-            if value or part in limits:
-                figures.append(Figure(f"{name}: {part}", value, part, limits.get(part)))
-        for part, value in cost.dummy_stripe.parts().items():
-            if value:
-                figures.append(Figure(f"{name}: the dummy Stripe's {part}", value, part))
+            if (name, part) in LIMITED:
+                called, limit = LIMITED[name, part]
+                limited.append(Figure(called, value, part, limit))
+            elif value:
+                others.append(Figure(f"{name}: {part}", value, part))
+        others += [
+            Figure(f"{name}: the dummy Stripe's {part}", value, part)
+            for part, value in cost.dummy_stripe.parts().items()
+            if value
+        ]
     unexplained = sum(cost.unexplained for cost in metered.values())
-    figures.append(Figure("units that the engine reports otherwise than is known of it", unexplained, "units", 0))
+    limited.append(Figure("units that the engine reports otherwise than is known of it", unexplained, "units", 0))
     return Family(
         "capacity",
         "DynamoDB requests and capacity units",
-        figures,
+        [*limited, *others],
         Bars(
             "DynamoDB write units, of tables and of indexes",
             "write units",
@@ -159,7 +169,6 @@ def family(metered: Mapping[str, Metered]) -> Family:
             "Units are calculated from the items before and after each request, by AWS's rules, and held against what"
             " DynamoDB Local reports, which counts a transaction's writes twice over.",
             "A write is charged to its table; what AWS charges to the indexes besides is told apart, as on the bill."
-            " Of a transaction that is refused, DynamoDB's documentation does not say what it costs: here, as if it"
-            " were not.",
+            " What a refused transaction costs, DynamoDB's documentation does not say: here, as if it had been made.",
         ],
     )

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,6 @@ from bench import report
 from bench.families import available, measure
 from bench.figures import Family
 from bench.options import Options
-from bench.plots import draw
 from local.console import make_console, progress_on
 from local.errors import StackError
 from local.stack import PROJECT, STATE
@@ -22,6 +22,8 @@ RECORD = PROJECT / "bench"
 """Where the last whole run is kept, with the code that it measured."""
 TRIALS = STATE / "bench"
 """Where any other run goes: of some families alone, or a quick one."""
+
+_FILE_WIDTH = 120
 
 app = typer.Typer(pretty_exceptions_enable=False, help=__doc__)
 
@@ -37,6 +39,8 @@ def bench(
     if unknown := set(only or ()) - set(available()):
         raise typer.BadParameter(f"There is no family {', '.join(sorted(unknown))}.")
     console = make_console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
     progress = progress_on(console)
     names = [name for name in available() if name in (only or available())]
     measured: list[Family] = []
@@ -73,10 +77,22 @@ def keep(families: list[Family], directory: Path) -> None:
     """Write what was measured to `directory`, in the place of what was there."""
     report.write_results(families, directory / "results.json")
     shutil.rmtree(directory / "plots", ignore_errors=True)
+    draw_plots(families, directory / "plots")
+
+
+def draw_plots(families: list[Family], directory: Path) -> None:
+    """Draw a chart of each family. Only here, after all that is measured: what draws is large, and not always there."""
+    try:
+        from bench.plots import draw
+    except ModuleNotFoundError as error:
+        raise StackError(f"There are no plots without {error.name}: `make bench` installs it.") from error
     for family in families:
-        draw(family, directory / "plots" / f"{family.name}.svg")
+        draw(family, directory / f"{family.name}.svg")
 
 
 def main() -> None:
     """Run the command."""
-    app()
+    try:
+        app()
+    except StackError as error:
+        sys.exit(str(error))

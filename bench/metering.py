@@ -4,6 +4,7 @@ The DynamoDB Local that runs here reports the units of transactions wrongly (see
 the calculation, and the report is held against it, request by request: it shows that nothing was left out.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,6 +56,13 @@ class _Write:
     before: WireItem | None
 
 
+class _UnderWay(threading.local):
+    """The request that this thread has sent and not seen answered."""
+
+    request: Request
+    writes: Sequence[_Write] = ()
+
+
 @dataclass(slots=True)
 class Meter:
     """Watches a client. `eye` is another one, which looks at the items before and after they are written."""
@@ -62,26 +70,27 @@ class Meter:
     eye: "DynamoDBClient"
     tables: Mapping[str, Table]
     requests: list[Request] = field(default_factory=list)
-    _writes: list[_Write] = field(default_factory=list)
+    _under_way: _UnderWay = field(default_factory=_UnderWay)
 
     def before(self, params: dict[str, Any], model: OperationModel, **_: object) -> None:
         """Have the units reported, and look at what is going to be written."""
         params["ReturnConsumedCapacity"] = "TOTAL"
-        self._writes = [
+        self._under_way.writes = [
             _Write(self.tables[name], key, self._item(name, key))
             for name, key in self._keys_written(model.name, params)
         ]
-        self.requests.append(Request(model.name, frozenset(_tables_of(params))))
+        self._under_way.request = Request(model.name, frozenset(_tables_of(params)))
+        self.requests.append(self._under_way.request)
 
     def after(self, parsed: Mapping[str, Any], **_: object) -> None:
         """Work out what it cost."""
-        request = self.requests[-1]
+        request = self._under_way.request
         request.reported = sum(entry["CapacityUnits"] for entry in _several(parsed.get("ConsumedCapacity")))
         self._charge_reads(request, parsed)
         transacted = request.operation == "TransactWriteItems"
         refused = "Error" in parsed
         charges: list[Charge] = []
-        for write in self._writes:
+        for write in self._under_way.writes:
             now = self._item(write.table.name, write.key)
             units = write_units(write.before, now, transacted=transacted)
             in_indexes = sum(index_write_units(index, write.before, now) for index in write.table.indexes)

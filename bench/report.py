@@ -40,17 +40,12 @@ def _as_json(figure: Figure, family: Family) -> dict[str, Any]:
     return {
         "family": family.name,
         "name": figure.name,
-        "value": _rounded(figure.value),
+        "value": figure.value,
         "unit": figure.unit,
         "limit": figure.limit,
-        "low": _rounded(figure.low),
-        "high": _rounded(figure.high),
+        "low": figure.low,
+        "high": figure.high,
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    """To six digits: the others are noise. Never across a limit, for limits have fewer."""
-    return None if value is None else float(f"{value:.6g}")
 
 
 def table(family: Family) -> Table:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -21,13 +21,14 @@ from order_payments.dynamodb import dynamodb_client, to_wire
 from order_payments.order_records import order_to_item
 from order_payments.orders import Order, OrderLine
 from tests.support.lambda_functions import Context, load_function
-from tests.support.template import recreate_tables
+from tests.support.template import create_tables, recreate_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import WriteRequestTypeDef
 
 ORDERS, PRODUCTS, DUMMY_STRIPE = "OrdersTable", "ProductsTable", "DummyStripeTable"
+TABLES = {"ORDERS_TABLE": ORDERS, "PRODUCTS_TABLE": PRODUCTS, "DUMMY_STRIPE_TABLE": DUMMY_STRIPE}
 BUYER = "alice"
 UNIT_PRICE = 4599
 PLENTY = 1_000_000
@@ -46,11 +47,22 @@ class Function:
 
 @dataclass(frozen=True)
 class Service:
-    """The functions, and a client of their tables' engine that is not theirs."""
+    """The functions, and a client of their tables' engine that is not theirs. Its tables' names begin with `prefix`."""
 
     project: Path
     endpoint: str
     client: "DynamoDBClient"
+    prefix: str = ""
+
+    def beside(self, prefix: str) -> "Service":
+        """Another service on the same engine, with tables of its own."""
+        create_tables(self.client, prefix=prefix)
+        return replace(self, prefix=prefix)
+
+    @property
+    def orders_table(self) -> str:
+        """The name of its orders table."""
+        return self.prefix + ORDERS
 
     def function(self, name: str) -> Function:
         """The function in `functions/NAME`, started anew."""
@@ -60,7 +72,8 @@ class Service:
             made.append(dynamodb_client())
             return made[-1]
 
-        with patch("order_payments.dynamodb.dynamodb_client", make_client):
+        tables = {variable: self.prefix + table for variable, table in TABLES.items()}
+        with patch.dict(os.environ, tables), patch("order_payments.dynamodb.dynamodb_client", make_client):
             module = load_function(name)
         (client,) = made
         return Function(module, client)
@@ -87,7 +100,7 @@ class Service:
                 "stock": stock,
                 "available": stock,
             }
-            self.client.put_item(TableName=PRODUCTS, Item=to_wire(item))
+            self.client.put_item(TableName=self.prefix + PRODUCTS, Item=to_wire(item))
 
     def place_orders(self, number: int, product_ids: Sequence[str], *, buyer: str = BUYER) -> list[Order]:
         """Orders of one product each, the products in turn: past the API, which is not what is measured by it."""
@@ -105,7 +118,7 @@ class Service:
             puts: list[WriteRequestTypeDef] = [
                 {"PutRequest": {"Item": to_wire(order_to_item(order))}} for order in orders[start : start + _BATCH]
             ]
-            self.client.batch_write_item(RequestItems={ORDERS: puts})
+            self.client.batch_write_item(RequestItems={self.orders_table: puts})
         return orders
 
 
@@ -130,9 +143,7 @@ def environment(endpoint: str) -> Mapping[str, str]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
-        "ORDERS_TABLE": ORDERS,
-        "PRODUCTS_TABLE": PRODUCTS,
-        "DUMMY_STRIPE_TABLE": DUMMY_STRIPE,
+        **TABLES,
         "STRIPE_BACKEND": "dummy",
         "STRIPE_SECRET_KEY": DUMMY_STRIPE_KEY,
         "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from local import packaging
 from local.environment import for_programs
 from local.errors import StackError
 from local.processes import run_to_end
@@ -87,6 +88,7 @@ class Build:
         )
         if not self._takes_lambdas_wheels:
             self._install_wheels_of_this_machine(wheels)
+        packaging.prepare(self.template, python=sys.executable, log=self._log)
         self._forget_oldest()
         self._unfinished.unlink()
         self._fingerprint.write_text(now)
@@ -158,7 +160,13 @@ class Build:
         for folder in ("functions", "layers"):
             sources += sorted(path for path in (self._project / folder).rglob("*") if path.is_file())
         wanted = (path for path in sources if path.suffix != ".pyc")
-        tools = [RUNTIME, architecture(), str(self._project), version("aws-sam-cli")]
+        tools = [
+            RUNTIME,
+            architecture(),
+            str(self._project),
+            version("aws-sam-cli"),
+            Path(packaging.__file__).read_text(),
+        ]
         return _digest([*tools, *_contents(self._project, wanted)])
 
 

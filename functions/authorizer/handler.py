@@ -1,5 +1,7 @@
 """Lambda authorizer of the REST API: who is this, and what may they call."""
 
+from order_payments.start_up import started
+
 import time
 from typing import Any
 
@@ -81,3 +83,6 @@ def _place_of(error: Exception) -> str:
         place = place.tb_next
     where = f" in {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
     return f"{type(error).__name__}{where}"
+
+
+started()

@@ -1,5 +1,7 @@
 """`POST /orders`: a buyer places an order. It is `pending`; nothing is held or charged yet."""
 
+from order_payments.start_up import started
+
 import hashlib
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -149,3 +151,6 @@ def place_order(
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

@@ -1,5 +1,7 @@
 """`GET /orders/{orderId}/status`: how an order stands, for its buyer and for admins."""
 
+from order_payments.start_up import started
+
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -31,3 +33,6 @@ def get_order_status(order_id: str) -> OrderStatusView:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

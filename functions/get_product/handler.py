@@ -1,5 +1,7 @@
 """`GET /products/{productId}`: a product and its stock, for any signed-in user."""
 
+from order_payments.start_up import started
+
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -24,3 +26,6 @@ def get_product(product_id: str) -> ProductView:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

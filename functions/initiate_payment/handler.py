@@ -1,5 +1,7 @@
 """`POST /orders/{orderId}/payment`: the buyer pays an order of theirs, once."""
 
+from order_payments.start_up import started
+
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -95,3 +97,6 @@ def initiate_payment(
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

@@ -1,5 +1,7 @@
 """`GET /orders`: a buyer's own orders, the newest first."""
 
+from order_payments.start_up import started
+
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -33,3 +35,6 @@ def list_orders(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OrdersVi
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

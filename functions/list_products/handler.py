@@ -1,5 +1,7 @@
 """`GET /products`: the catalogue, with what there is of each product."""
 
+from order_payments.start_up import started
+
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -30,3 +32,6 @@ def list_products(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Produc
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

@@ -1,5 +1,7 @@
 """`PUT /admin/orders/{orderId}/status`: an admin settles an order by hand that nobody has tried to pay."""
 
+from order_payments.start_up import started
+
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -45,3 +47,6 @@ def override_order_status(order_id: str, body: OverrideRequest) -> OrderStatusVi
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

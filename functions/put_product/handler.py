@@ -1,5 +1,7 @@
 """`PUT /admin/products/{productId}`: an admin creates a product, or sets its name, price and stock."""
 
+from order_payments.start_up import started
+
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.openapi.params import Path
@@ -52,3 +54,6 @@ def put_product(product_id: Annotated[str, Path(pattern=PRODUCT_ID_PATTERN)], bo
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

@@ -1,5 +1,7 @@
 """Every minute: bring the payments to their end whose outcome was left unknown."""
 
+from order_payments.start_up import started
+
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -157,3 +159,6 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             oldestSeconds=tally.oldest_seconds,
         )
         return asdict(tally)
+
+
+started()

@@ -3,6 +3,8 @@
 https://docs.stripe.com/webhooks
 """
 
+from order_payments.start_up import started
+
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler.openapi.params import Header
@@ -120,3 +122,6 @@ def signed_event(signature: str) -> Event | None:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point."""
     return api.resolve(event, context)
+
+
+started()

@@ -21,8 +21,8 @@ def template() -> dict[str, Any]:
     return parsed
 
 
-def create_tables(client: "DynamoDBClient") -> dict[str, str]:
-    """Create the template's tables; returns the table name of each logical id, which is the same."""
+def create_tables(client: "DynamoDBClient", *, prefix: str = "") -> dict[str, str]:
+    """Create the template's tables; returns the table name of each logical id, which is the same behind `prefix`."""
     tables = {
         logical_id: resource["Properties"]
         for logical_id, resource in template()["Resources"].items()
@@ -30,9 +30,10 @@ def create_tables(client: "DynamoDBClient") -> dict[str, str]:
     }
     for logical_id, properties in tables.items():
         client.create_table(
-            TableName=logical_id, **{name: properties[name] for name in _TABLE_PROPERTIES if name in properties}
+            TableName=prefix + logical_id,
+            **{name: properties[name] for name in _TABLE_PROPERTIES if name in properties},
         )
-    return {logical_id: logical_id for logical_id in tables}
+    return {logical_id: prefix + logical_id for logical_id in tables}
 
 
 def recreate_tables(client: "DynamoDBClient") -> None:

@@ -31,7 +31,13 @@ class View(BaseModel):
     """What a client gets: `snake_case` in Python, `camelCase` in JSON."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=False, extra="forbid", frozen=True
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=False,
+        extra="forbid",
+        frozen=True,
+        # A function shows some of the views, and builds those alone.
+        defer_build=True,
     )
 
     def to_json(self) -> dict[str, Any]:

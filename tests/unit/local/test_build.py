@@ -32,7 +32,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         if command[0] == "sam":
             out = directory / ".aws-sam" / "build"
             out.mkdir(parents=True, exist_ok=True)
-            (out / "template.yaml").touch()
+            (out / "template.yaml").write_text("Resources: {}")
 
     monkeypatch.setattr(build, "run_to_end", record)
     return run

@@ -3,9 +3,8 @@
 Cards and their answers: https://docs.stripe.com/testing and https://docs.stripe.com/declines/codes.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Fault(StrEnum):
@@ -19,8 +18,7 @@ class Fault(StrEnum):
     SLOW = "slow"  # the charge happens, the reply takes a while
 
 
-@dataclass(frozen=True, slots=True)
-class Decline:
+class Decline(NamedTuple):
     """Why a charge fails, in the words of Stripe's `card_error`."""
 
     code: str
@@ -30,8 +28,7 @@ class Decline:
     param: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentMethod:
+class PaymentMethod(NamedTuple):
     """A card and what happens when it is charged: it succeeds, unless one of the last three says otherwise."""
 
     token: str

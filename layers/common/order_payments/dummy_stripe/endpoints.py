@@ -6,8 +6,8 @@ A write that lost a race is computed again from what the winner left, so that ev
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from order_payments.dummy_stripe import bodies, payment_intents, refusals
 from order_payments.dummy_stripe.cards import PAYMENT_METHODS, Fault
@@ -51,8 +51,7 @@ class NothingHappened(Exception):
     """The request is lost on its way: no effect, no answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request in execution: where its state is, its id, the time (Unix seconds), and its claim of a key, if any."""
 
     store: Store

@@ -13,9 +13,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import stripe
@@ -70,8 +70,7 @@ class _PerThread(threading.local):
     requests_sent: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request as it arrives: `encoded` is the form in its body or query, `idempotency_key` None but for POST."""
 
     id: str

@@ -7,8 +7,7 @@ refuses leaves no trace in the store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from urllib.parse import parse_qsl
 
 from order_payments.dummy_stripe import currencies, refusals
@@ -39,8 +38,7 @@ _DEFAULT_PAGE, _LARGEST_PAGE = 10, 100
 NO_EXPANSION: Final[frozenset[str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmation:
+class Confirmation(NamedTuple):
     """POST /v1/payment_intents/:id/confirm."""
 
     payment_method: str | None
@@ -72,8 +70,7 @@ class Confirmation:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(NamedTuple):
     """POST /v1/payment_intents. `confirmation` is there where the intent is to be confirmed at once.
 
     `allow_redirects` is `always` or `never` where the intent takes Stripe's automatic payment methods, else None.
@@ -122,8 +119,7 @@ class Creation:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Cancellation:
+class Cancellation(NamedTuple):
     """POST /v1/payment_intents/:id/cancel."""
 
     cancellation_reason: str | None
@@ -135,8 +131,7 @@ class Cancellation:
         return cls(form.choice("cancellation_reason", _CANCELLATION_REASONS), form.expansion(_EXPANDABLE))
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieval:
+class Retrieval(NamedTuple):
     """GET /v1/payment_intents/:id."""
 
     expand: frozenset[str]
@@ -147,8 +142,7 @@ class Retrieval:
         return cls(form.expansion(_EXPANDABLE))
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """GET /v1/payment_intents: a page of `limit` objects after or before a cursor, which is an object's id."""
 
     limit: int
@@ -179,8 +173,7 @@ class Listing:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Refunding:
+class Refunding(NamedTuple):
     """POST /v1/refunds. One of `charge` and `payment_intent` is set; an `amount` of None is all that is left."""
 
     charge: str | None
@@ -211,8 +204,7 @@ class Refunding:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RefundRetrieval:
+class RefundRetrieval(NamedTuple):
     """GET /v1/refunds/:id."""
 
     expand: frozenset[str]
@@ -223,8 +215,7 @@ class RefundRetrieval:
         return cls(form.expansion(_EXPANDABLE_OF_REFUNDS))
 
 
-@dataclass(frozen=True, slots=True)
-class RefundListing:
+class RefundListing(NamedTuple):
     """GET /v1/refunds: a page of all refunds, or of one charge's or one intent's."""
 
     charge: str | None

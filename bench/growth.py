@@ -1,0 +1,172 @@
+"""What requests cost as the table of orders grows: the same ones, in turns, on tables of different sizes."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from unittest.mock import patch
+
+from bench.capacity import Cost, Metered, an_hour_later
+from bench.figures import Family, Figure, Lines, Spread
+from bench.filling import ORDERS_OF_A_BUYER, PaidOrder, fill
+from bench.metering import metering
+from bench.options import Options
+from bench.service import Function, Service, call, running_service
+from order_payments.dummy_stripe import DummyStripeHTTPClient
+
+PRODUCT = "green-tea"
+SIZES, QUICK_SIZES = (10**2, 10**4, 10**6), (10**2, 10**3, 10**4)
+PAYMENT_LIMIT = 1.1
+STUCK = 8
+"""Payments that a reconciler's run finds, at every size."""
+
+_TURNS, _QUICK_TURNS = 300, 20
+_RUNS_EVERY = 10
+"""Turns from one run of the reconciler to the next: it takes as long as many payments."""
+_WARM_UP = 20
+
+
+@dataclass(slots=True)
+class Shop:
+    """A service whose table holds so many orders, and what its requests took, in seconds."""
+
+    service: Service
+    size: int
+    functions: Mapping[str, Function]
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def filled(cls, service: Service, size: int) -> "Shop":
+        """A new one."""
+        service.put_products([PRODUCT])
+        fill(service, size, PRODUCT)
+        names = ("initiate_payment", "get_order_status", "list_orders", "reconcile_payments")
+        return cls(service, size, {name: service.function(name) for name in names})
+
+    def payment(self, _: int, *, card: str = "pm_card_visa", expected: int = 200) -> Callable[[], object]:
+        """A payment of a new order."""
+        (order,) = self.service.place_orders(1, [PRODUCT])
+        event = self.service.event("initiate_payment", orderId=order.order_id)
+        event["body"] = json.dumps({"paymentMethodId": card})
+        return partial(call, self.functions["initiate_payment"], event, expected=expected)
+
+    def status_read(self, turn: int) -> Callable[[], object]:
+        """A read of one of the many orders."""
+        paid = self._one_of_many(turn)
+        event = self.service.event("get_order_status", orderId=paid.order_id)
+        event["requestContext"]["authorizer"]["sub"] = paid.buyer
+        return partial(call, self.functions["get_order_status"], event, expected=200)
+
+    def page(self, turn: int) -> Callable[[], object]:
+        """A page of one of the many buyers' orders."""
+        event = self.service.event("list_orders")
+        event["requestContext"]["authorizer"]["sub"] = self._one_of_many(turn).buyer
+        return partial(call, self.functions["list_orders"], event, expected=200)
+
+    def reconciler_run(self, turn: int) -> Callable[[], object]:
+        """A run of the reconciler, which finds a few payments to settle."""
+        # Nobody is there for whom Stripe's SDK would have to wait before it tries again.
+        with patch.object(DummyStripeHTTPClient, "_sleep_time_seconds", lambda *_: 0):
+            for _ in range(STUCK):
+                self.payment(turn, card="pm_dummy_timeout_before_charge", expected=202)()
+        return partial(an_hour_later, self.functions["reconcile_payments"])
+
+    def _one_of_many(self, turn: int) -> PaidOrder:
+        return PaidOrder(turn * 7919 % self.size)
+
+    def metered(self, name: str, request: Callable[[], object]) -> Cost:
+        """What a request costs at DynamoDB, the dummy Stripe's part apart."""
+        with metering(self.functions[name].client, self.service.client) as meter:
+            request()
+        return Metered.of(meter.requests).service
+
+
+REQUESTS: Mapping[str, tuple[str, Callable[[Shop, int], Callable[[], object]]]] = {
+    "payment": ("initiate_payment", Shop.payment),
+    "status read": ("get_order_status", Shop.status_read),
+    "page of orders": ("list_orders", Shop.page),
+    "reconciler run": ("reconcile_payments", Shop.reconciler_run),
+}
+
+
+def measure(options: Options) -> Family:
+    """Fill tables, then ask the same of each in turns."""
+    sizes, turns = (QUICK_SIZES, _QUICK_TURNS) if options.quick else (SIZES, _TURNS)
+    with running_service(options) as service:
+        shops = [Shop.filled(service.beside(f"{size}-"), size) for size in sizes]
+        for turn in range(_WARM_UP + turns):
+            for shop in shops if turn % 2 else reversed(shops):
+                take_turn(shop, turn)
+        costs = {
+            name: [shop.metered(function, request(shop, turns)) for shop in shops]
+            for name, (function, request) in REQUESTS.items()
+        }
+    return family(shops, costs)
+
+
+def take_turn(shop: Shop, turn: int) -> None:
+    """Time one request of each kind."""
+    for name, (function, request) in REQUESTS.items():
+        if function == "reconcile_payments" and turn % _RUNS_EVERY:
+            continue
+        ask = request(shop, turn)
+        started = time.perf_counter()
+        ask()
+        if turn >= _WARM_UP:
+            shop.seconds.setdefault(name, []).append(time.perf_counter() - started)
+
+
+def family(shops: Sequence[Shop], costs: Mapping[str, Sequence[Cost]]) -> Family:
+    """The figures: of each request at each size, and how the largest compares with the smallest."""
+    smallest, largest = shops[0], shops[-1]
+    between = f"at {power_of_ten(largest.size)} orders ÷ at {power_of_ten(smallest.size)}"
+    figures = []
+    for name, (first, *_, last) in costs.items():
+        limit = PAYMENT_LIMIT if name == "payment" else None
+        figures.append(Figure(f"cost of a {name} {between}", units(last) / units(first), "ratio", limit))
+        time_of = f"time of a {name} {between}"
+        figures.append(Figure.ratio(time_of, largest.seconds[name], smallest.seconds[name], limit))
+    for name, at_sizes in costs.items():
+        for shop, cost in zip(shops, at_sizes, strict=True):
+            where = f"{name} at {power_of_ten(shop.size)} orders"
+            figures += [
+                Figure.median(f"{where}: time", milliseconds(shop, name), "ms"),
+                Figure(f"{where}: requests", cost.requests, "requests"),
+                Figure(f"{where}: units", units(cost), "units"),
+            ]
+    return Family(
+        "growth",
+        "Growth of the orders table",
+        figures,
+        Lines(
+            "Time of a request by the number of orders in the table (median)",
+            "orders",
+            "ms, on DynamoDB Local",
+            {name: [(shop.size, 1000 * median(shop.seconds[name])) for shop in shops] for name in costs},
+            log_x=True,
+            log_y=True,
+        ),
+        notes=[
+            "Cost is in capacity units, read and written, of tables and indexes: what DynamoDB charges, whatever the"
+            " engine. Time is that of DynamoDB Local, which keeps its tables in SQLite.",
+            f"Each table has orders of many buyers, {ORDERS_OF_A_BUYER} each; a run of the reconciler settles {STUCK}"
+            " payments that were left unknown.",
+        ],
+    )
+
+
+def power_of_ten(number: int) -> str:
+    """`10⁶` for a million."""
+    return "10" + str(len(str(number)) - 1).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def units(cost: Cost) -> float:
+    """All that DynamoDB charges for."""
+    return cost.read_units + cost.write_units + cost.index_write_units
+
+
+def milliseconds(shop: Shop, name: str) -> Spread:
+    """The times of a kind of request."""
+    return Spread.of([1000 * seconds for seconds in shop.seconds[name]])
