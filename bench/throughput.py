@@ -268,7 +268,7 @@ def family(rates: Mapping[str, Mapping[int, Rate]], on_stack: int, on_engine: in
         notes=[
             f"{on_stack} payments for each point on the stack, {on_engine} on DynamoDB Local; few for a p99.",
             f"Clients are threads of {PROCESSES} processes. They share {os.cpu_count()} processors with the emulators"
-            f" and take at most {busiest:.0%} of them on the stack: they are not its limit.",
+            f" and take at most {busiest:.0%} of them on the stack; on DynamoDB Local they are the service.",
             "Stack: HTTP, gateway, authorizer, function, the dummy Stripe in its table, on MiniStack. DynamoDB Local:"
             " the use case alone, Stripe in memory.",
             "Neither rejects what overlaps, as AWS does: for that see the contention.",
