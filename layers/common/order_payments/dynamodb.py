@@ -36,8 +36,13 @@ LONGEST_CALL_SECONDS = SDK_TRIES * (CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECON
 For one address that is silent. Where DynamoDB has several and none answers, or where it dawdles, a call takes longer.
 """
 
-BACKOFF_FIRST_SECONDS = 0.025
-BACKOFF_LONGEST_SECONDS = 0.4
+BACKOFF_FIRST_SECONDS = 0.05
+BACKOFF_LONGEST_SECONDS = 0.15
+"""Measured, as are the budgets in `payments`: docs/performance.md, "Hot product".
+
+The first pause outlasts on average what a transaction holds its items for, which is 5 to 20 ms. The longest is short
+enough for a budget to have tens of them, and long enough for rejected tries not to use up what an item can be written.
+"""
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 _THROTTLED = frozenset(

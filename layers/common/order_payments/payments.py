@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 LEASE = timedelta(seconds=45)
 """How long an attempt is its payer's alone: for longer than the paying function can run."""
 
-CLAIM_BUDGET_SECONDS = 2.0
-SETTLE_BUDGET_SECONDS = 3.0
+CLAIM_BUDGET_SECONDS = 3.0
+SETTLE_BUDGET_SECONDS = 4.0
 TIME_TO_SETTLE_SECONDS = SETTLE_BUDGET_SECONDS + 2 * LONGEST_CALL_SECONDS
 """Kept back from calls to Stripe: to write how it ended, and to read it where no answer tells whether that was done."""
 

@@ -1,0 +1,269 @@
+"""How many buyers of one product are served at a time, where DynamoDB rejects what overlaps a transaction.
+
+The service's own code pays, on DynamoDB Local and behind `Conflicts`, in virtual time: what is counted is the waiting.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import stripe
+
+from bench.conflicts import ONE_WAY_SECONDS, Conflicts
+from bench.figures import Family, Figure, Lines
+from bench.options import Options
+from bench.service import ORDERS, PRODUCTS, Service, running_service
+from bench.virtual_time import VirtualTime
+from local.stack import DUMMY_STRIPE_KEY
+from order_payments import clock, dynamodb, payments
+from order_payments.clock import Deadline
+from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
+from order_payments.dynamodb import BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS, dynamodb_client
+from order_payments.errors import Busy
+from order_payments.orders import Order, OrderStatus
+from order_payments.orders_table import OrdersTable
+from order_payments.payments import CLAIM_BUDGET_SECONDS, SETTLE_BUDGET_SECONDS
+from order_payments.products_table import ProductsTable
+from order_payments.stripe_gateway import SDK_RETRIES, StripeGateway
+
+BUYERS = (1, 2, 4, 8, 16, 32, 64)
+SHOWN_BUYERS = (8, 32, 64)
+HOLDS_MS = (5, 10, 20)
+MIDDLE_HOLD_MS = 10
+FUNCTION_SECONDS = 27.0
+"""What the function has left for a payment, its time to answer taken off."""
+
+AT_ONCE = (0.0, 0.0)
+LIKE_STRIPE = (0.3, 0.9)
+"""Seconds that Stripe takes to create an intent, and to confirm it."""
+
+BUSY = "busy"
+
+_PAYMENTS, _QUICK_PAYMENTS = 400, 64
+_QUICK_BUYERS = (1, *SHOWN_BUYERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long a transaction is tried again, and the limits of the pauses in between. In seconds."""
+
+    first: float
+    longest: float
+    claim: float
+    settle: float
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Have the service keep to it until the block is left."""
+        with (
+            patch.multiple(dynamodb, BACKOFF_FIRST_SECONDS=self.first, BACKOFF_LONGEST_SECONDS=self.longest),
+            patch.multiple(payments, CLAIM_BUDGET_SECONDS=self.claim, SETTLE_BUDGET_SECONDS=self.settle),
+        ):
+            yield
+
+
+CHOSEN = Policy(BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS, CLAIM_BUDGET_SECONDS, SETTLE_BUDGET_SECONDS)
+POLICIES: Mapping[str, Policy] = {
+    "chosen": CHOSEN,
+    "untuned": Policy(0.025, 0.4, claim=2, settle=3),
+    "hasty": Policy(0.025, 0.05, claim=2, settle=3),
+    "patient": Policy(0.05, 0.15, claim=4, settle=5),
+}
+"""The service's own, the one before it was tuned, and what was tried on either side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """So many buyers who pay for one product at the same time, each an order after the other."""
+
+    buyers: int
+    hold_ms: int = MIDDLE_HOLD_MS
+    policy: str = "chosen"
+    stripe_seconds: tuple[float, float] = AT_ONCE
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the payments of a point: the answers, how long each took, the transactions sent in all."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+    transactions: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def share(self, answer: str) -> float:
+        """How many of the payments got this answer, in percent."""
+        return 100 * self.answers[answer] / self.answers.total()
+
+    @property
+    def tries(self) -> float:
+        """Transactions that were sent for each payment; two are needed."""
+        return self.transactions.total() / self.answers.total()
+
+    @property
+    def tries_a_second(self) -> float:
+        """Transactions that were sent to the product's item."""
+        return self.transactions.total() / self.seconds
+
+    @property
+    def confirmed_a_second(self) -> float:
+        """Payments that were made."""
+        return self.answers[OrderStatus.CONFIRMED] / self.seconds
+
+    def latency(self, percentile: float) -> float:
+        """The time that so many percent of the payments took at most, whatever was their answer."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percentile / 100))]
+
+
+def measure(options: Options) -> Family:
+    """Have buyers contend for a product, for each point of the plan."""
+    number = _QUICK_PAYMENTS if options.quick else _PAYMENTS
+    with running_service(options) as service:
+        outcomes = {
+            point: contend(service, point, product_id=f"hot-{place}", number=number)
+            for place, point in enumerate(plan(quick=options.quick))
+        }
+    return family(outcomes, number)
+
+
+def plan(*, quick: bool) -> list[Point]:
+    """The points: all holds under the chosen policy, the other policies and a slower Stripe where it matters."""
+    all_buyers = _QUICK_BUYERS if quick else BUYERS
+    holds = [Point(buyers, hold) for hold in HOLDS_MS for buyers in all_buyers]
+    untuned = [Point(buyers, policy="untuned") for buyers in all_buyers]
+    if quick:
+        return [*holds, *untuned]
+    others = [Point(buyers, policy=policy) for policy in ("hasty", "patient") for buyers in SHOWN_BUYERS]
+    slower = [
+        Point(buyers, policy=policy, stripe_seconds=LIKE_STRIPE)
+        for policy in ("chosen", "untuned")
+        for buyers in SHOWN_BUYERS
+    ]
+    return [*holds, *untuned, *others, *slower]
+
+
+def contend(service: Service, point: Point, *, product_id: str, number: int) -> Outcome:
+    """Pay `number` orders of one product, by as many buyers at a time as the point says. The same each time."""
+    service.put_products([product_id])
+    orders = service.place_orders(number, [product_id])
+    time, outcome = VirtualTime(), Outcome()
+    conflicts = Conflicts(time, hold_seconds=point.hold_ms / 1000, hash_keys={ORDERS: "orderId", PRODUCTS: "productId"})
+    client = dynamodb_client()
+    conflicts.lie_before(client)
+    table = OrdersTable(client, ORDERS, ProductsTable(client, PRODUCTS))
+    store = MemoryStore()
+
+    def buy(share: Sequence[Order]) -> None:
+        distant = _DistantStripe(store, time, point.stripe_seconds)
+        sdk = stripe.StripeClient(DUMMY_STRIPE_KEY, http_client=distant, max_network_retries=SDK_RETRIES)
+        gateway = StripeGateway(sdk, distant)
+        for order in share:
+            began = time.monotonic()
+            outcome.answers[_pay(order, table, gateway)] += 1
+            outcome.latencies.append(time.monotonic() - began)
+
+    with POLICIES[point.policy].applied(), _living_in(time):
+        time.run([partial(buy, orders[buyer :: point.buyers]) for buyer in range(point.buyers)])
+    client.close()
+    outcome.transactions, outcome.seconds = conflicts.transactions, time.monotonic()
+    return outcome
+
+
+def _pay(order: Order, table: OrdersTable, gateway: StripeGateway) -> str:
+    request = payments.PaymentRequest(order.order_id, order.buyer_id, "pm_card_visa")
+    deadline = Deadline.after(FUNCTION_SECONDS)
+    try:
+        return payments.initiate_payment(request, orders=table, stripe=gateway, deadline=deadline).order.status
+    except Busy:
+        return BUSY
+
+
+class _DistantStripe(DummyStripeHTTPClient):
+    """The dummy, as far away as Stripe may be."""
+
+    def __init__(self, store: MemoryStore, time: VirtualTime, seconds: tuple[float, float]) -> None:
+        super().__init__(store, sleep=time.sleep)
+        self._seconds = seconds
+
+    def request(self, method: str, url: str, *arguments: Any, **options: Any) -> tuple[str, int, Mapping[str, str]]:
+        self._sleep(self._seconds[url.endswith("/confirm")])
+        return super().request(method, url, *arguments, **options)
+
+
+@contextmanager
+def _living_in(time: VirtualTime) -> Iterator[None]:
+    """Let the service's clock and pauses be those of virtual time, and its pauses the same in every run."""
+    with (
+        patch.object(clock, "time", SimpleNamespace(monotonic=time.monotonic)),
+        patch.object(dynamodb, "time", SimpleNamespace(sleep=time.sleep)),
+        patch.object(dynamodb, "random", random.Random(1)),  # noqa: S311 - nothing to guess
+    ):
+        yield
+
+
+def family(outcomes: Mapping[Point, Outcome], number: int) -> Family:
+    """The figures."""
+    shown = {point: outcome for point, outcome in outcomes.items() if point.buyers in SHOWN_BUYERS}
+    figures = [figure for point, outcome in shown.items() for figure in _figures(point, outcome)]
+    series = {f"{hold} ms": Point(0, hold) for hold in HOLDS_MS} | {
+        f"{MIDDLE_HOLD_MS} ms, untuned": Point(0, policy="untuned")
+    }
+    return Family(
+        "contention",
+        "Hot product: buyers of one product, with conflicts as on AWS",
+        figures,
+        Lines(
+            "Buyers of one product whose payment is not confirmed at once, by how long a transaction holds it",
+            "buyers at a time",
+            "% answered 503 or 202",
+            {
+                name: [
+                    (point.buyers, 100 - outcome.share(OrderStatus.CONFIRMED))
+                    for point, outcome in outcomes.items()
+                    if (point.hold_ms, point.policy, point.stripe_seconds) == (of.hold_ms, of.policy, AT_ONCE)
+                ]
+                for name, of in series.items()
+            },
+            log_x=True,
+        ),
+        notes=[
+            f"{number} payments for each number of buyers; who is answered goes on with another order at once.",
+            f"A transaction holds its items for 5, 10 or 20 ms from its arrival, and what overlaps it is rejected; a"
+            f" request is {1000 * ONE_WAY_SECONDS:g} ms on its way, and so is its answer. Stripe answers at once where"
+            " nothing else is said, which is the hardest for the product.",
+            "In virtual time: the same on any machine, and nothing of it is the machine's speed.",
+            "Stripe far off: it takes {:g} s to create an intent, and {:g} s to confirm it.".format(*LIKE_STRIPE),
+            *(
+                f"{name.capitalize()}: pauses of up to {policy.first:g} s at first and {policy.longest:g} s at last,"
+                f" for {policy.claim:g} s to claim and {policy.settle:g} s to settle."
+                for name, policy in POLICIES.items()
+            ),
+        ],
+    )
+
+
+def _figures(point: Point, outcome: Outcome) -> list[Figure]:
+    where = ", ".join(
+        [
+            f"{point.buyers} buyers",
+            f"{point.hold_ms} ms held",
+            *([] if point.policy == "chosen" else [point.policy]),
+            *([] if point.stripe_seconds == AT_ONCE else ["Stripe far off"]),
+        ]
+    )
+    return [
+        Figure(f"{where}: answered 503", outcome.share(BUSY), "%"),
+        Figure(f"{where}: left to the reconciler", outcome.share(OrderStatus.PENDING), "%"),
+        Figure(f"{where}: p50", outcome.latency(50), "s"),
+        Figure(f"{where}: p99", outcome.latency(99), "s"),
+        Figure(f"{where}: transactions a payment", outcome.tries, "transactions"),
+        Figure(f"{where}: transactions a second", outcome.tries_a_second, "a second"),
+        Figure(f"{where}: confirmed a second", outcome.confirmed_a_second, "a second"),
+    ]

@@ -1,0 +1,62 @@
+"""What clients and buyers come to: how answers are counted."""
+
+from collections import Counter
+
+import pytest
+
+from bench.contention import BUSY, CHOSEN, POLICIES, Outcome, Point, plan
+from bench.throughput import Answer, Rate, Round
+from order_payments import dynamodb, payments
+
+
+def test_a_rate_counts_payments_alone_from_the_first_request_to_the_last_answer() -> None:
+    answers = [Answer(200, 10, 11), Answer(503, 10.5, 10.6), Answer(200, 11, 12), Answer(200, 12, 14)]
+
+    rate = Rate.of(Round(answers, processor_seconds=1))
+
+    assert rate.payments_a_second == pytest.approx(3 / 4)
+    assert rate.busy_percent == 25
+    assert (rate.p50_ms, rate.p99_ms) == (1000, 2000)
+
+
+@pytest.mark.parametrize("status", [202, 404, 500])
+def test_answers_that_are_neither_paid_nor_busy_are_no_rate(status: int) -> None:
+    with pytest.raises(RuntimeError, match=str(status)):
+        Rate.of(Round([Answer(200, 0, 1), Answer(status, 0, 1)], processor_seconds=0))
+
+
+def test_an_outcome_tells_shares_tries_and_latencies() -> None:
+    outcome = Outcome(
+        Counter({"confirmed": 150, BUSY: 50}),
+        latencies=[number / 100 for number in range(200)],
+        transactions=Counter({"let in": 300, "rejected": 500}),
+        seconds=10,
+    )
+
+    assert (outcome.share(BUSY), outcome.share("pending")) == (25, 0)
+    assert (outcome.tries, outcome.tries_a_second, outcome.confirmed_a_second) == (4, 80, 15)
+    assert (outcome.latency(50), outcome.latency(99)) == (1.0, 1.98)
+
+
+def test_the_chosen_policy_is_the_services_own_and_another_one_is_taken_back() -> None:
+    def kept() -> tuple[float, ...]:
+        return (
+            dynamodb.BACKOFF_FIRST_SECONDS,
+            dynamodb.BACKOFF_LONGEST_SECONDS,
+            payments.CLAIM_BUDGET_SECONDS,
+            payments.SETTLE_BUDGET_SECONDS,
+        )
+
+    own = kept()
+    with POLICIES["untuned"].applied():
+        assert kept() == (0.025, 0.4, 2, 3)
+
+    assert kept() == own == (CHOSEN.first, CHOSEN.longest, CHOSEN.claim, CHOSEN.settle)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_plan_tries_no_point_twice_and_each_that_is_told_of(quick: bool) -> None:
+    points = plan(quick=quick)
+
+    assert len(points) == len(set(points))
+    assert {Point(8), Point(32), Point(64), Point(32, policy="untuned"), Point(32, hold_ms=20)} <= set(points)
