@@ -30,10 +30,10 @@ def results(families: Sequence[Family]) -> dict[str, Any]:
 def write_results(families: Sequence[Family], path: Path) -> None:
     """Write `results` as JSON, a line for each figure, so that a change of one is seen as such."""
     told = results(families)
-    figures = ",\n".join(f"    {json.dumps(figure)}" for figure in told.pop("figures"))
+    figures = ",\n".join(f"    {json.dumps(figure, ensure_ascii=False)}" for figure in told.pop("figures"))
     head = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in told.items())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{{\n{head},\n  "figures": [\n{figures}\n  ]\n}}\n')
+    path.write_text(f'{{\n{head},\n  "figures": [\n{figures}\n  ]\n}}\n', encoding="utf-8")
 
 
 def _as_json(figure: Figure, family: Family) -> dict[str, Any]:
