@@ -86,14 +86,7 @@ build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNT
 	@python -m local.packaging .aws-sam/build/template.yaml --runtime $(runtime)
 
 deploy: build ## Build, and deploy to AWS (asks for the parameters the first time)
-	@if ! grep -q '^parameter_overrides' samconfig.toml; then \
-	  exec sam deploy --guided --parameter-overrides $(target); \
-	elif grep '^parameter_overrides' samconfig.toml | grep $(runtime) | grep -q $(ARCHITECTURE); then \
-	  exec sam deploy; \
-	else \
-	  echo 'samconfig.toml deploys for another machine than $(target), which was built. Make them the same.' >&2; \
-	  exit 1; \
-	fi
+	@exec python -m local.release --runtime $(runtime) --architecture $(ARCHITECTURE)
 
 lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer versions)
 	$(lock) $(UPGRADE) requirements-bootstrap.in -o requirements-bootstrap.txt

@@ -23,7 +23,7 @@ from order_payments.errors import (
 from order_payments.identity import Role
 from order_payments.money import MAXIMUM_CHARGE
 from order_payments.observability import logger
-from order_payments.orders import MAXIMUM_PRODUCTS, Order, OrderLine, order_id_for
+from order_payments.orders import MAXIMUM_PRODUCTS, NO_ORDER, Order, OrderLine, order_id_for
 from order_payments.orders_table import OrdersTable
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
@@ -153,4 +153,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-started()
+started(client, rehearsal=lambda: orders.get(NO_ORDER))

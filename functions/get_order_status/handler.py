@@ -10,6 +10,7 @@ from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import Forbidden, OrderNotFound
 from order_payments.identity import Role
+from order_payments.orders import NO_ORDER
 from order_payments.orders_table import OrdersTable
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
@@ -35,4 +36,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-started()
+started(client, rehearsal=lambda: orders.get(NO_ORDER))

@@ -13,7 +13,8 @@ from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
 from order_payments.views import ProductView
 
-products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
+client = dynamodb_client()
+products = ProductsTable(client, TableSettings.from_environment().products_table)
 api = Api(raises=[ProductNotFound])
 
 
@@ -28,4 +29,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-started()
+started(client, rehearsal=lambda: products.get("nothing"))

@@ -23,7 +23,7 @@ from order_payments.errors import (
     PaymentProviderError,
 )
 from order_payments.identity import Role
-from order_payments.orders import OrderStatus
+from order_payments.orders import NO_ORDER, OrderStatus
 from order_payments.orders_table import OrdersTable
 from order_payments.products_table import ProductsTable
 from order_payments.settings import StripeSettings, TableSettings
@@ -99,4 +99,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-started()
+started(client, rehearsal=lambda: orders.get(NO_ORDER))

@@ -37,4 +37,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-started()
+started(client, rehearsal=lambda: orders.page_of_buyer("nobody", limit=1, after=None))

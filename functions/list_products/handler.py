@@ -14,7 +14,8 @@ from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
 from order_payments.views import ProductsView, ProductView
 
-products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
+client = dynamodb_client()
+products = ProductsTable(client, TableSettings.from_environment().products_table)
 cursors = Cursors("products", key=(is_product_id,))
 api = Api()
 
@@ -34,4 +35,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-started()
+started(client, rehearsal=lambda: products.page(limit=1, after=None))

@@ -37,7 +37,8 @@ class ProductRequest(RequestBody):
     stock: Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_STOCK, examples=[25])]
 
 
-products = ProductsTable(dynamodb_client(), TableSettings.from_environment().products_table)
+client = dynamodb_client()
+products = ProductsTable(client, TableSettings.from_environment().products_table)
 api = Api(Role.ADMIN, raises=[ProductNotFound, StockBelowReserved])
 
 
@@ -56,4 +57,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-started()
+started(client, rehearsal=lambda: products.get("nothing"))

@@ -17,7 +17,7 @@ from order_payments.clock import Deadline, from_rfc3339, utc_now
 from order_payments.dynamodb import LONGEST_CALL_SECONDS, dynamodb_client
 from order_payments.errors import Busy
 from order_payments.observability import logger
-from order_payments.orders import Order, OrderStatus
+from order_payments.orders import NO_ORDER, Order, OrderStatus
 from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
 from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
 from order_payments.products_table import ProductsTable
@@ -161,4 +161,4 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         return asdict(tally)
 
 
-started()
+started(client, rehearsal=lambda: orders.get(NO_ORDER))

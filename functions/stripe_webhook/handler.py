@@ -16,7 +16,7 @@ from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import Busy, InvalidSignature, OrderNotFound
 from order_payments.observability import logger
-from order_payments.orders import OrderStatus
+from order_payments.orders import NO_ORDER, OrderStatus
 from order_payments.orders_table import OrdersTable
 from order_payments.payments import follow_intent
 from order_payments.products_table import ProductsTable
@@ -124,4 +124,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-started()
+started(client, rehearsal=lambda: orders.get(NO_ORDER))

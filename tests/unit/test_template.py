@@ -13,6 +13,7 @@ from tests.support.template import ROOT, template
 
 RESOURCES: dict[str, Any] = template()["Resources"]
 FUNCTIONS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::Serverless::Function"}
+GLOBALS: dict[str, Any] = template()["Globals"]["Function"]
 TABLES = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::DynamoDB::Table"}
 GATEWAY_RESPONSES = RESOURCES["Api"]["Properties"]["GatewayResponses"]
 
@@ -104,3 +105,22 @@ def test_the_authorizer_carries_no_boto3() -> None:
         ROOT / RESOURCES[layer["Ref"]]["Properties"]["ContentUri"] for layer in layers
     ]
     assert not [path for path in carried if "\nboto3==" in (path / "requirements.txt").read_text()]
+
+
+def test_api_gateway_and_schedules_call_a_published_version() -> None:
+    assert GLOBALS["AutoPublishAlias"] == "live"
+    assert GLOBALS["SnapStart"] == {"ApplyOn": {"Fn::If": ["UseSnapStart", "PublishedVersions", "None"]}}
+
+
+def test_a_release_publishes_every_function() -> None:
+    assert [properties["AutoPublishCodeSha256"] for properties in FUNCTIONS.values()] == [{"Ref": "Release"}] * len(
+        FUNCTIONS
+    )
+
+
+def test_a_change_of_a_layer_publishes_the_functions_on_it() -> None:
+    layers = [r["Properties"] for r in RESOURCES.values() if r["Type"] == "AWS::Serverless::LayerVersion"]
+
+    assert GLOBALS["AutoPublishAliasAllProperties"] is True
+    assert layers
+    assert all(layer["PublishLambdaVersion"] is True for layer in layers)

@@ -23,6 +23,10 @@ def order_id_for(buyer_id: str, idempotency_key: str) -> str:
     return f"ord_{digest[:32]}"
 
 
+NO_ORDER = "ord_" + 32 * "0"
+"""An id that no order has."""
+
+
 def is_order_id(text: str) -> bool:
     """Whether `text` has the form of an order's id; what has not is the id of no order."""
     return _ORDER_ID.fullmatch(text) is not None

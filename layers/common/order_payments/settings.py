@@ -22,6 +22,28 @@ class StripeBackend(StrEnum):
     API = "api"
 
 
+class InitializationType(StrEnum):
+    """When Lambda starts the function.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+    """
+
+    ON_DEMAND = "on-demand"
+    PROVISIONED_CONCURRENCY = "provisioned-concurrency"
+    SNAP_START = "snap-start"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Whatever else Lambda comes to say is taken for a start that a request waits for."""
+        kind = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE")
+        return cls(kind) if kind in tuple(cls) else cls.ON_DEMAND
+
+    @property
+    def is_ahead_of_requests(self) -> bool:
+        """Whether no request waits for the start."""
+        return self is not InitializationType.ON_DEMAND
+
+
 class InvalidSettings(SystemExit):
     """The environment does not let this function run. Ends the process with its message on standard error."""
 

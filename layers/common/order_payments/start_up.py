@@ -1,12 +1,48 @@
 """The start of a function, made quick. A function imports this before all else, and calls `started` last."""
 
 import gc
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from order_payments.errors import OrderPaymentError
+from order_payments.settings import InitializationType
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 # Next to nothing that imports make is garbage, and the search for it takes a tenth of a cold start.
 gc.disable()
 
 
-def started() -> None:
-    """Have garbage collected from now on, of what requests leave behind; what is there by now stays."""
+def started(client: "DynamoDBClient | None" = None, rehearsal: Callable[[], object] | None = None) -> None:
+    """Have garbage collected from now on, of what requests leave behind; what is there by now stays.
+
+    Where Lambda starts the function ahead of its requests, `rehearsal` is run, a read through `client` of something
+    that there is not: it makes the TLS context, and all else that is made with a first request. Else it would only keep
+    the first request waiting.
+    """
+    kind = InitializationType.from_environment()
+    if kind.is_ahead_of_requests and rehearsal is not None:
+        with suppress(OrderPaymentError):
+            rehearsal()
+    if kind is InitializationType.SNAP_START:
+        if client is not None:
+            # A snapshot's connections have ended by the time that it is restored, and do not know it.
+            client.close()
+        _differ_from_other_restored_ones()
     gc.freeze()
     gc.enable()
+
+
+def _differ_from_other_restored_ones() -> None:
+    """Let every environment that a snapshot is restored to draw pauses of its own.
+
+    They would all begin with the same random numbers, and so try again all at once. Ids come from the operating system,
+    which is not part of the snapshot. https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
+    """
+    import random
+
+    from snapshot_restore_py import register_after_restore
+
+    register_after_restore(random.seed)

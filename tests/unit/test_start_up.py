@@ -1,0 +1,135 @@
+"""How a function starts: what it does first and last, and what it does ahead of requests."""
+
+from order_payments.start_up import started
+
+import ast
+import gc
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import snapshot_restore_py
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from order_payments.errors import Busy
+from tests.support.lambda_functions import load_function
+from tests.support.template import ROOT
+
+HANDLERS = {path.parent.name: path for path in sorted((ROOT / "functions").glob("*/handler.py"))}
+AHEAD_OF_REQUESTS = ("snap-start", "provisioned-concurrency")
+
+
+@pytest.fixture(autouse=True)
+def garbage() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def restore_hooks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What Lambda's runtime calls after it has restored a snapshot."""
+    hooks: list[Callable[[], object]] = []
+    monkeypatch.setattr(snapshot_restore_py, "register_after_restore", hooks.append)
+    return hooks
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch, dynamodb: DynamoDBClient) -> list[str]:
+    """The operations that functions call on DynamoDB; their clients are closed as Lambda's would be."""
+    called: list[str] = []
+
+    def record(model: Any, **_: object) -> None:
+        called.append(model.name)
+
+    dynamodb.meta.events.register("before-call.dynamodb", record)
+    monkeypatch.setattr("boto3.client", lambda *_, **__: dynamodb)
+    return called
+
+
+@pytest.mark.parametrize("function", HANDLERS)
+def test_a_function_imports_what_quickens_its_start_before_all_else_and_ends_with_it(function: str) -> None:
+    _docstring, first, *_, last = ast.parse(HANDLERS[function].read_text()).body
+
+    assert ast.unparse(first) == "from order_payments.start_up import started"
+    assert ast.unparse(last).startswith("started(")
+
+
+def test_a_function_that_has_started_collects_garbage_but_not_what_it_started_with() -> None:
+    gc.disable()
+
+    started()
+
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+
+
+@pytest.mark.parametrize("kind", ["on-demand", "", "something new"])
+def test_no_request_waits_for_a_rehearsal(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+    rehearsals: list[int] = []
+
+    started(rehearsal=lambda: rehearsals.append(1))
+
+    assert rehearsals == []
+
+
+@pytest.mark.parametrize("function", HANDLERS.keys() - {"authorizer"})
+@pytest.mark.parametrize("kind", AHEAD_OF_REQUESTS)
+def test_ahead_of_requests_a_function_reads_what_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+    reads: list[str],
+    restore_hooks: list[Callable[[], object]],
+    kind: str,
+    function: str,
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+
+    load_function(function)
+
+    assert len(reads) == 1
+    assert reads[0] in ("GetItem", "Query", "Scan")
+    assert len(restore_hooks) == (kind == "snap-start")
+
+
+def test_a_database_that_is_busy_while_a_function_starts_does_not_keep_it_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency")
+
+    def rehearsal() -> None:
+        raise Busy("The database does not answer.")
+
+    started(rehearsal=rehearsal)
+
+    assert gc.isenabled()
+
+
+@pytest.mark.usefixtures("restore_hooks")
+def test_a_snapshot_has_no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    done: list[str] = []
+
+    class Client:
+        def close(self) -> None:
+            done.append("closed")
+
+    started(Client(), rehearsal=lambda: done.append("read"))  # type: ignore[arg-type] # of a client it needs this alone
+
+    assert done == ["read", "closed"]
+
+
+def test_environments_restored_from_one_snapshot_draw_pauses_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, restore_hooks: list[Callable[[], object]]
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    started()
+    snapshot = random.getstate()
+
+    def state_after_restoring() -> object:
+        random.setstate(snapshot)
+        for hook in restore_hooks:
+            hook()
+        return random.getstate()
+
+    assert state_after_restoring() != state_after_restoring()
