@@ -7,6 +7,8 @@ from typing import Any
 from local.emulator import visiting
 from local.errors import StackError
 
+_ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
+
 
 def run(description: Mapping[str, Any]) -> dict[str, int]:
     """Call the reconciler of the stack that `stack.json` describes. Returns its tally."""
@@ -16,7 +18,7 @@ def run(description: Mapping[str, Any]) -> dict[str, int]:
         )
     name = resource["StackResourceDetail"]["PhysicalResourceId"]
     with visiting(description["awsEndpointUrl"], "lambda") as client:
-        answer = client.invoke(FunctionName=name, Payload=b"{}")
+        answer = client.invoke(FunctionName=name, Qualifier=_ALIAS, Payload=b"{}")
         tally: dict[str, int] = json.load(answer["Payload"])
     if "FunctionError" in answer:
         raise StackError("The reconciler failed. See .local/logs/functions.log.")
