@@ -220,7 +220,7 @@ def family(outcomes: Mapping[Point, Outcome], number: int) -> Family:
         "Hot product: buyers of one product, with conflicts as on AWS",
         figures,
         Lines(
-            "Buyers of one product whose payment is not confirmed at once, by how long a transaction holds it",
+            "Payments of one product not confirmed at once, by how long items are held",
             "buyers at a time",
             "% answered 503 or 202",
             {

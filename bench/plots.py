@@ -10,7 +10,8 @@ from bench.figures import Bars, Family, Lines
 
 COLOUR, LIMIT_COLOUR = "#3b6ea8", "#c0392b"
 _WIDTH_INCHES = 8.0
-_LEGEND_COLUMNS = 4
+_LEGEND_CHARACTERS = 80
+"""In a line of the legend."""
 
 
 def draw(family: Family, path: Path) -> None:
@@ -30,8 +31,9 @@ def draw(family: Family, path: Path) -> None:
             _draw_bars(axes, chart)
         else:
             _draw_lines(axes, chart)
-        if axes.get_legend_handles_labels()[0]:
-            figure.legend(loc="outside lower center", frameon=False, ncols=_LEGEND_COLUMNS)
+        if names := axes.get_legend_handles_labels()[1]:
+            columns = max(1, _LEGEND_CHARACTERS // (6 + max(map(len, names))))
+            figure.legend(loc="outside lower center", frameon=False, ncols=columns)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     finally:
@@ -42,7 +44,19 @@ def _draw_bars(axes: Any, chart: Bars) -> None:
     labels = list(chart.values)
     places = range(len(labels))
     bars = axes.barh(places, chart.values.values(), color=COLOUR, height=0.65)
-    axes.bar_label(bars, fmt="{:.3g}", padding=4)
+    # Within the bar where a limit is marked behind it.
+    for bar, label in zip(bars, labels, strict=True):
+        x, y = bar.get_width(), bar.get_y() + bar.get_height() / 2
+        inside = label in chart.limits
+        axes.annotate(
+            f"{x:.3g}",
+            (x, y),
+            xytext=(-4 if inside else 4, 0),
+            textcoords="offset points",
+            color="white" if inside else "black",
+            horizontalalignment="right" if inside else "left",
+            verticalalignment="center",
+        )
     axes.set_yticks(places, labels)
     axes.invert_yaxis()
     axes.set_xlabel(chart.unit)
