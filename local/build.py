@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from local import packaging
 from local.environment import for_programs
@@ -76,22 +77,27 @@ class Build:
         self._log.write_bytes(b"")
         now = self._fingerprint_now()
         wheels = self._download_wheels()
-        run_to_end(
-            [
-                *("sam", "build", "--template-file", self._project / "template.yaml", "--cached", "--parallel"),
-                *("--parameter-overrides", f"Runtime={RUNTIME} Architecture={architecture()}"),
-            ],
-            environment=self._environment({"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri()}),
-            directory=self._cache,
-            log=self._log,
-            what="sam build",
-        )
+        # SAM leaves an empty directory for each function behind.
+        with TemporaryDirectory(dir=self._cache) as scratch:
+            self._sam_build(wheels, scratch)
         if not self._takes_lambdas_wheels:
             self._install_wheels_of_this_machine(wheels)
         packaging.prepare(self.template, python=sys.executable, log=self._log)
         self._forget_oldest()
         self._unfinished.unlink()
         self._fingerprint.write_text(now)
+
+    def _sam_build(self, wheels: Path, scratch: str) -> None:
+        run_to_end(
+            [
+                *("sam", "build", "--template-file", self._project / "template.yaml", "--cached", "--parallel"),
+                *("--parameter-overrides", f"Runtime={RUNTIME} Architecture={architecture()}"),
+            ],
+            environment=self._environment({"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri(), "TMPDIR": scratch}),
+            directory=self._cache,
+            log=self._log,
+            what="sam build",
+        )
 
     def done(self) -> float:
         """How much of `make` is done, from 0 to 1, by what SAM says of each function and layer."""
