@@ -6,6 +6,7 @@ Lambda's file system is read-only, so that Python compiles what comes without by
 import gzip
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def prepare(template: Path, *, python: str, log: Path) -> list[Artefact]:
 
 def make_lean(folder: Path) -> None:
     """Take away what is for developers alone, and what botocore has of services that are not called."""
-    for path in [*folder.rglob("*.pyi"), *folder.rglob("py.typed")]:
+    for path in [*folder.rglob("*.pyi"), *folder.rglob("py.typed"), *folder.rglob("test_*.py")]:
         path.unlink()
     for path in [path for path in folder.rglob("*") if path.name in _NOT_TO_RUN and path.is_dir()]:
         shutil.rmtree(path, ignore_errors=True)
@@ -114,7 +115,11 @@ def python_of(runtime: str) -> str:
     program = shutil.which(runtime)
     if program is None:
         raise StackError(f"{runtime} is not on the path, and only it can compile what {runtime} shall run.")
-    return program
+    # A version manager's stand-in knows by the user's environment what it stands for, which is not passed on.
+    asked = subprocess.run([program, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
+    if asked.returncode != 0:
+        raise StackError(f"{program} is on the path, but does not run:\n\n{asked.stderr.strip()}")
+    return asked.stdout.strip()
 
 
 def _make_lean_data(data: Path) -> None:

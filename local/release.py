@@ -1,6 +1,5 @@
 """`sam deploy` to AWS of what was built, as a new release: with the parameters of last time, or asking for them."""
 
-import json
 import os
 import shlex
 import sys
@@ -32,10 +31,14 @@ def command(kept: Mapping[str, str], target: Mapping[str, str], *, release: str,
                 f"{SAMCONFIG} deploys with {name}={kept[name]}, and {name}={value} was built. Make them the same."
             )
     given = {**kept, **target, "Release": release}
-    # SAM knows double quotes alone, which JSON is full of.
-    overrides = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
+    overrides = [f"{name}={_quoted(value)}" for name, value in given.items()]
     guided = [] if kept else ["--guided"]
     return ["sam", "deploy", "--config-env", config_env, *guided, "--parameter-overrides", " ".join(overrides)]
+
+
+def _quoted(value: str) -> str:
+    """As SAM reads it: in double quotes, of which JSON is full, and with nothing else escaped."""
+    return '"' + value.replace('"', r"\"") + '"'
 
 
 def main(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import snapshot_restore_py
+from botocore.exceptions import ClientError, NoCredentialsError
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments.errors import Busy
@@ -92,13 +93,22 @@ def test_ahead_of_requests_a_function_reads_what_is_not_there(
     assert len(restore_hooks) == (kind == "snap-start")
 
 
-def test_a_database_that_is_busy_while_a_function_starts_does_not_keep_it_from_starting(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "error",
+    [
+        Busy("The database does not answer."),
+        NoCredentialsError(),
+        ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}}, "GetItem"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_database_that_does_not_answer_while_a_function_starts_does_not_keep_it_from_starting(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency")
 
     def rehearsal() -> None:
-        raise Busy("The database does not answer.")
+        raise error
 
     started(rehearsal=rehearsal)
 

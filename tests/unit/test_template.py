@@ -112,6 +112,14 @@ def test_api_gateway_and_schedules_call_a_published_version() -> None:
     assert GLOBALS["SnapStart"] == {"ApplyOn": {"Fn::If": ["UseSnapStart", "PublishedVersions", "None"]}}
 
 
+def test_the_authorizer_is_called_as_published_too() -> None:
+    authorizer = RESOURCES["Api"]["Properties"]["Auth"]["Authorizers"]["JwtAuthorizer"]
+
+    assert authorizer["FunctionArn"] == {"Fn::Sub": f"${{AuthorizerFunction.Arn}}:{GLOBALS['AutoPublishAlias']}"}
+    assert authorizer["DisableFunctionDefaultPermissions"] is True
+    assert RESOURCES["AuthorizerPermission"]["Properties"]["FunctionName"] == {"Ref": "AuthorizerFunction.Alias"}
+
+
 def test_a_release_publishes_every_function() -> None:
     assert [properties["AutoPublishCodeSha256"] for properties in FUNCTIONS.values()] == [{"Ref": "Release"}] * len(
         FUNCTIONS

@@ -90,7 +90,8 @@ def test_what_only_developers_read_is_taken_away(tmp_path: Path) -> None:
         "module.py",
         "module.pyi",
         "py.typed",
-        "tests/test_module.py",
+        "tests/module.py",
+        "test_module.py",
         "testing/kept.py",
         "__pycache__/old.pyc",
     ):
@@ -153,6 +154,32 @@ def test_a_runtime_that_is_not_on_this_machine_is_named(monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", "")
 
     with pytest.raises(StackError, match=r"python3\.99 is not on the path"):
+        packaging.python_of("python3.99")
+
+
+def stand_in(folder: Path, script: str) -> Path:
+    """A program such as a version manager puts on the path."""
+    program = folder / "python3.99"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_it_is_the_runtime_itself_and_no_stand_in_that_compiles(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(tmp_path, f'[ "$CHOSEN" ] && exec {sys.executable} "$@"')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CHOSEN", "3.99")
+
+    assert packaging.python_of("python3.99") == sys.executable
+
+
+def test_a_stand_in_for_nothing_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_in(tmp_path, "echo 'choose a version' >&2; exit 127")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(StackError, match="does not run:\n\nchoose a version"):
         packaging.python_of("python3.99")
 
 

@@ -47,6 +47,7 @@ def test_what_was_given_last_time_is_given_again_with_a_release_of_its_own() -> 
         "JwtIssuer": "https://id.example/?a=b c",
         "JwtJwks": key_set,
         "CorsAllowedOrigins": "",
+        "LogLevel": r"back\slash",
         "Release": "1795400000",
     }
 
@@ -57,6 +58,7 @@ def test_what_was_given_last_time_is_given_again_with_a_release_of_its_own() -> 
         "JwtIssuer": "https://id.example/?a=b c",
         "JwtJwks": key_set,
         "CorsAllowedOrigins": "",
+        "LogLevel": r"back\slash",
         "Release": "1795500000",
     }
 
