@@ -7,6 +7,7 @@ may not run, for which MiniStack shows the client the exception.
 """
 
 import asyncio
+import errno
 import socket
 import threading
 import uuid
@@ -174,8 +175,16 @@ def bind(port: int) -> socket.socket:
             raise _port_taken(port)
     bound = socket.socket()
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", port))
+        try:
+            # Nobody else can have it from here on. With `SO_REUSEADDR` on both sides two stacks of two checkouts would
+            # get it, and the one that has built longer be told only when it is to listen.
+            bound.bind(("127.0.0.1", port))
+        except OSError as taken:
+            if taken.errno != errno.EADDRINUSE:
+                raise
+            # Only the connections of a stack that has ended may still be there.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(("127.0.0.1", port))
     except PermissionError as denied:
         bound.close()
         raise StackError(f"Port {port} needs more rights. Choose one above 1023: PORT=3001 make run") from denied
@@ -195,6 +204,8 @@ def serving(application: Application, bound: socket.socket) -> Iterator[None]:
     """Answer on the bound socket, in a thread of its own, until the block is left."""
     port = bound.getsockname()[1]
     try:
+        # Inherited by its connections, which then keep no later stack from the port.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Here and now: whoever connects from here on is answered, and a port lost to somebody else is noticed.
         bound.listen(128)
     except OSError as taken:

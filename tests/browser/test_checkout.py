@@ -99,6 +99,21 @@ def test_paying_again_under_the_same_key_is_answered_alike_and_under_another_ref
     expect(console.stock_of(product)).to_have_text(["9", "0", "9"])
 
 
+def test_a_key_that_no_header_can_carry_is_not_sent(open_console: OpenConsole, product: str) -> None:
+    console = open_console()
+    console.place_order(product)
+
+    key = console.page.get_by_label("Idempotency-Key")
+    key.fill("ключ")
+    console.pay_button.click()
+
+    expect(console.page.locator("#payment-key:invalid")).to_be_focused()
+    assert console.payments == []
+    key.fill("a key of my own")
+    console.pay_button.click()
+    expect(console.status).to_have_text("confirmed")
+
+
 def test_an_expired_token_is_refused(open_console: OpenConsole, product: str) -> None:
     console = open_console(expects=(401,))
     order = console.place_order(product)

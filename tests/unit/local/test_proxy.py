@@ -10,6 +10,7 @@ import pytest
 
 from local.errors import StackError
 from local.gateway_responses import GatewayResponse
+from local.pages.page import Page
 from local.proxy import MAX_BODY_BYTES, Proxy, Upstream, bind, end_to_end, is_function_failure, is_in_stage, serving
 
 
@@ -205,6 +206,24 @@ def test_a_taken_port_is_told_with_the_way_out() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(StackError, match=rf"Port {port} is taken\..* PORT={port + 1} make run"):
             bind(port)
+
+
+def test_a_port_is_taken_before_anybody_listens_on_it() -> None:
+    # Two checkouts that are started at once build for a minute before they listen.
+    with bind(0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(StackError, match=f"Port {port} is taken"):
+            bind(port)
+
+
+def test_a_port_can_be_taken_again_while_connections_of_the_last_stack_fade() -> None:
+    with bind(0) as bound:
+        port = bound.getsockname()[1]
+        with serving(Proxy(Upstream(1, "abcd1234", "v1", {}), {"/": Page("text/plain", lambda: b"ok")}), bound):
+            # The server closes first, so that its side of the connection stays for a minute (TIME_WAIT).
+            assert send(port, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[0] == 200
+
+    bind(port).close()
 
 
 def test_stage_and_failure_rules() -> None:
