@@ -52,6 +52,10 @@ def bench(
         except StackError as error:
             failed.append(name)
             console.print(f"[red]✗[/] {name}: {error}", soft_wrap=True)
+        except Exception:  # noqa: BLE001 - what has been measured by then took minutes, and is kept
+            failed.append(name)
+            console.print(f"[red]✗[/] {name}")
+            console.print_exception()
         else:
             console.print(report.table(measured[-1]))
     kept = RECORD if not (only or quick or failed) else TRIALS

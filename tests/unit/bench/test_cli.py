@@ -67,6 +67,18 @@ def test_a_family_that_cannot_be_measured_fails_the_run_which_is_not_whole(
     assert not (kept / "bench").exists()
 
 
+def test_a_fault_in_one_family_loses_no_other(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(name: str, *, quick: bool) -> Family:  # noqa: ARG001 - as it is called
+        if name == "broken":
+            raise RuntimeError("what nobody reckoned with")
+        return told(3)
+
+    monkeypatch.setattr(cli, "available", lambda: ["broken", "trial"])
+    monkeypatch.setattr(cli, "measure_apart", measure)
+    assert run() == 1
+    assert "a payment" in (kept / "trials" / "results.json").read_text()
+
+
 def test_a_family_that_does_not_exist_is_refused(kept: Path) -> None:
     assert run("--only", "speed") == 2
     assert not any(kept.iterdir())
