@@ -1,4 +1,4 @@
-"""Order events on the deployed stack: from the orders table's stream over a real rule to a queue, or to the dead letters."""
+"""Order events on the deployed stack: from the orders table over a real rule to a queue, or to the dead letters."""
 
 import json
 import time
