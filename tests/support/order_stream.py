@@ -46,7 +46,7 @@ def cancelled(order: Order) -> Order:
 
 
 def record(before: Order | None, after: Order | None, **image: Any) -> Record:
-    """The record of a write: an order was one, and is another. `image` replaces attributes of the new one, as stored."""
+    """The record of a write, from one order to another. `image` replaces attributes of the new one, in wire form."""
     images = {
         name: to_wire(order_to_item(order)) | (image if name == "NewImage" else {})
         for name, order in (("OldImage", before), ("NewImage", after))

@@ -1,6 +1,8 @@
 """What is published of the orders table's stream, in which order, and what becomes of what cannot be."""
 
+import io
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import closing
 from types import ModuleType
@@ -15,6 +17,7 @@ from moto import mock_aws
 from local import event_schemas
 from order_payments.clock import Deadline
 from order_payments.event_bus import LARGEST_REQUEST_BYTES, EventBus, batches, events_client, size_of
+from order_payments.observability import logger
 from order_payments.order_events import OrderEvent, event_in
 from order_payments.orders import Override
 from tests.support.lambda_functions import Context, load_function
@@ -73,6 +76,17 @@ def listener() -> Iterator[Listener]:
 @pytest.fixture
 def function(listener: Listener) -> ModuleType:  # noqa: ARG001 - needs the bus
     return load_function("publish_order_events")
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What the function writes to its log."""
+    stream = io.StringIO()
+    handler = logger.registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(stream)
+    yield stream
+    handler.setStream(before)
 
 
 class Moody:
@@ -218,13 +232,13 @@ def test_a_batch_whose_first_record_cannot_be_read_fails_so_that_lambda_divides_
     ids=["settled twice", "back to pending", "status", "time", "lines", "amount", "type"],
 )
 def test_what_no_order_of_ours_can_be_is_not_published(
-    function: ModuleType, listener: Listener, spoilt: Record, capsys: pytest.CaptureFixture[str]
+    function: ModuleType, listener: Listener, spoilt: Record, logged: io.StringIO
 ) -> None:
     with pytest.raises(function.NothingPublished):
         handle(function, spoilt)
 
     assert listener.ids() == []
-    line = json.loads(capsys.readouterr().out.splitlines()[0])
+    line = json.loads(logged.getvalue().splitlines()[0])
     assert (line["level"], line["message"]) == ("ERROR", "a record could not be read")
     assert (line["orderId"], line["sequenceNumber"]) == (placed_order.order_id, sequence_number(spoilt))
     assert "alice" not in json.dumps(line)
@@ -344,14 +358,13 @@ def test_a_large_batch_is_published_whole(function: ModuleType, listener: Listen
 
 
 def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
-    function: ModuleType, capsys: pytest.CaptureFixture[str]
+    function: ModuleType, logged: io.StringIO
 ) -> None:
     order = placed(buyer="somebody@example.com")
 
     handle(function, confirmation(order))
 
-    out = capsys.readouterr().out
-    (line,) = map(json.loads, out.splitlines())
+    (line,) = map(json.loads, logged.getvalue().splitlines())
     assert (
         line.items()
         >= {
@@ -362,7 +375,7 @@ def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
             "requestId": "of-the-payment",
         }.items()
     )
-    assert "somebody" not in out
+    assert "somebody" not in logged.getvalue()
 
 
 def test_the_schema_is_what_the_models_say() -> None:
