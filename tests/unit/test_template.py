@@ -7,6 +7,7 @@ import pytest
 
 from order_payments.api import ANSWERS, PROBLEM_TYPE_PREFIX
 from order_payments.event_bus import LONGEST_CALL_SECONDS
+from order_payments.order_events import SOURCE
 from order_payments.orders import TRANSITIONS, OrderStatus
 from order_payments.payments import LEASE
 from tests.support.function_shop import routes
@@ -141,6 +142,15 @@ def test_what_cannot_be_published_is_given_up_some_day_and_kept_encrypted_for_tw
         "Destination": {"Fn::GetAtt": ["OrderEventsDeadLetters", "Arn"]},
     }
     assert queue == {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": 14 * 24 * 3600}
+
+
+def test_what_is_published_is_archived_where_days_are_given_for_it() -> None:
+    archive = RESOURCES["OrderEventsArchive"]
+
+    assert archive["Condition"] == "ArchiveEvents"
+    assert template()["Conditions"]["ArchiveEvents"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "EventArchiveDays"}, 0]}]}
+    assert archive["Properties"]["SourceArn"] == {"Fn::GetAtt": ["OrderEventsBus", "Arn"]}
+    assert archive["Properties"]["EventPattern"] == {"source": [SOURCE]}
 
 
 def test_the_publisher_has_time_for_two_calls_that_last_longest() -> None:

@@ -64,15 +64,20 @@ class OrderEvent(NamedTuple):
             occurred_at=rfc3339(order.updated_at),
             order=OrderView.of(order),
         )
-        by_hand = order.override is not None
         return cls(
             order_id=order.order_id,
             event_id=event_id,
             detail_type=DETAIL_TYPES[order.status],
             detail=detail.model_dump_json(by_alias=True),
             occurred_at=order.updated_at,
-            request_id=order.attempt.request_id if order.attempt else None if by_hand else order.request_id,
+            request_id=_request_id_of(order),
         )
+
+
+def _request_id_of(order: Order) -> str | None:
+    if order.status is OrderStatus.PENDING:
+        return order.request_id
+    return order.attempt.request_id if order.attempt else None
 
 
 def event_in(record: Mapping[str, Any]) -> OrderEvent | None:
