@@ -15,7 +15,6 @@ from jsonschema import Draft202012Validator, FormatChecker
 from moto import mock_aws
 
 from local import event_schemas
-from order_payments.clock import Deadline
 from order_payments.event_bus import LARGEST_REQUEST_BYTES, EventBus, batches, events_client, size_of
 from order_payments.observability import logger
 from order_payments.order_events import OrderEvent, event_in
@@ -391,10 +390,3 @@ def test_the_schema_is_one_and_lets_fields_come() -> None:
     for missing in detail:
         assert not SCHEMA.is_valid({name: value for name, value in detail.items() if name != missing})
     assert not SCHEMA.is_valid({**detail, "version": 2})
-
-
-def test_the_deadline_is_the_publishers_too(listener: Listener) -> None:
-    bus = EventBus(events_client(), BUS)
-
-    assert bus.publish(events_of(creation(placed())), deadline=Deadline.after(1)) == 0
-    assert listener.ids() == []
