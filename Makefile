@@ -22,10 +22,10 @@ lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
   printf '✓ %-62s %5d s\n' '$(1)' $$(($$(date +%s) - started)) >&2
 
-.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi lint format build deploy lock clean
+.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi event-schemas lint format build deploy lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(installed) ## Create .venv with everything that is needed here
 	@: # Nothing to say where it is there already.
@@ -70,6 +70,9 @@ $(bench_installed): requirements-bench.txt $(installed)
 
 openapi: $(installed) ## Write docs/openapi.json anew, from the functions as they are
 	@exec python -m local openapi
+
+event-schemas: $(installed) ## Write docs/events anew, from the events' models
+	@exec python -m local event-schemas
 
 lint: $(installed) ## Check style, types and the template
 	ruff check .

@@ -144,6 +144,7 @@ def environment(endpoint: str) -> Mapping[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
         **TABLES,
+        "ORDER_EVENTS_BUS": "order-events",
         "STRIPE_BACKEND": "dummy",
         "STRIPE_SECRET_KEY": DUMMY_STRIPE_KEY,
         "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,

@@ -131,6 +131,14 @@ def openapi() -> None:
     document.DOCUMENT.write_text(document.text())
 
 
+@app.command("event-schemas")
+def write_event_schemas() -> None:
+    """Write the JSON Schemas of our events anew, from their models."""
+    from local import event_schemas
+
+    event_schemas.ORDER.write_text(event_schemas.text())
+
+
 EnvVars = Annotated[
     Path | None,
     typer.Option(envvar="ENV_VARS", exists=True, dir_okay=False, help="The functions' environment, as JSON."),

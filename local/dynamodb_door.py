@@ -1,7 +1,8 @@
-"""A door to the emulator's DynamoDB for the containers of `sam local`, and for nothing else.
+"""A door to the emulator's DynamoDB for the containers of `sam local`, and to its event buses; and for nothing else.
 
 The emulator answers on the loopback alone, and has reason to: whoever reaches it can have it run code, as a Lambda
-function. What listens on an address that containers reach must let nobody else in, and nothing but DynamoDB through.
+function. What listens on an address that containers reach must let nobody else in, and nothing through but DynamoDB
+and the events that functions publish.
 """
 
 import socket
@@ -17,7 +18,7 @@ from local.container_engine import WayIn
 from local.errors import StackError
 from local.proxy import Headers, end_to_end, read_body, serving
 
-_TARGET = b"DynamoDB_20120810."
+_TARGETS = (b"DynamoDB_20120810.", b"AWSEvents.PutEvents")
 _PASSED_ON = frozenset({b"authorization", b"content-type", b"x-amz-date", b"x-amz-target"})
 _TIMEOUT_SECONDS = 30.0
 _IDLE_SECONDS = 30.0
@@ -25,7 +26,7 @@ _IP_FREEBIND = 15  # Linux's
 
 
 class DynamoDBDoor:
-    """An ASGI application that hands calls of DynamoDB's API from `peers` on to `endpoint_url`."""
+    """An ASGI application that hands what functions call from `peers` on to `endpoint_url`."""
 
     def __init__(self, endpoint_url: str, peers: IPv4Network) -> None:
         self._url = f"{endpoint_url}/"
@@ -37,7 +38,11 @@ class DynamoDBDoor:
         if scope["type"] != "http":
             return
         body = await read_body(receive)
-        status, headers, answer = 403, [(b"content-type", b"text/plain")], b"DynamoDB only, and not for everybody.\n"
+        status, headers, answer = (
+            403,
+            [(b"content-type", b"text/plain")],
+            b"DynamoDB and PutEvents only, and not for everybody.\n",
+        )
         if body is not None and self._is_welcome(scope):
             status, headers, answer = await self._forward(list(scope["headers"]), body)
         await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
@@ -54,7 +59,7 @@ class DynamoDBDoor:
             client is not None
             and ip_address(client[0]) in self._peers
             and len(targets) == 1
-            and targets[0].startswith(_TARGET)
+            and targets[0].startswith(_TARGETS)
         )
 
     async def _forward(self, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:

@@ -30,6 +30,7 @@ Variables = dict[str, dict[str, str]]
 
 # It stops and removes its containers, one after the other.
 _STOP_SECONDS = 60
+_ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_EVENTBRIDGE")
 _PASSED_ON = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
 
 
@@ -93,7 +94,7 @@ def logical_id(function: str) -> str:
 
 
 def variables_of(description: Mapping[str, Any], endpoint_url: str) -> Variables:
-    """The functions' environment as it is deployed, with DynamoDB at `endpoint_url`."""
+    """The functions' environment as it is deployed, with DynamoDB and EventBridge at `endpoint_url`."""
     emulator = description["awsEndpointUrl"]
     with (
         closing(client_at(emulator, "cloudformation")) as cloudformation,
@@ -109,7 +110,10 @@ def variables_of(description: Mapping[str, Any], endpoint_url: str) -> Variables
             if resource["ResourceType"] == "AWS::Lambda::Function"
         }
     return {
-        name: {**configuration["Environment"]["Variables"], "AWS_ENDPOINT_URL_DYNAMODB": endpoint_url}
+        name: {
+            **(variables := configuration["Environment"]["Variables"]),
+            **{variable: endpoint_url for variable in _ENDPOINTS if variable in variables},
+        }
         for name, configuration in functions.items()
     }
 

@@ -1,11 +1,15 @@
-"""What `sam local` takes from the running stack: the functions' environment, and a door to its DynamoDB."""
+"""What `sam local` takes from the running stack: the functions' environment, and a door to what they call."""
 
 from contextlib import closing
 from ipaddress import IPv4Network
 
+import pytest
+from botocore.exceptions import ClientError
+
 from local.container_engine import WayIn
 from local.dynamodb_door import dynamodb_door
 from local.dynamodb_local import client_of
+from local.emulator import client_at
 from local.sam_local import logical_id, variables_of
 from local.stack import Stack
 from tests.support.template import ROOT
@@ -16,6 +20,7 @@ def test_the_functions_environment_is_as_it_is_deployed(stack: Stack) -> None:
 
     assert set(variables) == {logical_id(path.parent.name) for path in ROOT.glob("functions/*/handler.py")}
     assert {of["AWS_ENDPOINT_URL_DYNAMODB"] for of in variables.values()} == {"http://host.docker.internal:4711"}
+    assert variables["PublishOrderEventsFunction"]["AWS_ENDPOINT_URL_EVENTBRIDGE"] == "http://host.docker.internal:4711"
     assert variables["CreateOrderFunction"]["ORDERS_TABLE"] == stack.deployment.orders_table
     assert variables["InitiatePaymentFunction"]["DUMMY_STRIPE_TABLE"]
     assert variables["AuthorizerFunction"]["JWT_JWKS"] == stack.identity.jwks_json()
@@ -28,3 +33,15 @@ def test_the_door_leads_to_the_stacks_tables(stack: Stack) -> None:
         closing(client_of(f"http://127.0.0.1:{port}")) as client,
     ):
         assert stack.deployment.orders_table in client.list_tables()["TableNames"]
+
+
+def test_the_door_leads_to_the_stacks_event_buses_and_only_for_events_to_be_put(stack: Stack) -> None:
+    way_in = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
+    entry = {"EventBusName": "order-payments-order-events", "Source": "tests", "DetailType": "t", "Detail": "{}"}
+    with (
+        dynamodb_door(stack.emulator.endpoint_url, way_in) as port,
+        closing(client_at(f"http://127.0.0.1:{port}", "events")) as client,
+    ):
+        assert client.put_events(Entries=[entry])["FailedEntryCount"] == 0
+        with pytest.raises(ClientError, match="403"):
+            client.list_event_buses()

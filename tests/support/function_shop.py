@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "ORDERS_TABLE": "OrdersTable",
     "PRODUCTS_TABLE": "ProductsTable",
     "DUMMY_STRIPE_TABLE": "DummyStripeTable",
+    "ORDER_EVENTS_BUS": "order-events",
     "STRIPE_SECRET_KEY": "sk_test_unit",
     "STRIPE_WEBHOOK_SECRET": "whsec_unit",
     "POWERTOOLS_SERVICE_NAME": "order-payments",

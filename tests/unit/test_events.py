@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+import boto3
 import pytest
 
 from local.sam_local import ENV_VARS, EVENTS
 from local.stack import WEBHOOK_SECRET
 from local.tokens import AUDIENCE, ISSUER
-from order_payments.settings import JwtSettings, StripeSettings, TableSettings, WebhookSettings
+from order_payments.settings import EventSettings, JwtSettings, StripeSettings, TableSettings, WebhookSettings
 from tests.support.function_shop import routes
 from tests.support.lambda_functions import Context, load_function
 from tests.support.template import ROOT, template
@@ -51,6 +52,8 @@ def test_the_events_tell_of_one_order_that_is_placed_and_paid() -> None:
     assert invoke("put_product")[0] == 200
     status, order = invoke("create_order")
     assert (status, order["status"]) == (201, "pending")
+    boto3.client("events").create_event_bus(Name=VARIABLES["ORDER_EVENTS_BUS"])
+    assert invoke("publish_order_events") == {"batchItemFailures": []}
     assert invoke("get_order_status") == (200, {name: order[name] for name in order if name != "items"})
 
     status, paid = invoke("initiate_payment")
@@ -90,6 +93,7 @@ def test_the_environment_is_one_that_the_functions_start_with() -> None:
     StripeSettings.from_environment(VARIABLES)
     WebhookSettings.from_environment(VARIABLES)
     JwtSettings.from_environment(VARIABLES)
+    EventSettings.from_environment(VARIABLES)
 
 
 def test_the_environment_has_what_only_a_deployment_could_tell_and_nothing_unknown() -> None:

@@ -1,4 +1,4 @@
-"""Least privilege: a function may do to a table what it does, and nothing else. Compared both ways."""
+"""Least privilege: a function may do to a table or a bus what it does, and nothing else. Compared both ways."""
 
 import json
 from collections import defaultdict
@@ -11,19 +11,21 @@ import stripe
 from moto import mock_aws
 
 from order_payments import dynamodb as service
+from order_payments import event_bus
 from order_payments.clock import Deadline, rfc3339, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from order_payments.dummy_stripe.events import sign
 from tests.support import lambda_functions
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, call, event_for, load_function
+from tests.support.order_stream import creation, placed
 from tests.support.shop import ALICE
 from tests.support.template import create_tables, template
 
 DUMMY = "DummyStripeTable"
 
 Rights = dict[str, set[tuple[str, str]]]
-"""By function, what it does or may do: the action, and the table (`OrdersTable`) or index (`OrdersTable/unsettled`)."""
+"""By function, what it does or may do: the action, and on what (`OrdersTable`, the index `OrdersTable/unsettled`)."""
 
 
 def granted() -> Rights:
@@ -38,7 +40,7 @@ def granted() -> Rights:
             ]
             folder = resource["Properties"]["CodeUri"].removeprefix("functions/")
             rights[folder] = {
-                (action.removeprefix("dynamodb:"), resource_of(statement["Resource"]))
+                (action.rpartition(":")[2], resource_of(statement["Resource"]))
                 for statement in statements
                 for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
             }
@@ -60,6 +62,8 @@ def done_by(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]
         for each in request["TransactItems"]:
             ((kind, write),) = each.items()
             yield f"{kind}Item", write["TableName"]
+    elif operation == "PutEvents":
+        yield from ((operation, entry["EventBusName"]) for entry in request["Entries"])
     elif operation == "BatchGetItem":
         yield from ((operation, table) for table in request["RequestItems"])
     else:
@@ -71,17 +75,18 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
     """What the functions do that are loaded while this is there."""
     rights: Rights = defaultdict(set)
     client_of = service.dynamodb_client
+    bus_client_of = event_bus.events_client
     FunctionShop.set_environment(monkeypatch)
+    monkeypatch.setenv("ORDER_EVENTS_BUS", "OrderEventsBus")
 
-    def watched() -> Any:
-        client = client_of()
+    def watched(client: Any) -> Any:
         # The handler that is being loaded: each makes one client.
         folder = loading[-1]
 
         def watch(model: Any, params: dict[str, Any], **_: Any) -> None:
             rights[folder].update(done_by(model.name, json.loads(params["body"])))
 
-        client.meta.events.register("before-call.dynamodb", watch)
+        client.meta.events.register("before-call", watch)
         return client
 
     loading: list[str] = []
@@ -90,11 +95,13 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
         loading.append(folder)
         return lambda_functions.load_function(folder)
 
-    monkeypatch.setattr(service, "dynamodb_client", watched)
+    monkeypatch.setattr(service, "dynamodb_client", lambda: watched(client_of()))
+    monkeypatch.setattr(event_bus, "events_client", lambda: watched(bus_client_of()))
     monkeypatch.setattr("tests.support.function_shop.load_function", load)
     monkeypatch.setattr(f"{__name__}.load_function", load)
     with mock_aws():
         create_tables(boto3.client("dynamodb"))
+        boto3.client("events").create_event_bus(Name="OrderEventsBus")
         yield rights
 
 
@@ -113,6 +120,7 @@ def live_a_full_life() -> None:
     shop.pages("products", ALICE)
     shop.stock(product)
     shop.status(shop.order((product, 1)))
+    load_function("publish_order_events").handler({"Records": [creation(placed())]}, Context())
     for bring_to_its_end in (reconcile, tell_the_webhook):
         settle_each_kind(shop, product, bring_to_its_end)
 

@@ -151,6 +151,7 @@ def start(function: str, **environment: str) -> subprocess.CompletedProcess[str]
         ("put_product", "PRODUCTS_TABLE", ""),
         ("authorizer", "JWT_ISSUER", ""),
         ("authorizer", "JWT_JWKS", ""),
+        ("publish_order_events", "ORDER_EVENTS_BUS", ""),
     ],
 )
 def test_a_misconfigured_function_stops_at_start_with_one_line(function: str, variable: str, value: str) -> None:
@@ -163,6 +164,6 @@ def test_a_misconfigured_function_stops_at_start_with_one_line(function: str, va
     assert "51SecretSecret" not in started.stderr
 
 
-@pytest.mark.parametrize("function", sorted({*routes().values(), "reconcile_payments"}))
+@pytest.mark.parametrize("function", sorted({*routes().values(), "reconcile_payments", "publish_order_events"}))
 def test_a_configured_function_starts(function: str) -> None:
     assert start(function).stdout == "started\n"

@@ -6,15 +6,29 @@ from typing import Any
 import pytest
 
 from order_payments.api import ANSWERS, PROBLEM_TYPE_PREFIX
+from order_payments.event_bus import LONGEST_CALL_SECONDS
+from order_payments.order_events import SOURCE
+from order_payments.orders import TRANSITIONS, OrderStatus
 from order_payments.payments import LEASE
 from tests.support.function_shop import routes
 from tests.support.lambda_functions import load_function
+from tests.support.order_stream import (
+    cancellation,
+    cancelled,
+    claimed,
+    confirmation,
+    creation,
+    foreign,
+    placed,
+    record,
+)
 from tests.support.template import ROOT, template
 
 RESOURCES: dict[str, Any] = template()["Resources"]
 FUNCTIONS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::Serverless::Function"}
 GLOBALS: dict[str, Any] = template()["Globals"]["Function"]
 TABLES = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::DynamoDB::Table"}
+STREAM = FUNCTIONS["PublishOrderEventsFunction"]["Events"]["OrdersStream"]["Properties"]
 GATEWAY_RESPONSES = RESOURCES["Api"]["Properties"]["GatewayResponses"]
 
 
@@ -66,6 +80,81 @@ def test_a_table_is_on_demand_encrypted_and_recoverable(table: str) -> None:
     assert properties["BillingMode"] == "PAY_PER_REQUEST"
     assert properties["SSESpecification"]["SSEEnabled"] is True
     assert properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+
+
+def test_the_stream_of_orders_has_what_was_and_what_is() -> None:
+    assert TABLES["OrdersTable"]["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert STREAM["Stream"] == {"Fn::GetAtt": ["OrdersTable", "StreamArn"]}
+    assert STREAM["StartingPosition"] == "TRIM_HORIZON"
+
+
+def invokes(pattern: Any, value: Any) -> bool:
+    """Whether a record matches, by the rules that ours make use of."""
+    if isinstance(pattern, list):
+        return value in pattern
+    return isinstance(value, dict) and all(invokes(of_name, value.get(name)) for name, of_name in pattern.items())
+
+
+@pytest.mark.parametrize(
+    ("told", "record"),
+    [
+        (True, creation(placed())),
+        (True, confirmation(placed())),
+        (True, cancellation(placed())),
+        (True, record(placed(), cancelled(placed()))),
+        (True, foreign()),
+        (False, record(placed(), claimed(placed()))),
+        (False, record(claimed(placed()), placed())),
+        (False, record(claimed(placed()), claimed(placed()))),
+        (False, record(cancelled(placed()), cancelled(placed()))),
+        (False, record(placed(), None)),
+    ],
+    ids=["new", "paid", "declined", "by hand", "foreign", "claim", "void", "postponed", "refund", "removal"],
+)
+def test_only_what_changes_a_status_invokes_the_publisher(told: bool, record: dict[str, Any]) -> None:
+    filters = [json.loads(each["Pattern"]) for each in STREAM["FilterCriteria"]["Filters"]]
+
+    assert any(invokes(pattern, record) for pattern in filters) is told
+
+
+def test_the_publisher_hears_of_every_transition_that_there_is() -> None:
+    (images,) = (
+        pattern["dynamodb"]
+        for each in STREAM["FilterCriteria"]["Filters"]
+        if "dynamodb" in (pattern := json.loads(each["Pattern"]))
+    )
+
+    for status in OrderStatus:
+        heard = set(images["NewImage"]["status"]["S"]) if status in images["OldImage"]["status"]["S"] else set()
+        assert TRANSITIONS[status] == heard
+
+
+def test_what_cannot_be_published_is_given_up_some_day_and_kept_encrypted_for_two_weeks() -> None:
+    queue = RESOURCES["OrderEventsDeadLetters"]["Properties"]
+
+    assert STREAM["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert STREAM["BisectBatchOnFunctionError"] is True
+    assert 0 < STREAM["MaximumRetryAttempts"] < 100
+    # Of the 24 hours that the stream keeps a record.
+    assert 60 <= STREAM["MaximumRecordAgeInSeconds"] <= 12 * 3600
+    assert STREAM["DestinationConfig"]["OnFailure"] == {
+        "Type": "SQS",
+        "Destination": {"Fn::GetAtt": ["OrderEventsDeadLetters", "Arn"]},
+    }
+    assert queue == {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": 14 * 24 * 3600}
+
+
+def test_what_is_published_is_archived_where_days_are_given_for_it() -> None:
+    archive = RESOURCES["OrderEventsArchive"]
+
+    assert archive["Condition"] == "ArchiveEvents"
+    assert template()["Conditions"]["ArchiveEvents"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "EventArchiveDays"}, 0]}]}
+    assert archive["Properties"]["SourceArn"] == {"Fn::GetAtt": ["OrderEventsBus", "Arn"]}
+    assert archive["Properties"]["EventPattern"] == {"source": [SOURCE]}
+
+
+def test_the_publisher_has_time_for_two_calls_that_last_longest() -> None:
+    assert FUNCTIONS["PublishOrderEventsFunction"]["Timeout"] > 2 * LONGEST_CALL_SECONDS
 
 
 @pytest.mark.parametrize("kind", GATEWAY_RESPONSES)

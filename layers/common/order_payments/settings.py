@@ -79,6 +79,16 @@ class TableSettings(NamedTuple):
         )
 
 
+class EventSettings(NamedTuple):
+    """Name of the EventBridge bus that order events go to."""
+
+    event_bus: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        return cls(event_bus=_required(environment, "ORDER_EVENTS_BUS"))
+
+
 @dataclass(frozen=True, slots=True)
 class StripeSettings:
     """How to reach Stripe.

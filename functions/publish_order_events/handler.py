@@ -1,0 +1,75 @@
+"""The orders table's stream: tell others what became of each order, on an EventBridge bus."""
+
+from order_payments.start_up import started
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from order_payments.clock import Deadline
+from order_payments.event_bus import EventBus, events_client
+from order_payments.observability import logger
+from order_payments.order_events import OrderEvent, event_in
+from order_payments.settings import EventSettings
+
+TIME_TO_REPORT_SECONDS = 2.0
+
+settings = EventSettings.from_environment()
+bus = EventBus(events_client(), settings.event_bus)
+
+Record = Mapping[str, Any]
+
+
+class NothingPublished(Exception):
+    """The first record of a batch cannot be published: Lambda divides the batch, until that one is alone."""
+
+
+def publish_order_events(records: Sequence[Record], bus: EventBus, *, deadline: Deadline) -> int:
+    """Publish what a batch of records says, in its order. Returns how many records are done, from the first on.
+
+    What comes behind a record that cannot be published waits for it: an order's events keep their order.
+    """
+    events: list[OrderEvent] = []
+    places: list[int] = []
+    readable = 0
+    for record in records:
+        try:
+            event = event_in(record)
+        except Exception:  # noqa: BLE001 - whatever is wrong with it, what comes before it is to be published
+            logger.exception("a record could not be read", **whereabouts(record))
+            break
+        if event is not None:
+            events.append(event)
+            places.append(readable)
+        readable += 1
+    published = bus.publish(events, deadline=deadline)
+    return readable if published == len(events) else places[published]
+
+
+def whereabouts(record: Record) -> dict[str, Any]:
+    """Where a record is found: its order, and its place in the stream."""
+    change = record.get("dynamodb", {})
+    return {
+        "orderId": change.get("Keys", {}).get("orderId", {}).get("S"),
+        "sequenceNumber": change.get("SequenceNumber"),
+    }
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point. Returns the first record that is not done; Lambda goes on from there.
+
+    Not Powertools' BatchProcessor: that goes on behind a failed record, and what it publishes there overtakes it.
+    """
+    with logger.append_context_keys(invocationId=context.aws_request_id):
+        records = event["Records"]
+        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
+        done = publish_order_events(records, bus, deadline=deadline)
+        if done == len(records):
+            return {"batchItemFailures": []}
+        if done == 0:
+            raise NothingPublished(f"record {records[0]['dynamodb']['SequenceNumber']} cannot be published")
+        return {"batchItemFailures": [{"itemIdentifier": records[done]["dynamodb"]["SequenceNumber"]}]}
+
+
+started()

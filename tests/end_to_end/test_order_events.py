@@ -1,0 +1,269 @@
+"""Order events on the deployed stack: from the orders table over a real rule to a queue, or to the dead letters."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+
+from local import event_schemas
+from local.stack import Stack
+from tests.support.http_shop import HttpShop
+
+SCHEMA = Draft202012Validator(json.loads(event_schemas.ORDER.read_text()), format_checker=FormatChecker())
+PATIENCE_SECONDS = 60
+
+Event = dict[str, Any]
+
+
+@dataclass
+class Listener:
+    """A queue behind a rule on the bus of order events, and what came into it so far."""
+
+    sqs: Any
+    url: str
+    arn: str
+    came: list[Event] = field(default_factory=list)
+
+    def events_of(self, order: str) -> list[Event]:
+        """What came about an order, in turn."""
+        return [event for event in self.came if event["detail"]["order"]["orderId"] == order]
+
+    def wait_for(self, order: str, count: int) -> list[Event]:
+        """Take what comes until `count` events of an order have come."""
+        take_until(lambda: len(self.events_of(order)) >= count, self._take)
+        return self.events_of(order)
+
+    def _take(self) -> None:
+        self.came += take(self.sqs, self.url)
+
+
+def take(sqs: Any, url: str) -> list[dict[str, Any]]:
+    """What is in a queue, taken out of it, or what comes within a second."""
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
+    for message in messages:
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return [json.loads(message["Body"]) for message in messages]
+
+
+def take_until(happened: Callable[[], bool], take: Callable[[], None]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline
+        take()
+
+
+@contextmanager
+def listening(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
+    """A listener to all that comes on the bus from now on."""
+    bus, name = outputs["OrderEventsBus"], f"listener-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as closing_:
+        events, sqs = (closing_.enter_context(closing(stack.client(service))) for service in ("events", "sqs"))
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        closing_.callback(sqs.delete_queue, QueueUrl=url)
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        rule_arn = events.put_rule(Name=name, EventBusName=bus, EventPattern='{"source":["order-payments"]}')["RuleArn"]
+        closing_.callback(events.delete_rule, Name=name, EventBusName=bus)
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": rule_arn}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        put = events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+        assert put["FailedEntryCount"] == 0
+        closing_.callback(events.remove_targets, Rule=name, EventBusName=bus, Ids=["queue"])
+        yield Listener(sqs, url, arn)
+
+
+@pytest.fixture(scope="module")
+def outputs(stack: Stack) -> dict[str, str]:
+    with closing(stack.client("cloudformation")) as client:
+        described = client.describe_stacks(StackName=stack.description()["stackName"])["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Iterator[HttpShop]:
+    with closing(HttpShop(stack)) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="module")
+def listener(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
+    with listening(stack, outputs) as listener:
+        yield listener
+
+
+@pytest.mark.parametrize(
+    ("card", "end"), [("pm_card_visa", "confirmed"), ("pm_card_visa_chargeDeclinedInsufficientFunds", "cancelled")]
+)
+def test_others_hear_of_an_order_in_the_order_in_which_it_happened(
+    shop: HttpShop, listener: Listener, card: str, end: str
+) -> None:
+    order = shop.order((shop.add_product(), 2))
+    placed = shop.status(order)
+    shop.pay(order, card)
+
+    created, settled = listener.wait_for(order, 2)
+
+    assert [event["detail-type"] for event in (created, settled)] == ["order.created", f"order.{end}"]
+    assert {event["source"] for event in (created, settled)} == {"order-payments"}
+    for event, status in ((created, placed), (settled, shop.status(order))):
+        SCHEMA.validate(event["detail"])
+        assert event["detail"]["eventId"] == f"{order}.{status['status']}"
+        assert status.items() <= event["detail"]["order"].items()
+        assert [line["quantity"] for line in event["detail"]["order"]["items"]] == [2]
+
+
+def test_many_orders_at_once_are_each_told_in_order_and_once(shop: HttpShop, listener: Listener) -> None:
+    product = shop.add_product(stock=100)
+
+    def place_and_pay(card: str) -> str:
+        order = shop.order((product, 1))
+        shop.pay(order, card)
+        return order
+
+    cards = ["pm_card_visa", "pm_card_chargeDeclined"] * 8
+    with ThreadPoolExecutor(4) as pool:
+        orders = list(pool.map(place_and_pay, cards))
+
+    for order, card in zip(orders, cards, strict=True):
+        end = "confirmed" if card == "pm_card_visa" else "cancelled"
+        told = [event["detail-type"] for event in listener.wait_for(order, 2)]
+        assert told == ["order.created", f"order.{end}"]
+
+
+def test_what_changes_no_status_is_not_told(shop: HttpShop, listener: Listener) -> None:
+    product = shop.add_product()
+    voided, after = shop.order((product, 1)), shop.order((product, 1))
+    shop.pay(voided, "pm_nobody_has")
+
+    # An order of later: what came before it in the stream has been looked at by then.
+    shop.override(after, "cancelled")
+    listener.wait_for(after, 2)
+
+    assert [event["detail-type"] for event in listener.events_of(voided)] == ["order.created"]
+
+
+@contextmanager
+def giving_up_at_once(stack: Stack) -> Iterator[dict[str, Any]]:
+    """The stream's mapping, giving a record up as soon as it has failed: MiniStack counts its age, not its retries."""
+    with closing(stack.client("lambda")) as client:
+        (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
+        client.update_event_source_mapping(UUID=mapping["UUID"], MaximumRecordAgeInSeconds=1)
+        try:
+            yield mapping
+        finally:
+            client.update_event_source_mapping(
+                UUID=mapping["UUID"], MaximumRecordAgeInSeconds=mapping["MaximumRecordAgeInSeconds"]
+            )
+
+
+def test_what_cannot_be_published_goes_to_the_dead_letters_and_blocks_nothing(
+    stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
+) -> None:
+    letters: list[dict[str, Any]] = []
+    with giving_up_at_once(stack) as mapping:
+        shop.dynamodb.put_item(TableName=stack.deployment.orders_table, Item={"orderId": {"S": "ord_foreign"}})
+        take_until(
+            lambda: bool(letters), lambda: letters.extend(take(listener.sqs, outputs["OrderEventsDeadLettersUrl"]))
+        )
+
+    order = shop.order((shop.add_product(), 1))
+
+    assert [letter["DDBStreamBatchInfo"]["streamArn"] for letter in letters] == [mapping["EventSourceArn"]]
+    assert [event["detail-type"] for event in listener.wait_for(order, 1)] == ["order.created"]
+    assert '"a record could not be read"' in stack.function_logs()
+
+
+def test_the_mapping_is_as_the_template_has_it(stack: Stack, outputs: Mapping[str, str]) -> None:
+    with closing(stack.client("lambda")) as client, closing(stack.client("sqs")) as sqs:
+        (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
+        queue = sqs.get_queue_attributes(QueueUrl=outputs["OrderEventsDeadLettersUrl"], AttributeNames=["All"])
+
+    assert mapping["EventSourceArn"] == outputs["OrdersStreamArn"]
+    assert mapping["FunctionArn"].endswith(":live")
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BisectBatchOnFunctionError"] is True
+    assert mapping["DestinationConfig"]["OnFailure"]["Destination"] == queue["Attributes"]["QueueArn"]
+    assert queue["Attributes"]["MessageRetentionPeriod"] == "1209600"
+
+
+def test_what_is_still_in_the_stream_can_be_published_again(
+    stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
+) -> None:
+    """As docs/operations.md says: what `get-records` answers is what the function takes."""
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order)
+    first = listener.wait_for(order, 2)
+    with closing(stack.client("dynamodbstreams")) as streams:
+        described = streams.describe_stream(StreamArn=outputs["OrdersStreamArn"])["StreamDescription"]
+        iterator = streams.get_shard_iterator(
+            StreamArn=outputs["OrdersStreamArn"],
+            ShardId=described["Shards"][-1]["ShardId"],
+            ShardIteratorType="TRIM_HORIZON",
+        )["ShardIterator"]
+        records = streams.get_records(ShardIterator=iterator)["Records"]
+    of_the_order = [record for record in records if record["dynamodb"]["Keys"]["orderId"]["S"] == order]
+    assert len(of_the_order) == 3  # created, claimed, settled
+
+    assert publish(stack, outputs, of_the_order) == {"batchItemFailures": []}
+
+    again = listener.wait_for(order, 4)[2:]
+    assert [event["detail"] for event in again] == [event["detail"] for event in first]
+
+
+def test_how_an_order_stands_can_be_published_from_the_table(
+    stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order)
+    first = listener.wait_for(order, 2)
+    item = shop.dynamodb.get_item(TableName=stack.deployment.orders_table, Key={"orderId": {"S": order}})["Item"]
+
+    publish(stack, outputs, [{"dynamodb": {"SequenceNumber": "0", "NewImage": item}}])
+
+    assert listener.wait_for(order, 3)[2]["detail"] == first[1]["detail"]
+
+
+def publish(stack: Stack, outputs: Mapping[str, str], records: list[dict[str, Any]]) -> Any:
+    with closing(stack.client("lambda")) as client:
+        payload = json.dumps({"Records": records}, default=str)
+        answer = client.invoke(FunctionName=outputs["PublishOrderEventsFunction"], Payload=payload)
+        assert "FunctionError" not in answer
+        return json.load(answer["Payload"])
+
+
+def test_what_was_published_can_be_replayed_from_an_archive(
+    stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
+) -> None:
+    archive = f"archive-{uuid.uuid4().hex[:8]}"
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    with closing(stack.client("events")) as events:
+        made = events.create_archive(ArchiveName=archive, EventSourceArn=outputs["OrderEventsBusArn"])
+        order = shop.order((shop.add_product(), 1))
+        listener.wait_for(order, 1)
+
+        events.start_replay(
+            ReplayName=archive,
+            EventSourceArn=made["ArchiveArn"],
+            EventStartTime=before,
+            EventEndTime=datetime.now(UTC) + timedelta(minutes=1),
+            Destination={"Arn": outputs["OrderEventsBusArn"]},
+        )
+
+        first, replayed = listener.wait_for(order, 2)
+        assert replayed["detail"] == first["detail"]
+        assert replayed["replay-name"] == archive
+        events.delete_archive(ArchiveName=archive)

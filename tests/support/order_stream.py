@@ -1,0 +1,94 @@
+"""Records of the orders table's stream, as Lambda hands them to a function."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from order_payments.dynamodb import to_wire
+from order_payments.order_records import order_to_item
+from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason
+
+PLACED_AT = datetime(2026, 11, 23, 5, 50, 20, 90000, tzinfo=UTC)
+SETTLED_AT = PLACED_AT + timedelta(seconds=2)
+DECLINED = Reason("card_declined", "Your card was declined.", "generic_decline")
+
+_sequence = itertools.count(1)
+
+Record = dict[str, Any]
+
+
+def placed(buyer: str = "alice", *, lines: int = 1, name: str = "Green tea") -> Order:
+    """An order that nobody has paid yet."""
+    line = OrderLine("green-tea", name, 2, 4599)
+    return Order.place(buyer, [line] * lines, "usd", PLACED_AT, request_id="of-the-order")
+
+
+def changed(order: Order, **to: Any) -> Order:
+    """The order with other attributes, two seconds later."""
+    fields = {name: getattr(order, name) for name in Order.__dataclass_fields__}
+    return Order(**{**fields, "updated_at": SETTLED_AT, **to})
+
+
+def claimed(order: Order) -> Order:
+    """The order with an attempt in flight."""
+    attempt = PaymentAttempt(PaymentAttempt.new_id(), "pi_1", "pm_card_visa", SETTLED_AT, request_id="of-the-payment")
+    return changed(order, attempt=attempt)
+
+
+def confirmed(order: Order) -> Order:
+    """The order, paid."""
+    return changed(claimed(order), status=OrderStatus.CONFIRMED)
+
+
+def cancelled(order: Order) -> Order:
+    """The order, declined."""
+    return changed(claimed(order), status=OrderStatus.CANCELLED, reason=DECLINED)
+
+
+def record(before: Order | None, after: Order | None, **image: Any) -> Record:
+    """The record of a write, from one order to another. `image` replaces attributes of the new one, in wire form."""
+    images = {
+        name: to_wire(order_to_item(order)) | (image if name == "NewImage" else {})
+        for name, order in (("OldImage", before), ("NewImage", after))
+        if order
+    }
+    order = after or before
+    assert order is not None
+    return {
+        "eventName": "INSERT" if before is None else "REMOVE" if after is None else "MODIFY",
+        "eventSource": "aws:dynamodb",
+        "dynamodb": {
+            "Keys": to_wire({"orderId": order.order_id}),
+            "SequenceNumber": f"{next(_sequence):024d}",
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+            **images,
+        },
+    }
+
+
+def creation(order: Order) -> Record:
+    """The record of a new order."""
+    return record(None, order)
+
+
+def confirmation(order: Order) -> Record:
+    """The record of its payment's success."""
+    return record(claimed(order), confirmed(order))
+
+
+def cancellation(order: Order) -> Record:
+    """The record of its payment's failure."""
+    return record(claimed(order), cancelled(order))
+
+
+def foreign() -> Record:
+    """The record of an item that is no order of ours."""
+    spoilt = creation(placed())
+    del spoilt["dynamodb"]["NewImage"]["totalAmount"]
+    return spoilt
+
+
+def sequence_number(record: Record) -> str:
+    """By which Lambda knows a record."""
+    number: str = record["dynamodb"]["SequenceNumber"]
+    return number

@@ -1,0 +1,392 @@
+"""What is published of the orders table's stream, in which order, and what becomes of what cannot be."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from jsonschema import Draft202012Validator, FormatChecker
+from moto import mock_aws
+
+from local import event_schemas
+from order_payments.event_bus import LARGEST_REQUEST_BYTES, EventBus, batches, events_client, size_of
+from order_payments.observability import logger
+from order_payments.order_events import OrderEvent, event_in
+from order_payments.orders import Override
+from tests.support.lambda_functions import Context, load_function
+from tests.support.order_stream import (
+    DECLINED,
+    SETTLED_AT,
+    Record,
+    cancellation,
+    changed,
+    claimed,
+    confirmation,
+    confirmed,
+    creation,
+    foreign,
+    placed,
+    record,
+    sequence_number,
+)
+
+SCHEMA = Draft202012Validator(json.loads(event_schemas.ORDER.read_text()), format_checker=FormatChecker())
+BUS = "order-events"
+
+
+class Listener:
+    """A rule on the bus, and the queue behind it."""
+
+    def __init__(self) -> None:
+        self._sqs = boto3.client("sqs")
+        self._url = self._sqs.create_queue(QueueName="listener")["QueueUrl"]
+        arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        with closing(boto3.client("events")) as events:
+            events.create_event_bus(Name=BUS)
+            events.put_rule(Name="all", EventBusName=BUS, EventPattern='{"source":["order-payments"]}')
+            events.put_targets(Rule="all", EventBusName=BUS, Targets=[{"Id": "queue", "Arn": arn}])
+
+    def came(self) -> list[dict[str, Any]]:
+        """What came since it was asked last, in turn."""
+        came: list[dict[str, Any]] = []
+        while messages := self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                came.append(json.loads(message["Body"]))
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+        return came
+
+    def ids(self) -> list[str]:
+        """The ids of the events that came."""
+        return [event["detail"]["eventId"] for event in self.came()]
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with mock_aws():
+        yield Listener()
+
+
+@pytest.fixture
+def function(listener: Listener) -> ModuleType:  # noqa: ARG001 - needs the bus
+    return load_function("publish_order_events")
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What the function writes to its log."""
+    stream = io.StringIO()
+    handler = logger.registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(stream)
+    yield stream
+    handler.setStream(before)
+
+
+class Moody:
+    """EventBridge, which does not take some orders' events, so many times each."""
+
+    def __init__(self, refused: dict[str, int]) -> None:
+        self.client = events_client()
+        self.refused = refused
+        self.requests: list[int] = []
+
+    def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803 - boto3's
+        self.requests.append(len(Entries))
+        answers: list[dict[str, str]] = []
+        for entry in Entries:
+            order = json.loads(entry["Detail"])["order"]["orderId"]
+            if self.refused.get(order, 0) > 0:
+                self.refused[order] -= 1
+                answers.append({"ErrorCode": "ThrottlingException", "ErrorMessage": "Rate exceeded"})
+            else:
+                answers += self.client.put_events(Entries=[entry])["Entries"]
+        return {"FailedEntryCount": sum("ErrorCode" in answer for answer in answers), "Entries": answers}
+
+
+class Dead:
+    """EventBridge, when it is down or does not let us in."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def put_events(self, **_: Any) -> Any:
+        raise self.error
+
+
+def handle(function: ModuleType, *records: Record, seconds: float = 40) -> Any:
+    return function.handler({"Records": list(records)}, Context(seconds))
+
+
+def with_bus(function: ModuleType, monkeypatch: pytest.MonkeyPatch, client: Any) -> None:
+    monkeypatch.setattr(function, "bus", EventBus(client, BUS))
+
+
+def first_failed(answer: Any) -> list[str]:
+    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+def test_an_order_is_told_of_when_it_is_placed_and_when_it_is_settled(function: ModuleType, listener: Listener) -> None:
+    paid, declined = placed(), placed()
+
+    answer = handle(function, creation(paid), creation(declined), confirmation(paid), cancellation(declined))
+
+    assert answer == {"batchItemFailures": []}
+    events = listener.came()
+    assert [(event["detail-type"], event["detail"]["eventId"]) for event in events] == [
+        ("order.created", f"{paid.order_id}.pending"),
+        ("order.created", f"{declined.order_id}.pending"),
+        ("order.confirmed", f"{paid.order_id}.confirmed"),
+        ("order.cancelled", f"{declined.order_id}.cancelled"),
+    ]
+    for event in events:
+        assert event["source"] == "order-payments"
+        SCHEMA.validate(event["detail"])
+    assert events[2]["detail"] == {
+        "version": 1,
+        "eventId": f"{paid.order_id}.confirmed",
+        "occurredAt": "2026-11-23T05:50:22.090Z",
+        "order": {
+            "orderId": paid.order_id,
+            "status": "confirmed",
+            "totalAmount": 9198,
+            "currency": "usd",
+            "paymentMethod": "stripe-dummy",
+            "buyerId": "alice",
+            "paymentIntentId": "pi_1",
+            "reason": None,
+            "createdAt": "2026-11-23T05:50:20.090Z",
+            "updatedAt": "2026-11-23T05:50:22.090Z",
+            "items": [{"productId": "green-tea", "name": "Green tea", "quantity": 2, "unitPrice": 4599}],
+        },
+    }
+    assert events[3]["detail"]["order"]["reason"]["declineCode"] == "generic_decline"
+
+
+def test_the_same_record_gives_the_same_event_again() -> None:
+    once = confirmation(placed())
+
+    assert event_in(once) == event_in(once)
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        record(placed_order := placed(), claimed(placed_order)),
+        record(claimed(placed_order), changed(placed_order)),
+        record(confirmed(placed_order), changed(confirmed(placed_order))),
+        record(placed_order, None),
+    ],
+    ids=["claim", "void", "refund", "removal"],
+)
+def test_a_write_that_changes_no_status_is_not_told(silent: Record) -> None:
+    assert event_in(silent) is None
+
+
+def test_an_event_knows_the_request_that_it_comes_from() -> None:
+    order = placed()
+    by_hand = changed(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
+
+    requests = [OrderEvent.of(each).request_id for each in (order, confirmed(order), by_hand)]
+
+    assert requests == ["of-the-order", "of-the-payment", None]
+
+
+def test_what_comes_behind_a_record_that_cannot_be_read_waits_for_it(function: ModuleType, listener: Listener) -> None:
+    first, second, bad = placed(), placed(), foreign()
+
+    answer = handle(function, creation(first), bad, creation(second), confirmation(first))
+
+    assert first_failed(answer) == [sequence_number(bad)]
+    assert listener.ids() == [f"{first.order_id}.pending"]
+
+
+def test_a_batch_whose_first_record_cannot_be_read_fails_so_that_lambda_divides_it(
+    function: ModuleType, listener: Listener
+) -> None:
+    bad = foreign()
+
+    with pytest.raises(function.NothingPublished, match=sequence_number(bad)):
+        handle(function, bad, creation(placed()))
+
+    assert listener.ids() == []
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        record(confirmed(placed_order), changed(placed_order, status="cancelled")),
+        record(confirmed(placed_order), placed_order),
+        record(None, placed_order, status={"S": "shipped"}),
+        record(None, placed_order, createdAt={"S": "yesterday"}),
+        record(None, placed_order, items={"S": "none"}),
+        record(None, placed_order, totalAmount={"S": "much"}),
+        record(None, placed_order, paymentMethod={"X": "?"}),
+    ],
+    ids=["settled twice", "back to pending", "status", "time", "lines", "amount", "type"],
+)
+def test_what_no_order_of_ours_can_be_is_not_published(
+    function: ModuleType, listener: Listener, spoilt: Record, logged: io.StringIO
+) -> None:
+    with pytest.raises(function.NothingPublished):
+        handle(function, spoilt)
+
+    assert listener.ids() == []
+    line = json.loads(logged.getvalue().splitlines()[0])
+    assert (line["level"], line["message"]) == ("ERROR", "a record could not be read")
+    assert (line["orderId"], line["sequenceNumber"]) == (placed_order.order_id, sequence_number(spoilt))
+    assert "alice" not in json.dumps(line)
+
+
+def test_events_that_eventbridge_refuses_are_sent_again_and_the_others_are_not(
+    function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = [placed() for _ in range(4)]
+    moody = Moody({orders[1].order_id: 2, orders[3].order_id: 1})
+    with_bus(function, monkeypatch, moody)
+
+    answer = handle(function, *map(creation, orders))
+
+    assert answer == {"batchItemFailures": []}
+    assert moody.requests == [4, 2, 1]
+    assert sorted(listener.ids()) == sorted(f"{order.order_id}.pending" for order in orders)
+
+
+def test_of_an_order_nothing_is_published_before_what_eventbridge_refused(
+    function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, other = placed(), placed()
+    with_bus(function, monkeypatch, Moody({refused.order_id: 1000}))
+    records = [creation(other), creation(refused), confirmation(refused), confirmation(other)]
+
+    answer = handle(function, *records, seconds=17.1)
+
+    assert first_failed(answer) == [sequence_number(records[1])]
+    assert listener.ids() == [f"{other.order_id}.pending"]
+    # Lambda goes on from there.
+    with_bus(function, monkeypatch, events_client())
+    assert handle(function, *records[1:]) == {"batchItemFailures": []}
+    assert listener.ids() == [
+        f"{refused.order_id}.pending",
+        f"{refused.order_id}.confirmed",
+        f"{other.order_id}.confirmed",
+    ]
+
+
+def test_the_first_failed_record_is_told_where_others_in_between_have_nothing_to_say(
+    function: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, refused = placed(), placed()
+    with_bus(function, monkeypatch, Moody({refused.order_id: 1000}))
+    records = [record(order, claimed(order)), creation(order), record(order, claimed(order)), creation(refused)]
+
+    answer = handle(function, *records, seconds=17.1)
+
+    assert first_failed(answer) == [sequence_number(records[3])]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "PutEvents"),
+        EndpointConnectionError(endpoint_url="https://events.example"),
+    ],
+    ids=["denied", "down"],
+)
+def test_an_eventbridge_that_takes_nothing_fails_the_batch(
+    function: ModuleType, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with_bus(function, monkeypatch, Dead(error))
+
+    with pytest.raises(function.NothingPublished):
+        handle(function, creation(placed()))
+
+
+def test_no_request_is_begun_that_could_outlast_the_function(function: ModuleType, listener: Listener) -> None:
+    with pytest.raises(function.NothingPublished):
+        handle(function, creation(placed()), seconds=10)
+
+    assert listener.ids() == []
+
+
+def events_of(*records: Record) -> list[OrderEvent]:
+    return [event for each in records if (event := event_in(each))]
+
+
+def test_requests_have_ten_events_at_most_and_keep_their_order() -> None:
+    events = events_of(*(creation(placed()) for _ in range(25)))
+
+    requests = list(batches(events))
+
+    assert [len(request) for request in requests] == [10, 10, 5]
+    assert [event for request in requests for event in request] == events
+
+
+def test_two_events_of_an_order_are_never_in_one_request() -> None:
+    first, second = placed(), placed()
+    events = events_of(creation(first), creation(second), confirmation(second), cancellation(first))
+
+    assert list(batches(events)) == [events[:2], events[2:]]
+
+
+def test_a_request_is_no_larger_than_eventbridge_takes_and_the_largest_order_fits_into_one() -> None:
+    largest = events_of(*(creation(placed(lines=100, name=200 * "\N{TEAPOT}")) for _ in range(5)))
+
+    requests = list(batches(largest))
+
+    assert len(requests) > 1
+    assert [event for request in requests for event in request] == largest
+    assert all(sum(map(size_of, request)) <= LARGEST_REQUEST_BYTES for request in requests)
+
+
+def test_a_large_batch_is_published_whole(function: ModuleType, listener: Listener) -> None:
+    orders = [placed() for _ in range(50)]
+
+    answer = handle(function, *map(creation, orders), *map(confirmation, orders))
+
+    assert answer == {"batchItemFailures": []}
+    ids = listener.ids()
+    assert ids == [f"{order.order_id}.pending" for order in orders] + [
+        f"{order.order_id}.confirmed" for order in orders
+    ]
+
+
+def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
+    function: ModuleType, logged: io.StringIO
+) -> None:
+    order = placed(buyer="somebody@example.com")
+
+    handle(function, confirmation(order))
+
+    (line,) = map(json.loads, logged.getvalue().splitlines())
+    assert (
+        line.items()
+        >= {
+            "message": "published",
+            "event": "order.confirmed",
+            "eventId": f"{order.order_id}.confirmed",
+            "orderId": order.order_id,
+            "requestId": "of-the-payment",
+        }.items()
+    )
+    assert "somebody" not in logged.getvalue()
+
+
+def test_the_schema_is_what_the_models_say() -> None:
+    assert event_schemas.ORDER.read_text() == event_schemas.text(), "docs/events is stale: run `make event-schemas`"
+
+
+def test_the_schema_is_one_and_lets_fields_come() -> None:
+    Draft202012Validator.check_schema(event_schemas.order())
+    (event,) = events_of(creation(placed()))
+    detail = json.loads(event.detail)
+
+    SCHEMA.validate({**detail, "order": {**detail["order"], "colour": "green"}})
+    for missing in detail:
+        assert not SCHEMA.is_valid({name: value for name, value in detail.items() if name != missing})
+    assert not SCHEMA.is_valid({**detail, "version": 2})
