@@ -14,7 +14,7 @@ SAMPLE = Path(__file__).with_name("catalogue.json")
 COLUMNS = ("productId", "name", "unitPrice", "currency", "stock")
 
 _NUMBERS = ("unitPrice", "stock")
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAMPLE_NAME = f"local/{SAMPLE.name}"
 
@@ -81,7 +81,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
             _check_header(path, rows.fieldnames)
         for values in rows:
             # What is no whole number stays text, and the API says what is wrong with it.
-            numbers = {name: int(values[name]) for name in _NUMBERS if _WHOLE_NUMBER.fullmatch(values.get(name) or "")}
+            numbers = {name: int(values[name]) for name in _NUMBERS if WHOLE_NUMBER.fullmatch(values.get(name) or "")}
             # A row with more fields than the header has them under None; one with fewer has None in them.
             named = {name: value for name, value in values.items() if name is not None and value is not None}
             fault = None

@@ -88,7 +88,10 @@ def _java() -> Finding:
     advice = f"Install Java {OLDEST_JAVA} or newer (a JRE will do). Without it `make test` leaves tests/engine out"
     if java is None:
         return Finding("Java", "not found", advice, needed=False)
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    try:
+        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:
+        said = ""  # a program for another kind of machine
     found = said.splitlines()[0] if said else "does not run"
     version = found.partition('"')[2].partition(".")[0].partition('"')[0]
     is_enough = version.isdigit() and int(version) >= OLDEST_JAVA

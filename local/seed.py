@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from local.catalogue import COLUMNS, Row
+from local.catalogue import COLUMNS, WHOLE_NUMBER, Row
 from order_payments.money import MAXIMUM_CHARGE
 from order_payments.products import is_product_id
 
@@ -82,7 +82,7 @@ def _fault(column: str, values: Mapping[str, Any]) -> str:
         return f"{column}: missing. It has to be {RULES[column]}"
     if column in ("productId", "name", "currency") and not isinstance(value, str):
         return f"{column}: {_shown(value)} is no text. Put it in quotes"
-    if column in ("unitPrice", "stock") and isinstance(value, str) and value.isdecimal():
+    if column in ("unitPrice", "stock") and isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
         return f"{column}: {_shown(value)} is a text. Take the quotes off"
     return f"{column}: {_shown(value)} has to be {RULES[column]}"
 

@@ -29,8 +29,8 @@ def tell(description: Mapping[str, Any], order_id: str, event_type: str, secret:
         intents = [i for i in DynamoDBStore(client, table).intents() if i.metadata.get("orderId") == order_id]
     if not intents:
         raise StackError(
-            f"Stripe has no intent of the order {order_id}. Either there is no such order (./shop orders), or nobody has "
-            f"tried to pay it (./shop pay {order_id})."
+            f"Stripe has no intent of the order {order_id}. Either there is no such order (./shop orders), or nobody "
+            f"has tried to pay it (./shop pay {order_id})."
         )
     url = f"{description['apiUrl']}/webhooks/stripe"
     try:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Route, expect
 
+from local.shop import money
+from order_payments.money import CURRENCIES
 from tests.browser.conftest import OpenConsole, id_of
 from tests.support.console_page import ConsolePage
 from tests.support.http_shop import HttpShop
@@ -225,3 +227,16 @@ def poll_times(console: ConsolePage, times: int) -> None:
         with console.page.expect_response(re.compile("/v1/products")) as response:
             console.page.clock.run_for(POLL_MS)
         response.value.finished()
+
+
+def test_prices_have_the_decimals_that_the_command_line_shows(open_console: OpenConsole) -> None:
+    shown = open_console().page.evaluate(
+        """async (currencies) => {
+          const { money } = await import("/console/format.js");
+          return currencies.map((currency) => [currency, money(1234560, currency)]);
+        }""",
+        sorted(CURRENCIES),
+    )
+
+    for currency, price in shown:
+        assert price.endswith(money(1_234_560, currency).removesuffix(f" {currency.upper()}")), price

@@ -207,6 +207,24 @@ def test_an_outcome_that_stripe_does_not_tell_is_waited_for(
     expect(console.stock_of(product)).to_have_text(["9", "0", "9"])
 
 
+def test_an_order_in_flight_is_shown_as_that_also_to_who_did_not_send_its_payment(
+    open_console: OpenConsole, product: str
+) -> None:
+    payer, other_tab, admin = open_console(), open_console(), open_console(user="Admin")
+    order = payer.place_order(product)
+    payer.choose_card("pm_dummy_timeout_after_charge")
+    payer.pay_button.click()
+    expect(payer.page.locator("#waiting")).to_be_visible()
+
+    for console in (other_tab, admin):
+        console.open_order(order)
+        expect(console.page.get_by_role("img")).to_have_attribute(
+            "aria-label", "The order is pending: outcome unknown."
+        )
+    expect(other_tab.page.locator("#pay-note")).to_contain_text("under way")
+    expect(other_tab.pay_button).to_contain_text("Try to pay again")
+
+
 def test_a_call_is_copied_as_a_command_that_runs(open_console: OpenConsole, product: str) -> None:
     console = open_console(permissions=["clipboard-read", "clipboard-write"])
     console.place_order(product)

@@ -2,7 +2,7 @@
 
 import { svg } from "./dom.js";
 import { duration } from "./format.js";
-import { settledAfter } from "./orders.js";
+import { isUnderWay, settledAfter } from "./orders.js";
 
 const STATES = {
   pending: { x: 92, y: 68 },
@@ -36,7 +36,7 @@ export function drawDiagram(place) {
 
 function show(picture, parts, record) {
   const status = record?.order.status;
-  const inFlight = status === "pending" && (record.busy || record.lookAt !== null);
+  const inFlight = status === "pending" && (record.busy || isUnderWay(record));
   parts.placing.show(Boolean(record), false, record?.steps[0].took);
   for (const end of ["confirmed", "cancelled"]) {
     parts[end].show(status === end, inFlight, status === end ? settledAfter(record) : undefined);
@@ -55,7 +55,7 @@ function hint(record) {
   if (status === "confirmed") return "stock reduced";
   if (status === "cancelled") return reason?.declineCode ?? reason?.code ?? "";
   if (record.busy) return "in flight";
-  return record.lookAt !== null ? "outcome unknown" : "nothing held";
+  return isUnderWay(record) ? "outcome unknown" : "nothing held";
 }
 
 function spoken(record) {

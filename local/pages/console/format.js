@@ -1,9 +1,15 @@
 /** Amounts, times and names as people read them. */
 
+// As Stripe counts them: https://docs.stripe.com/currencies. A browser goes by custom, and shows a forint without decimals.
+const ZERO_DECIMAL = "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split(" ");
+const THREE_DECIMAL = "bhd jod kwd omr tnd".split(" ");
+
 /** An amount in the currency's minor unit: 4599 usd is $45.99. */
 export function money(amount, currency) {
-  const format = new Intl.NumberFormat("en-US", { style: "currency", currency: currency.toUpperCase() });
-  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+  const decimals = ZERO_DECIMAL.includes(currency) ? 0 : THREE_DECIMAL.includes(currency) ? 3 : 2;
+  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  const format = new Intl.NumberFormat("en-US", { style: "currency", currency: currency.toUpperCase(), ...digits });
+  return format.format(amount / 10 ** decimals);
 }
 
 /** A duration in milliseconds: `84 ms`, `1.32 s`, `2 min 5 s`. */

@@ -48,6 +48,11 @@ export function addStep(record, step) {
   record.steps.sort((one, other) => one.at - other.at);
 }
 
+/** Whether a payment of an order is under way, whoever sent it: its stock is held until the outcome is known. */
+export function isUnderWay({ order, lookAt }) {
+  return order.status === "pending" && (lookAt !== null || order.paymentIntentId !== null);
+}
+
 /** Milliseconds from the placing of an order to its end, or from what was sent to settle it; `null` while pending. */
 export function settledAfter({ order, sentAt }) {
   if (order.status === "pending") return null;

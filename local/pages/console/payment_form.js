@@ -3,7 +3,7 @@
 import { byId, el, setText } from "./dom.js";
 import { money } from "./format.js";
 import { override, pay } from "./order_actions.js";
-import { current, currentRecord, orders } from "./orders.js";
+import { current, currentRecord, isUnderWay, orders } from "./orders.js";
 import { has, isExpired, user } from "./session.js";
 
 export async function startPaymentForm() {
@@ -55,7 +55,7 @@ function show() {
   if (!record) return;
   const note = noteOn(record);
   // Neither settled nor waiting for its outcome: then a payment can be expected to change something.
-  const payable = record.order.status === "pending" && record.lookAt === null;
+  const payable = record.order.status === "pending" && !isUnderWay(record);
   byId("pay-note").hidden = !note;
   byId("pay-note").classList.toggle("calm", !payable);
   setText(byId("pay-note"), note);
@@ -71,11 +71,12 @@ function show() {
 }
 
 /** What to expect of a payment of this order by who is signed in, where that is not the usual. */
-function noteOn({ order, lookAt }) {
+function noteOn(record) {
+  const { order } = record;
   if (isExpired()) return "This token has expired: the API will answer 401.";
   if (!has("buyer")) return "A seller may do nothing with payments: the API will answer 403.";
   if (user.value && order.buyerId !== user.value.sub) return "It is another buyer’s order: the API will answer 403.";
-  if (lookAt !== null) return "A payment of it is under way: until its outcome is told the API will answer 409.";
+  if (isUnderWay(record)) return "A payment of it is under way: until its outcome is told the API will answer 409.";
   if (order.status !== "pending") {
     return "It is settled. Under the key of its payment the same answer comes again, under a new one 409.";
   }

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,25 @@ def test_a_port_that_somebody_else_has_comes_with_advice(
 def test_nothing_is_claimed_of_a_port_while_a_stack_starts(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
     runs(monkeypatch, None, starting=True)
     assert doctor._port(free_port).found == "not looked at while a stack is being started"
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n", 'openjdk version "11.0.2" 2019-01-15'),
+        ("#!/bin/sh\nexit 1\n", "does not run"),
+        ("\x7fELF of another machine", "does not run"),
+    ],
+)
+def test_a_java_that_is_too_old_or_does_not_run_comes_with_advice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, found: str
+) -> None:
+    java = tmp_path / "java"
+    java.write_text(program)
+    java.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda _: str(java))
+
+    finding = doctor._java()
+
+    assert (finding.found, finding.needed) == (found, False)
+    assert "Install Java 17" in (finding.advice or "")

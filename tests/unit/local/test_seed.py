@@ -93,6 +93,8 @@ def test_an_id_that_is_a_number_is_no_text() -> None:
         ("name", ["Tea"], 'name: ["Tea"] is no text'),
         ("unitPrice", "12.5", "unitPrice: '12.5' has to be a whole number from 1"),
         ("unitPrice", "450", "unitPrice: '450' is a text. Take the quotes off"),
+        # CSV has no quotes to take off: what looks like a number there is text only where it is too long for one.
+        ("unitPrice", "9" * 19, f"unitPrice: '{'9' * 19}' has to be a whole number from 1"),
         ("stock", -1, "stock: -1 has to be a whole number from 0"),
         ("currency", "USD", "currency: 'USD' has to be a lower-case ISO 4217 code"),
         ("currency", "", "currency: missing"),

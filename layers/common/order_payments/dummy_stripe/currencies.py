@@ -1,9 +1,11 @@
 """What Stripe asks of an amount in each currency, and how it writes one.
 
-From https://docs.stripe.com/currencies: zero-decimal currencies and minimum amounts, in the minor unit.
+From https://docs.stripe.com/currencies: zero- and three-decimal currencies, and minimum amounts, in the
+minor unit.
 """
 
 _ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split())
+_THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
 
 # Stripe asks the equivalent of $0.50 of all other currencies. The dummy knows no exchange rates and asks 1 of them.
 _MINIMUM = {
@@ -53,5 +55,9 @@ def as_short_text(amount: int, currency: str) -> str:
 
 
 def as_number(amount: int, currency: str) -> str:
-    """An amount in the currency's major unit, with its decimals: `0.50` of usd, `50` of jpy."""
-    return f"{amount:,}" if currency in _ZERO_DECIMAL else f"{amount // 100:,}.{amount % 100:02}"
+    """An amount in the currency's major unit, with its decimals: `0.50` of usd, `50` of jpy, `0.050` of kwd."""
+    if currency in _ZERO_DECIMAL:
+        return f"{amount:,}"
+    decimals = 3 if currency in _THREE_DECIMAL else 2
+    major, minor = divmod(amount, 10**decimals)
+    return f"{major:,}.{minor:0{decimals}}"
