@@ -13,7 +13,7 @@ import snapshot_restore_py
 from botocore.exceptions import ClientError, NoCredentialsError
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments.errors import Busy
+from order_payments.errors import Busy, OrderNotFound, ProductNotFound
 from tests.support.lambda_functions import load_function
 from tests.support.template import ROOT
 
@@ -102,8 +102,8 @@ def test_ahead_of_requests_a_function_reads_what_is_not_there(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_database_that_does_not_answer_while_a_function_starts_does_not_keep_it_from_starting(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_a_rehearsal_that_fails_is_logged_and_does_not_keep_the_function_from_starting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency")
 
@@ -113,6 +113,24 @@ def test_a_database_that_does_not_answer_while_a_function_starts_does_not_keep_i
     started(rehearsal=rehearsal)
 
     assert gc.isenabled()
+    (line,) = caplog.records
+    assert (line.levelname, line.getMessage()) == ("WARNING", "the rehearsal failed")
+    assert line.exc_info is not None
+    assert line.exc_info[1] is error
+
+
+@pytest.mark.parametrize("error", [OrderNotFound("none"), ProductNotFound("none")])
+def test_a_rehearsal_that_finds_nothing_is_not_worth_a_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency")
+
+    def rehearsal() -> None:
+        raise error
+
+    started(rehearsal=rehearsal)
+
+    assert caplog.records == []
 
 
 @pytest.mark.usefixtures("restore_hooks")

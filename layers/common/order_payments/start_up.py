@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from order_payments.errors import OrderNotFound, ProductNotFound
 from order_payments.settings import InitializationType
 
 if TYPE_CHECKING:
@@ -23,10 +24,7 @@ def started(client: "DynamoDBClient | None" = None, rehearsal: Callable[[], obje
     """
     kind = InitializationType.from_environment()
     if kind.is_ahead_of_requests and rehearsal is not None:
-        # Whatever it comes to. The rights of a role that was made just now may not hold yet, say: what fails here is
-        # found by the first request, which reports it, and fails no deployment.
-        with suppress(Exception):
-            rehearsal()
+        _rehearse(rehearsal)
     if kind is InitializationType.SNAP_START:
         if client is not None:
             # A snapshot's connections have ended by the time that it is restored, and do not know it.
@@ -34,6 +32,21 @@ def started(client: "DynamoDBClient | None" = None, rehearsal: Callable[[], obje
         _differ_from_other_restored_ones()
     gc.freeze()
     gc.enable()
+
+
+def _rehearse(rehearsal: Callable[[], object]) -> None:
+    """Run it, and log what fails: a role that was made just now may have no rights yet, say.
+
+    No deployment fails of that. The first request meets what is still wrong by then.
+    """
+    try:
+        with suppress(OrderNotFound, ProductNotFound):
+            rehearsal()
+    except Exception:  # noqa: BLE001 - a version whose start fails is not published
+        # Not imported above: the authorizer rehearses nothing, and starts without Powertools.
+        from order_payments.observability import logger
+
+        logger.warning("the rehearsal failed", exc_info=True)
 
 
 def _differ_from_other_restored_ones() -> None:
