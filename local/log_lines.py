@@ -23,6 +23,8 @@ _LEFT_OUT = frozenset(
         *("exception", "exception_name", "stack_trace", "xray_trace_id"),
     }
 )
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+_METRICS = "_aws"
 _WIDEST_FUNCTION = 21
 _AUTHORIZER = "authorizer"
 _READERS = ("get_", "list_")
@@ -41,10 +43,12 @@ def take_to(log: TextIO, show: Callable[[Text], None]) -> Callable[[LogLine], No
 
 
 def readable(line: LogLine) -> Text | None:
-    """The line as people read it, or None for what only the platform has to say."""
+    """The line as people read it, or None for what only the platform has to say, and for metrics."""
     if not line.message.strip() or line.message.startswith(_OF_THE_PLATFORM):
         return None
     entry = _parsed(line.message)
+    if _METRICS in entry:
+        return None
     time, level = _time_of(entry, line), str(entry.get("level", ""))
     text = Text(f"{time:%H:%M:%S}.{time.microsecond // 1000:03d} ", "dim")
     text.append(f"{level:<8}", _STYLES.get(level, ""))
@@ -85,7 +89,8 @@ def _parsed(message: str) -> dict[str, Any]:
         entry = json.loads(message)
     except ValueError:
         entry = None
-    return entry if isinstance(entry, dict) and "message" in entry else {"message": message.rstrip()}
+    known = isinstance(entry, dict) and ("message" in entry or _METRICS in entry)
+    return entry if known else {"message": message.rstrip()}
 
 
 def _time_of(entry: dict[str, Any], line: LogLine) -> datetime:

@@ -23,6 +23,7 @@ from order_payments.errors import (
     PaymentProviderError,
 )
 from order_payments.identity import Role
+from order_payments.observability import Count, count, measured
 from order_payments.orders import NO_ORDER, OrderStatus
 from order_payments.orders_table import OrdersTable
 from order_payments.products_table import ProductsTable
@@ -41,7 +42,7 @@ DEFAULT_PAYMENT = PaymentBody()
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()
-client = dynamodb_client()
+client = measured(dynamodb_client())
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
 stripe = stripe_gateway(stripe_settings, client)
 api = Api(
@@ -88,6 +89,7 @@ def initiate_payment(
     if result.replayed:
         response.headers[REPLAYED_HEADER] = "true"
     if result.order.status is OrderStatus.PENDING:
+        count(Count.PAYMENT_UNKNOWN)
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Retry-After"] = str(UNKNOWN_RETRY_AFTER_SECONDS)
         response.headers["Location"] = api.location(f"/orders/{order_id}/status")

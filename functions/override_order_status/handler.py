@@ -38,7 +38,13 @@ def override_order_status(order_id: str, body: OverrideRequest) -> OrderStatusVi
     """Confirm the order, which takes its stock, or cancel it."""
     admin_id = api.caller.user_id
     order = override_status(
-        order_id, OrderStatus(body.status), by=admin_id, why=body.reason, orders=orders, deadline=api.deadline
+        order_id,
+        OrderStatus(body.status),
+        by=admin_id,
+        why=body.reason,
+        request_id=api.request_id,
+        orders=orders,
+        deadline=api.deadline,
     )
     logger.info("order settled by hand", status=order.status, by=admin_id, reason=body.reason)
     return OrderStatusView.of(order)

@@ -2,6 +2,7 @@
 
 from order_payments.start_up import started
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.clock import Deadline
 from order_payments.event_bus import EventBus, events_client
-from order_payments.observability import logger
+from order_payments.observability import Count, count, logger, write_cancelled, write_metrics
 from order_payments.order_events import OrderEvent, event_in
+from order_payments.orders import Order, OrderStatus
 from order_payments.settings import EventSettings
 
 TIME_TO_REPORT_SECONDS = 2.0
@@ -44,7 +46,22 @@ def publish_order_events(records: Sequence[Record], bus: EventBus, *, deadline: 
             places.append(readable)
         readable += 1
     published = bus.publish(events, deadline=deadline)
+    count_outcomes([event.order for event in events[:published]])
     return readable if published == len(events) else places[published]
+
+
+def count_outcomes(orders: Sequence[Order]) -> None:
+    """Count what became of orders.
+
+    Here, because the stream knows of every settlement, whoever made it, and tells of it once in all but bad times.
+    """
+    by_hand = [order for order in orders if order.override is not None]
+    by_payment = [order for order in orders if order.override is None]
+    count(Count.ORDER_CREATED, sum(order.status is OrderStatus.PENDING for order in orders))
+    count(Count.PAYMENT_CONFIRMED, sum(order.status is OrderStatus.CONFIRMED for order in by_payment))
+    count(Count.SETTLED_BY_HAND, len(by_hand))
+    write_metrics()
+    write_cancelled(Counter(order.reason.code for order in by_payment if order.reason is not None))
 
 
 def whereabouts(record: Record) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from order_payments.clock import Deadline, from_rfc3339, utc_now
 from order_payments.dynamodb import LONGEST_CALL_SECONDS, dynamodb_client
 from order_payments.errors import Busy
-from order_payments.observability import logger
+from order_payments.observability import Count, Gauge, count, gauge, logger, measured, write_metrics
 from order_payments.orders import NO_ORDER, Order, OrderStatus
 from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
 from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
@@ -33,7 +33,7 @@ TIME_TO_REPORT_SECONDS = 2.0
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()
-client = dynamodb_client()
+client = measured(dynamodb_client())
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
 stripe = stripe_gateway(stripe_settings, client)
 
@@ -114,6 +114,7 @@ def settle_one(
         order = reconcile(entry.order_id, before=now - LEASE, orders=orders, stripe=stripe, deadline=by)
         since = unsettled_since(order)
         if since is None:
+            logger.info("payment reconciled", status=order.status, ageSeconds=age_seconds)
             return (End.REFUNDED if order.refund else End.SETTLED), age_seconds
         end, age_seconds = End.LEFT, seconds_between(since, now)
         if since > now - LEASE:
@@ -158,6 +159,10 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             failed=tally.failed,
             oldestSeconds=tally.oldest_seconds,
         )
+        count(Count.PAYMENT_RECONCILED, tally.settled)
+        count(Count.RECONCILIATION_FAILED, tally.failed)
+        gauge(Gauge.OLDEST_UNSETTLED, tally.oldest_seconds)
+        write_metrics()
         return asdict(tally)
 
 

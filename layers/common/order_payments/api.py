@@ -23,7 +23,7 @@ from order_payments import errors
 from order_payments.clock import Deadline, utc_now
 from order_payments.errors import OrderPaymentError
 from order_payments.identity import Caller, Role
-from order_payments.observability import logger
+from order_payments.observability import Count, count, logger, write_metrics
 from order_payments.orders import Order
 from order_payments.settings import CorsSettings
 from order_payments.views import FaultView, OrderStatusView, ProblemView
@@ -204,6 +204,7 @@ class Api(APIGatewayRestResolver):
                 answer = super().resolve(_normalized(event, route_path), context)
             answer["multiValueHeaders"].update(self._cors_headers(event))
             logger.info("answered", status=answer["statusCode"])
+            write_metrics()
             return answer
 
     def _check(self, event: Mapping[str, Any]) -> None:
@@ -261,6 +262,7 @@ class Api(APIGatewayRestResolver):
         if error.replayed:
             response.headers[REPLAYED_HEADER] = "true"
         if isinstance(error, errors.Busy):
+            count(Count.BUSY)
             response.headers["Retry-After"] = str(BUSY_RETRY_AFTER_SECONDS)
         return response
 

@@ -83,7 +83,7 @@ class EventBus:
                         event=event.detail_type,
                         eventId=event.event_id,
                         orderId=event.order_id,
-                        requestId=event.request_id,
+                        correlationId=event.correlation_id,
                     )
             left = [event for event, entry in entries if "ErrorCode" in entry]
             if not left:

@@ -1,5 +1,143 @@
-"""The one logger: a JSON object a line, with the keys that the edge adds for each request."""
+"""The one logger, and the one set of metrics: lines on standard output, of which CloudWatch makes both.
+
+A metric is a line of JSON in CloudWatch's embedded metric format, so that it costs a request neither a call nor a wait.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+from order_payments.settings import MetricSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 logger = Logger()
+
+
+class Count(StrEnum):
+    """What is counted. Alarms and the dashboard, in `template.yaml`, know these names."""
+
+    ORDER_CREATED = "OrderCreated"
+    PAYMENT_CONFIRMED = "PaymentConfirmed"
+    PAYMENT_CANCELLED = "PaymentCancelled"
+    """Also by `reason`: Stripe's error code, or ours."""
+    SETTLED_BY_HAND = "SettledByHand"
+    PAYMENT_UNKNOWN = "PaymentUnknown"
+    PAYMENT_VOIDED = "PaymentVoided"
+    PAYMENT_RECONCILED = "PaymentReconciled"
+    PAYMENT_REFUNDED = "PaymentRefunded"
+    RECONCILIATION_FAILED = "ReconciliationFailed"
+    BUSY = "Busy"
+    MISMATCH = "Mismatch"
+    """Charges, orders and stock that do not fit together: a person has to look."""
+
+
+class Gauge(StrEnum):
+    """What is measured at one moment, by its unit."""
+
+    OLDEST_UNSETTLED = "OldestUnsettledAge"
+    """Seconds for which the oldest payment is unsettled that is not its payer's any more; 0 where there is none."""
+
+
+class Latency(StrEnum):
+    """What a call of Stripe's takes, in milliseconds, the SDK's repetitions included."""
+
+    STRIPE_CREATE = "StripeCreateLatency"
+    STRIPE_CONFIRM = "StripeConfirmLatency"
+    STRIPE_CANCEL = "StripeCancelLatency"
+    STRIPE_RETRIEVE = "StripeRetrieveLatency"
+    STRIPE_REFUND = "StripeRefundLatency"
+
+
+_OTHER = "other"
+_REASON = re.compile(r"[a-z0-9_]{1,64}")
+
+_metrics = EphemeralMetrics(namespace=MetricSettings.from_environment().namespace)
+# Powertools keeps what it is told until it is written, and the reconciler tells it from several threads.
+_telling = Lock()
+
+
+def correlate(request_id: str | None) -> None:
+    """Have all lines of this thread say which request they follow, until `logger.thread_safe_clear_keys`.
+
+    As `correlationId`: who settles a payment for somebody else has a request id, or an invocation's, of their own.
+    """
+    if request_id is not None:
+        logger.thread_safe_append_keys(correlationId=request_id)
+
+
+def count(what: Count, number: int = 1) -> None:
+    """Count `number` more of something, to be written by `write_metrics`."""
+    _add(what, MetricUnit.Count, number)
+
+
+def gauge(what: Gauge, seconds: float) -> None:
+    """Tell how something stands at this moment, to be written by `write_metrics`."""
+    _add(what, MetricUnit.Seconds, seconds)
+
+
+@contextmanager
+def timed(what: Latency) -> Iterator[None]:
+    """Measure what the block takes, however it ends."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        _add(what, MetricUnit.Milliseconds, _milliseconds_since(started))
+
+
+def write_metrics() -> None:
+    """Write what was counted and measured since the last time, in one line; none where there was nothing."""
+    with _telling:
+        if _metrics.metric_set:
+            _metrics.flush_metrics()
+
+
+def write_cancelled(numbers: Mapping[str, int]) -> None:
+    """Write how many payments were cancelled, of each reason and in all. What is not a code is `other`."""
+    for reason, number in numbers.items():
+        metrics = EphemeralMetrics(namespace=_metrics.namespace)
+        metrics.add_metric(Count.PAYMENT_CANCELLED, MetricUnit.Count, number)
+        code = reason if _REASON.fullmatch(reason) else _OTHER
+        metrics.add_dimensions(**({"service": metrics.service} if metrics.service else {}), reason=code)
+        metrics.flush_metrics()
+
+
+def measured(client: "DynamoDBClient") -> "DynamoDBClient":
+    """The client, which measures what each of its calls takes from now on: `DynamoDBGetItemLatency`, and so on.
+
+    Milliseconds, botocore's repetitions included; what fails without an answer, too.
+    """
+
+    def start(context: dict[str, Any], **_: object) -> None:
+        context["started"] = time.perf_counter()
+
+    def end(model: Any, context: dict[str, Any], **_: object) -> None:
+        _add(f"DynamoDB{model.name}Latency", MetricUnit.Milliseconds, _milliseconds_since(context["started"]))
+
+    def fail(context: dict[str, Any], event_name: str, **_: object) -> None:
+        operation = event_name.rpartition(".")[2]
+        _add(f"DynamoDB{operation}Latency", MetricUnit.Milliseconds, _milliseconds_since(context["started"]))
+
+    client.meta.events.register_first("before-call.dynamodb", start)
+    client.meta.events.register_first("after-call.dynamodb", end)
+    client.meta.events.register_first("after-call-error.dynamodb", fail)
+    return client
+
+
+def _milliseconds_since(started: float) -> float:
+    return 1000 * (time.perf_counter() - started)
+
+
+def _add(name: str, unit: MetricUnit, value: float) -> None:
+    with _telling:
+        _metrics.add_metric(name, unit, round(value, 3))

@@ -40,6 +40,10 @@ class OrderEventDetail(View):
         examples=["2026-11-23T05:50:20.186Z"],
         json_schema_extra={"format": "date-time"},
     )
+    correlation_id: str | None = Field(
+        description="The id of the request that it comes from, where that is recorded: its client's `requestId`.",
+        examples=["f3e0a3a2-2f0c-4a9b-8f4e-0f5b1c6d7e80"],
+    )
     order: OrderView = Field(description="The order as it was written then.")
 
 
@@ -51,8 +55,9 @@ class OrderEvent(NamedTuple):
     detail_type: str
     detail: str
     occurred_at: datetime
-    request_id: str | None
+    correlation_id: str | None
     """API Gateway's id of the request that it comes from, where that is recorded."""
+    order: Order
 
     @classmethod
     def of(cls, order: Order) -> "OrderEvent":
@@ -62,6 +67,7 @@ class OrderEvent(NamedTuple):
             version=VERSION,
             event_id=event_id,
             occurred_at=rfc3339(order.updated_at),
+            correlation_id=order.last_request_id,
             order=OrderView.of(order),
         )
         return cls(
@@ -70,14 +76,9 @@ class OrderEvent(NamedTuple):
             detail_type=DETAIL_TYPES[order.status],
             detail=detail.model_dump_json(by_alias=True),
             occurred_at=order.updated_at,
-            request_id=_request_id_of(order),
+            correlation_id=order.last_request_id,
+            order=order,
         )
-
-
-def _request_id_of(order: Order) -> str | None:
-    if order.status is OrderStatus.PENDING:
-        return order.request_id
-    return order.attempt.request_id if order.attempt else None
 
 
 def event_in(record: Mapping[str, Any]) -> OrderEvent | None:

@@ -132,8 +132,11 @@ def _refund_from_item(item: Item) -> Refund:
 
 def override_to_item(override: Override) -> Item:
     """The `override` map of an order."""
-    return {"by": override.by, "at": rfc3339(override.at), "reason": override.reason}
+    item: Item = {"by": override.by, "at": rfc3339(override.at), "reason": override.reason}
+    if override.request_id is not None:
+        item["requestId"] = override.request_id
+    return item
 
 
 def _override_from_item(item: Item) -> Override:
-    return Override(item["by"], from_rfc3339(item["at"]), item["reason"])
+    return Override(item["by"], from_rfc3339(item["at"]), item["reason"], item.get("requestId"))

@@ -114,11 +114,12 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An admin's settlement of an order by hand: who did it, when, and why."""
+    """An admin's settlement of an order by hand: who did it, when, why, and with which request."""
 
     by: str
     at: datetime
     reason: str
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,16 @@ class Order:
             refund=None,
             override=None,
         )
+
+    @property
+    def last_request_id(self) -> str | None:
+        """API Gateway's id of the request that made the order what it is, or began what did; it follows a payment.
+
+        Of what was left to the reconciler that is the payer's.
+        """
+        if self.override is not None:
+            return self.override.request_id
+        return self.attempt.request_id if self.attempt else self.request_id
 
     @property
     def is_payable(self) -> bool:

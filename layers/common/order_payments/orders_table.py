@@ -29,7 +29,7 @@ from order_payments.dynamodb import (
     writing,
 )
 from order_payments.errors import Busy, OrderNotFound
-from order_payments.observability import logger
+from order_payments.observability import Count, count, logger
 from order_payments.order_records import (
     attempt_to_item,
     order_from_item,
@@ -410,6 +410,7 @@ class OrdersTable:
                 return _existing(refused.old_items[0])
             # A product's condition held when its stock was held. Nothing of ours undoes that, so a person has to look.
             logger.error("stock does not match its holds", positions=sorted(refused.old_items))
+            count(Count.MISMATCH)
         except ReplyLost:
             with suppress(Busy):
                 return self.get(order.order_id)

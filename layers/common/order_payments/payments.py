@@ -22,7 +22,7 @@ from order_payments.errors import (
     PaymentInProgress,
     PaymentProviderError,
 )
-from order_payments.observability import logger
+from order_payments.observability import Count, correlate, count, logger
 from order_payments.orders import Order, OrderStatus, Override, PaymentAttempt, Reason, Refund, Shortage
 from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
 from order_payments.stripe_outcomes import (
@@ -128,6 +128,7 @@ def initiate_payment(
         case (Refused() | NotStarted()) as outcome:
             order = orders.void(order, now=utc_now(), deadline=_settle_by(deadline))
             if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
+                count(Count.PAYMENT_VOIDED)
                 raise _not_charged(outcome, order)
             return _answer(order)
 
@@ -195,6 +196,7 @@ def refund_late_money(
     match stripe.refund(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
         case Refunded(refund_id):
             logger.warning("late money refunded", orderId=order.order_id, refundId=refund_id)
+            count(Count.PAYMENT_REFUNDED)
         case Unknown():
             if refund.payment_intent_id != intent_id:
                 # An order has room for one refund. Of another nobody would know but Stripe, which tells of it again.
@@ -213,6 +215,7 @@ def reconcile(
     An attempt that began after `before` is its payer's, whatever the index said of the order.
     """
     order = orders.get(order_id)
+    correlate(order.last_request_id)
     if order.owes_refund and order.refund is not None:
         return refund_late_money(order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
     in_flight = order.status is OrderStatus.PENDING and order.attempt is not None
@@ -231,6 +234,7 @@ def follow_intent(
     of money that comes late nobody else would know.
     """
     order = orders.get(order_id)
+    correlate(order.last_request_id)
     in_flight = order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id
     if in_flight and order.attempt_in_flight().started_at <= utc_now() - LEASE:
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
@@ -243,6 +247,7 @@ def follow_intent(
             return order
         case NoIntent():
             logger.error("news of an intent that is not this order's", paymentIntentId=intent_id)
+            count(Count.MISMATCH)
             return order
         case Unknown():
             if order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id:
@@ -256,6 +261,7 @@ def override_status(
     *,
     by: str,
     why: str,
+    request_id: str | None = None,
     orders: OrdersTable,
     deadline: Deadline,
 ) -> Order:
@@ -265,7 +271,7 @@ def override_status(
     `Busy`.
     """
     order = orders.get(order_id)
-    override = Override(by, utc_now(), why)
+    override = Override(by, utc_now(), why, request_id)
     reason = Reason("admin_override", why)
     try:
         return orders.settle_by_hand(order, status, reason, override, deadline=deadline.within(CLAIM_BUDGET_SECONDS))

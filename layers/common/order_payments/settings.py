@@ -65,6 +65,16 @@ class CorsSettings(NamedTuple):
         return origin in self.allowed_origins or "*" in self.allowed_origins
 
 
+class MetricSettings(NamedTuple):
+    """Where metrics are found in CloudWatch: the namespace, another for each stack of an account."""
+
+    namespace: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        return cls(namespace=environment.get("POWERTOOLS_METRICS_NAMESPACE") or "order-payments")
+
+
 class TableSettings(NamedTuple):
     """Names of the DynamoDB tables."""
 

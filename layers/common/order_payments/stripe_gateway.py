@@ -12,7 +12,7 @@ import stripe
 
 from order_payments.clock import Deadline
 from order_payments.errors import PaymentInProgress, PaymentProviderError
-from order_payments.observability import logger
+from order_payments.observability import Latency, logger, timed
 from order_payments.orders import Order, Reason
 from order_payments.settings import StripeBackend, StripeSettings
 from order_payments.stripe_outcomes import (
@@ -88,13 +88,14 @@ class StripeGateway:
         """
         try:
             self._allow_time(deadline)
-            try:
-                intent = self._create(order, f"create-{order.order_id}")
-            except stripe.APIError as error:
-                if not _is_replay(error):
-                    raise
-                # Stripe keeps the answer to a key for a day, also where it was a fault of its own.
-                intent = self._create(order, f"create-{order.order_id}-{uuid.uuid4().hex}")
+            with timed(Latency.STRIPE_CREATE):
+                try:
+                    intent = self._create(order, f"create-{order.order_id}")
+                except stripe.APIError as error:
+                    if not _is_replay(error):
+                        raise
+                    # Stripe keeps the answer to a key for a day, also where it was a fault of its own.
+                    intent = self._create(order, f"create-{order.order_id}-{uuid.uuid4().hex}")
             intent_id = intent.id if _is_for(intent, order) else None
         except _NoTimeLeft:
             raise PaymentProviderError("The payment provider was not asked in time.", order=order) from None
@@ -125,11 +126,12 @@ class StripeGateway:
         sent_before = self._transport.requests_sent
         try:
             self._allow_time(deadline)
-            intent = self._client.v1.payment_intents.confirm(
-                attempt.payment_intent_id,
-                {"payment_method": attempt.payment_method_id},
-                {"idempotency_key": attempt.attempt_id},
-            )
+            with timed(Latency.STRIPE_CONFIRM):
+                intent = self._client.v1.payment_intents.confirm(
+                    attempt.payment_intent_id,
+                    {"payment_method": attempt.payment_method_id},
+                    {"idempotency_key": attempt.attempt_id},
+                )
             return _confirmation(intent, order)
         except _NoTimeLeft:
             return NotStarted()
@@ -151,7 +153,8 @@ class StripeGateway:
         """Cancel the intent, or learn that it was paid: whoever comes later finds it the same way."""
         try:
             self._allow_time(deadline)
-            intent = self._client.v1.payment_intents.cancel(intent_id)
+            with timed(Latency.STRIPE_CANCEL):
+                intent = self._client.v1.payment_intents.cancel(intent_id)
             return _fence(intent, order)
         except _NoTimeLeft:
             return Unknown()
@@ -169,7 +172,8 @@ class StripeGateway:
         """What the intent has become, without touching it."""
         try:
             self._allow_time(deadline)
-            intent = self._client.v1.payment_intents.retrieve(intent_id)
+            with timed(Latency.STRIPE_RETRIEVE):
+                intent = self._client.v1.payment_intents.retrieve(intent_id)
             if not _is_for(intent, order):
                 return NoIntent()
             state = _fence(intent, order)
@@ -185,10 +189,11 @@ class StripeGateway:
         """Give the whole charge back. The idempotency key comes from the intent, so that it goes back once."""
         try:
             self._allow_time(deadline)
-            refund = self._client.v1.refunds.create(
-                {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},
-                {"idempotency_key": f"refund-{intent_id}"},
-            )
+            with timed(Latency.STRIPE_REFUND):
+                refund = self._client.v1.refunds.create(
+                    {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},
+                    {"idempotency_key": f"refund-{intent_id}"},
+                )
             if not isinstance(refund.id, str) or refund.status in _REFUNDS_THAT_FAILED:
                 logger.error("stripe could not send a refund", refundStatus=str(refund.status))
                 return Unknown()
