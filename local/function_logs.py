@@ -8,9 +8,10 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.deploy import STACK_NAME
 from local.emulator import Emulator
 
-_GROUPS = "/aws/lambda/"
+_GROUP = f"/aws/lambda/{STACK_NAME}"
 _POLL_SECONDS = 2.0
 _PAGE = 10_000
 # Events of one millisecond may become visible at different moments, so the last of them are always read again.
@@ -22,7 +23,6 @@ class LogLine:
     """One line of one invocation, which has a log stream of its own here."""
 
     timestamp: int
-    function: str
     invocation: str
     position: int
     message: str
@@ -30,26 +30,18 @@ class LogLine:
 
 def read_lines(client: Any, since: int = 0) -> list[LogLine]:
     """All that the functions have logged since `since` (milliseconds since the epoch), in order."""
-    lines: list[LogLine] = []
-    for page in client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=_GROUPS):
-        for group in page["logGroups"]:
-            lines += _read_group(client, group["logGroupName"], since)
-    return sorted(lines, key=lambda line: (line.timestamp, line.function, line.invocation, line.position))
-
-
-def _read_group(client: Any, group: str, since: int) -> list[LogLine]:
     found: dict[tuple[str, int], LogLine] = {}
     while True:
         # The emulator gives no token for the next page. All lines of one invocation have the same time, so the page
         # that begins with the last one's time begins with all of them.
-        events = client.filter_log_events(logGroupName=group, startTime=since, limit=_PAGE)["events"]
+        events = client.filter_log_events(logGroupName=_GROUP, startTime=since, limit=_PAGE)["events"]
         positions: dict[str, int] = {}
         for event in events:
             stream, time = event["logStreamName"], event["timestamp"]
             positions[stream] = position = positions.get(stream, -1) + 1
-            found[stream, position] = LogLine(time, group.removeprefix(_GROUPS), stream, position, event["message"])
+            found[stream, position] = LogLine(time, stream, position, event["message"])
         if len(events) < _PAGE or events[-1]["timestamp"] == since:
-            return list(found.values())
+            return sorted(found.values(), key=lambda line: (line.timestamp, line.invocation, line.position))
         since = events[-1]["timestamp"]
 
 

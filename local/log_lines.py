@@ -19,7 +19,7 @@ _OF_THE_PLATFORM = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
 # What every line has, or what is said already.
 _LEFT_OUT = frozenset(
     {
-        *("level", "message", "timestamp", "service", "location", "function_request_id"),
+        *("level", "message", "timestamp", "service", "location", "function_name", "function_request_id"),
         *("exception", "exception_name", "stack_trace", "xray_trace_id"),
     }
 )
@@ -52,7 +52,7 @@ def readable(line: LogLine) -> Text | None:
     time, level = _time_of(entry, line), str(entry.get("level", ""))
     text = Text(f"{time:%H:%M:%S}.{time.microsecond // 1000:03d} ", "dim")
     text.append(f"{level:<8}", _STYLES.get(level, ""))
-    text.append(f"{_folder(line.function):<{_WIDEST_FUNCTION}} ", "cyan")
+    text.append(f"{_folder(entry):<{_WIDEST_FUNCTION}} ", "cyan")
     text.append(str(entry["message"]))
     for name, value in entry.items():
         if name not in _LEFT_OUT and value is not None:
@@ -71,7 +71,7 @@ def is_successful_read(line: LogLine) -> bool:
     entry = _parsed(line.message)
     if entry.get("level") != "INFO":
         return False
-    function = _folder(line.function)
+    function = _folder(entry)
     if function == _AUTHORIZER:
         return bool(entry["message"] == "allowed")
     status = entry.get("status")
@@ -101,8 +101,9 @@ def _time_of(entry: dict[str, Any], line: LogLine) -> datetime:
         return datetime.fromtimestamp(line.timestamp / 1000).astimezone()
 
 
-def _folder(function: str) -> str:
-    """`order-payments-CreateOrderFunction-1A2B` as its folder is called."""
+def _folder(entry: dict[str, Any]) -> str:
+    """The folder of `order-payments-CreateOrderFunction-1A2B`, if that wrote the line; Python writes some by itself."""
+    function = str(entry.get("function_name", ""))
     words = function.split("-")[2] if function.count("-") > 1 else function
     name = words.removesuffix("Function")
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")

@@ -8,7 +8,10 @@ import json
 import sys
 from datetime import UTC, datetime
 
+from order_payments.settings import function_name
+
 SERVICE = "order-payments"  # as POWERTOOLS_SERVICE_NAME has it for the other functions
+_FUNCTION_NAME = function_name()
 
 
 def write_line(level: str, message: str, **fields: str | None) -> None:
@@ -18,6 +21,7 @@ def write_line(level: str, message: str, **fields: str | None) -> None:
         "message": message,
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "service": SERVICE,
+        **({"function_name": _FUNCTION_NAME} if _FUNCTION_NAME else {}),
         **{name: value for name, value in fields.items() if value is not None},
     }
     sys.stdout.write(json.dumps(line) + "\n")

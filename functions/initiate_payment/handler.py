@@ -23,7 +23,7 @@ from order_payments.errors import (
     PaymentProviderError,
 )
 from order_payments.identity import Role
-from order_payments.observability import Count, count, measured
+from order_payments.observability import Count, count
 from order_payments.orders import NO_ORDER, OrderStatus
 from order_payments.orders_table import OrdersTable
 from order_payments.products_table import ProductsTable
@@ -42,7 +42,7 @@ DEFAULT_PAYMENT = PaymentBody()
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()
-client = measured(dynamodb_client())
+client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
 stripe = stripe_gateway(stripe_settings, client)
 api = Api(

@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from order_payments.clock import Deadline, from_rfc3339, utc_now
 from order_payments.dynamodb import LONGEST_CALL_SECONDS, dynamodb_client
 from order_payments.errors import Busy
-from order_payments.observability import Count, Gauge, count, gauge, logger, measured, write_metrics
+from order_payments.observability import Count, Gauge, count, gauge, logger, write_metrics
 from order_payments.orders import NO_ORDER, Order, OrderStatus
 from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
 from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
@@ -33,7 +33,7 @@ TIME_TO_REPORT_SECONDS = 2.0
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()
-client = measured(dynamodb_client())
+client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
 stripe = stripe_gateway(stripe_settings, client)
 

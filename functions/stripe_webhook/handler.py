@@ -15,7 +15,7 @@ from stripe import SignatureVerificationError, Webhook, WebhookSignature
 from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import Busy, InvalidSignature, OrderNotFound
-from order_payments.observability import logger, measured
+from order_payments.observability import logger
 from order_payments.orders import NO_ORDER, OrderStatus
 from order_payments.orders_table import OrdersTable
 from order_payments.payments import follow_intent
@@ -70,7 +70,7 @@ class Receipt(View):
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()
 webhook_settings = WebhookSettings.from_environment()
-client = measured(dynamodb_client())
+client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
 stripe = stripe_gateway(stripe_settings, client)
 api = Api(public=True, raises=[InvalidSignature])

@@ -151,6 +151,7 @@ def test_an_order_is_told_of_when_it_is_placed_and_when_it_is_settled(function: 
         "version": 1,
         "eventId": f"{paid.order_id}.confirmed",
         "occurredAt": "2026-11-23T05:50:22.090Z",
+        "correlationId": "of-the-payment",
         "order": {
             "orderId": paid.order_id,
             "status": "confirmed",
@@ -192,7 +193,7 @@ def test_an_event_knows_the_request_that_it_comes_from() -> None:
     order = placed()
     by_hand = changed(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
 
-    requests = [OrderEvent.of(each).request_id for each in (order, confirmed(order), by_hand)]
+    requests = [OrderEvent.of(each).correlation_id for each in (order, confirmed(order), by_hand)]
 
     assert requests == ["of-the-order", "of-the-payment", None]
 
@@ -371,7 +372,7 @@ def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
             "event": "order.confirmed",
             "eventId": f"{order.order_id}.confirmed",
             "orderId": order.order_id,
-            "requestId": "of-the-payment",
+            "correlationId": "of-the-payment",
         }.items()
     )
     assert "somebody" not in logged.getvalue()

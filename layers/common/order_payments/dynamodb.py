@@ -19,6 +19,7 @@ from botocore.exceptions import ConnectionError as SdkConnectionError
 
 from order_payments.clock import Deadline
 from order_payments.errors import Busy
+from order_payments.observability import Latency, timed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -164,7 +165,8 @@ def batch_get(
 def writing() -> Iterator[None]:
     """Around a write of one item. Raises `ConditionFailed`, `Contended`, `ReplyLost` or `WriteRejected`."""
     try:
-        yield
+        with timed(Latency.DYNAMODB_WRITE):
+            yield
     except ClientError as error:
         match _code(error):
             case "ConditionalCheckFailedException":
@@ -211,7 +213,8 @@ def write_transaction(
     """
     for _ in tries(deadline):
         try:
-            client.transact_write_items(TransactItems=writes)
+            with timed(Latency.DYNAMODB_TRANSACTION):
+                client.transact_write_items(TransactItems=writes)
         except ClientError as error:
             if _code(error) != "TransactionCanceledException":
                 raise _not_made(error) from error

@@ -65,6 +65,11 @@ class CorsSettings(NamedTuple):
         return origin in self.allowed_origins or "*" in self.allowed_origins
 
 
+def function_name(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The function's name as Lambda has it; None where none runs."""
+    return environment.get("AWS_LAMBDA_FUNCTION_NAME")
+
+
 class MetricSettings(NamedTuple):
     """Where metrics are found in CloudWatch: the namespace, another for each stack of an account."""
 

@@ -9,8 +9,8 @@ from local.function_logs import LogLine
 from local.log_lines import is_successful_read, readable, take_to
 
 
-def line(message: str, function: str = "order-payments-InitiatePaymentFunction-1A2B3C") -> LogLine:
-    return LogLine(1_795_000_000_000, function, "stream", 0, message)
+def line(message: str) -> LogLine:
+    return LogLine(1_795_000_000_000, "stream", 0, message)
 
 
 def plain(message: str) -> str:
@@ -26,6 +26,7 @@ def test_an_event_is_one_line_with_its_function_and_fields() -> None:
         "message": "payment outcome unknown",
         "timestamp": "2026-11-23 08:53:56,397+0000",
         "service": "order-payments",
+        "function_name": "order-payments-InitiatePaymentFunction-1A2B3C",
         "orderId": "ord_1",
         "requestId": None,
     }
@@ -64,12 +65,18 @@ def test_what_the_platform_says_is_left_out(message: str) -> None:
     assert readable(line(message)) is None
 
 
+def test_what_is_written_for_cloudwatch_to_count_is_left_out() -> None:
+    metrics = {"_aws": {"CloudWatchMetrics": []}, "service": "order-payments", "PaymentUnknown": [1.0]}
+
+    assert readable(line(json.dumps(metrics))) is None
+
+
 ANSWERED = {"level": "INFO", "message": "answered", "status": 200}
 
 
 def logged(folder: str, **entry: object) -> LogLine:
     name = "".join(word.capitalize() for word in folder.split("_"))
-    return line(json.dumps(entry), f"order-payments-{name}Function-1A2B3C")
+    return line(json.dumps({"function_name": f"order-payments-{name}Function-1A2B3C", **entry}))
 
 
 @pytest.mark.parametrize("function", ["list_products", "list_orders", "get_order_status", "get_product"])
@@ -102,7 +109,7 @@ def test_what_changes_something_fails_or_is_refused_is_no_successful_read(
 
 
 def test_what_a_reader_prints_by_itself_is_no_successful_read() -> None:
-    assert not is_successful_read(line("Traceback: something", "order-payments-ListOrdersFunction-1A2B3C"))
+    assert not is_successful_read(line("Traceback: something"))
 
 
 def test_the_terminal_shows_no_successful_read_and_the_file_has_it() -> None:

@@ -1,0 +1,197 @@
+"""What the functions count and measure: each payment once, by its end, and what they waited for."""
+
+import re
+from types import ModuleType
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from order_payments import observability
+from order_payments.clock import utc_now
+from order_payments.dynamodb import ReplyLost, writing
+from order_payments.observability import Count, Gauge, Latency
+from order_payments.orders import Override, Reason
+from tests.support.function_shop import FunctionShop
+from tests.support.lambda_functions import Context, load_function
+from tests.support.metrics import Metrics, metric_lines, metrics_in
+from tests.support.order_stream import cancelled, changed, confirmation, creation, placed, record
+from tests.support.shop import ALICE
+from tests.support.template import ROOT, template
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted_yet() -> None:
+    """Other tests call what counts without a handler that writes it."""
+    observability._metrics.clear_metrics()
+
+
+def of_a_payment(shop: FunctionShop, output: Output, card: str) -> Metrics:
+    order = shop.order((shop.add_product(stock=5), 1))
+    output.readouterr()
+    shop.pay(order, card)
+    return metrics_in(output.readouterr().out)
+
+
+def test_a_payment_tells_what_stripe_and_dynamodb_took(shop: FunctionShop, capsys: Output) -> None:
+    metrics = of_a_payment(shop, capsys, "pm_card_visa")
+
+    assert [len(metrics[name]) for name in (Latency.STRIPE_CREATE, Latency.STRIPE_CONFIRM)] == [1, 1]
+    assert len(metrics[Latency.DYNAMODB_TRANSACTION]) == 2
+    assert all(0 < value < 60_000 for values in metrics.values() for value in values)
+
+
+def test_all_metrics_of_a_request_are_one_line_of_the_stacks_namespace(shop: FunctionShop, capsys: Output) -> None:
+    order = shop.order((shop.add_product(), 1))
+    capsys.readouterr()
+
+    shop.pay(order)
+
+    (line,) = metric_lines(capsys.readouterr().out)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "order-payments"
+    variables = template()["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == {"Ref": "AWS::StackName"}
+
+
+def test_a_read_writes_no_metrics(shop: FunctionShop, capsys: Output) -> None:
+    order = shop.order((shop.add_product(), 1))
+    capsys.readouterr()
+
+    shop.status(order)
+
+    assert metric_lines(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(
+    ("card", "counted"),
+    [
+        ("pm_card_visa", {}),
+        ("pm_card_chargeDeclined", {}),
+        ("pm_dummy_timeout_after_charge", {Count.PAYMENT_UNKNOWN: [1.0]}),
+        ("pm_nobody_has", {Count.PAYMENT_VOIDED: [1.0]}),
+    ],
+)
+def test_the_paying_function_counts_what_no_settlement_tells(
+    shop: FunctionShop, capsys: Output, card: str, counted: Metrics
+) -> None:
+    metrics = of_a_payment(shop, capsys, card)
+
+    assert {name: metrics[name] for name in metrics if name in tuple(Count)} == counted
+
+
+def test_who_is_turned_away_is_counted(shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    def silent(**_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="https://dynamodb")
+
+    monkeypatch.setattr(shop._functions["get_order_status"].client, "get_item", silent)
+    capsys.readouterr()
+
+    assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 503
+    assert metrics_in(capsys.readouterr().out) == {Count.BUSY: [1.0]}
+
+
+def test_a_write_that_nobody_answers_is_measured(capsys: Output) -> None:
+    with pytest.raises(ReplyLost), writing():
+        raise EndpointConnectionError(endpoint_url="https://dynamodb")
+    observability.write_metrics()
+
+    assert len(metrics_in(capsys.readouterr().out)[Latency.DYNAMODB_WRITE]) == 1
+
+
+@pytest.fixture
+def publisher(dynamodb: object) -> ModuleType:  # noqa: ARG001 - moto, which has the bus, too
+    boto3.client("events").create_event_bus(Name="order-events")
+    return load_function("publish_order_events")
+
+
+def test_settlements_are_counted_where_the_stream_tells_of_them(publisher: ModuleType, capsys: Output) -> None:
+    paid, declined, other = placed(), placed(), placed()
+    refused = changed(other, status="cancelled", reason=Reason("Ünknown reason", "Something."))
+    records = [*map(creation, (paid, declined, other)), confirmation(paid), record(declined, cancelled(declined))]
+
+    publisher.handler({"Records": [*records, record(other, refused)]}, Context())
+
+    output = capsys.readouterr().out
+    metrics = metrics_in(output)
+    assert metrics[Count.ORDER_CREATED] == [3.0]
+    assert metrics[Count.PAYMENT_CONFIRMED] == [1.0]
+    assert sum(metrics[Count.PAYMENT_CANCELLED]) == 2.0
+    assert metrics_in(output, reason="card_declined") == {Count.PAYMENT_CANCELLED: [1.0]}
+    assert metrics_in(output, reason="other") == {Count.PAYMENT_CANCELLED: [1.0]}
+
+
+def test_what_an_admin_settled_is_no_payment(publisher: ModuleType, capsys: Output) -> None:
+    orders = [placed(), placed()]
+    by_hand = [
+        changed(order, status=status, reason=Reason("admin_override", "Lost."), override=Override("a", utc_now(), "L"))
+        for order, status in zip(orders, ("confirmed", "cancelled"), strict=True)
+    ]
+
+    publisher.handler({"Records": list(map(record, orders, by_hand))}, Context())
+
+    metrics = metrics_in(capsys.readouterr().out)
+    assert metrics[Count.SETTLED_BY_HAND] == [2.0]
+    assert sum(metrics[Count.PAYMENT_CONFIRMED]) == 0
+    assert sum(metrics[Count.PAYMENT_CANCELLED]) == 0
+
+
+def test_what_was_not_published_is_not_counted(
+    publisher: ModuleType, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher.bus, "publish", lambda events, **_: len(events) - 1)
+
+    publisher.handler({"Records": [creation(placed()), creation(placed())]}, Context())
+
+    assert metrics_in(capsys.readouterr().out)[Count.ORDER_CREATED] == [1.0]
+
+
+def test_every_run_of_the_reconciler_tells_how_old_the_oldest_is(shop: FunctionShop, capsys: Output) -> None:
+    assert shop is not None
+    reconciler = load_function("reconcile_payments")
+    capsys.readouterr()
+
+    reconciler.handler({}, Context(50))
+
+    metrics = metrics_in(capsys.readouterr().out)
+    assert metrics[Gauge.OLDEST_UNSETTLED] == [0.0]
+    assert metrics[Count.PAYMENT_RECONCILED] == [0.0]
+
+
+def test_alarms_and_dashboard_know_no_metric_that_nobody_writes() -> None:
+    ours = {*Count, *Gauge, *Latency}
+    resources = template()["Resources"]
+    watched = {
+        resource["Properties"]["MetricName"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+        and resource["Properties"]["Namespace"] == {"Ref": "AWS::StackName"}
+    }
+    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    shown = {
+        line.partition('"')[0] for line in body.split('"${AWS::StackName}", "')[1:] if '"service"' in line.split("]")[0]
+    }
+
+    assert watched >= {Count.MISMATCH, Gauge.OLDEST_UNSETTLED, Count.BUSY}
+    assert len(shown) > 10
+    assert watched | shown <= ours
+
+
+def test_operations_say_of_every_alarm_what_to_do() -> None:
+    alarms = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## Alarms\n")[2].partition("\n## ")[0]
+
+    assert set(re.findall(r"`(\w+Alarm)` ?[|,]", section)) == alarms
+
+
+def test_the_dashboard_shows_every_alarm() -> None:
+    resources = template()["Resources"]
+    alarms = {name for name, each in resources.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+
+    assert set(
+        re.findall(r"\${(\w+Alarm)\.Arn}", resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    ) == (alarms)
