@@ -176,6 +176,7 @@ def running_stack(
                     "JwtIssuer": identity.issuer,
                     "JwtAudience": identity.audience,
                     "JwtJwks": identity.jwks_json(),
+                    "DeletionProtection": "off",
                     # MiniStack 1.5.33 has archives, but not in a template.
                     "EventArchiveDays": "0",
                     **(parameters or {}),

@@ -131,7 +131,7 @@ def test_the_deployed_stage_throttles_payments_apart(stack: Stack) -> None:
     client.close()
 
     of_all, of_payments = settings["*/*"], settings["/orders/{orderId}/payment/POST"]
-    assert (of_all["throttlingRateLimit"], of_all["throttlingBurstLimit"]) == (1000, 2000)
+    assert (of_all["throttlingRateLimit"], of_all["throttlingBurstLimit"]) == (2000, 4000)
     assert (of_payments["throttlingRateLimit"], of_payments["throttlingBurstLimit"]) == (200, 400)
 
 

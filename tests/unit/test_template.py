@@ -221,3 +221,45 @@ def test_a_change_of_a_layer_publishes_the_functions_on_it() -> None:
     assert GLOBALS["AutoPublishAliasAllProperties"] is True
     assert layers
     assert all(layer["PublishLambdaVersion"] is True for layer in layers)
+
+
+CAPACITY = template()["Mappings"]["Capacity"]
+
+
+@pytest.mark.parametrize("peak", CAPACITY)
+def test_throttles_and_reserved_concurrency_follow_from_the_peak(peak: str) -> None:
+    level = CAPACITY[peak]
+    payments = max(2 * int(peak), 200)
+
+    assert (level["PaymentRate"], level["PaymentBurst"]) == (payments, 2 * payments)
+    assert (level["Rate"], level["Burst"]) == (10 * payments, 20 * payments)
+    reserved = (level["Payers"], level["Webhooks"], level["Authorizers"])
+    seconds = (1.5, 0.5, 0.2) if int(peak) > 10 else (0, 0, 0)
+    assert reserved == tuple(round(payments * of_one) for of_one in seconds)
+
+
+def test_operations_have_the_figures_of_the_capacity_mapping() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    rows = {
+        cells[1]: cells[2:6]
+        for line in text.splitlines()
+        if line.startswith("| ") and len(cells := [cell.strip().replace(",", "") for cell in line.split("|")]) >= 7
+    }
+
+    def row(key: str) -> list[str]:
+        return [str(level[key] or "none") for level in CAPACITY.values()]
+
+    assert rows["payments a second throttle"] == row("PaymentRate")
+    assert rows["requests a second of each other route throttle"] == row("Rate")
+    assert rows["reserved for `initiate_payment`"] == row("Payers")
+    assert rows["reserved for `stripe_webhook`"] == row("Webhooks")
+    assert rows["reserved for the authorizer"] == row("Authorizers")
+
+
+def test_the_tables_that_matter_are_protected_and_take_nothing_but_tls() -> None:
+    for name in ("OrdersTable", "ProductsTable"):
+        (deny,) = TABLES[name]["ResourcePolicy"]["PolicyDocument"]["Statement"]
+        assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "dynamodb:*")
+        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert TABLES[name]["DeletionProtectionEnabled"] == {"Fn::If": ["ProtectTables", True, False]}
+        assert TABLES[name]["PointInTimeRecoverySpecification"]["RecoveryPeriodInDays"] == {"Ref": "RecoveryDays"}
