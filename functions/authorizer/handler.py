@@ -17,7 +17,13 @@ LOGGED_KID_LENGTH = 64
 # Composed while the function starts, so that one that is misconfigured answers no request.
 _SETTINGS = JwtSettings.from_environment()
 _VERIFIER = TokenVerifier(
-    _SETTINGS.issuer, _SETTINGS.audience, _SETTINGS.roles_claim, keys_from(_SETTINGS, time.time), time.time
+    _SETTINGS.issuer,
+    _SETTINGS.audience,
+    _SETTINGS.roles_claim,
+    keys_from(_SETTINGS, time.time),
+    time.time,
+    audience_claim=_SETTINGS.audience_claim,
+    token_use=_SETTINGS.token_use,
 )
 
 

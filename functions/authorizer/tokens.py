@@ -50,13 +50,19 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TokenVerifier:
-    """Verifies tokens of one issuer for one audience. `clock` gives seconds since the epoch."""
+    """Verifies tokens of one issuer for one audience. `clock` gives seconds since the epoch.
+
+    Amazon Cognito has an access token's audience in `client_id`, and in `token_use` what kind of token it is.
+    https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-access-token.html
+    """
 
     issuer: str
     audience: str
     roles_claim: str
     keys: Keys
     clock: Callable[[], float]
+    audience_claim: str = "aud"
+    token_use: str | None = None
 
     def verify(self, token: str) -> Caller:
         """The caller whom the token names. Raises `TokenRefused`."""
@@ -68,6 +74,7 @@ class TokenVerifier:
         algorithm, key = self._choose_key(_read_json(parts[1]))
         self._check_with_pyjwt(token, algorithm, key)
         claims = _read_json(parts[2])
+        self._check_purpose(claims)
         return Caller(_user_id(claims), self._roles(claims), self._check_times(claims))
 
     def _choose_key(self, header: dict[str, Any]) -> "tuple[str, AllowedPublicKeys]":
@@ -95,9 +102,11 @@ class TokenVerifier:
                 # One of the allowed ones, and one that the key allows: `_choose_key` saw to both.
                 algorithms=[algorithm],
                 issuer=self.issuer,
-                audience=self.audience,
+                audience=self.audience if self._audience_is_aud else None,
                 options={
-                    "require": ["iss", "aud", "exp", "sub"],
+                    "require": ["iss", self.audience_claim, "exp", "sub"],
+                    # Else `_check_purpose` does.
+                    "verify_aud": self._audience_is_aud,
                     "enforce_minimum_key_length": True,
                     # `_check_times` does: PyJWT takes "1", true and 1e300 for times, and reads the machine's clock.
                     "verify_exp": False,
@@ -107,6 +116,17 @@ class TokenVerifier:
             )
         except jwt.PyJWTError as error:
             raise TokenRefused(_REASONS.get(type(error), "malformed")) from error
+
+    @property
+    def _audience_is_aud(self) -> bool:
+        return self.audience_claim == "aud"
+
+    def _check_purpose(self, claims: dict[str, Any]) -> None:
+        """Refuse a token that was made for another client, or for another use than to call us."""
+        if not self._audience_is_aud and claims[self.audience_claim] != self.audience:
+            raise TokenRefused("wrong_audience")
+        if self.token_use is not None and claims.get("token_use") != self.token_use:
+            raise TokenRefused("wrong_use")
 
     def _check_times(self, claims: dict[str, Any]) -> int:
         """Refuse a token that is not of this time. Returns when it expires, for what is decided on it later."""

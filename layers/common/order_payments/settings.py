@@ -148,13 +148,18 @@ class WebhookSettings:
 
 
 class JwtSettings(NamedTuple):
-    """Whose tokens to trust: `jwks` is the key set itself as JSON, `jwks_url` where to fetch it; one of them is set."""
+    """Whose tokens to trust: `jwks` is the key set itself as JSON, `jwks_url` where to fetch it; one of them is set.
+
+    `audience` is what a token has in `audience_claim`, and `token_use` what it says to be for, where that is asked.
+    """
 
     issuer: str
     audience: str
     roles_claim: str
     jwks: str | None
     jwks_url: str | None
+    audience_claim: str = "aud"
+    token_use: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -168,6 +173,8 @@ class JwtSettings(NamedTuple):
             roles_claim=environment.get("JWT_ROLES_CLAIM") or "roles",
             jwks=jwks,
             jwks_url=jwks_url,
+            audience_claim=environment.get("JWT_AUDIENCE_CLAIM") or "aud",
+            token_use=environment.get("JWT_TOKEN_USE") or None,
         )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     """Start the function with these variables: run its handler module, under a name that no other handler has."""
 
     def start(**environment: str) -> Authorize:
-        for name in ("JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS", "JWT_JWKS_URL", "JWT_ROLES_CLAIM"):
+        for name in [name for name in os.environ if name.startswith("JWT_")]:
             monkeypatch.delenv(name, raising=False)
         for name, value in {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, **environment}.items():
             monkeypatch.setenv(name, value)
