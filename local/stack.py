@@ -121,7 +121,7 @@ def running_stack(
     port: int = 0,
     state: Path,
     build_cache: Path = BUILD_CACHE,
-    parameters: Mapping[str, str] | None = None,
+    parameters: Mapping[str, str] | Callable[[Emulator], Mapping[str, str]] | None = None,
     enforce_policies: bool = False,
     progress: Progress = silent,
     show_log: Callable[[Text], None] = lambda _: None,
@@ -137,7 +137,8 @@ def running_stack(
     build_cache
         Directory of the build, which all stacks share.
     parameters
-        More parameters of the template, or other values for those that are given here.
+        More parameters of the template, or other values for those that are given here; or what returns them once it
+        has made on the emulator what they name.
     enforce_policies
         Let each function do only what the template's policies say, as on AWS. The emulator then refuses access keys
         that it does not know, so `make run` leaves it off: there, any will do.
@@ -179,7 +180,7 @@ def running_stack(
                     "DeletionProtection": "off",
                     # MiniStack 1.5.33 has archives, but not in a template.
                     "EventArchiveDays": "0",
-                    **(parameters or {}),
+                    **((parameters(emulator) if callable(parameters) else parameters) or {}),
                 }
                 deployment = deploy(build.template, given, emulator, state)
 

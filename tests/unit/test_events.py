@@ -107,7 +107,9 @@ def test_the_environment_has_what_only_a_deployment_could_tell_and_nothing_unkno
     resolved = {
         name
         for name, value in named.items()
-        if isinstance(value, str) or "Default" in parameters.get(value.get("Ref", ""), {})
+        if isinstance(value, str)
+        or value.get("Ref", "").startswith("AWS::")
+        or "Default" in parameters.get(value.get("Ref", ""), {})
     }
 
     assert set(named) - resolved <= set(VARIABLES) <= set(named)

@@ -11,7 +11,7 @@ import stripe
 from moto import mock_aws
 
 from order_payments import dynamodb as service
-from order_payments import event_bus
+from order_payments import event_bus, stripe_secrets
 from order_payments.clock import Deadline, rfc3339, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from order_payments.dummy_stripe.events import sign
@@ -29,7 +29,7 @@ Rights = dict[str, set[tuple[str, str]]]
 
 
 def granted() -> Rights:
-    """What the template's policies say, with the dummy Stripe."""
+    """What the template's policies say, with the dummy Stripe, and its key in Secrets Manager."""
     rights: Rights = {}
     for resource in template()["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
@@ -37,6 +37,8 @@ def granted() -> Rights:
                 each.get("Fn::If", [None, each])[1]
                 for policy in resource["Properties"].get("Policies", [])
                 for each in policy["Statement"]
+                # Secrets Manager decrypts in the caller's name: there is no call of ours to see.
+                if each.get("Fn::If", [None])[0] != "DecryptSecret"
             ]
             folder = resource["Properties"]["CodeUri"].removeprefix("functions/")
             rights[folder] = {
@@ -48,6 +50,8 @@ def granted() -> Rights:
 
 
 def resource_of(arn: dict[str, Any]) -> str:
+    if "Ref" in arn:
+        return str(arn["Ref"])
     if "Fn::GetAtt" in arn:
         return str(arn["Fn::GetAtt"][0])
     return str(arn["Fn::Sub"]).replace("${", "").replace(".Arn}/index", "")
@@ -64,6 +68,8 @@ def done_by(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]
             yield f"{kind}Item", write["TableName"]
     elif operation == "PutEvents":
         yield from ((operation, entry["EventBusName"]) for entry in request["Entries"])
+    elif operation == "GetSecretValue":
+        yield operation, "StripeSecretArn"
     elif operation == "BatchGetItem":
         yield from ((operation, table) for table in request["RequestItems"])
     else:
@@ -76,8 +82,11 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
     rights: Rights = defaultdict(set)
     client_of = service.dynamodb_client
     bus_client_of = event_bus.events_client
+    secrets_client_of = stripe_secrets.secrets_client
     FunctionShop.set_environment(monkeypatch)
     monkeypatch.setenv("ORDER_EVENTS_BUS", "OrderEventsBus")
+    for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"):
+        monkeypatch.setenv(name, "")
 
     def watched(client: Any) -> Any:
         # The handler that is being loaded: each makes one client.
@@ -97,11 +106,15 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
 
     monkeypatch.setattr(service, "dynamodb_client", lambda: watched(client_of()))
     monkeypatch.setattr(event_bus, "events_client", lambda: watched(bus_client_of()))
+    monkeypatch.setattr(stripe_secrets, "secrets_client", lambda: watched(secrets_client_of()))
     monkeypatch.setattr("tests.support.function_shop.load_function", load)
     monkeypatch.setattr(f"{__name__}.load_function", load)
     with mock_aws():
         create_tables(boto3.client("dynamodb"))
         boto3.client("events").create_event_bus(Name="OrderEventsBus")
+        value = json.dumps({"secretKey": "sk_test_unit", "webhookSecret": "whsec_unit"})
+        secret = boto3.client("secretsmanager").create_secret(Name="stripe", SecretString=value)
+        monkeypatch.setenv("STRIPE_SECRET_ARN", secret["ARN"])
         yield rights
 
 

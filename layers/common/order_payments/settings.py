@@ -108,20 +108,25 @@ class EventSettings(NamedTuple):
 class StripeSettings:
     """How to reach Stripe.
 
+    The key is `secret_key`, or in the secret of Secrets Manager that `secret_arn` names; one of them is set.
     `backend` is `dummy` (in process, no network) or `api` (Stripe's test mode, or the server at `api_base`).
     `dummy_table` names the DynamoDB table that holds the dummy's state; without it the state is in memory.
     """
 
-    secret_key: str = field(repr=False)
+    secret_key: str | None = field(repr=False)
     backend: StripeBackend
     api_base: str | None
     dummy_table: str | None
+    secret_arn: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        secret_key = _required(environment, "STRIPE_SECRET_KEY")
-        if not re.fullmatch(r"sk_test_\S+", secret_key):
-            raise InvalidSettings("STRIPE_SECRET_KEY must be a test mode key: sk_test_ and what follows it")
+        secret_arn = environment.get("STRIPE_SECRET_ARN") or None
+        secret_key = None
+        if secret_arn is None:
+            secret_key = checked_secret_key(_required(environment, "STRIPE_SECRET_KEY"), "STRIPE_SECRET_KEY")
+        elif environment.get("STRIPE_SECRET_KEY"):
+            raise InvalidSettings("only one of STRIPE_SECRET_KEY and STRIPE_SECRET_ARN may be set")
         backend = environment.get("STRIPE_BACKEND") or StripeBackend.DUMMY
         if backend not in tuple(StripeBackend):
             raise InvalidSettings(f"STRIPE_BACKEND must be {' or '.join(StripeBackend)}")
@@ -133,17 +138,20 @@ class StripeSettings:
             backend=StripeBackend(backend),
             api_base=api_base,
             dummy_table=environment.get("DUMMY_STRIPE_TABLE") or None,
+            secret_arn=secret_arn,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """The secret with which Stripe signs what it tells our webhook."""
+    """The secret with which Stripe signs what it tells our webhook; None where Secrets Manager has it."""
 
-    signing_secret: str = field(repr=False)
+    signing_secret: str | None = field(repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        if environment.get("STRIPE_SECRET_ARN"):
+            return cls(signing_secret=None)
         return cls(signing_secret=_required(environment, "STRIPE_WEBHOOK_SECRET"))
 
 
@@ -176,6 +184,13 @@ class JwtSettings(NamedTuple):
             audience_claim=environment.get("JWT_AUDIENCE_CLAIM") or "aud",
             token_use=environment.get("JWT_TOKEN_USE") or None,
         )
+
+
+def checked_secret_key(value: object, name: str) -> str:
+    """The Stripe key, if it is one of test mode. Raises `InvalidSettings`, which says where it is, and not what."""
+    if not isinstance(value, str) or not re.fullmatch(r"sk_test_\S+", value):
+        raise InvalidSettings(f"{name} must be a test mode key: sk_test_ and what follows it")
+    return value
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

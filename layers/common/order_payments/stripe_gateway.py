@@ -4,9 +4,10 @@ A PaymentIntent can be confirmed or cancelled, never both, so `cancel` doubles a
 """
 
 import uuid
+from collections.abc import Callable
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import stripe
 
@@ -33,6 +34,10 @@ from order_payments.stripe_outcomes import (
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from order_payments.stripe_secrets import StripeSecrets
+
+_T = TypeVar("_T")
 
 LONGEST_CALL_SECONDS = 10.0
 """What one call may take, its SDK retries included; Stripe answers a confirmation in one to three."""
@@ -76,9 +81,13 @@ class Transport(Protocol):
 class StripeGateway:
     """Calls Stripe about the PaymentIntent of an order."""
 
-    def __init__(self, client: stripe.StripeClient, transport: Transport) -> None:
+    def __init__(
+        self, client: stripe.StripeClient, transport: Transport, secrets: "StripeSecrets | None" = None
+    ) -> None:
+        """`secrets` has the key, where that is not the client's for good."""
         self._client = client
         self._transport = transport
+        self.secrets = secrets
 
     def create_intent(self, order: Order, *, deadline: Deadline) -> str:
         """Create the order's PaymentIntent, unconfirmed, and return its id. Creating it again returns the same one.
@@ -90,12 +99,12 @@ class StripeGateway:
             self._allow_time(deadline)
             with timed(Latency.STRIPE_CREATE):
                 try:
-                    intent = self._create(order, f"create-{order.order_id}")
+                    intent = self._create(order, f"create-{order.order_id}", deadline)
                 except stripe.APIError as error:
                     if not _is_replay(error):
                         raise
                     # Stripe keeps the answer to a key for a day, also where it was a fault of its own.
-                    intent = self._create(order, f"create-{order.order_id}-{uuid.uuid4().hex}")
+                    intent = self._create(order, f"create-{order.order_id}-{uuid.uuid4().hex}", deadline)
             intent_id = intent.id if _is_for(intent, order) else None
         except _NoTimeLeft:
             raise PaymentProviderError("The payment provider was not asked in time.", order=order) from None
@@ -109,15 +118,18 @@ class StripeGateway:
             raise PaymentProviderError("The payment provider did not accept the payment.", order=order)
         return intent_id
 
-    def _create(self, order: Order, idempotency_key: str) -> stripe.PaymentIntent:
-        return self._client.v1.payment_intents.create(
-            {
-                "amount": order.total_amount,
-                "currency": order.currency,
-                "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
-                "metadata": {"orderId": order.order_id, "buyerId": order.buyer_id},
-            },
-            {"idempotency_key": idempotency_key},
+    def _create(self, order: Order, idempotency_key: str, deadline: Deadline) -> stripe.PaymentIntent:
+        return self._repeated_with_another_key(
+            lambda options: self._client.v1.payment_intents.create(
+                {
+                    "amount": order.total_amount,
+                    "currency": order.currency,
+                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                    "metadata": {"orderId": order.order_id, "buyerId": order.buyer_id},
+                },
+                {**options, "idempotency_key": idempotency_key},
+            ),
+            deadline,
         )
 
     def confirm(self, order: Order, *, deadline: Deadline) -> Confirmation:
@@ -130,7 +142,7 @@ class StripeGateway:
                 intent = self._client.v1.payment_intents.confirm(
                     attempt.payment_intent_id,
                     {"payment_method": attempt.payment_method_id},
-                    {"idempotency_key": attempt.attempt_id},
+                    {**self._options(), "idempotency_key": attempt.attempt_id},
                 )
             return _confirmation(intent, order)
         except _NoTimeLeft:
@@ -154,7 +166,9 @@ class StripeGateway:
         try:
             self._allow_time(deadline)
             with timed(Latency.STRIPE_CANCEL):
-                intent = self._client.v1.payment_intents.cancel(intent_id)
+                intent = self._repeated_with_another_key(
+                    lambda options: self._client.v1.payment_intents.cancel(intent_id, options=options), deadline
+                )
             return _fence(intent, order)
         except _NoTimeLeft:
             return Unknown()
@@ -173,7 +187,9 @@ class StripeGateway:
         try:
             self._allow_time(deadline)
             with timed(Latency.STRIPE_RETRIEVE):
-                intent = self._client.v1.payment_intents.retrieve(intent_id)
+                intent = self._repeated_with_another_key(
+                    lambda options: self._client.v1.payment_intents.retrieve(intent_id, options=options), deadline
+                )
             if not _is_for(intent, order):
                 return NoIntent()
             state = _fence(intent, order)
@@ -190,9 +206,12 @@ class StripeGateway:
         try:
             self._allow_time(deadline)
             with timed(Latency.STRIPE_REFUND):
-                refund = self._client.v1.refunds.create(
-                    {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},
-                    {"idempotency_key": f"refund-{intent_id}"},
+                refund = self._repeated_with_another_key(
+                    lambda options: self._client.v1.refunds.create(
+                        {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},
+                        {**options, "idempotency_key": f"refund-{intent_id}"},
+                    ),
+                    deadline,
                 )
             if not isinstance(refund.id, str) or refund.status in _REFUNDS_THAT_FAILED:
                 logger.error("stripe could not send a refund", refundStatus=str(refund.status))
@@ -205,6 +224,23 @@ class StripeGateway:
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("refund", error)
             return Unknown()
+
+    def _options(self) -> stripe.RequestOptions:
+        return {"api_key": self.secrets.secret_key()} if self.secrets else {}
+
+    def _repeated_with_another_key(self, call: Callable[[stripe.RequestOptions], _T], deadline: Deadline) -> _T:
+        """What the call returns, repeated once where Stripe does not know the key and there is another by now.
+
+        Not for confirming: an earlier try of the same request, whose reply was lost, may still be under way. Of all
+        else a repetition has the same effect, and what was not let in has had none.
+        """
+        try:
+            return call(self._options())
+        except stripe.AuthenticationError:
+            if self.secrets is None or not self.secrets.renewed():
+                raise
+            self._allow_time(deadline)
+            return call(self._options())
 
     def _allow_time(self, deadline: Deadline) -> None:
         """Share the time left among the tries of the next call, the SDK's pauses between them taken off."""
@@ -228,13 +264,19 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
 
         store = DynamoDBStore(dynamodb, settings.dummy_table) if dynamodb and settings.dummy_table else MemoryStore()
         transport = http_client = DummyStripeHTTPClient(store)
+    key, secrets = settings.secret_key or "", None
+    if settings.secret_arn:
+        from order_payments.stripe_secrets import stripe_secrets
+
+        secrets = stripe_secrets(settings.secret_arn)
+        key = secrets.secret_key()
     client = stripe.StripeClient(
-        settings.secret_key,
+        key,
         http_client=http_client,
         max_network_retries=SDK_RETRIES,
         base_addresses={"api": settings.api_base} if settings.api_base else {},
     )
-    return StripeGateway(client, transport)
+    return StripeGateway(client, transport, secrets)
 
 
 def _confirmation(intent: stripe.PaymentIntent, order: Order) -> Confirmation:

@@ -1,0 +1,124 @@
+"""Stripe's key and the webhook's signing secret, where AWS Secrets Manager keeps them: fetched, kept, fetched anew.
+
+Only functions whose settings name a secret import this.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from order_payments.observability import logger
+from order_payments.settings import InvalidSettings, checked_secret_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+GOOD_FOR_SECONDS = 300
+"""How long what was fetched is used unasked: Stripe lets an old key work for hours, if its owner wants."""
+
+COOL_DOWN_SECONDS = 30
+"""How long nothing is fetched after a fetch: neither a wrong key nor forged signatures have it fetched often."""
+
+CONNECT_TIMEOUT_SECONDS = 0.5
+READ_TIMEOUT_SECONDS = 1.5
+SDK_TRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The value of the secret: `{"secretKey": "sk_test_…", "webhookSecret": "whsec_…"}`; the latter may be missing."""
+
+    secret_key: str = field(repr=False)
+    webhook_secret: str | None = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the value. Raises `InvalidSettings`, which quotes nothing of it."""
+        try:
+            value = json.loads(text)
+            secret_key, webhook_secret = value["secretKey"], value.get("webhookSecret")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InvalidSettings("the secret of STRIPE_SECRET_ARN must be a JSON object with secretKey") from None
+        # Never an empty one: everybody can sign with that.
+        if webhook_secret is not None and not re.fullmatch(r"whsec_\S+", str(webhook_secret)):
+            raise InvalidSettings("webhookSecret in the secret of STRIPE_SECRET_ARN must begin with whsec_")
+        return cls(checked_secret_key(secret_key, "secretKey in the secret of STRIPE_SECRET_ARN"), webhook_secret)
+
+
+class StripeSecrets:
+    """The secret as it was fetched last.
+
+    It is fetched while the function starts, so that one with a wrong secret serves no request; when it is older than
+    `GOOD_FOR_SECONDS`; and when somebody has reason to think that it was rotated. While Secrets Manager does not
+    answer, or has something that cannot be right, what it gave last stays in use.
+
+    `clock` gives seconds since the epoch. A monotonic one would stand still while Lambda keeps the process frozen, and
+    in a snapshot.
+    """
+
+    def __init__(self, fetch: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._secrets = Secrets.parse(fetch())
+        self._fetched_at = self._tried_at = clock()
+
+    def secret_key(self) -> str:
+        """The key to call Stripe with."""
+        return self._current().secret_key
+
+    def webhook_secret(self) -> str | None:
+        """The secret that Stripe signs its news with."""
+        return self._current().webhook_secret
+
+    def renewed(self) -> bool:
+        """Fetch the secret anew, now that it did not serve. Returns whether another was found."""
+        before = self._secrets
+        self._renew()
+        return self._secrets != before
+
+    def _current(self) -> Secrets:
+        if not self._is_within(GOOD_FOR_SECONDS, self._fetched_at):
+            self._renew()
+        return self._secrets
+
+    def _renew(self) -> None:
+        if self._is_within(COOL_DOWN_SECONDS, self._tried_at):
+            return
+        self._tried_at = self._clock()
+        try:
+            self._secrets = Secrets.parse(self._fetch())
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("the secret could not be fetched anew", error=type(error).__name__)
+        except InvalidSettings as error:
+            logger.error("the secret was changed to something that cannot be right", error=str(error))
+        else:
+            self._fetched_at = self._tried_at
+
+    def _is_within(self, seconds: float, since: float) -> bool:
+        # A clock that was set back would make the time passed negative, and a value immortal.
+        return 0 <= self._clock() - since < seconds
+
+
+def stripe_secrets(arn: str) -> StripeSecrets:
+    """The secret of this ARN. Raises botocore's errors where it cannot be fetched at all."""
+    client = secrets_client()
+    return StripeSecrets(lambda: client.get_secret_value(SecretId=arn)["SecretString"])
+
+
+def secrets_client() -> "SecretsManagerClient":
+    """A client that gives up in time for a payment to go on with what is known."""
+    return boto3.client(
+        "secretsmanager",
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": SDK_TRIES},
+        ),
+    )
