@@ -164,6 +164,9 @@ def test_a_misconfigured_function_stops_at_start_with_one_line(function: str, va
     assert "51SecretSecret" not in started.stderr
 
 
-@pytest.mark.parametrize("function", sorted({*routes().values(), "reconcile_payments", "publish_order_events"}))
+@pytest.mark.parametrize(
+    "function",
+    sorted({*routes().values(), "reconcile_payments", "publish_order_events", "audit_payments", "repair_payments"}),
+)
 def test_a_configured_function_starts(function: str) -> None:
     assert start(function).stdout == "started\n"

@@ -192,7 +192,7 @@ class OrdersTable:
             values={
                 ":expected": OrderStatus.PENDING,
                 ":payment": attempt_to_item(attempt),
-                ":shard": _shard(order.order_id),
+                ":shard": shard_of(order.order_id),
                 ":now": rfc3339(attempt.started_at),
             },
         )
@@ -314,7 +314,7 @@ class OrdersTable:
             values={
                 ":pending": OrderStatus.PENDING,
                 ":refund": refund_to_item(refund),
-                ":shard": _shard(order.order_id),
+                ":shard": shard_of(order.order_id),
                 ":now": rfc3339(refund.owed_since),
             },
         )
@@ -460,7 +460,8 @@ def _key(order_id: str) -> dict[str, Any]:
     return to_wire({"orderId": order_id})
 
 
-def _shard(order_id: str) -> str:
+def shard_of(order_id: str) -> str:
+    """Where an order is in the `unsettled` index while it is there."""
     return UNSETTLED_SHARDS[zlib.crc32(order_id.encode()) % len(UNSETTLED_SHARDS)]
 
 

@@ -5,9 +5,10 @@ A PaymentIntent can be confirmed or cancelled, never both, so `cancel` doubles a
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 import stripe
 
@@ -34,6 +35,7 @@ from order_payments.stripe_outcomes import (
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from stripe.params import PaymentIntentListParams
 
     from order_payments.stripe_secrets import StripeSecrets
 
@@ -201,6 +203,28 @@ class StripeGateway:
             _log("retrieve", error)
             return Unknown()
 
+    def page_of_intents(self, *, after: str | None, deadline: Deadline) -> "tuple[list[IntentSummary], str | None]":
+        """Up to 100 PaymentIntents, the newest first, from behind `after`; and behind which the next page begins.
+
+        Raises `PaymentProviderError` where Stripe does not tell.
+        """
+        try:
+            self._allow_time(deadline)
+            parameters: dict[str, Any] = {"limit": 100, "expand": ["data.latest_charge"]}
+            if after is not None:
+                parameters["starting_after"] = after
+            page = self._repeated_with_another_key(
+                lambda options: self._client.v1.payment_intents.list(
+                    cast("PaymentIntentListParams", parameters), options
+                ),
+                deadline,
+            )
+            intents = [_summary(intent) for intent in page.data]
+        except Exception as error:
+            _log("list", error)
+            raise PaymentProviderError("The payment provider does not list the payments.") from error
+        return intents, intents[-1].intent_id if page.has_more and intents else None
+
     def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> Refunded | Unknown:
         """Give the whole charge back. The idempotency key comes from the intent, so that it goes back once."""
         try:
@@ -248,6 +272,32 @@ class StripeGateway:
         if remaining < SHORTEST_CALL_SECONDS:
             raise _NoTimeLeft
         self._transport.timeout = (remaining - SDK_RETRIES * _LONGEST_SDK_PAUSE_SECONDS) / (SDK_RETRIES + 1)
+
+
+class IntentSummary(NamedTuple):
+    """A PaymentIntent as the audit sees it: `amount` in the minor unit; `charged_at` only where it succeeded."""
+
+    intent_id: str
+    order_id: str | None
+    amount: int
+    currency: str
+    created_at: datetime
+    charged_at: datetime | None
+    refunded: bool
+
+
+def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
+    # An object, as the list was asked to expand it.
+    charge: Any = intent.latest_charge if intent.status == IntentStatus.SUCCEEDED else None
+    return IntentSummary(
+        intent_id=intent.id,
+        order_id=getattr(intent.metadata, "orderId", None),
+        amount=intent.amount,
+        currency=intent.currency,
+        created_at=datetime.fromtimestamp(intent.created, UTC),
+        charged_at=datetime.fromtimestamp(charge.created, UTC) if charge else None,
+        refunded=bool(charge and charge.refunded),
+    )
 
 
 def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" = None) -> StripeGateway:

@@ -1,0 +1,45 @@
+"""Every day, and on demand: whether orders, stock and Stripe's charges fit together. A state machine calls it on."""
+
+from order_payments.start_up import started
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from order_payments.audit import Audit, go_on
+from order_payments.audited_tables import AuditedTables
+from order_payments.clock import Deadline
+from order_payments.dynamodb import dynamodb_client
+from order_payments.observability import Count, count, logger, write_metrics
+from order_payments.settings import StripeSettings, TableSettings
+from order_payments.stripe_gateway import stripe_gateway
+
+TIME_TO_REPORT_SECONDS = 5.0
+
+settings = TableSettings.from_environment()
+stripe_settings = StripeSettings.from_environment()
+client = dynamodb_client()
+tables = AuditedTables(client, settings.orders_table, settings.products_table)
+stripe = stripe_gateway(stripe_settings, client)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point. Takes an `Audit` as it was handed on, `{}` for a new one; returns it further on."""
+    with logger.append_context_keys(invocationId=context.aws_request_id):
+        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
+        audit = go_on(Audit.model_validate(event), tables=tables, stripe=stripe, deadline=deadline)
+        if audit.done:
+            logger.info(
+                "audited",
+                products=audit.products,
+                orders=audit.orders,
+                charges=audit.charges,
+                mismatches=audit.mismatches,
+                unjudged=audit.unjudged,
+            )
+            count(Count.MISMATCH, audit.mismatches)
+            write_metrics()
+        return audit.to_json()
+
+
+started(client, rehearsal=lambda: tables.order_item("none"))

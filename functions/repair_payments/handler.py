@@ -1,0 +1,61 @@
+"""On demand: what can be done about what an audit found. Without `apply` it only says so."""
+
+from order_payments.start_up import started
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel, ConfigDict, Field
+
+from order_payments.audit import MOST_FINDINGS, Finding
+from order_payments.audited_tables import AuditedTables
+from order_payments.clock import Deadline
+from order_payments.dynamodb import dynamodb_client
+from order_payments.observability import logger, write_metrics
+from order_payments.orders_table import OrdersTable
+from order_payments.payments import TIME_TO_SETTLE_SECONDS
+from order_payments.products_table import ProductsTable
+from order_payments.repair import Step, done, planned
+from order_payments.settings import StripeSettings, TableSettings
+from order_payments.stripe_gateway import LONGEST_CALL_SECONDS, stripe_gateway
+
+TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + LONGEST_CALL_SECONDS + 10.0
+
+settings = TableSettings.from_environment()
+stripe_settings = StripeSettings.from_environment()
+client = dynamodb_client()
+orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
+tables = AuditedTables(client, settings.orders_table, settings.products_table)
+stripe = stripe_gateway(stripe_settings, client)
+
+
+class RepairRequest(BaseModel):
+    """`findings` of an audit, to be told a plan; or a plan's `steps` with `apply`, to be done."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    findings: list[Finding] = Field(default_factory=list, max_length=MOST_FINDINGS)
+    steps: list[Step] = Field(default_factory=list, max_length=MOST_FINDINGS)
+    apply: bool = False
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point. Returns the steps: planned, or done, each with its outcome."""
+    with logger.append_context_keys(invocationId=context.aws_request_id):
+        request = RepairRequest.model_validate(event)
+        if not request.apply:
+            return {"steps": [planned(finding, tables=tables).to_json() for finding in request.findings]}
+        steps: list[Step] = []
+        for step in request.steps:
+            deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000)
+            if deadline.remaining() < TIME_FOR_A_STEP_SECONDS:
+                steps.append(step.model_copy(update={"outcome": "not done: no time was left"}))
+                continue
+            steps.append(done(step, tables=tables, orders=orders, stripe=stripe, deadline=deadline))
+            # What it did for this order says nothing of the next.
+            logger.thread_safe_clear_keys()
+        write_metrics()
+        return {"steps": [step.to_json() for step in steps]}
+
+
+started(client, rehearsal=lambda: tables.order_item("none"))

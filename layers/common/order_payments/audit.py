@@ -1,0 +1,345 @@
+"""Whether orders, stock and Stripe's charges fit together, looked up page by page. Changes nothing.
+
+The store lives while it is looked at, and nothing that is only a race may be reported. So each check rests on what is
+true at one moment: an item is written whole, a strongly consistent read has it as it is; a charge is younger than
+`GRACE` or its order has had the time to follow. Of the stock no one moment can be seen, for a product and its payments
+in flight are many items: there a difference counts if neither the product nor the set of its payments has changed
+between looks that are `LOOK_AGAIN_AFTER` apart, by which time the index has everything. What changes all the time
+cannot be judged and is counted as such; tomorrow is another day.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from order_payments.audited_tables import AuditedTables, Held, readable
+from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
+from order_payments.dynamodb import Item
+from order_payments.observability import logger
+from order_payments.orders import Order, OrderStatus, is_order_id
+from order_payments.stripe_outcomes import Paid, Unknown
+
+if TYPE_CHECKING:
+    from order_payments.stripe_gateway import IntentSummary, StripeGateway
+
+GRACE = timedelta(minutes=10)
+"""How long a charge may be ahead of its order: the reconciler, or Stripe's news, settles it within minutes."""
+
+WINDOW = timedelta(hours=48)
+"""How far back orders are held against Stripe, where nobody says otherwise; an audit is every 24 hours."""
+
+LOOK_AGAIN_AFTER = timedelta(seconds=60)
+LOOKS = 5
+STANDS_FOR_LOOKS = 2
+PAGE = 50
+STRIPE_CALLS_AT_ONCE = 4
+TIME_FOR_A_PAGE_SECONDS = 150.0
+"""What a page may take where Stripe is slow: fifty orders, four at a time, of which each call gives up after ten."""
+
+MOST_FINDINGS = 200
+MOST_SUSPECTS = 200
+"""A state machine hands on 256 KB at most. What is beyond is counted, and the next audit finds it."""
+
+
+class Kind(StrEnum):
+    """What does not fit."""
+
+    STOCK_OUT_OF_RANGE = "stock_out_of_range"
+    """A product of which more can be sold than there is, or less than nothing is there."""
+    HOLDS_DIFFER = "holds_differ"
+    """A product whose holds are not those of its payments in flight."""
+    ORDER_UNREADABLE = "order_unreadable"
+    NOT_LISTED = "not_listed"
+    """An order to be settled that the reconciler cannot find: it lacks the keys of the index `unsettled`."""
+    LISTED = "listed"
+    """An order with nothing to be settled that has them."""
+    CONFIRMED_WITHOUT_CHARGE = "confirmed_without_charge"
+    CHARGED_WITHOUT_ORDER = "charged_without_order"
+    """A charge that names an order which it did not confirm, and which has not been given back."""
+
+
+class _Json(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid")
+
+    def to_json(self) -> dict[str, Any]:
+        """As a state machine hands it on."""
+        return self.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+class Finding(_Json):
+    """One thing that does not fit: of which order or product, and what is there for what should be."""
+
+    kind: Kind
+    order_id: str | None = None
+    product_id: str | None = None
+    payment_intent_id: str | None = None
+    found: str
+    expected: str
+
+
+class Suspect(_Json):
+    """A product whose holds seem to differ, as it was at the last look, and for how many looks it has stood so."""
+
+    product_id: str
+    stock: int
+    available: int
+    held: int
+    digest: str
+    stands: int = 0
+
+
+class Phase(StrEnum):
+    """What is looked at; in this order."""
+
+    PRODUCTS = "products"
+    ORDERS = "orders"
+    CHARGES = "charges"
+    SUSPECTS = "suspects"
+    DONE = "done"
+
+
+class Audit(_Json):
+    """An audit under way, or done. Times are RFC 3339; `since` is what is compared with Stripe."""
+
+    phase: Phase = Phase.PRODUCTS
+    after: str | None = None
+    since: str = Field(default_factory=lambda: rfc3339(utc_now() - WINDOW))
+    look_again_after_seconds: int = Field(default=int(LOOK_AGAIN_AFTER.total_seconds()), ge=0, le=3600)
+    wait_seconds: int = 0
+    """For how long to wait before it goes on."""
+    done: bool = False
+    products: int = 0
+    orders: int = 0
+    charges: int = 0
+    mismatches: int = 0
+    unjudged: int = 0
+    looks: int = 0
+    suspects: list[Suspect] = Field(default_factory=list, max_length=MOST_SUSPECTS)
+    findings: list[Finding] = Field(default_factory=list, max_length=MOST_FINDINGS)
+
+    def report(self, finding: Finding) -> None:
+        """Count a finding, and keep it if there is room."""
+        logger.error("mismatch", **finding.to_json())
+        self.mismatches += 1
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(finding)
+
+    def suspect(self, suspect: Suspect) -> None:
+        """Remember a product to look at again."""
+        if len(self.suspects) < MOST_SUSPECTS:
+            self.suspects.append(suspect)
+        else:
+            self.unjudged += 1
+
+    def next_page(self, last: str | None, following: Phase) -> None:
+        """Go on behind `last`, or with the phase that follows where that was the last page."""
+        self.after = last
+        if last is None:
+            self.phase = following
+
+
+def go_on(audit: Audit, *, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> Audit:
+    """Look at as many pages as there is time for. Returns where the audit is then: done, or to be gone on with."""
+    audit.wait_seconds = 0
+    while not audit.done and not audit.wait_seconds and deadline.remaining() > TIME_FOR_A_PAGE_SECONDS:
+        match audit.phase:
+            case Phase.PRODUCTS:
+                _look_at_products(audit, tables)
+            case Phase.ORDERS:
+                _look_at_orders(audit, tables, stripe, deadline)
+            case Phase.CHARGES:
+                _look_at_charges(audit, tables, stripe, deadline)
+            case Phase.SUSPECTS:
+                _look_at_suspects(audit, tables)
+            case Phase.DONE:
+                audit.done = True
+    return audit
+
+
+def _look_at_products(audit: Audit, tables: AuditedTables) -> None:
+    held = tables.held()
+    page = tables.products_page(limit=PAGE, after=audit.after)
+    for item in page.items:
+        audit.products += 1
+        numbers = _stock_in(item)
+        if numbers is None:
+            # Another service's, of which there is nothing to sell.
+            continue
+        stock, available = numbers
+        product_id = str(item["productId"])
+        if not 0 <= available <= stock:
+            found = f"stock {stock}, available {available}"
+            audit.report(
+                Finding(
+                    kind=Kind.STOCK_OUT_OF_RANGE, product_id=product_id, found=found, expected="0 <= available <= stock"
+                )
+            )
+        elif (suspect := _suspect(product_id, stock, available, held.get(product_id, Held()))) is not None:
+            audit.suspect(suspect)
+    audit.next_page(page.last, Phase.ORDERS)
+
+
+def _look_at_suspects(audit: Audit, tables: AuditedTables) -> None:
+    if not audit.suspects or audit.looks == LOOKS:
+        audit.unjudged += len(audit.suspects)
+        audit.suspects = []
+        audit.phase = Phase.DONE
+        return
+    if audit.after is None:
+        # The first look may have been a moment ago.
+        audit.after = "waited"
+        audit.wait_seconds = audit.look_again_after_seconds
+        if audit.wait_seconds:
+            return
+    audit.after = None
+    audit.looks += 1
+    held = tables.held()
+    still: list[Suspect] = []
+    for before in audit.suspects:
+        numbers = _stock_in(tables.product_item(before.product_id) or {})
+        now = numbers and _suspect(before.product_id, *numbers, held.get(before.product_id, Held()))
+        if now is None:
+            continue
+        if now == before.model_copy(update={"stands": 0}):
+            now.stands = before.stands + 1
+        if now.stands < STANDS_FOR_LOOKS:
+            still.append(now)
+            continue
+        audit.report(
+            Finding(
+                kind=Kind.HOLDS_DIFFER,
+                product_id=now.product_id,
+                found=f"{now.stock - now.available} held: stock {now.stock}, available {now.available}",
+                expected=f"{now.held} held, by payments in flight",
+            )
+        )
+    audit.suspects = still
+
+
+def _suspect(product_id: str, stock: int, available: int, held: Held) -> Suspect | None:
+    if stock - available == held.units:
+        return None
+    return Suspect(product_id=product_id, stock=stock, available=available, held=held.units, digest=held.digest)
+
+
+def _stock_in(item: Item) -> tuple[int, int] | None:
+    try:
+        stock = int(item["stock"])
+        return stock, int(item.get("available", stock))
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def _look_at_orders(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> None:
+    page = tables.orders_page(limit=PAGE, after=audit.after)
+    since = from_rfc3339(audit.since)
+    to_ask: list[Order] = []
+    for item in page.items:
+        audit.orders += 1
+        if next(_faults_of(item), None) is not None:
+            # The page may be older than a write that was under way; an item by itself is read as it is.
+            for finding in _faults_of(tables.order_item(item["orderId"])):
+                audit.report(finding)
+        order = readable(item)
+        if order is not None and order.status is OrderStatus.CONFIRMED and not order.override:
+            if order.attempt is None:
+                audit.report(_without_charge(order, "no payment"))
+            elif order.updated_at >= since:
+                to_ask.append(order)
+    _ask_stripe(audit, to_ask, stripe, deadline)
+    audit.next_page(page.last, Phase.CHARGES)
+
+
+def _faults_of(item: Item | None) -> Iterator[Finding]:
+    """What is wrong with an order's item by itself."""
+    if item is None:
+        return
+    order = readable(item)
+    order_id = str(item.get("orderId"))
+    if order is None:
+        yield Finding(kind=Kind.ORDER_UNREADABLE, order_id=order_id, found="no order", expected="an order")
+        return
+    in_flight = order.status is OrderStatus.PENDING and order.attempt is not None
+    to_settle = in_flight or order.owes_refund
+    listed = {"unsettledShard", "unsettledSince"} <= item.keys()
+    if to_settle and not listed:
+        what = "a payment in flight" if in_flight else "a refund owed"
+        yield Finding(kind=Kind.NOT_LISTED, order_id=order_id, found=f"{what}, not listed", expected="listed")
+    if listed and not to_settle:
+        found = f"{order.status}, listed as unsettled"
+        yield Finding(kind=Kind.LISTED, order_id=order_id, found=found, expected="not listed")
+
+
+def _ask_stripe(audit: Audit, orders: Sequence[Order], stripe: "StripeGateway", deadline: Deadline) -> None:
+    """Hold confirmed orders against their charges, a few at a time: Stripe limits how often it is asked."""
+
+    def ask(order: Order) -> Paid | Unknown | Any:
+        return stripe.state_of(order, order.payment_intent_id or "", deadline=deadline)
+
+    with ThreadPoolExecutor(STRIPE_CALLS_AT_ONCE, thread_name_prefix="audit") as pool:
+        for order, state in zip(orders, pool.map(ask, orders), strict=True):
+            if isinstance(state, Unknown):
+                audit.unjudged += 1
+            elif not isinstance(state, Paid):
+                audit.report(_without_charge(order, type(state).__name__.lower()))
+
+
+def _without_charge(order: Order, found: str) -> Finding:
+    return Finding(
+        kind=Kind.CONFIRMED_WITHOUT_CHARGE,
+        order_id=order.order_id,
+        payment_intent_id=order.payment_intent_id,
+        found=found,
+        expected=f"a charge of {order.total_amount} {order.currency}",
+    )
+
+
+def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> None:
+    intents, last = stripe.page_of_intents(after=audit.after, deadline=deadline)
+    since, ripe = from_rfc3339(audit.since), utc_now() - GRACE
+    in_time = [intent for intent in intents if intent.created_at >= since]
+    charged = [
+        intent
+        for intent in in_time
+        if intent.charged_at is not None and not intent.refunded and is_order_id(intent.order_id or "")
+    ]
+    items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
+    for intent in charged:
+        audit.charges += 1
+        order = readable(items.get(intent.order_id or ""))
+        if intent.charged_at is not None and intent.charged_at < ripe and not _explains(order, intent, ripe):
+            audit.report(
+                Finding(
+                    kind=Kind.CHARGED_WITHOUT_ORDER,
+                    order_id=intent.order_id,
+                    payment_intent_id=intent.intent_id,
+                    found=f"a charge of {intent.amount} {intent.currency}, {_state_of(order)}",
+                    expected="the order confirmed with it, or the money sent back",
+                )
+            )
+    audit.next_page(last if len(in_time) == len(intents) else None, Phase.SUSPECTS)
+
+
+def _explains(order: Order | None, intent: "IntentSummary", ripe: datetime) -> bool:
+    """Whether the order is as it should be where this intent was charged."""
+    if order is None:
+        return False
+    if order.refund is not None and order.refund.payment_intent_id == intent.intent_id:
+        return True
+    if order.payment_intent_id != intent.intent_id:
+        return False
+    if order.status is OrderStatus.CONFIRMED:
+        return (order.total_amount, order.currency) == (intent.amount, intent.currency)
+    # The reconciler is at it, and an alarm of its own tells if it cannot.
+    return order.status is OrderStatus.PENDING or order.updated_at > ripe
+
+
+def _state_of(order: Order | None) -> str:
+    if order is None:
+        return "no such order"
+    return f"the order {order.status} with {order.payment_intent_id or 'no payment'}"

@@ -1,0 +1,187 @@
+"""What the audit reads of the tables, item by item as they are, and what a repair writes: past all that keeps order.
+
+The access patterns of the service itself are in `orders_table` and `products_table`, whose conditions keep what is here
+from being needed.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from order_payments.clock import Deadline, rfc3339, utc_now
+from order_payments.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
+from order_payments.order_records import order_from_item
+from order_payments.orders import Order, OrderStatus
+from order_payments.orders_table import UNSETTLED_SHARDS, shard_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+READ_BUDGET_SECONDS = 5.0
+_BATCH = 100
+
+
+class TablePage(NamedTuple):
+    """Items of a table, in an order of DynamoDB's own; `last` is the key behind which the next page begins."""
+
+    items: list[Item]
+    last: str | None
+
+
+class Held(NamedTuple):
+    """How many units of a product payments in flight hold, and a digest of which payments those are."""
+
+    units: int = 0
+    digest: str = ""
+
+
+class AuditedTables:
+    """Both tables, as they are."""
+
+    def __init__(self, client: "DynamoDBClient", orders_table: str, products_table: str) -> None:
+        self._client = client
+        self._orders = orders_table
+        self._products = products_table
+
+    def orders_page(self, *, limit: int, after: str | None) -> TablePage:
+        """Items of the orders table, which may be a moment old."""
+        return self._page(self._orders, "orderId", limit, after, consistent=False)
+
+    def products_page(self, *, limit: int, after: str | None) -> TablePage:
+        """Items of the products table, as they are now."""
+        return self._page(self._products, "productId", limit, after, consistent=True)
+
+    def _page(self, table: str, key: str, limit: int, after: str | None, *, consistent: bool) -> TablePage:
+        start: dict[str, Any] = {"ExclusiveStartKey": to_wire({key: after})} if after is not None else {}
+        with reading():
+            answer = self._client.scan(TableName=table, ConsistentRead=consistent, Limit=limit, **start)
+        last = from_wire(answer["LastEvaluatedKey"])[key] if "LastEvaluatedKey" in answer else None
+        return TablePage(list(map(from_wire, answer["Items"])), last)
+
+    def order_item(self, order_id: str) -> Item | None:
+        """The item of an order as it is now."""
+        return self._item(self._orders, {"orderId": order_id})
+
+    def product_item(self, product_id: str) -> Item | None:
+        """The item of a product as it is now."""
+        return self._item(self._products, {"productId": product_id})
+
+    def _item(self, table: str, key: Mapping[str, str]) -> Item | None:
+        with reading():
+            item = self._client.get_item(TableName=table, Key=to_wire(key), ConsistentRead=True).get("Item")
+        return from_wire(item) if item else None
+
+    def order_items(self, order_ids: Iterable[str]) -> dict[str, Item]:
+        """The items of those orders that exist, as they are now."""
+        ids = sorted(set(order_ids))
+        found: dict[str, Item] = {}
+        for start in range(0, len(ids), _BATCH):
+            keys = [to_wire({"orderId": order_id}) for order_id in ids[start : start + _BATCH]]
+            items = batch_get(self._client, self._orders, keys, deadline=Deadline.after(READ_BUDGET_SECONDS))
+            found |= {item["orderId"]: item for item in items}
+        return found
+
+    def held(self) -> dict[str, Held]:
+        """What payments in flight hold, by product: those that the index `unsettled` finds, as they are now."""
+        units: dict[str, int] = {}
+        attempts: dict[str, list[str]] = {}
+        for item in self.order_items(self._unsettled()).values():
+            order = readable(item)
+            if order is None or order.status is not OrderStatus.PENDING or order.attempt is None:
+                continue
+            for product_id, quantity in order.quantities().items():
+                units[product_id] = units.get(product_id, 0) + quantity
+                attempts.setdefault(product_id, []).append(order.attempt.attempt_id)
+        return {
+            product_id: Held(units[product_id], hashlib.sha256("".join(sorted(ids)).encode()).hexdigest()[:16])
+            for product_id, ids in attempts.items()
+        }
+
+    def _unsettled(self) -> list[str]:
+        ids: list[str] = []
+        for shard in UNSETTLED_SHARDS:
+            start: dict[str, Any] = {}
+            while True:
+                with reading():
+                    answer = self._client.query(
+                        TableName=self._orders,
+                        IndexName="unsettled",
+                        KeyConditionExpression="unsettledShard = :shard",
+                        ExpressionAttributeValues=to_wire({":shard": shard}),
+                        **start,
+                    )
+                ids += [from_wire(item)["orderId"] for item in answer["Items"]]
+                if "LastEvaluatedKey" not in answer:
+                    break
+                start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        return ids
+
+    def set_available(self, product_id: str, *, stock: int, available: int | None, to: int) -> bool:
+        """Set what can be sold of a product, if it is still as it was seen. Returns whether that was so.
+
+        `available` is None where the product had none.
+        """
+        seen = "available = :available" if available is not None else "attribute_not_exists(available)"
+        return self._write(
+            self._products,
+            {"productId": product_id},
+            "SET available = :to",
+            f"#stock = :stock AND {seen}",
+            {":to": to, ":stock": stock} | ({":available": available} if available is not None else {}),
+            {"#stock": "stock"},
+        )
+
+    def list_as_unsettled(self, order_id: str) -> bool:
+        """Let the reconciler find an order that has an attempt in flight, or owes a refund."""
+        return self._write(
+            self._orders,
+            {"orderId": order_id},
+            "SET unsettledShard = :shard, unsettledSince = :now",
+            "attribute_not_exists(unsettledShard) AND ((#status = :pending AND attribute_exists(#payment.attemptId))"
+            " OR (attribute_exists(refund) AND attribute_not_exists(refund.refundId)))",
+            {":shard": shard_of(order_id), ":now": rfc3339(utc_now()), ":pending": OrderStatus.PENDING},
+            {"#status": "status", "#payment": "payment"},
+        )
+
+    def take_off_unsettled(self, order_id: str) -> bool:
+        """Take an order out of the reconciler's sight of which nothing is left to settle."""
+        return self._write(
+            self._orders,
+            {"orderId": order_id},
+            "REMOVE unsettledShard, unsettledSince",
+            "(#status <> :pending OR attribute_not_exists(#payment))"
+            " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))",
+            {":pending": OrderStatus.PENDING},
+            {"#status": "status", "#payment": "payment"},
+        )
+
+    def _write(
+        self,
+        table: str,
+        key: Mapping[str, str],
+        update: str,
+        condition: str,
+        values: Mapping[str, Any],
+        names: Mapping[str, str],
+    ) -> bool:
+        try:
+            with writing():
+                self._client.update_item(
+                    TableName=table,
+                    Key=to_wire(key),
+                    UpdateExpression=update,
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=to_wire(values),
+                    ExpressionAttributeNames=names,
+                )
+        except ConditionFailed:
+            return False
+        return True
+
+
+def readable(item: Item | None) -> Order | None:
+    """The order that the item stores; None where it stores none."""
+    try:
+        return order_from_item(item) if item is not None else None
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError):
+        return None
