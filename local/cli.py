@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from local import catalogue, demo, doctor, order_list, reconciler, sam_local, seed, stripe_events
+from local import audit, catalogue, demo, doctor, order_list, reconciler, sam_local, seed, stripe_events
 from local.cards import payment_method
 from local.console import counted, make_console, progress_on, width_of
 from local.deploy import STAGE
@@ -250,6 +250,10 @@ def reconcile() -> None:
     console = make_console()
     console.print("  ".join(f"{name.replace('_', ' ')} [bold]{number}[/]" for name, number in tally.items()))
     console.print("An attempt is left to its payer for 45 seconds.", style="dim")
+
+
+app.command()(audit.audit)
+app.command()(audit.repair)
 
 
 @app.command("doctor")

@@ -183,7 +183,10 @@ def test_only_the_functions_that_talk_to_stripe_carry_its_sdk() -> None:
         if "\nstripe==" in path.read_text()
     }
 
-    assert with_stripe == {"initiate_payment", "reconcile_payments", "stripe_webhook"}
+    assert with_stripe == {
+        *("initiate_payment", "reconcile_payments", "stripe_webhook"),
+        *("audit_payments", "repair_payments"),
+    }
 
 
 def test_the_authorizer_carries_no_boto3() -> None:

@@ -1,0 +1,49 @@
+"""The audit and the repair, as the deployed state machine and the command do them."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from typer.testing import CliRunner
+
+from local import cli
+from local.stack import Stack
+from tests.support.http_shop import HttpShop
+from tests.support.shop import Stock
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Iterator[HttpShop]:
+    with closing(HttpShop(stack)) as shop:
+        yield shop
+
+
+def command(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    monkeypatch.setattr("local.shop.running_description", stack.description)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [*arguments, "--look-again", "0"])
+    assert not isinstance(result.exception, Exception), result.exception
+    return result.exit_code, result.output
+
+
+def test_a_hold_that_nobody_has_is_found_by_the_audit_and_given_back_by_the_repair(
+    stack: Stack, shop: HttpShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = shop.add_product(stock=9)
+    shop.pay(shop.order((product, 2)), "pm_card_visa")
+    shop.dynamodb.update_item(
+        TableName=shop.products_table,
+        Key={"productId": {"S": product}},
+        UpdateExpression="SET available = :available",
+        ExpressionAttributeValues={":available": {"N": "4"}},
+    )
+
+    code, said = command(stack, monkeypatch, "audit")
+    assert code == 1
+    assert f"{product} (holds_differ): 3 held" in said
+
+    code, said = command(stack, monkeypatch, "repair", "--yes")
+    assert f"Set available of {product} from 4 to 7" in said
+    assert shop.stock(product) == Stock(7, 0, 7)
+
+    _, said = command(stack, monkeypatch, "audit")
+    assert product not in said
