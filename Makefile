@@ -88,7 +88,7 @@ build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNT
 	SAM_CLI_TELEMETRY=0 sam build --parameter-overrides $(target)
 	@python -m local.packaging .aws-sam/build/template.yaml --runtime $(runtime)
 
-deploy: build ## Build, and deploy to AWS (asks for the parameters the first time)
+deploy: build ## Build, and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value …"; without them it asks)
 	@exec python -m local.release --runtime $(runtime) --architecture $(ARCHITECTURE)
 
 lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer versions)

@@ -1,0 +1,185 @@
+"""What CloudFormation makes of `template.yaml`: by both sides of every condition, and in every environment there is."""
+
+import json
+import tomllib
+from typing import Any
+
+import pytest
+from cfnlint.api import ManualArgs, lint
+
+from local.release import parameters_of
+from tests.support.rendering import REGION, Rendering
+from tests.support.template import ROOT, template
+
+SECRET = {"StripeSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:stripe-AbCdEf"}
+OPENID = {"JwtIssuer": "https://id.example/", "JwtAudience": "shop", "JwtJwksUrl": "https://id.example/jwks"}
+LEAST = {"StripeSecretKey": "sk_test_dummy", **OPENID}
+"""What has to be given where nothing else is."""
+
+OWN_KEY = {"StripeSecretKmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1"}
+SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "UseDummyStripe": ({"StripeBackend": "dummy"}, {"StripeBackend": "api"}),
+    "FetchSecret": ({**SECRET, "StripeSecretKey": ""}, {}),
+    "DecryptSecret": ({**SECRET, "StripeSecretKey": "", **OWN_KEY}, {**SECRET, "StripeSecretKey": ""}),
+    "UseSnapStart": ({"SnapStart": "on", "StripeWebhookSecret": "whsec_1"}, {"SnapStart": "off"}),
+    "ArchiveEvents": ({"EventArchiveDays": "1"}, {"EventArchiveDays": "0"}),
+    "UseCognito": ({"IdentityProvider": "cognito", **dict.fromkeys(OPENID, "")}, {"IdentityProvider": "openid"}),
+    "ReserveConcurrency": ({"PaymentsPerSecond": "100"}, {"PaymentsPerSecond": "10"}),
+    "ProtectTables": ({"DeletionProtection": "on"}, {"DeletionProtection": "off"}),
+    "LogAccess": ({"AccessLogs": "on"}, {"AccessLogs": "off"}),
+    "SetUpAccessLogs": ({"AccessLogs": "on-and-set-up-account"}, {"AccessLogs": "on"}),
+    "TellOfAlarms": ({"AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms"}, {}),
+}
+"""By condition, parameters under which it holds and others, as like them as can be, under which it does not."""
+
+SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
+ENVIRONMENTS = ("dev", "staging", "production")
+WANTED = {"dev": {}, "staging": SECRET, "production": SECRET}
+"""What `samconfig.toml` says that an environment wants besides."""
+
+
+def in_environment(name: str) -> Rendering:
+    return Rendering({**parameters_of(SAMCONFIG, name), **WANTED[name]})
+
+
+def rendered_on_both_sides(condition: str) -> tuple[Rendering, Rendering]:
+    with_it, without = SIDES[condition]
+    return Rendering({**LEAST, **with_it}), Rendering({**LEAST, **without})
+
+
+def test_every_condition_is_rendered() -> None:
+    assert SIDES.keys() == template()["Conditions"].keys()
+
+
+@pytest.mark.parametrize("condition", SIDES)
+def test_a_condition_is_decided_by_the_parameters(condition: str) -> None:
+    with_it, without = rendered_on_both_sides(condition)
+
+    assert with_it.conditions[condition] is True
+    assert without.conditions[condition] is False
+    assert (with_it.resources, with_it.outputs) != (without.resources, without.outputs)
+
+
+@pytest.mark.parametrize("condition", SIDES)
+def test_on_both_sides_of_a_condition_all_that_is_named_is_there(condition: str) -> None:
+    for rendering in rendered_on_both_sides(condition):
+        assert rendering.dangling() == set()
+        assert rendering.broken_rules() == []
+        assert rendering.refused_values() == []
+
+
+@pytest.mark.parametrize("condition", SIDES)
+def test_what_is_made_under_a_condition_is_made_there_alone(condition: str) -> None:
+    conditional = {name for name, r in template()["Resources"].items() if r.get("Condition") == condition}
+    with_it, without = rendered_on_both_sides(condition)
+
+    assert conditional <= with_it.resources.keys()
+    assert not conditional & without.resources.keys()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_has_parameters_that_the_template_takes(environment: str) -> None:
+    rendering = in_environment(environment)
+
+    assert rendering.refused_values() == []
+    assert rendering.broken_rules() == []
+    assert rendering.dangling() == set()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_linter_finds_nothing_in_what_an_environment_is_made_of(environment: str) -> None:
+    rendered = json.dumps(in_environment(environment).as_template())
+
+    matches = lint(rendered, regions=[REGION], config=ManualArgs(regions=[REGION]))
+
+    assert [f"{match.rule.id} {match.message}" for match in matches] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"StripeSecretKey": ""}, "Give either StripeSecretKey"),
+        ({**SECRET}, "Give either StripeSecretKey"),
+        ({**SECRET, "StripeSecretKey": "", "StripeWebhookSecret": "whsec_1"}, "Give either StripeSecretKey"),
+        ({"SnapStart": "on"}, "SnapStart needs a StripeWebhookSecret"),
+        ({"SnapStart": "on", "StripeWebhookSecret": "whsec_1", "Runtime": "python3.11"}, "SnapStart needs python3.12"),
+        ({"IdentityProvider": "cognito"}, "With Cognito leave"),
+        ({"JwtIssuer": ""}, "JwtIssuer is missing"),
+        ({"JwtAudience": ""}, "JwtAudience is missing"),
+        ({"JwtJwksUrl": ""}, "Give either JwtJwksUrl or JwtJwks"),
+        ({"JwtJwks": "{}"}, "Give either JwtJwksUrl or JwtJwks"),
+    ],
+    ids=lambda value: value.split(".")[0] if isinstance(value, str) else "+".join(value),
+)
+def test_parameters_that_do_not_go_together_are_refused_before_anything_is_made(given: Any, said: str) -> None:
+    (broken,) = Rendering({**LEAST, **given}).broken_rules()
+
+    assert broken.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({"StripeSecretKey": "sk_live_1"}, "StripeSecretKey"),
+        ({"StripeSecretKey": "rk_live_1"}, "StripeSecretKey"),
+        ({"StripeWebhookSecret": "secret"}, "StripeWebhookSecret"),
+        ({"PaymentsPerSecond": "7"}, "PaymentsPerSecond"),
+        ({"RecoveryDays": "36"}, "RecoveryDays"),
+        ({"AlarmTopicArn": "ops@shop.example"}, "AlarmTopicArn"),
+        ({"CorsAllowedOrigins": "https://shop.example/"}, "CorsAllowedOrigins"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value.values())),
+)
+def test_a_value_that_cannot_be_right_is_refused(given: dict[str, str], refused: str) -> None:
+    assert Rendering({**LEAST, **given}).refused_values() == [refused]
+
+
+def test_api_gateway_has_a_role_to_log_with_before_the_stage_takes_the_log() -> None:
+    rendering = Rendering({**LEAST, **SIDES["SetUpAccessLogs"][0]})
+    (stage,) = rendering.of_type("AWS::ApiGateway::Stage").values()
+
+    assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["AccessLog", "Arn"]}
+    # CloudFormation makes what a resource's metadata refers to before the resource.
+    assert rendering.resources["AccessLog"]["Metadata"] == {"After": {"Ref": "ApiLogsAccount"}}
+
+
+def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None:
+    gradual = Rendering({**LEAST, "GradualDeployment": "true", "DeploymentType": "Linear10PercentEvery1Minute"})
+    functions = gradual.of_type("AWS::Lambda::Function")
+    groups = gradual.of_type("AWS::CodeDeploy::DeploymentGroup")
+    aliases = [r for r in gradual.resources.values() if r["Type"] == "AWS::Lambda::Alias"]
+
+    assert len(groups) == len(aliases) == len(functions)
+    for alias in aliases:
+        assert alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"]["Ref"] in groups
+    for group in groups.values():
+        assert group["AutoRollbackConfiguration"]["Enabled"] is True
+        assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+        alarms = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]
+        assert "ServerErrorsAlarm" in alarms
+        assert set(alarms) <= gradual.of_type("AWS::CloudWatch::Alarm").keys()
+
+
+def test_where_they_are_not_there_is_nothing_of_codedeploys() -> None:
+    at_once = Rendering({**LEAST, "GradualDeployment": "false"})
+
+    assert not [r["Type"] for r in at_once.resources.values() if "CodeDeploy" in json.dumps(r)]
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_where_others_depend_on_it_a_deployment_is_gradual_and_no_secret_is_a_parameter(environment: str) -> None:
+    rendering = in_environment(environment)
+
+    assert rendering.of_type("AWS::CodeDeploy::DeploymentGroup")
+    assert rendering.parameters["StripeSecretKey"] == rendering.parameters["StripeWebhookSecret"] == ""
+
+
+def test_in_production_nothing_is_deleted_and_all_is_kept_for_long() -> None:
+    production = in_environment("production")
+
+    for name in ("OrdersTable", "ProductsTable"):
+        table = production.of_type("AWS::DynamoDB::Table")[name]
+        assert table["DeletionProtectionEnabled"] is True
+        assert table["PointInTimeRecoverySpecification"]["RecoveryPeriodInDays"] == "35"
+    assert {group["RetentionInDays"] for group in production.of_type("AWS::Logs::LogGroup").values()} == {"365"}
+    assert production.of_type("AWS::Events::Archive")
