@@ -115,6 +115,22 @@ class Stack:
             path.unlink(missing_ok=True)
 
 
+def parameters_here(identity: TokenIssuer) -> dict[str, str]:
+    """The template's parameters for this machine: its Python, keys that are nobody's, nothing kept."""
+    return {
+        "Runtime": RUNTIME,
+        "Architecture": architecture(),
+        "StripeSecretKey": DUMMY_STRIPE_KEY,
+        "StripeWebhookSecret": WEBHOOK_SECRET,
+        "JwtIssuer": identity.issuer,
+        "JwtAudience": identity.audience,
+        "JwtJwks": identity.jwks_json(),
+        "DeletionProtection": "off",
+        # MiniStack 1.5.33 has archives, but not in a template.
+        "EventArchiveDays": "0",
+    }
+
+
 @contextmanager
 def running_stack(
     *,
@@ -170,16 +186,7 @@ def running_stack(
                 )
             with progress("Deploy template.yaml to it (sam deploy)"):
                 given = {
-                    "Runtime": RUNTIME,
-                    "Architecture": architecture(),
-                    "StripeSecretKey": DUMMY_STRIPE_KEY,
-                    "StripeWebhookSecret": WEBHOOK_SECRET,
-                    "JwtIssuer": identity.issuer,
-                    "JwtAudience": identity.audience,
-                    "JwtJwks": identity.jwks_json(),
-                    "DeletionProtection": "off",
-                    # MiniStack 1.5.33 has archives, but not in a template.
-                    "EventArchiveDays": "0",
+                    **parameters_here(identity),
                     **((parameters(emulator) if callable(parameters) else parameters) or {}),
                 }
                 deployment = deploy(build.template, given, emulator, state)

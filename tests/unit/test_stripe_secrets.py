@@ -27,7 +27,11 @@ from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Answer, call, event_for, load_function
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-PLENTY = Deadline.after(60)
+
+
+def plenty() -> Deadline:
+    """Time for any call of Stripe."""
+    return Deadline.after(60)
 
 
 def secret(key: str, webhook: str | None = "whsec_1") -> str:
@@ -170,7 +174,7 @@ def an_order() -> Order:
 
 def claimed(gateway: StripeGateway) -> Order:
     order = an_order()
-    intent_id = gateway.create_intent(order, deadline=PLENTY)
+    intent_id = gateway.create_intent(order, deadline=plenty())
     return replace(order, attempt=PaymentAttempt(PaymentAttempt.new_id(), intent_id, "pm_card_visa", NOW))
 
 
@@ -189,7 +193,7 @@ def test_a_payment_goes_on_with_the_new_key_where_the_old_one_was_revoked(
 
     order = claimed(gateway)
 
-    assert isinstance(gateway.confirm(order, deadline=PLENTY), Paid)
+    assert isinstance(gateway.confirm(order, deadline=plenty()), Paid)
     assert wire.asked == [
         ("payment_intents", "sk_test_1"),
         ("payment_intents", "sk_test_2"),
@@ -205,7 +209,7 @@ def test_a_key_that_stripe_does_not_know_and_nobody_rotated_is_tried_once(
 
     for _ in range(3):
         with pytest.raises(PaymentProviderError):
-            gateway.create_intent(an_order(), deadline=PLENTY)
+            gateway.create_intent(an_order(), deadline=plenty())
 
     assert len(wire.asked) == 3
     assert vault.fetches == 2
@@ -215,7 +219,7 @@ def test_a_confirmation_is_not_repeated_under_another_key(wire: Stripe, gateway:
     order = claimed(gateway)
     rotate(wire, vault)
 
-    outcome = gateway.confirm(order, deadline=PLENTY)
+    outcome = gateway.confirm(order, deadline=plenty())
 
     assert isinstance(outcome, Refused)
     assert wire.asked == [("confirm", "sk_test_1")]
@@ -225,19 +229,19 @@ def test_what_brings_a_payment_to_its_end_goes_on_with_the_new_key(
     wire: Stripe, gateway: StripeGateway, vault: Vault
 ) -> None:
     open_one, paid = claimed(gateway), claimed(gateway)
-    gateway.confirm(paid, deadline=PLENTY)
+    gateway.confirm(paid, deadline=plenty())
     intents = [order.attempt_in_flight().payment_intent_id for order in (open_one, paid)]
 
     rotate(wire, vault)
-    assert isinstance(gateway.state_of(open_one, intents[0], deadline=PLENTY), Open)
+    assert isinstance(gateway.state_of(open_one, intents[0], deadline=plenty()), Open)
     vault.value = secret("sk_test_3")
     wire.key = "sk_test_3"
     vault.now += COOL_DOWN_SECONDS
-    assert isinstance(gateway.cancel(open_one, intents[0], deadline=PLENTY), Cancelled)
+    assert isinstance(gateway.cancel(open_one, intents[0], deadline=plenty()), Cancelled)
     vault.value = secret("sk_test_4")
     wire.key = "sk_test_4"
     vault.now += COOL_DOWN_SECONDS
-    assert isinstance(gateway.refund(paid, intents[1], deadline=PLENTY), Refunded)
+    assert isinstance(gateway.refund(paid, intents[1], deadline=plenty()), Refunded)
 
 
 def test_a_fence_with_a_wrong_key_leaves_the_payment_unknown(
@@ -247,7 +251,7 @@ def test_a_fence_with_a_wrong_key_leaves_the_payment_unknown(
     wire.key = "sk_test_another"
     vault.now += COOL_DOWN_SECONDS
 
-    fence = gateway.cancel(order, order.attempt_in_flight().payment_intent_id, deadline=PLENTY)
+    fence = gateway.cancel(order, order.attempt_in_flight().payment_intent_id, deadline=plenty())
 
     assert isinstance(fence, Unknown)
 
