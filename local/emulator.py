@@ -80,7 +80,7 @@ def running_emulator(project: Path, state: Path, unpacked: Path, *, enforce_poli
     scratch = state / "emulator"
     scratch.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, _ATTEMPTS + 1):
-        port = _free_port()
+        port = free_port()
         with running(
             [sys.executable, "-m", "local.emulator_host"],
             environment=_environment(port, state, unpacked, enforce_policies=enforce_policies),
@@ -119,7 +119,8 @@ def _environment(port: int, state: Path, unpacked: Path, *, enforce_policies: bo
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody has at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

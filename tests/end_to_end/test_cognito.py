@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import pytest
 
 from local.stack import Stack, running_stack
 from tests.support.http_shop import HttpShop
-
-PASSWORD = "Correct-Horse-7"
-OF_THE_POOL = {"IdentityProvider": "cognito", **dict.fromkeys(("JwtIssuer", "JwtAudience", "JwtJwks"), "")}
+from tests.support.user_pool import OF_THE_POOL, UserPool, let_the_authorizer_find_the_pools_keys
 
 
 @pytest.fixture(scope="module")
@@ -21,69 +18,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def outputs(stack: Stack) -> dict[str, str]:
-    with closing(stack.client("cloudformation")) as client:
-        (found,) = client.describe_stacks(StackName="order-payments")["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
-
-
-def let_the_authorizer_find_the_pools_keys(stack: Stack) -> None:
-    """The emulator has them, rather than the address that a pool has on AWS. The issuer stays Cognito's."""
-    with closing(stack.client("lambda")) as client:
-        (function,) = [f for f in client.list_functions()["Functions"] if "Authorizer" in f["FunctionName"]]
-        variables = function["Environment"]["Variables"]
-        address = variables["JWT_JWKS_URL"]
-        assert address == f"{variables['JWT_ISSUER']}/.well-known/jwks.json"
-        there = f"{stack.emulator.endpoint_url}/{address.partition('.amazonaws.com/')[2]}"
-        name = function["FunctionName"]
-        client.update_function_configuration(
-            FunctionName=name, Environment={"Variables": {**variables, "JWT_JWKS_URL": there}}
-        )
-        version = client.publish_version(FunctionName=name)["Version"]
-        client.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
-
-
-class Pool:
-    """The pool's administrator."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._client = stack.client("cognito-idp")
-        self._pool = outputs(stack)["UserPoolId"]
-        self._app = outputs(stack)["UserPoolClientId"]
-
-    def client_for_tests(self, app: str | None = None) -> str:
-        """The shop's app client, or another, which lets an administrator sign users in: tests speak no SRP."""
-        flows = ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
-        if app is None:
-            self._client.update_user_pool_client(
-                UserPoolId=self._pool, ClientId=self._app, ExplicitAuthFlows=[*flows, "ALLOW_USER_SRP_AUTH"]
-            )
-            return self._app
-        made = self._client.create_user_pool_client(UserPoolId=self._pool, ClientName=app, ExplicitAuthFlows=flows)
-        return str(made["UserPoolClient"]["ClientId"])
-
-    def tokens(self, email: str, *groups: str, app: str | None = None) -> dict[str, str]:
-        """The tokens of a new user in these groups, who has signed in."""
-        user = {"UserPoolId": self._pool, "Username": email}
-        self._client.admin_create_user(**user, MessageAction="SUPPRESS")
-        self._client.admin_set_user_password(**user, Password=PASSWORD, Permanent=True)
-        for group in groups:
-            self._client.admin_add_user_to_group(**user, GroupName=group)
-        answer: dict[str, Any] = self._client.admin_initiate_auth(
-            UserPoolId=self._pool,
-            ClientId=self.client_for_tests(app),
-            AuthFlow="ADMIN_USER_PASSWORD_AUTH",
-            AuthParameters={"USERNAME": email, "PASSWORD": PASSWORD},
-        )["AuthenticationResult"]
-        return answer
-
-    def close(self) -> None:
-        self._client.close()
-
-
 @pytest.fixture(scope="module")
-def pool(stack: Stack) -> Iterator[Pool]:
-    with closing(Pool(stack)) as pool:
+def pool(stack: Stack) -> Iterator[UserPool]:
+    with closing(UserPool(stack)) as pool:
         yield pool
 
 
@@ -93,7 +30,7 @@ def shop(stack: Stack) -> Iterator[HttpShop]:
         yield shop
 
 
-def test_a_buyer_who_signed_in_with_cognito_orders_and_pays(shop: HttpShop, pool: Pool) -> None:
+def test_a_buyer_who_signed_in_with_cognito_orders_and_pays(shop: HttpShop, pool: UserPool) -> None:
     admin = pool.tokens("ada@example.com", "admin")["AccessToken"]
     buyer = pool.tokens("alice@example.com", "buyer")["AccessToken"]
     product = '{"name":"Green tea","unitPrice":4599,"currency":"usd","stock":3}'
@@ -106,7 +43,7 @@ def test_a_buyer_who_signed_in_with_cognito_orders_and_pays(shop: HttpShop, pool
     assert shop.send_with(admin, "GET", f"/orders/{placed.body['orderId']}/status").status == 200
 
 
-def test_groups_say_what_a_user_may(shop: HttpShop, pool: Pool) -> None:
+def test_groups_say_what_a_user_may(shop: HttpShop, pool: UserPool) -> None:
     order = '{"items":[{"productId":"tea","quantity":1}]}'
     seller = pool.tokens("sam@example.com", "seller")["AccessToken"]
     nobody = pool.tokens("noah@example.com")["AccessToken"]
@@ -117,7 +54,7 @@ def test_groups_say_what_a_user_may(shop: HttpShop, pool: Pool) -> None:
         assert shop.send_with(token, "PUT", "/admin/products/tea", content="{}").status == 403
 
 
-def test_no_other_token_of_the_pool_opens_anything(shop: HttpShop, pool: Pool, stack: Stack) -> None:
+def test_no_other_token_of_the_pool_opens_anything(shop: HttpShop, pool: UserPool, stack: Stack) -> None:
     tokens = pool.tokens("bob@example.com", "buyer")
     of_another_app = pool.tokens("carol@example.com", "buyer", app="another")["AccessToken"]
     head, payload, signature = tokens["AccessToken"].split(".")

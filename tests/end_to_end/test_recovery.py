@@ -20,7 +20,6 @@ from order_payments.dummy_stripe.events import sign
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply, Stock
 
-LONG_AGO = "2026-01-01T00:00:00.000Z"
 PATIENCE_SECONDS = 30
 
 killing = pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers in Linux's /proc")
@@ -30,29 +29,6 @@ killing = pytest.mark.skipif(not Path("/proc").exists(), reason="finds the worke
 def shop(stack: Stack) -> Iterator[HttpShop]:
     with closing(HttpShop(stack)) as shop:
         yield shop
-
-
-def reconcile(stack: Stack) -> dict[str, int]:
-    """Run the deployed reconciler now, rather than wait for its minute."""
-    with closing(stack.client("lambda")) as client:
-        names = [function["FunctionName"] for function in client.list_functions()["Functions"]]
-        (name,) = [name for name in names if "ReconcilePayments" in name]
-        answer = client.invoke(FunctionName=name, Payload=b"{}")
-        assert "FunctionError" not in answer
-        tally: dict[str, int] = json.load(answer["Payload"])
-        return tally
-
-
-def let_the_lease_run_out(stack: Stack, shop: HttpShop, order: str) -> None:
-    """Make the attempt as old as one that its payer has surely left."""
-    shop.dynamodb.update_item(
-        TableName=stack.deployment.orders_table,
-        Key={"orderId": {"S": order}},
-        UpdateExpression="SET #payment.startedAt = :then, unsettledSince = :then",
-        ConditionExpression="attribute_exists(unsettledShard)",
-        ExpressionAttributeNames={"#payment": "payment"},
-        ExpressionAttributeValues={":then": {"S": LONG_AGO}},
-    )
 
 
 def tell(shop: HttpShop, type_: str, order: str, intent: str, secret: str = WEBHOOK_SECRET) -> Reply:
@@ -88,15 +64,13 @@ def workers(stack: Stack, function: str) -> set[int]:
         ("pm_dummy_timeout_before_charge", "cancelled", Stock(5, 0, 5)),
     ],
 )
-def test_the_reconciler_brings_an_unknown_outcome_to_its_end(
-    stack: Stack, shop: HttpShop, card: str, end: str, stock: Stock
-) -> None:
+def test_the_reconciler_brings_an_unknown_outcome_to_its_end(shop: HttpShop, card: str, end: str, stock: Stock) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     assert shop.pay(order, card).status == 202
-    let_the_lease_run_out(stack, shop, order)
+    shop.let_the_lease_run_out(order)
 
-    reconcile(stack)
+    shop.reconcile()
 
     assert shop.status(order)["status"] == end
     assert shop.stock(product) == stock
@@ -160,8 +134,8 @@ def is_charged(stack: Stack, shop: HttpShop, order: str) -> bool:
 def check_brought_to_its_end(stack: Stack, shop: HttpShop, order: str, product: str, *ends: str) -> None:
     """Reconcile an order of 2 of 5, and check that it ends in one of these ways and stays there."""
     assert shop.status(order)["status"] == "pending"
-    let_the_lease_run_out(stack, shop, order)
-    reconcile(stack)
+    shop.let_the_lease_run_out(order)
+    shop.reconcile()
     end = shop.status(order)["status"]
     assert end in ends
     assert is_charged(stack, shop, order) is (end == "confirmed")
@@ -202,14 +176,14 @@ def test_what_a_killed_reconciler_leaves_the_next_one_brings_to_its_end(stack: S
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda order: shop.pay(order, "pm_dummy_timeout_after_charge"), orders))
     for order in orders:
-        let_the_lease_run_out(stack, shop, order)
+        shop.let_the_lease_run_out(order)
 
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(reconcile, stack)
+        running = pool.submit(shop.reconcile)
         kill_when(stack, "ReconcilePayments", lambda: shop.stock(product).stock < 50)
         with suppress(AssertionError):
             running.result()
-    reconcile(stack)
+    shop.reconcile()
 
     assert {shop.status(order)["status"] for order in orders} == {"confirmed"}
     assert shop.stock(product) == Stock(38, 0, 38)

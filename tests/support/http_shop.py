@@ -1,10 +1,13 @@
 """The shop over HTTP, on the whole deployed stack."""
 
 import json
+from contextlib import closing
 
 from local.stack import Stack
 from tests.support.documented import check_documented
 from tests.support.shop import Reply, Shop, User
+
+LONG_AGO = "2026-01-01T00:00:00.000Z"
 
 
 class HttpShop(Shop):
@@ -43,6 +46,27 @@ class HttpShop(Shop):
         reply = Reply(answer.status_code, json.loads(answer.content), dict(answer.headers))
         check_documented(method, path, reply)
         return reply
+
+    def let_the_lease_run_out(self, order: str) -> None:
+        """Make the attempt as old as one that its payer has surely left."""
+        self.dynamodb.update_item(
+            TableName=self.orders_table,
+            Key={"orderId": {"S": order}},
+            UpdateExpression="SET #payment.startedAt = :then, unsettledSince = :then",
+            ConditionExpression="attribute_exists(unsettledShard)",
+            ExpressionAttributeNames={"#payment": "payment"},
+            ExpressionAttributeValues={":then": {"S": LONG_AGO}},
+        )
+
+    def reconcile(self) -> dict[str, int]:
+        """Run the deployed reconciler now, rather than wait for its minute. Returns what it says of its run."""
+        with closing(self._stack.client("lambda")) as client:
+            names = [function["FunctionName"] for function in client.list_functions()["Functions"]]
+            (name,) = [name for name in names if "ReconcilePayments" in name]
+            answer = client.invoke(FunctionName=name, Qualifier="live", Payload=b"{}")
+            assert "FunctionError" not in answer
+            tally: dict[str, int] = json.load(answer["Payload"])
+            return tally
 
     def close(self) -> None:
         """Close the connections."""

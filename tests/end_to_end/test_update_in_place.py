@@ -1,0 +1,260 @@
+"""The release before this one, updated to this one while payments are in flight: nothing is lost, nobody is refused."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.audit import Target
+from local.build import Build
+from local.deploy import STACK_NAME, Deployment, deploy
+from local.emulator import DESCRIPTION, Emulator, free_port
+from local.environment import for_programs
+from local.processes import running
+from local.stack import BUILD_CACHE, PROJECT, STATE, Stack, parameters_here
+from local.tokens import TokenIssuer
+from order_payments.dummy_stripe import DynamoDBStore
+from order_payments.dummy_stripe.payment_intents import ChargeStatus
+from tests.support.http_shop import HttpShop
+from tests.support.order_listener import Listener, listening
+from tests.support.shop import Reply, Stock
+
+RELEASE_BEFORE = "93e3d6ff50064671505489f5b8c83e9547781d2e"
+"""The commit of the release before this one; CONTRIBUTING.md, "Release", says when it is another."""
+
+PATIENCE_SECONDS = 300
+PAYERS = 2
+STOCK = 100_000
+KEY = "key-of-the-release-before"
+CARDS = {
+    "paid": "pm_card_visa",
+    "declined": "pm_card_visa_chargeDeclined",
+    "charged, and not told": "pm_dummy_timeout_after_charge",
+    "not charged, and not told": "pm_dummy_timeout_before_charge",
+}
+STATUSES = {"paid": 200, "declined": 402, "charged, and not told": 202, "not charged, and not told": 202}
+
+
+@pytest.fixture(scope="module")
+def checkout() -> Path:
+    """The release before, as it was committed. It stays, with what was built of it, for the next run."""
+    directory = STATE / "releases" / RELEASE_BEFORE[:12]
+    if not directory.exists():
+        archive = subprocess.run(
+            ["git", "archive", RELEASE_BEFORE], cwd=PROJECT, capture_output=True, check=False, timeout=60
+        )
+        assert archive.returncode == 0, f"The whole history is needed, not a shallow clone: {archive.stderr.decode()}"
+        unfinished = directory.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+            tar.extractall(unfinished, filter="data")
+        unfinished.replace(directory)
+    return directory
+
+
+@contextmanager
+def release_before(checkout: Path, log: Path) -> Iterator[Stack]:
+    """The release before, as its own `make run` has it."""
+    state = checkout / ".local"
+    with running(
+        [sys.executable, "-m", "local", "run"],
+        environment=for_programs(log.parent / "home", {"PORT": str(free_port())}),
+        directory=checkout,
+        log=log,
+        patience=10,
+    ) as process:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (state / DESCRIPTION).exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        told = json.loads((state / DESCRIPTION).read_text())
+        identity = TokenIssuer.load(state / "signing-key.pem", told["jwks"], told["issuer"], told["audience"])
+        tables = told["tables"]
+        deployed = Deployment("", tables["orders"], tables["products"], tables["dummyStripe"], {})
+        port = int(told["awsEndpointUrl"].rpartition(":")[2])
+        yield Stack(told["apiUrl"], Emulator(port, log, process), deployed, identity, told["tokens"], state)
+
+
+@dataclass
+class Customers:
+    """Buyers who go on ordering one of a product and paying it, each in a thread, until they are told to stop."""
+
+    shop: HttpShop
+    product: str
+    enough: threading.Event = field(default_factory=threading.Event)
+    paid: list[str] = field(default_factory=list)
+
+    def buy(self) -> None:
+        """Buy until it is enough. Raises where an order or a payment is not answered as it should be."""
+        while not self.enough.is_set():
+            self.buy_one()
+
+    def buy_one(self) -> None:
+        """Place an order and pay it."""
+        order = self.shop.order((self.product, 1))
+        reply = self.shop.pay(order)
+        assert (reply.status, reply.body["status"]) == (200, "confirmed"), reply
+        self.paid.append(order)
+
+
+@dataclass(frozen=True)
+class Updated:
+    """The stack after its update, and what there was before."""
+
+    stack: Stack
+    shop: HttpShop
+    deployed: Deployment
+    listener: Listener
+    product: str
+    orders: dict[str, str]
+    """By what had become of it when the update began."""
+    recorded: Reply
+    """How the payment was answered that was paid under `KEY`."""
+    slow: Reply
+    """How the payment was answered that Stripe had been asked for when the update began."""
+    bought_meanwhile: list[str]
+
+
+@pytest.fixture(scope="module")
+def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Updated]:
+    state = tmp_path_factory.mktemp("update")
+    (state / "logs").mkdir()
+    build = Build(PROJECT, BUILD_CACHE)
+    with build.locked():
+        if not build.is_current():
+            build.make()
+    with (
+        release_before(checkout, state / "logs" / "release-before.log") as stack,
+        closing(HttpShop(stack)) as shop,
+        listening(stack, outputs(stack)) as listener,
+        ThreadPoolExecutor(PAYERS + 1) as pool,
+    ):
+        product = shop.add_product(stock=STOCK)
+        orders = {kind: shop.order((product, 1)) for kind in (*CARDS, "unpaid", "slow")}
+        replies = {kind: shop.pay(orders[kind], card, key=KEY) for kind, card in CARDS.items()}
+        assert {kind: reply.status for kind, reply in replies.items()} == STATUSES
+
+        customers = Customers(shop, product)
+        slow = pool.submit(shop.pay, orders["slow"], "pm_dummy_slow")
+        buying = [pool.submit(customers.buy) for _ in range(PAYERS)]
+        with build.locked():
+            deployed = deploy(build.template, parameters_here(stack.identity), stack.emulator, state)
+        # The new release, too, is to be bought from.
+        customers.buy_one()
+        customers.enough.set()
+        for each in buying:
+            each.result()
+
+        yield Updated(stack, shop, deployed, listener, product, orders, replies["paid"], slow.result(), customers.paid)
+
+
+def outputs(stack: Stack) -> dict[str, str]:
+    with closing(stack.client("cloudformation")) as client:
+        (described,) = client.describe_stacks(StackName=STACK_NAME)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+
+def settle_what_is_in_flight(updated: Updated) -> None:
+    for kind in ("charged, and not told", "not charged, and not told"):
+        order = updated.orders[kind]
+        if updated.shop.status(order)["status"] == "pending":
+            updated.shop.let_the_lease_run_out(order)
+            updated.shop.reconcile()
+
+
+def test_it_is_this_release_that_runs_on_the_tables_of_before(updated: Updated) -> None:
+    before = updated.stack.deployment
+    there = outputs(updated.stack)
+
+    assert (there["OrdersTable"], there["ProductsTable"]) == (before.orders_table, before.products_table)
+    assert "AuditStateMachine" in there
+    assert there["ApiId"] == updated.deployed.api_id
+
+
+def test_nobody_who_buys_meanwhile_is_refused(updated: Updated) -> None:
+    assert len(updated.bought_meanwhile) > PAYERS
+    assert {updated.shop.status(order)["status"] for order in updated.bought_meanwhile} == {"confirmed"}
+
+
+def test_a_payment_that_was_under_way_is_answered(updated: Updated) -> None:
+    assert (updated.slow.status, updated.slow.body["status"]) == (200, "confirmed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"), [("charged, and not told", "confirmed"), ("not charged, and not told", "cancelled")]
+)
+def test_a_payment_left_unknown_by_the_release_before_is_settled_by_this_one(
+    updated: Updated, kind: str, end: str
+) -> None:
+    settle_what_is_in_flight(updated)
+
+    assert updated.shop.status(updated.orders[kind])["status"] == end
+
+
+def test_an_answer_that_the_release_before_recorded_is_given_again(updated: Updated) -> None:
+    again = updated.shop.pay(updated.orders["paid"], CARDS["paid"], key=KEY)
+
+    assert (again.status, again.body) == (updated.recorded.status, updated.recorded.body)
+    assert again.headers["idempotent-replayed"] == "true"
+
+
+def test_an_order_that_was_settled_before_stays_as_it_is(updated: Updated) -> None:
+    for kind, status in (("paid", "confirmed"), ("declined", "cancelled")):
+        reply = updated.shop.pay(updated.orders[kind], key="another")
+
+        assert (reply.status, reply.code) == (409, "payment_already_attempted")
+        assert reply.body["order"]["status"] == status
+
+
+def test_an_order_that_was_placed_before_is_paid_after(updated: Updated) -> None:
+    assert updated.shop.pay(updated.orders["unpaid"]).status == 200
+
+
+def test_every_charge_is_a_confirmed_orders_and_the_stock_is_right(updated: Updated) -> None:
+    settle_what_is_in_flight(updated)
+    orders = {*updated.orders.values(), *updated.bought_meanwhile}
+    confirmed = sorted(order for order in orders if updated.shop.status(order)["status"] == "confirmed")
+    ledger = DynamoDBStore(updated.shop.dynamodb, updated.stack.deployment.dummy_stripe_table).charges()
+    charged = [charge.metadata["orderId"] for charge in ledger if charge.status is ChargeStatus.SUCCEEDED]
+
+    assert sorted(order for order in charged if order in orders) == confirmed
+    left = STOCK - len(confirmed)
+    assert updated.shop.stock(updated.product) == Stock(left, 0, left)
+
+
+def test_every_event_is_published_once_or_more_and_in_order(updated: Updated) -> None:
+    settle_what_is_in_flight(updated)
+    ends = {"paid": "confirmed", "declined": "cancelled", "charged, and not told": "confirmed"}
+    expected = {updated.orders[kind]: end for kind, end in ends.items()}
+    expected |= dict.fromkeys([*updated.bought_meanwhile, updated.orders["slow"]], "confirmed")
+
+    for order, end in expected.items():
+        came = [event["detail-type"] for event in updated.listener.wait_for(order, 2)]
+
+        assert list(dict.fromkeys(came)) == ["order.created", f"order.{end}"]
+
+
+def test_the_audit_finds_nothing(updated: Updated) -> None:
+    settle_what_is_in_flight(updated)
+    with ExitStack() as closing_all:
+
+        def client(service: str) -> Any:
+            return closing_all.enter_context(closing(updated.stack.client(service)))
+
+        report = Target(STACK_NAME, client).audit({"lookAgainAfterSeconds": 0})
+
+    assert (report["mismatches"], report["unjudged"]) == (0, 0)
+    assert report["orders"] >= len(updated.orders) + len(updated.bought_meanwhile)

@@ -1,0 +1,79 @@
+"""Who listens to order events on a deployed stack: a queue behind a rule on the bus."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.stack import Stack
+
+PATIENCE_SECONDS = 60
+
+Event = dict[str, Any]
+
+
+@dataclass
+class Listener:
+    """A queue behind a rule on the bus of order events, and what came into it so far."""
+
+    sqs: Any
+    url: str
+    arn: str
+    came: list[Event] = field(default_factory=list)
+
+    def events_of(self, order: str) -> list[Event]:
+        """What came about an order, in turn."""
+        return [event for event in self.came if event["detail"]["order"]["orderId"] == order]
+
+    def wait_for(self, order: str, count: int) -> list[Event]:
+        """Take what comes until `count` events of an order have come."""
+        take_until(lambda: len(self.events_of(order)) >= count, self._take)
+        return self.events_of(order)
+
+    def _take(self) -> None:
+        self.came += take(self.sqs, self.url)
+
+
+def take(sqs: Any, url: str) -> list[dict[str, Any]]:
+    """What is in a queue, taken out of it, or what comes within a second."""
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
+    for message in messages:
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return [json.loads(message["Body"]) for message in messages]
+
+
+def take_until(happened: Callable[[], bool], take: Callable[[], None]) -> None:
+    """Take what comes until something has happened."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline
+        take()
+
+
+@contextmanager
+def listening(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
+    """A listener to all that comes on the bus from now on."""
+    bus, name = outputs["OrderEventsBus"], f"listener-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as closing_:
+        events, sqs = (closing_.enter_context(closing(stack.client(service))) for service in ("events", "sqs"))
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        closing_.callback(sqs.delete_queue, QueueUrl=url)
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        rule_arn = events.put_rule(Name=name, EventBusName=bus, EventPattern='{"source":["order-payments"]}')["RuleArn"]
+        closing_.callback(events.delete_rule, Name=name, EventBusName=bus)
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": rule_arn}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        put = events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+        assert put["FailedEntryCount"] == 0
+        closing_.callback(events.remove_targets, Rule=name, EventBusName=bus, Ids=["queue"])
+        yield Listener(sqs, url, arn)

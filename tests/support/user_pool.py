@@ -1,0 +1,72 @@
+"""The user pool that the template makes with `IdentityProvider=cognito`, on the emulator."""
+
+from contextlib import closing
+from typing import Any
+
+from local.stack import Stack
+
+PASSWORD = "Correct-Horse-7"  # of users whom only the emulator knows
+OF_THE_POOL = {"IdentityProvider": "cognito", **dict.fromkeys(("JwtIssuer", "JwtAudience", "JwtJwks"), "")}
+"""Parameters of a stack whose users are a pool's."""
+
+
+def outputs(stack: Stack) -> dict[str, str]:
+    """What the stack tells of itself."""
+    with closing(stack.client("cloudformation")) as client:
+        (found,) = client.describe_stacks(StackName="order-payments")["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
+
+
+def let_the_authorizer_find_the_pools_keys(stack: Stack) -> None:
+    """The emulator has them, rather than the address that a pool has on AWS. The issuer stays Cognito's."""
+    with closing(stack.client("lambda")) as client:
+        (function,) = [f for f in client.list_functions()["Functions"] if "Authorizer" in f["FunctionName"]]
+        variables = function["Environment"]["Variables"]
+        address = variables["JWT_JWKS_URL"]
+        assert address == f"{variables['JWT_ISSUER']}/.well-known/jwks.json"
+        there = f"{stack.emulator.endpoint_url}/{address.partition('.amazonaws.com/')[2]}"
+        name = function["FunctionName"]
+        client.update_function_configuration(
+            FunctionName=name, Environment={"Variables": {**variables, "JWT_JWKS_URL": there}}
+        )
+        version = client.publish_version(FunctionName=name)["Version"]
+        client.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+
+
+class UserPool:
+    """The pool's administrator."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._client = stack.client("cognito-idp")
+        self._pool = outputs(stack)["UserPoolId"]
+        self._app = outputs(stack)["UserPoolClientId"]
+
+    def client_for_tests(self, app: str | None = None) -> str:
+        """The shop's app client, or another, which lets an administrator sign users in: tests speak no SRP."""
+        flows = ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
+        if app is None:
+            self._client.update_user_pool_client(
+                UserPoolId=self._pool, ClientId=self._app, ExplicitAuthFlows=[*flows, "ALLOW_USER_SRP_AUTH"]
+            )
+            return self._app
+        made = self._client.create_user_pool_client(UserPoolId=self._pool, ClientName=app, ExplicitAuthFlows=flows)
+        return str(made["UserPoolClient"]["ClientId"])
+
+    def tokens(self, email: str, *groups: str, app: str | None = None) -> dict[str, str]:
+        """The tokens of a new user in these groups, who has signed in."""
+        user = {"UserPoolId": self._pool, "Username": email}
+        self._client.admin_create_user(**user, MessageAction="SUPPRESS")
+        self._client.admin_set_user_password(**user, Password=PASSWORD, Permanent=True)
+        for group in groups:
+            self._client.admin_add_user_to_group(**user, GroupName=group)
+        answer: dict[str, Any] = self._client.admin_initiate_auth(
+            UserPoolId=self._pool,
+            ClientId=self.client_for_tests(app),
+            AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": email, "PASSWORD": PASSWORD},
+        )["AuthenticationResult"]
+        return answer
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
