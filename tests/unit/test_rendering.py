@@ -16,6 +16,7 @@ OPENID = {"JwtIssuer": "https://id.example/", "JwtAudience": "shop", "JwtJwksUrl
 LEAST = {"StripeSecretKey": "sk_test_dummy", **OPENID}
 """What has to be given where nothing else is."""
 
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 OWN_KEY = {"StripeSecretKmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1"}
 SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "UseDummyStripe": ({"StripeBackend": "dummy"}, {"StripeBackend": "api"}),
@@ -28,6 +29,8 @@ SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "ProtectTables": ({"DeletionProtection": "on"}, {"DeletionProtection": "off"}),
     "LogAccess": ({"AccessLogs": "on"}, {"AccessLogs": "off"}),
     "SetUpAccessLogs": ({"AccessLogs": "on-and-set-up-account"}, {"AccessLogs": "on"}),
+    "BoundRoles": ({"PermissionsBoundaryArn": BOUNDARY}, {}),
+    "RollGradually": ({"GradualDeployment": "true"}, {"GradualDeployment": "false"}),
     "TellOfAlarms": ({"AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms"}, {}),
 }
 """By condition, parameters under which it holds and others, as like them as can be, under which it does not."""
@@ -158,6 +161,14 @@ def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None
         alarms = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]
         assert "ServerErrorsAlarm" in alarms
         assert set(alarms) <= gradual.of_type("AWS::CloudWatch::Alarm").keys()
+
+
+def test_no_role_is_without_a_boundary_where_there_is_one() -> None:
+    parameters = {**parameters_of(SAMCONFIG, "staging"), **SECRET, "PermissionsBoundaryArn": BOUNDARY}
+    roles = Rendering(parameters).of_type("AWS::IAM::Role")
+
+    assert len(roles) > 15
+    assert {name: role.get("PermissionsBoundary") for name, role in roles.items()} == dict.fromkeys(roles, BOUNDARY)
 
 
 def test_where_they_are_not_there_is_nothing_of_codedeploys() -> None:

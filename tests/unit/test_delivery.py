@@ -1,0 +1,177 @@
+"""How the project reaches AWS: what the pipeline runs, as whom, and that this is enough and no more."""
+
+import re
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+import yaml
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+from samtranslator.yaml_helper import yaml_parse
+
+from local.release import parameters_of
+from tests.support.rendering import REGION, Rendering
+from tests.support.template import ROOT
+from tests.unit.test_policies import granted as granted_to_functions
+from tests.unit.test_rendering import ENVIRONMENTS, SAMCONFIG, WANTED
+
+GITHUB = yaml_parse((ROOT / "delivery" / "github.yaml").read_text())["Resources"]
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yaml")}
+
+NOT_NEEDED = {
+    "cognito-idp:AddCustomAttributes": "the pool has none",
+    "codedeploy:RegisterOnPremisesInstance": "of servers",
+    "dynamodb:*Item": "to import a table",
+    "dynamodb:*Kinesis*": "the stream is DynamoDB's own",
+    "dynamodb:*Replica": "of global tables",
+    "dynamodb:ImportTable": "to import a table",
+    "dynamodb:Query": "to import a table",
+    "dynamodb:Scan": "to import a table",
+    "ec2:*": "of functions in a network of one's own",
+    "elasticfilesystem:*": "of functions with a file system",
+    "events:*Permission": "the bus lets in this account alone",
+    "firehose:*": "logs stay in CloudWatch",
+    "iam:CreateServiceLinkedRole": "of global tables, and of pools that send messages",
+    "iam:DeleteRolePermissionsBoundary": "no role may get rid of its boundary",
+    "kinesis:*": "the stream is DynamoDB's own",
+    "kms:*": "no key of one's own encrypts what the stack makes",
+    "lambda:PassCapacityProvider": "of functions on instances",
+    "logs:*KmsKey": "no key of one's own encrypts logs",
+    "logs:*LogDelivery": "logs stay in CloudWatch",
+    "logs:*LogEvents": "to import a table",
+    "logs:*LogStream*": "to import a table",
+    "logs:DeleteDataProtectionPolicy": "no log has one",
+    "logs:DeleteIndexPolicy": "no log has one",
+    "logs:*ResourcePolicy": "logs are the account's own",
+    "logs:PutBearerTokenAuthentication": "logs come from this account",
+    "logs:PutDataProtectionPolicy": "no log has one",
+    "logs:PutIndexPolicy": "no log has one",
+    "logs:PutLogGroupDeletionProtection": "a stack that goes takes its logs along",
+    "s3:GetObjectMetadata": "to import a table",
+    "s3:ListBucket": "to import a table",
+    "s3:REST.PUT.OBJECT": "logs stay in CloudWatch",
+    "s3files:*": "of functions with a file system",
+}
+"""What a type of resource may need for what ours do not have, and that is."""
+
+
+def actions_of(statements: list[dict[str, Any]]) -> set[str]:
+    return {
+        action
+        for statement in statements
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+
+
+def statements_of(role: str) -> list[dict[str, Any]]:
+    (policy,) = GITHUB[role]["Properties"]["Policies"]
+    statements: list[dict[str, Any]] = policy["PolicyDocument"]["Statement"]
+    return statements
+
+
+def matches(action: str, patterns: Any) -> bool:
+    return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)
+
+
+def needed_by_the_resources() -> set[str]:
+    """What AWS says that it takes to make, change, read and delete all that is made in any environment.
+
+    https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html
+    """
+    renderings = [Rendering({**parameters_of(SAMCONFIG, name), **WANTED[name]}) for name in ENVIRONMENTS]
+    types = {resource["Type"] for rendering in renderings for resource in rendering.resources.values()}
+    handlers = [
+        handler
+        for type_ in types
+        for name, handler in PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, type_).schema["handlers"].items()
+        if name != "list"
+    ]
+    return {permission for handler in handlers for permission in handler.get("permissions", [])}
+
+
+def test_cloudformation_may_do_what_the_resources_take_and_nothing_else() -> None:
+    needed = needed_by_the_resources()
+    granted = actions_of(statements_of("CloudFormationRole")) - {"cloudformation:CreateChangeSet"}  # of the transform
+
+    assert {action for action in needed if not matches(action, [*granted, *NOT_NEEDED])} == set()
+    assert {action for action in granted if not any(matches(each, [action]) for each in needed)} == set()
+
+
+def test_what_is_not_needed_is_not_granted_and_the_list_of_it_not_out_of_date() -> None:
+    needed = needed_by_the_resources()
+    granted = actions_of(statements_of("CloudFormationRole"))
+
+    for pattern in NOT_NEEDED:
+        ungranted = {action for action in needed if matches(action, [pattern]) and not matches(action, granted)}
+        assert ungranted, pattern
+
+
+def test_no_role_is_given_rights_outside_the_boundary() -> None:
+    for statement in statements_of("CloudFormationRole"):
+        gives_rights = {"iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePolicy"} & actions_of([statement])
+        if gives_rights:
+            assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "Boundary"}}}
+    assert "iam:DeleteRolePermissionsBoundary" not in actions_of(statements_of("CloudFormationRole"))
+    assert not {action for action in actions_of(statements_of("CloudFormationRole")) if action in {"iam:*", "*"}}
+
+
+def test_the_boundary_lets_functions_do_what_their_policies_grant() -> None:
+    bound = actions_of(GITHUB["Boundary"]["Properties"]["PolicyDocument"]["Statement"])
+    of_functions = {action for rights in granted_to_functions().values() for action, _ in rights}
+
+    assert of_functions
+    assert of_functions <= {action.partition(":")[2] for action in bound}
+
+
+def test_only_a_job_in_the_environment_gets_the_role() -> None:
+    (statement,) = GITHUB["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+
+    assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+            "token.actions.githubusercontent.com:sub": {"Fn::Sub": "repo:${Repository}:environment:${Environment}"},
+        }
+    }
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_roles_are_for_the_stacks_of_samconfig(name: str) -> None:
+    assert SAMCONFIG[name]["deploy"]["parameters"]["stack_name"] == f"order-payments-{name}"
+    assert name in WORKFLOWS["deploy"][True]["workflow_dispatch"]["inputs"]["environment"]["options"]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_every_action_is_pinned_to_a_commit(workflow: str) -> None:
+    used = [
+        step["uses"] for job in WORKFLOWS[workflow]["jobs"].values() for step in job.get("steps", []) if "uses" in step
+    ]
+
+    assert used
+    assert not [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_a_job_may_read_and_who_deploys_may_prove_who_it_is(workflow: str) -> None:
+    assert WORKFLOWS[workflow]["permissions"] == {"contents": "read"}
+    for job in WORKFLOWS[workflow]["jobs"].values():
+        deploys = "deploy" in str(job.get("uses", "")) or "make deploy" in str(job.get("steps", []))
+        assert job.get("permissions", {}) == ({"contents": "read", "id-token": "write"} if deploys else {})
+
+
+def test_the_pipeline_checks_by_what_every_machine_checks_by_before_it_deploys() -> None:
+    jobs = WORKFLOWS["pipeline"]["jobs"]
+
+    assert [step["run"] for step in jobs["check"]["steps"] if "run" in step] == [".ci/run"]
+    assert {"check", "vulnerabilities"} == set(jobs["staging"]["needs"])
+    assert jobs["production"]["needs"] == "staging"
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_no_workflow_has_a_key_of_awss(workflow: str) -> None:
+    text = (ROOT / ".github" / "workflows" / f"{workflow}.yaml").read_text().lower()
+
+    assert "secrets." not in text
+    assert "access-key" not in text
+    assert "access_key" not in text
