@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from local.audit import Target
 from local.build import Build
@@ -258,3 +259,56 @@ def test_the_audit_finds_nothing(updated: Updated) -> None:
 
     assert (report["mismatches"], report["unjudged"]) == (0, 0)
     assert report["orders"] >= len(updated.orders) + len(updated.bought_meanwhile)
+
+
+@pytest.fixture(scope="module")
+def rolled_back(updated: Updated, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The release before again, as docs/operations.md says. Returns orders that this release took, by their kind."""
+    state = tmp_path_factory.mktemp("roll-back")
+    (state / "logs").mkdir()
+    shop = updated.shop
+    orders = {kind: shop.order((updated.product, 1)) for kind in (*CARDS, "unpaid")}
+    replies = {kind: shop.pay(orders[kind], card, key=KEY) for kind, card in CARDS.items()}
+    assert {kind: reply.status for kind, reply in replies.items()} == STATUSES
+    before = Build(checkout, checkout / ".local" / "build").template
+    known = yaml_parse(before.read_text())["Parameters"]
+    parameters = {name: value for name, value in parameters_here(updated.stack.identity).items() if name in known}
+
+    deploy(before, parameters, updated.stack.emulator, state)
+    return orders
+
+
+def test_after_rolling_back_it_is_the_release_before_that_runs_on_the_same_tables(
+    updated: Updated, rolled_back: dict[str, str]
+) -> None:
+    there = outputs(updated.stack)
+
+    assert there["OrdersTable"] == updated.stack.deployment.orders_table
+    assert "AuditStateMachine" not in there
+    assert rolled_back
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"), [("charged, and not told", "confirmed"), ("not charged, and not told", "cancelled")]
+)
+def test_what_this_release_left_unknown_the_release_before_settles(
+    updated: Updated, rolled_back: dict[str, str], kind: str, end: str
+) -> None:
+    updated.shop.let_the_lease_run_out(rolled_back[kind])
+    updated.shop.reconcile()
+
+    assert updated.shop.status(rolled_back[kind])["status"] == end
+
+
+def test_what_this_release_recorded_the_release_before_tells(updated: Updated, rolled_back: dict[str, str]) -> None:
+    again = updated.shop.pay(rolled_back["paid"], CARDS["paid"], key=KEY)
+
+    assert (again.status, again.body["status"]) == (200, "confirmed")
+    assert again.headers["idempotent-replayed"] == "true"
+    assert updated.shop.status(rolled_back["declined"])["reason"]["code"] == "card_declined"
+
+
+def test_what_this_release_took_orders_for_is_paid_at_the_release_before(
+    updated: Updated, rolled_back: dict[str, str]
+) -> None:
+    assert updated.shop.pay(rolled_back["unpaid"]).status == 200

@@ -158,9 +158,9 @@ def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None
     for group in groups.values():
         assert group["AutoRollbackConfiguration"]["Enabled"] is True
         assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
-        alarms = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]
-        assert "ServerErrorsAlarm" in alarms
-        assert set(alarms) <= gradual.of_type("AWS::CloudWatch::Alarm").keys()
+        alarms = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
+        assert alarms <= gradual.of_type("AWS::CloudWatch::Alarm").keys()
+        assert alarms == {"ServerErrorsAlarm", "ReconcilerErrorsAlarm", "ReconciliationAlarm", "PublisherErrorsAlarm"}
 
 
 def test_no_role_is_without_a_boundary_where_there_is_one() -> None:
