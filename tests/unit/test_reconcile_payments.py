@@ -14,8 +14,6 @@ from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
 from tests.support.shop import Stock
 
-IN_AN_HOUR = datetime.now(UTC) + timedelta(hours=1)
-
 
 @pytest.fixture
 def reconciler(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:  # noqa: ARG001 - needs tables
@@ -25,7 +23,12 @@ def reconciler(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> ModuleTyp
     return reconciler
 
 
-def run(reconciler: ModuleType, *, now: datetime = IN_AN_HOUR, seconds: float = 50) -> Any:
+def in_an_hour() -> datetime:
+    return datetime.now(UTC) + timedelta(hours=1)
+
+
+def run(reconciler: ModuleType, *, now: datetime | None = None, seconds: float = 50) -> Any:
+    now = now or in_an_hour()
     return reconciler.reconcile_payments(
         reconciler.orders, reconciler.stripe, now=now, deadline=Deadline.after(seconds)
     )
@@ -39,7 +42,7 @@ def leave_unknown(shop: FunctionShop, product: str, card: str = "pm_dummy_timeou
 
 def hours_ago(hours: int) -> str:
     """The same text whenever a test asks: the start of the run is the now."""
-    return rfc3339(IN_AN_HOUR - timedelta(hours=hours + 1))
+    return rfc3339(in_an_hour() - timedelta(hours=hours + 1))
 
 
 def rewrite(shop: FunctionShop, order: str, **attributes: Any) -> None:
@@ -263,7 +266,7 @@ def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconc
             return float(reconciler.TIME_FOR_ONE_SECONDS + (1 if self.left >= 0 else -1))
 
     stopped = reconciler.reconcile_payments(
-        reconciler.orders, reconciler.stripe, now=IN_AN_HOUR, deadline=UpAfterLooking.after(0)
+        reconciler.orders, reconciler.stripe, now=in_an_hour(), deadline=UpAfterLooking.after(0)
     )
 
     assert (stopped.settled, stopped.left) == (0, 2)

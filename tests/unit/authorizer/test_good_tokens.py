@@ -45,7 +45,7 @@ def test_the_caller_is_handed_on_with_the_expiry_of_the_token(authorize: Authori
 
 GOOD_CLAIMS: dict[str, dict[str, object]] = {
     "our audience among others": {"aud": ["another-service", AUDIENCE]},
-    "expiry with fractions of a second": {"exp": time.time() + 600.5},
+    "expiry with fractions of a second": {"exp": time.time() + 86_400.5},
     "without iat": {"iat": ABSENT},
     "nbf in the past": {"nbf": 1},
     "a user id of the longest kind": {"sub": "a" * 255},
