@@ -11,6 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 installed := .venv/.installed
 bench_installed := .venv/.bench-installed
+scan_installed := .venv-scan/.installed
 # What is deployed has to be built by the same version of Python, and is best tested on it, too.
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
 ARCHITECTURE ?= arm64
@@ -22,7 +23,7 @@ lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
   printf '✓ %-62s %5d s\n' '$(1)' $$(($$(date +%s) - started)) >&2
 
-.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi event-schemas lint format build deploy lock clean
+.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi event-schemas lint scan vulnerabilities format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +81,21 @@ lint: $(installed) ## Check style, types and the template
 	mypy
 	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 sam validate --lint
 
+scan: $(scan_installed) ## Look for weak spots in what is deployed, and in the pipeline (.checkov.yaml says what is let be)
+	@python -m local.rendering .local/rendered
+	.venv-scan/bin/checkov --config-file .checkov.yaml -d .local/rendered -d delivery -d .github
+	cfn-lint --regions eu-central-1 -- delivery/github.yaml
+
+vulnerabilities: $(scan_installed) ## Look for known vulnerabilities of all that is installed (asks the package index)
+	.venv-scan/bin/pip-audit --strict --require-hashes --disable-pip \
+	  $(addprefix -r ,$(wildcard requirements*.txt functions/*/requirements.txt layers/*/requirements.txt))
+
+$(scan_installed): requirements-scan.txt $(installed)
+	@$(PYTHON) -m venv .venv-scan
+	$(call step,Install the scanners (requirements-scan.txt),uv pip install --quiet \
+	  --python .venv-scan/bin/python --require-hashes -r requirements-scan.txt)
+	@touch $@
+
 format: $(installed) ## Put the code into shape
 	ruff check --fix .
 	ruff format .
@@ -94,6 +110,7 @@ deploy: build ## Build, and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value
 lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer versions)
 	$(lock) $(UPGRADE) requirements-bootstrap.in -o requirements-bootstrap.txt
 	$(lock) $(UPGRADE) requirements-dev.in -o requirements-dev.txt
+	$(lock) $(UPGRADE) requirements-scan.in -o requirements-scan.txt
 	$(lock) $(UPGRADE) -c requirements-dev.txt requirements-bench.in -o requirements-bench.txt
 	@# What the functions run on is what the tests ran on.
 	@set -e; for requirements in functions/*/requirements.in layers/*/requirements.in; do \
@@ -102,5 +119,5 @@ lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer ver
 	done
 
 clean: ## Remove what was built and installed
-	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-scan .local .aws-sam .pytest_cache .mypy_cache .ruff_cache
 	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

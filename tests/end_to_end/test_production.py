@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
@@ -12,11 +11,11 @@ import pytest
 from local.deploy import STACK_NAME
 from local.emulator import Emulator
 from local.release import parameters_of
-from local.stack import PROJECT, Stack, running_stack
+from local.rendering import SAMCONFIG
+from local.stack import Stack, running_stack
 from tests.support.http_shop import HttpShop
 from tests.support.user_pool import OF_THE_POOL, UserPool, let_the_authorizer_find_the_pools_keys
 
-SAMCONFIG = tomllib.loads((PROJECT / "samconfig.toml").read_text())
 UNKNOWN_TO_THE_EMULATOR = {
     "GradualDeployment": "false",  # it has no CodeDeploy
     "EventArchiveDays": "0",  # nor archives in a template

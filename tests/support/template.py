@@ -1,24 +1,18 @@
 """`template.yaml` as the tests read it, so that they try what is deployed."""
 
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from samtranslator.yaml_helper import yaml_parse
+from local.rendering import template
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+__all__ = ["ROOT", "create_tables", "recreate_tables", "template"]
+
 ROOT = Path(__file__).parents[2]
 
 _TABLE_PROPERTIES = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-
-
-@cache
-def template() -> dict[str, Any]:
-    """The parsed template, intrinsic functions in their long form."""
-    parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
-    return parsed
 
 
 def create_tables(client: "DynamoDBClient", *, prefix: str = "") -> dict[str, str]:

@@ -9,11 +9,9 @@ import yaml
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from samtranslator.yaml_helper import yaml_parse
 
-from local.release import parameters_of
-from tests.support.rendering import REGION, Rendering
+from local.rendering import REGION, SAMCONFIG, WANTED, Rendering
 from tests.support.template import ROOT
 from tests.unit.test_policies import granted as granted_to_functions
-from tests.unit.test_rendering import ENVIRONMENTS, SAMCONFIG, WANTED
 
 GITHUB = yaml_parse((ROOT / "delivery" / "github.yaml").read_text())["Resources"]
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yaml")}
@@ -78,7 +76,7 @@ def needed_by_the_resources() -> set[str]:
 
     https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html
     """
-    renderings = [Rendering({**parameters_of(SAMCONFIG, name), **WANTED[name]}) for name in ENVIRONMENTS]
+    renderings = [Rendering.of_environment(name) for name in WANTED]
     types = {resource["Type"] for rendering in renderings for resource in rendering.resources.values()}
     handlers = [
         handler
@@ -135,7 +133,7 @@ def test_only_a_job_in_the_environment_gets_the_role() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", WANTED)
 def test_the_roles_are_for_the_stacks_of_samconfig(name: str) -> None:
     assert SAMCONFIG[name]["deploy"]["parameters"]["stack_name"] == f"order-payments-{name}"
     assert name in WORKFLOWS["deploy"][True]["workflow_dispatch"]["inputs"]["environment"]["options"]

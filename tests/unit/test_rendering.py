@@ -1,17 +1,13 @@
 """What CloudFormation makes of `template.yaml`: by both sides of every condition, and in every environment there is."""
 
 import json
-import tomllib
 from typing import Any
 
 import pytest
 from cfnlint.api import ManualArgs, lint
 
-from local.release import parameters_of
-from tests.support.rendering import REGION, Rendering
-from tests.support.template import ROOT, template
+from local.rendering import REGION, SECRET, WANTED, Rendering, template
 
-SECRET = {"StripeSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:stripe-AbCdEf"}
 OPENID = {"JwtIssuer": "https://id.example/", "JwtAudience": "shop", "JwtJwksUrl": "https://id.example/jwks"}
 LEAST = {"StripeSecretKey": "sk_test_dummy", **OPENID}
 """What has to be given where nothing else is."""
@@ -34,15 +30,6 @@ SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "TellOfAlarms": ({"AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms"}, {}),
 }
 """By condition, parameters under which it holds and others, as like them as can be, under which it does not."""
-
-SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
-ENVIRONMENTS = ("dev", "staging", "production")
-WANTED = {"dev": {}, "staging": SECRET, "production": SECRET}
-"""What `samconfig.toml` says that an environment wants besides."""
-
-
-def in_environment(name: str) -> Rendering:
-    return Rendering({**parameters_of(SAMCONFIG, name), **WANTED[name]})
 
 
 def rendered_on_both_sides(condition: str) -> tuple[Rendering, Rendering]:
@@ -80,18 +67,18 @@ def test_what_is_made_under_a_condition_is_made_there_alone(condition: str) -> N
     assert not conditional & without.resources.keys()
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", WANTED)
 def test_an_environment_has_parameters_that_the_template_takes(environment: str) -> None:
-    rendering = in_environment(environment)
+    rendering = Rendering.of_environment(environment)
 
     assert rendering.refused_values() == []
     assert rendering.broken_rules() == []
     assert rendering.dangling() == set()
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", WANTED)
 def test_the_linter_finds_nothing_in_what_an_environment_is_made_of(environment: str) -> None:
-    rendered = json.dumps(in_environment(environment).as_template())
+    rendered = json.dumps(Rendering.of_environment(environment).as_template())
 
     matches = lint(rendered, regions=[REGION], config=ManualArgs(regions=[REGION]))
 
@@ -164,8 +151,8 @@ def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None
 
 
 def test_no_role_is_without_a_boundary_where_there_is_one() -> None:
-    parameters = {**parameters_of(SAMCONFIG, "staging"), **SECRET, "PermissionsBoundaryArn": BOUNDARY}
-    roles = Rendering(parameters).of_type("AWS::IAM::Role")
+    staging = Rendering.of_environment("staging", PermissionsBoundaryArn=BOUNDARY)
+    roles = staging.of_type("AWS::IAM::Role")
 
     assert len(roles) > 15
     assert {name: role.get("PermissionsBoundary") for name, role in roles.items()} == dict.fromkeys(roles, BOUNDARY)
@@ -179,14 +166,14 @@ def test_where_they_are_not_there_is_nothing_of_codedeploys() -> None:
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_where_others_depend_on_it_a_deployment_is_gradual_and_no_secret_is_a_parameter(environment: str) -> None:
-    rendering = in_environment(environment)
+    rendering = Rendering.of_environment(environment)
 
     assert rendering.of_type("AWS::CodeDeploy::DeploymentGroup")
     assert rendering.parameters["StripeSecretKey"] == rendering.parameters["StripeWebhookSecret"] == ""
 
 
 def test_in_production_nothing_is_deleted_and_all_is_kept_for_long() -> None:
-    production = in_environment("production")
+    production = Rendering.of_environment("production")
 
     for name in ("OrdersTable", "ProductsTable"):
         table = production.of_type("AWS::DynamoDB::Table")[name]

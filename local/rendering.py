@@ -1,22 +1,43 @@
-"""`template.yaml` as CloudFormation renders it: transformed by SAM, with the parameters' values, conditions decided."""
+"""`template.yaml` as CloudFormation renders it: transformed by SAM, with the parameters' values, conditions decided.
+
+`python -m local.rendering DIRECTORY` writes a file for each environment of `samconfig.toml`, for scanners to read.
+"""
 
 import copy
+import json
 import logging
 import re
+import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import boto3
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
 
-from tests.support.template import template
+from local.release import parameters_of
 
+PROJECT = Path(__file__).resolve().parent.parent
 REGION = "eu-central-1"
+SAMCONFIG: Mapping[str, Any] = tomllib.loads((PROJECT / "samconfig.toml").read_text())
+
+SECRET = {"StripeSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:stripe-AbCdEf"}
+WANTED: Mapping[str, Mapping[str, str]] = {"dev": {}, "staging": SECRET, "production": SECRET}
+"""By environment, an account's own parameters that `samconfig.toml` says it wants."""
 
 _NO_VALUE = {"Ref": "AWS::NoValue"}
 _PLACES_OF_CODE = ("CodeUri", "ContentUri")
+
+
+@cache
+def template() -> dict[str, Any]:
+    """The parsed template, intrinsic functions in their long form."""
+    parsed: dict[str, Any] = yaml_parse((PROJECT / "template.yaml").read_text())
+    return parsed
 
 
 class Rendering:
@@ -42,6 +63,11 @@ class Rendering:
     def outputs(self) -> dict[str, Any]:
         """What is told of it."""
         return self._rendered("Outputs")
+
+    @classmethod
+    def of_environment(cls, name: str, **more: str) -> Self:
+        """That of an environment of `samconfig.toml`."""
+        return cls({**parameters_of(SAMCONFIG, name), **WANTED[name], **more})
 
     def of_type(self, kind: str) -> dict[str, Any]:
         """The properties of the resources of a type."""
@@ -164,3 +190,15 @@ def _is_allowed(value: str | None, parameter: Mapping[str, Any]) -> bool:
     )
     long_enough = len(value) >= parameter.get("MinLength", 0)
     return value in allowed and re.fullmatch(pattern, value, re.DOTALL) is not None and in_range and long_enough
+
+
+def main(directory: Path) -> None:
+    """Write what each environment is made of."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in WANTED:
+        text = json.dumps(Rendering.of_environment(name).as_template(), indent=1)
+        (directory / f"{name}.json").write_text(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
