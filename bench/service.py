@@ -145,6 +145,7 @@ def environment(endpoint: str) -> Mapping[str, str]:
         "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
         **TABLES,
         "ORDER_EVENTS_BUS": "order-events",
+        "ORDER_EVENTS_DEAD_LETTERS": "https://sqs.us-east-1.amazonaws.com/123456789012/order-events-dead-letters",
         "STRIPE_BACKEND": "dummy",
         "STRIPE_SECRET_KEY": DUMMY_STRIPE_KEY,
         "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import boto3
 import typer
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
@@ -18,6 +19,8 @@ from local.shop import describe_running_stack
 
 _ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
 _POLL_SECONDS = 1.0
+_LONGEST_CALL_SECONDS = 620  # the repairing function may run for 600
+_DONE = ("done", "the order is")
 
 StackName = Annotated[str | None, typer.Option(help="A stack in AWS, rather than the running one.")]
 Region = Annotated[str | None, typer.Option(help="Its region.")]
@@ -80,7 +83,9 @@ def target(stack_name: str | None, region: str | None, profile: str | None) -> I
             session = boto3.Session(profile_name=profile, region_name=region)
 
             def make(service: str) -> Any:
-                return session.client(service)  # type: ignore[call-overload]  # any of them, by name
+                # A repair is one call and takes its time; whoever sends it again has it done twice at once.
+                config = Config(read_timeout=_LONGEST_CALL_SECONDS, retries={"total_max_attempts": 1})
+                return session.client(service, config=config)  # type: ignore[call-overload]  # any of them, by name
 
         clients: dict[str, Any] = {}
 
@@ -137,9 +142,12 @@ def repair(
         if not yes and not typer.confirm("Do it?"):
             console.print("Nothing was done.")
             raise typer.Exit(1)
-        for step in stack.repair({"steps": to_do, "apply": True}):
+        outcomes = stack.repair({"steps": to_do, "apply": True})
+        for step in outcomes:
             console.print(f"  {step['tells']}\n    → {step['outcome']}", markup=False, soft_wrap=True)
     console.print("Look again: ./shop audit")
+    if len(to_do) < len(steps) or not all(step["outcome"].startswith(_DONE) for step in outcomes):
+        raise typer.Exit(1)
 
 
 def _input(since: str | None, look_again: int) -> dict[str, Any]:

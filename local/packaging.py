@@ -22,7 +22,7 @@ from local.environment import for_programs
 from local.errors import StackError
 from local.processes import run_to_end
 
-SERVICES = ("dynamodb", "events", "secretsmanager")
+SERVICES = ("dynamodb", "events", "secretsmanager", "sqs")
 """The AWS services that the functions call. botocore describes over 400."""
 
 _DESCRIPTIONS = ("service-2", "endpoint-rule-set-1")

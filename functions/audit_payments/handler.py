@@ -27,7 +27,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point. Takes an `Audit` as it was handed on, `{}` for a new one; returns it further on."""
     with logger.append_context_keys(invocationId=context.aws_request_id):
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
-        audit = go_on(Audit.model_validate(event), tables=tables, stripe=stripe, deadline=deadline)
+        audit = Audit.model_validate(event)
+        known = audit.mismatches
+        audit = go_on(audit, tables=tables, stripe=stripe, deadline=deadline)
+        # At once: what comes after may fail.
+        count(Count.MISMATCH, audit.mismatches - known)
         if audit.done:
             logger.info(
                 "audited",
@@ -37,8 +41,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 mismatches=audit.mismatches,
                 unjudged=audit.unjudged,
             )
-            count(Count.MISMATCH, audit.mismatches)
-            write_metrics()
+        write_metrics()
         return audit.to_json()
 
 

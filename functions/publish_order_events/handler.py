@@ -9,6 +9,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.clock import Deadline
+from order_payments.dead_letters import DeadLetters
 from order_payments.event_bus import EventBus, events_client
 from order_payments.observability import Count, count, logger, write_cancelled, write_metrics
 from order_payments.order_events import OrderEvent, event_in
@@ -19,35 +20,43 @@ TIME_TO_REPORT_SECONDS = 2.0
 
 settings = EventSettings.from_environment()
 bus = EventBus(events_client(), settings.event_bus)
+dead_letters = DeadLetters(settings.dead_letters_url)
 
 Record = Mapping[str, Any]
 
 
 class NothingPublished(Exception):
-    """The first record of a batch cannot be published: Lambda divides the batch, until that one is alone."""
+    """The first record of a batch is not done: Lambda divides the batch, until that one is alone."""
 
 
-def publish_order_events(records: Sequence[Record], bus: EventBus, *, deadline: Deadline) -> int:
+def publish_order_events(
+    records: Sequence[Record], bus: EventBus, dead_letters: DeadLetters, *, deadline: Deadline
+) -> int:
     """Publish what a batch of records says, in its order. Returns how many records are done, from the first on.
 
-    What comes behind a record that cannot be published waits for it: an order's events keep their order.
+    What comes behind an event that EventBridge does not take waits for it: an order's events keep their order. A record
+    that cannot be read is kept for people to look at, and nobody waits: it will not become readable.
     """
     events: list[OrderEvent] = []
     places: list[int] = []
-    readable = 0
-    for record in records:
+    unreadable: list[int] = []
+    for place, record in enumerate(records):
         try:
             event = event_in(record)
-        except Exception:  # noqa: BLE001 - whatever is wrong with it, what comes before it is to be published
+        except Exception:  # noqa: BLE001 - whatever is wrong with it, the others are to be published
             logger.exception("a record could not be read", **whereabouts(record))
-            break
+            unreadable.append(place)
+            continue
         if event is not None:
             events.append(event)
-            places.append(readable)
-        readable += 1
+            places.append(place)
     published = bus.publish(events, deadline=deadline)
     count_outcomes([event.order for event in events[:published]])
-    return readable if published == len(events) else places[published]
+    done = len(records) if published == len(events) else places[published]
+    for place in unreadable:
+        if place < done and not dead_letters.keep(records[place], **whereabouts(records[place])):
+            return place
+    return done
 
 
 def count_outcomes(orders: Sequence[Order]) -> None:
@@ -81,7 +90,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     with logger.append_context_keys(invocationId=context.aws_request_id):
         records = event["Records"]
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
-        done = publish_order_events(records, bus, deadline=deadline)
+        done = publish_order_events(records, bus, dead_letters, deadline=deadline)
         if done == len(records):
             return {"batchItemFailures": []}
         if done == 0:

@@ -69,13 +69,13 @@ def reconcile_payments(orders: OrdersTable, stripe: StripeGateway, *, now: datet
     tally = Tally()
     settle = partial(settle_one, orders=orders, stripe=stripe, now=now, deadline=deadline)
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="reconcile") as pool:
-        for batch in batches(orders, before=now - LEASE, deadline=deadline):
+        for batch in batches(orders, tally, before=now - LEASE, deadline=deadline):
             for end, age_seconds in pool.map(settle, batch):
                 tally.count(end, age_seconds)
     return tally
 
 
-def batches(orders: OrdersTable, *, before: datetime, deadline: Deadline) -> Iterator[list[Unsettled]]:
+def batches(orders: OrdersTable, tally: Tally, *, before: datetime, deadline: Deadline) -> Iterator[list[Unsettled]]:
     """What is unsettled since `before`, each order once, while there is time: some of every shard, the oldest first."""
     seen: dict[str, set[str]] = {shard: set() for shard in UNSETTLED_SHARDS}
     while True:
@@ -88,6 +88,7 @@ def batches(orders: OrdersTable, *, before: datetime, deadline: Deadline) -> Ite
                 found = orders.unsettled(shard, before=before, limit=BATCH + len(ids))
             except Busy:
                 logger.warning("some attempts could not be looked for, left to the next run", shard=shard)
+                tally.count(End.FAILED, 0)
                 continue
             new = [entry for entry in found if entry.order_id not in ids][:BATCH]
             ids.update(entry.order_id for entry in new)
@@ -128,7 +129,10 @@ def settle_one(
     finally:
         logger.thread_safe_clear_keys()
     # Behind all that this run could find, and still in sight of the next.
-    orders.postpone(entry.order_id, to=utc_now() - LEASE)
+    first = orders.postpone(entry.order_id, to=utc_now() - LEASE)
+    if end is End.FAILED and first is not None:
+        # Earlier runs have put it off, too, and the order itself may not say since when it waits.
+        age_seconds = max(age_seconds, seconds_between(first, now))
     return end, age_seconds
 
 

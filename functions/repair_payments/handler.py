@@ -2,6 +2,7 @@
 
 from order_payments.start_up import started
 
+from functools import cache, partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -43,15 +44,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point. Returns the steps: planned, or done, each with its outcome."""
     with logger.append_context_keys(invocationId=context.aws_request_id):
         request = RepairRequest.model_validate(event)
+        reading = Deadline.after(context.get_remaining_time_in_millis() / 1000 - 2 * TIME_FOR_A_STEP_SECONDS)
+        holds = cache(partial(tables.held_by_any_order, deadline=reading))
         if not request.apply:
-            return {"steps": [planned(finding, tables=tables).to_json() for finding in request.findings]}
+            plan = [planned(finding, tables=tables, holds=holds) for finding in request.findings]
+            return {"steps": [step.to_json() for step in plan]}
         steps: list[Step] = []
         for step in request.steps:
             deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000)
             if deadline.remaining() < TIME_FOR_A_STEP_SECONDS:
                 steps.append(step.model_copy(update={"outcome": "not done: no time was left"}))
                 continue
-            steps.append(done(step, tables=tables, orders=orders, stripe=stripe, deadline=deadline))
+            steps.append(done(step, tables=tables, holds=holds, orders=orders, stripe=stripe, deadline=deadline))
             # What it did for this order says nothing of the next.
             logger.thread_safe_clear_keys()
         write_metrics()

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -103,21 +103,57 @@ def giving_up_at_once(stack: Stack) -> Iterator[dict[str, Any]]:
             )
 
 
+@contextmanager
+def without_the_right_to_publish(stack: Stack) -> Iterator[None]:
+    """The publisher as EventBridge lets it in no more."""
+    with closing(stack.client("iam")) as iam:
+        (role,) = [r["RoleName"] for r in iam.list_roles()["Roles"] if "PublishOrderEvents" in r["RoleName"]]
+        deny = {"Effect": "Deny", "Action": "events:PutEvents", "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+        iam.put_role_policy(RoleName=role, PolicyName="deny", PolicyDocument=document)
+        try:
+            yield
+        finally:
+            iam.delete_role_policy(RoleName=role, PolicyName="deny")
+
+
+def letters_until(
+    listener: Listener, outputs: Mapping[str, str], wanted: Callable[[dict[str, Any]], bool]
+) -> list[dict[str, Any]]:
+    """What comes to the dead letters, up to one that is wanted."""
+    letters: list[dict[str, Any]] = []
+
+    def take_letters() -> None:
+        letters.extend(take(listener.sqs, outputs["OrderEventsDeadLettersUrl"]))
+
+    take_until(lambda: any(map(wanted, letters)), take_letters)
+    return sorted(letters, key=wanted)
+
+
 def test_what_cannot_be_published_goes_to_the_dead_letters_and_blocks_nothing(
     stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
 ) -> None:
-    letters: list[dict[str, Any]] = []
-    with giving_up_at_once(stack) as mapping:
-        shop.dynamodb.put_item(TableName=stack.deployment.orders_table, Item={"orderId": {"S": "ord_foreign"}})
-        take_until(
-            lambda: bool(letters), lambda: letters.extend(take(listener.sqs, outputs["OrderEventsDeadLettersUrl"]))
-        )
-
+    shop.dynamodb.put_item(TableName=stack.deployment.orders_table, Item={"orderId": {"S": "ord_foreign"}})
     order = shop.order((shop.add_product(), 1))
 
-    assert [letter["DDBStreamBatchInfo"]["streamArn"] for letter in letters] == [mapping["EventSourceArn"]]
+    letters = letters_until(listener, outputs, lambda letter: letter.get("orderId") == "ord_foreign")
+
+    assert letters[-1]["record"]["dynamodb"]["NewImage"] == {"orderId": {"S": "ord_foreign"}}
     assert [event["detail-type"] for event in listener.wait_for(order, 1)] == ["order.created"]
     assert '"a record could not be read"' in stack.function_logs()
+
+
+def test_what_eventbridge_does_not_take_goes_to_the_dead_letters_in_the_end(
+    stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
+) -> None:
+    with giving_up_at_once(stack) as mapping, without_the_right_to_publish(stack):
+        shop.order((shop.add_product(), 1))
+
+        letters = letters_until(listener, outputs, lambda letter: "DDBStreamBatchInfo" in letter)
+
+    assert letters[-1]["DDBStreamBatchInfo"]["streamArn"] == mapping["EventSourceArn"]
+    order = shop.order((shop.add_product(), 1))
+    assert [event["detail-type"] for event in listener.wait_for(order, 1)] == ["order.created"]
 
 
 def test_the_mapping_is_as_the_template_has_it(stack: Stack, outputs: Mapping[str, str]) -> None:

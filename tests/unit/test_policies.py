@@ -10,15 +10,16 @@ import pytest
 import stripe
 from moto import mock_aws
 
+from local.rendering import Rendering
+from order_payments import dead_letters, event_bus, stripe_secrets
 from order_payments import dynamodb as service
-from order_payments import event_bus, stripe_secrets
 from order_payments.clock import Deadline, rfc3339, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from order_payments.dummy_stripe.events import sign
 from tests.support import lambda_functions
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, call, event_for, load_function
-from tests.support.order_stream import creation, placed
+from tests.support.order_stream import creation, foreign, placed
 from tests.support.shop import ALICE
 from tests.support.template import create_tables, template
 
@@ -38,8 +39,8 @@ def granted() -> Rights:
                 each.get("Fn::If", [None, each])[1]
                 for policy in resource["Properties"].get("Policies", [])
                 for each in policy["Statement"]
-                # Secrets Manager decrypts in the caller's name: there is no call of ours to see.
-                if each.get("Fn::If", [None])[0] != "DecryptSecret"
+                # Secrets Manager decrypts, and Lambda reads the stream, in the function's name: no call of ours to see.
+                if each.get("Fn::If", [None])[0] != "DecryptSecret" and not reads_the_stream(each)
             ]
             folder = resource["Properties"]["CodeUri"].removeprefix("functions/")
             rights[folder] = {
@@ -48,6 +49,15 @@ def granted() -> Rights:
                 for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
             }
     return rights
+
+
+def reads_the_stream(statement: dict[str, Any]) -> bool:
+    """Whether a statement is for what Lambda does to read the orders table's stream, and has nothing else."""
+    if statement.get("Resource") == {"Fn::GetAtt": ["OrdersTable", "StreamArn"]}:
+        return set(statement["Action"]) == {
+            f"dynamodb:{it}" for it in ("DescribeStream", "GetRecords", "GetShardIterator")
+        }
+    return statement.get("Action") == "dynamodb:ListStreams"
 
 
 def resource_of(arn: dict[str, Any]) -> str:
@@ -69,6 +79,8 @@ def done_by(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]
             yield f"{kind}Item", write["TableName"]
     elif operation == "PutEvents":
         yield from ((operation, entry["EventBusName"]) for entry in request["Entries"])
+    elif operation == "SendMessage":
+        yield operation, "OrderEventsDeadLetters"
     elif operation == "GetSecretValue":
         yield operation, "StripeSecretArn"
     elif operation == "BatchGetItem":
@@ -83,18 +95,20 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
     rights: Rights = defaultdict(set)
     client_of = service.dynamodb_client
     bus_client_of = event_bus.events_client
+    queue_client_of = dead_letters.sqs_client
     secrets_client_of = stripe_secrets.secrets_client
     FunctionShop.set_environment(monkeypatch)
     monkeypatch.setenv("ORDER_EVENTS_BUS", "OrderEventsBus")
     for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"):
         monkeypatch.setenv(name, "")
 
-    def watched(client: Any) -> Any:
+    def watched(client: Any, by: str | None = None) -> Any:
         # The handler that is being loaded: each makes one client.
-        folder = loading[-1]
+        folder = by or loading[-1]
 
         def watch(model: Any, params: dict[str, Any], **_: Any) -> None:
-            rights[folder].update(done_by(model.name, json.loads(params["body"])))
+            body = params["body"]
+            rights[folder].update(done_by(model.name, json.loads(body) if isinstance(body, (str, bytes)) else body))
 
         client.meta.events.register("before-call", watch)
         return client
@@ -107,12 +121,16 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
 
     monkeypatch.setattr(service, "dynamodb_client", lambda: watched(client_of()))
     monkeypatch.setattr(event_bus, "events_client", lambda: watched(bus_client_of()))
+    # Made when it is wanted, by which time other functions have been loaded.
+    monkeypatch.setattr(dead_letters, "sqs_client", lambda: watched(queue_client_of(), "publish_order_events"))
     monkeypatch.setattr(stripe_secrets, "secrets_client", lambda: watched(secrets_client_of()))
     monkeypatch.setattr("tests.support.function_shop.load_function", load)
     monkeypatch.setattr(f"{__name__}.load_function", load)
     with mock_aws():
         create_tables(boto3.client("dynamodb"))
         boto3.client("events").create_event_bus(Name="OrderEventsBus")
+        queue = boto3.client("sqs").create_queue(QueueName="OrderEventsDeadLetters")["QueueUrl"]
+        monkeypatch.setenv("ORDER_EVENTS_DEAD_LETTERS", queue)
         value = json.dumps({"secretKey": "sk_test_unit", "webhookSecret": "whsec_unit"})
         secret = boto3.client("secretsmanager").create_secret(Name="stripe", SecretString=value)
         monkeypatch.setenv("STRIPE_SECRET_ARN", secret["ARN"])
@@ -134,7 +152,7 @@ def live_a_full_life() -> None:
     shop.pages("products", ALICE)
     shop.stock(product)
     shop.status(shop.order((product, 1)))
-    load_function("publish_order_events").handler({"Records": [creation(placed())]}, Context())
+    load_function("publish_order_events").handler({"Records": [creation(placed()), foreign()]}, Context())
     audit_and_repair(shop, product)
     for bring_to_its_end in (reconcile, tell_the_webhook):
         settle_each_kind(shop, product, bring_to_its_end)
@@ -250,6 +268,13 @@ def test_only_who_talks_to_stripe_reaches_the_dummys_table(done: Rights) -> None
 
 def of_the_service(rights: set[tuple[str, str]]) -> set[tuple[str, str]]:
     return {(action, resource) for action, resource in rights if resource != DUMMY}
+
+
+def test_no_role_has_a_policy_of_awss_but_to_log_and_to_trace() -> None:
+    roles = Rendering.of_environment("dev").of_type("AWS::IAM::Role").items()
+    managed = {str(arn).rpartition("/")[2] for _, role in roles for arn in role.get("ManagedPolicyArns", [])}
+
+    assert managed == {"AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}
 
 
 def test_no_policy_has_a_wildcard() -> None:

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from moto import mock_aws
 
 from local import event_schemas
+from order_payments.dead_letters import LARGEST_LETTER_BYTES, DeadLetters
 from order_payments.event_bus import LARGEST_REQUEST_BYTES, EventBus, batches, events_client, size_of
 from order_payments.observability import logger
 from order_payments.order_events import OrderEvent, event_in
@@ -66,6 +67,19 @@ class Listener:
         return [event["detail"]["eventId"] for event in self.came()]
 
 
+class Letters:
+    """The queue of dead letters."""
+
+    def __init__(self) -> None:
+        self._sqs = boto3.client("sqs")
+        self.url = self._sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
+
+    def came(self) -> list[dict[str, Any]]:
+        """What is in it."""
+        messages = self._sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(message["Body"]) for message in messages]
+
+
 @pytest.fixture
 def listener() -> Iterator[Listener]:
     with mock_aws():
@@ -73,7 +87,13 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def function(listener: Listener) -> ModuleType:  # noqa: ARG001 - needs the bus
+def letters(listener: Listener) -> Letters:  # noqa: ARG001 - within its AWS
+    return Letters()
+
+
+@pytest.fixture
+def function(letters: Letters, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("ORDER_EVENTS_DEAD_LETTERS", letters.url)
     return load_function("publish_order_events")
 
 
@@ -110,13 +130,15 @@ class Moody:
 
 
 class Dead:
-    """EventBridge, when it is down or does not let us in."""
+    """EventBridge or the queue, when it is down or does not let us in."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
     def put_events(self, **_: Any) -> Any:
         raise self.error
+
+    send_message = put_events
 
 
 def handle(function: ModuleType, *records: Record, seconds: float = 40) -> Any:
@@ -198,24 +220,54 @@ def test_an_event_knows_the_request_that_it_comes_from() -> None:
     assert requests == ["of-the-order", "of-the-payment", None]
 
 
-def test_what_comes_behind_a_record_that_cannot_be_read_waits_for_it(function: ModuleType, listener: Listener) -> None:
+def test_a_record_that_cannot_be_read_is_kept_whole_and_nobody_waits_for_it(
+    function: ModuleType, listener: Listener, letters: Letters
+) -> None:
     first, second, bad = placed(), placed(), foreign()
 
-    answer = handle(function, creation(first), bad, creation(second), confirmation(first))
+    answer = handle(function, bad, creation(first), creation(second), confirmation(first))
 
-    assert first_failed(answer) == [sequence_number(bad)]
-    assert listener.ids() == [f"{first.order_id}.pending"]
+    assert first_failed(answer) == []
+    assert listener.ids() == [f"{first.order_id}.pending", f"{second.order_id}.pending", f"{first.order_id}.confirmed"]
+    (letter,) = letters.came()
+    assert letter["sequenceNumber"] == sequence_number(bad)
+    assert letter["record"] == bad
 
 
-def test_a_batch_whose_first_record_cannot_be_read_fails_so_that_lambda_divides_it(
-    function: ModuleType, listener: Listener
+def test_a_record_that_is_too_large_for_the_queue_is_named_there(function: ModuleType, letters: Letters) -> None:
+    large = foreign()
+    large["dynamodb"]["NewImage"]["note"] = {"S": "x" * LARGEST_LETTER_BYTES}
+
+    handle(function, large)
+
+    (letter,) = letters.came()
+    assert letter["sequenceNumber"] == sequence_number(large)
+    assert "record" not in letter
+
+
+def test_what_the_queue_does_not_take_is_tried_again_with_all_behind_it(
+    function: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = foreign()
+    first, bad = placed(), foreign()
+    refused = ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessage")
+    monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(refused)))
 
+    assert first_failed(handle(function, creation(first), bad, confirmation(first))) == [sequence_number(bad)]
     with pytest.raises(function.NothingPublished, match=sequence_number(bad)):
-        handle(function, bad, creation(placed()))
+        handle(function, bad, confirmation(first))
 
-    assert listener.ids() == []
+
+def test_what_comes_behind_an_event_that_was_refused_is_kept_when_its_turn_comes(
+    function: ModuleType, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = placed()
+    with_bus(function, monkeypatch, Moody({refused.order_id: 1_000}))
+    records = [creation(placed()), creation(refused), foreign()]
+
+    answer = handle(function, *records, seconds=17.1)
+
+    assert first_failed(answer) == [sequence_number(records[1])]
+    assert letters.came() == []
 
 
 @pytest.mark.parametrize(
@@ -232,12 +284,12 @@ def test_a_batch_whose_first_record_cannot_be_read_fails_so_that_lambda_divides_
     ids=["settled twice", "back to pending", "status", "time", "lines", "amount", "type"],
 )
 def test_what_no_order_of_ours_can_be_is_not_published(
-    function: ModuleType, listener: Listener, spoilt: Record, logged: io.StringIO
+    function: ModuleType, listener: Listener, letters: Letters, spoilt: Record, logged: io.StringIO
 ) -> None:
-    with pytest.raises(function.NothingPublished):
-        handle(function, spoilt)
+    handle(function, spoilt)
 
     assert listener.ids() == []
+    assert [letter["orderId"] for letter in letters.came()] == [placed_order.order_id]
     line = json.loads(logged.getvalue().splitlines()[0])
     assert (line["level"], line["message"]) == ("ERROR", "a record could not be read")
     assert (line["orderId"], line["sequenceNumber"]) == (placed_order.order_id, sequence_number(spoilt))

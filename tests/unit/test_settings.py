@@ -152,6 +152,7 @@ def start(function: str, **environment: str) -> subprocess.CompletedProcess[str]
         ("authorizer", "JWT_ISSUER", ""),
         ("authorizer", "JWT_JWKS", ""),
         ("publish_order_events", "ORDER_EVENTS_BUS", ""),
+        ("publish_order_events", "ORDER_EVENTS_DEAD_LETTERS", ""),
     ],
 )
 def test_a_misconfigured_function_stops_at_start_with_one_line(function: str, variable: str, value: str) -> None:

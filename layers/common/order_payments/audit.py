@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from order_payments.audited_tables import AuditedTables, Held, readable
+from order_payments.audited_tables import AuditedTables, Held, is_listed, readable
 from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
 from order_payments.dynamodb import Item
 from order_payments.observability import logger
@@ -266,11 +266,15 @@ def _faults_of(item: Item | None) -> Iterator[Finding]:
         return
     in_flight = order.status is OrderStatus.PENDING and order.attempt is not None
     to_settle = in_flight or order.owes_refund
-    listed = {"unsettledShard", "unsettledSince"} <= item.keys()
-    if to_settle and not listed:
+    if to_settle and not is_listed(item):
         what = "a payment in flight" if in_flight else "a refund owed"
-        yield Finding(kind=Kind.NOT_LISTED, order_id=order_id, found=f"{what}, not listed", expected="listed")
-    if listed and not to_settle:
+        yield Finding(
+            kind=Kind.NOT_LISTED,
+            order_id=order_id,
+            found=f"{what}, not listed where it is looked for",
+            expected="listed",
+        )
+    if {"unsettledShard", "unsettledSince"} <= item.keys() and not to_settle:
         found = f"{order.status}, listed as unsettled"
         yield Finding(kind=Kind.LISTED, order_id=order_id, found=found, expected="not listed")
 
@@ -311,7 +315,10 @@ def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway
     items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
     for intent in charged:
         audit.charges += 1
-        order = readable(items.get(intent.order_id or ""))
+        item = items.get(intent.order_id or "")
+        order = readable(item)
+        if item is not None and order is None:
+            continue  # It is there, and reported as what it is.
         if intent.charged_at is not None and intent.charged_at < ripe and not _explains(order, intent, ripe):
             audit.report(
                 Finding(

@@ -5,11 +5,13 @@ from being needed.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from order_payments.clock import Deadline, rfc3339, utc_now
+from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
 from order_payments.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
+from order_payments.errors import Busy
 from order_payments.order_records import order_from_item
 from order_payments.orders import Order, OrderStatus
 from order_payments.orders_table import UNSETTLED_SHARDS, shard_of
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 READ_BUDGET_SECONDS = 5.0
 _BATCH = 100
+_SCANNED_PAGE = 1000
+SOON = timedelta(hours=1)
+"""How far ahead of our clock another's may be."""
 
 
 class TablePage(NamedTuple):
@@ -33,6 +38,13 @@ class Held(NamedTuple):
 
     units: int = 0
     digest: str = ""
+
+
+class UnreadableOrder(Exception):
+    """An item of the orders table that is no order of ours, and may hold anything."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"{order_id} cannot be read")
 
 
 class AuditedTables:
@@ -83,19 +95,31 @@ class AuditedTables:
 
     def held(self) -> dict[str, Held]:
         """What payments in flight hold, by product: those that the index `unsettled` finds, as they are now."""
-        units: dict[str, int] = {}
-        attempts: dict[str, list[str]] = {}
-        for item in self.order_items(self._unsettled()).values():
-            order = readable(item)
-            if order is None or order.status is not OrderStatus.PENDING or order.attempt is None:
-                continue
-            for product_id, quantity in order.quantities().items():
-                units[product_id] = units.get(product_id, 0) + quantity
-                attempts.setdefault(product_id, []).append(order.attempt.attempt_id)
-        return {
-            product_id: Held(units[product_id], hashlib.sha256("".join(sorted(ids)).encode()).hexdigest()[:16])
-            for product_id, ids in attempts.items()
-        }
+        return held_by(filter(None, map(readable, self.order_items(self._unsettled()).values())))
+
+    def held_by_any_order(self, *, deadline: Deadline) -> dict[str, Held]:
+        """What payments in flight hold, by product, of all orders that there are, wherever they are listed or not.
+
+        Reads the whole table, strongly consistent. Raises `UnreadableOrder` where nobody can tell what an order holds,
+        and `Busy` where that takes longer than there is time.
+        """
+        return held_by(self._in_flight(deadline))
+
+    def _in_flight(self, deadline: Deadline) -> Iterator[Order]:
+        after: str | None = None
+        while True:
+            if deadline.remaining() <= 0:
+                raise Busy("There are more orders than there was time to read.")
+            page = self._page(self._orders, "orderId", _SCANNED_PAGE, after, consistent=True)
+            for item in page.items:
+                order = readable(item)
+                if order is None:
+                    raise UnreadableOrder(str(item.get("orderId")))
+                if order.status is OrderStatus.PENDING and order.attempt is not None:
+                    yield order
+            after = page.last
+            if after is None:
+                return
 
     def _unsettled(self) -> list[str]:
         ids: list[str] = []
@@ -132,13 +156,13 @@ class AuditedTables:
         )
 
     def list_as_unsettled(self, order_id: str) -> bool:
-        """Let the reconciler find an order that has an attempt in flight, or owes a refund."""
+        """Let the reconciler find an order that has an attempt in flight, or owes a refund, wherever it was listed."""
         return self._write(
             self._orders,
             {"orderId": order_id},
             "SET unsettledShard = :shard, unsettledSince = :now",
-            "attribute_not_exists(unsettledShard) AND ((#status = :pending AND attribute_exists(#payment.attemptId))"
-            " OR (attribute_exists(refund) AND attribute_not_exists(refund.refundId)))",
+            "(#status = :pending AND attribute_exists(#payment.attemptId))"
+            " OR (attribute_exists(refund) AND attribute_not_exists(refund.refundId))",
             {":shard": shard_of(order_id), ":now": rfc3339(utc_now()), ":pending": OrderStatus.PENDING},
             {"#status": "status", "#payment": "payment"},
         )
@@ -148,7 +172,7 @@ class AuditedTables:
         return self._write(
             self._orders,
             {"orderId": order_id},
-            "REMOVE unsettledShard, unsettledSince",
+            "REMOVE unsettledShard, unsettledSince, firstUnsettledSince",
             "(#status <> :pending OR attribute_not_exists(#payment))"
             " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))",
             {":pending": OrderStatus.PENDING},
@@ -177,6 +201,32 @@ class AuditedTables:
         except ConditionFailed:
             return False
         return True
+
+
+def held_by(orders: Iterable[Order]) -> dict[str, Held]:
+    """What those of the orders hold that have a payment in flight, by product."""
+    units: dict[str, int] = {}
+    attempts: dict[str, list[str]] = {}
+    for order in orders:
+        if order.status is not OrderStatus.PENDING or order.attempt is None:
+            continue
+        for product_id, quantity in order.quantities().items():
+            units[product_id] = units.get(product_id, 0) + quantity
+            attempts.setdefault(product_id, []).append(order.attempt.attempt_id)
+    return {
+        product_id: Held(units[product_id], hashlib.sha256("".join(sorted(ids)).encode()).hexdigest()[:16])
+        for product_id, ids in attempts.items()
+    }
+
+
+def is_listed(item: Item) -> bool:
+    """Whether the reconciler finds the order of this item: in its shard, under a time that has come or soon will."""
+    if item.get("unsettledShard") != shard_of(str(item.get("orderId"))):
+        return False
+    try:
+        return from_rfc3339(str(item["unsettledSince"])) < utc_now() + SOON
+    except (KeyError, ValueError):
+        return False
 
 
 def readable(item: Item | None) -> Order | None:

@@ -19,7 +19,7 @@ from botocore.exceptions import ConnectionError as SdkConnectionError
 
 from order_payments.clock import Deadline
 from order_payments.errors import Busy
-from order_payments.observability import Latency, timed
+from order_payments.observability import Count, Latency, count, timed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -46,19 +46,16 @@ enough for a budget to have tens of them, and long enough for rejected tries not
 """
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-_THROTTLED = frozenset(
-    {
-        "InternalServerError",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ServiceUnavailable",
-        "ThrottlingException",
-        "TransactionInProgressException",
-    }
-)
+_THROTTLED = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
+_NOT_NOW = _THROTTLED | {
+    "InternalServerError",
+    "LimitExceededException",
+    "ServiceUnavailable",
+    "TransactionInProgressException",
+}
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html, "Cancellation reasons"
-_IN_THE_WAY = frozenset({"TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"})
+_THROTTLED_PARTS = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError"})
+_IN_THE_WAY = _THROTTLED_PARTS | {"TransactionConflict"}
 
 _serializer = TypeSerializer()
 _deserializer = TypeDeserializer()
@@ -227,6 +224,8 @@ def write_transaction(
             if failed:
                 raise TransactionRefused(failed) from error
             codes = {reason["Code"] for reason in reasons} - {"None"}
+            if codes & _THROTTLED_PARTS:
+                count(Count.THROTTLED)
             if not codes or not codes <= _IN_THE_WAY:
                 raise WriteRejected(", ".join(sorted(codes))) from error
         except (SdkConnectionError, HTTPClientError) as error:
@@ -246,6 +245,8 @@ def _not_made(error: ClientError) -> Exception:
     botocore has sent it several times by then. That the last one was throttled, or met a fault of DynamoDB's, says
     nothing of the first.
     """
-    if _code(error) in _THROTTLED or error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
+    if _code(error) in _THROTTLED:
+        count(Count.THROTTLED)
+    if _code(error) in _NOT_NOW or error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
         return ReplyLost()
     return WriteRejected(_code(error))

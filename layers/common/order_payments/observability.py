@@ -34,6 +34,8 @@ class Count(StrEnum):
     PAYMENT_REFUNDED = "PaymentRefunded"
     RECONCILIATION_FAILED = "ReconciliationFailed"
     BUSY = "Busy"
+    THROTTLED = "Throttled"
+    """Calls that DynamoDB throttled, of a table or an index, and botocore did not get through either."""
     MISMATCH = "Mismatch"
     """Charges, orders and stock that do not fit together: a person has to look."""
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from order_payments.clock import Deadline, rfc3339
+from order_payments.clock import Deadline, from_rfc3339, rfc3339
 from order_payments.dynamodb import (
     ConditionFailed,
     Contended,
@@ -224,7 +224,7 @@ class OrdersTable:
         The condition stops a second settlement from moving the stock again. Returns the order as it is recorded: as
         somebody else settled it meanwhile, or still in flight where contention did not let us in.
         """
-        update = "SET #status = :status, updatedAt = :now REMOVE unsettledShard, unsettledSince"
+        update = "SET #status = :status, updatedAt = :now REMOVE unsettledShard, unsettledSince, firstUnsettledSince"
         values: dict[str, Any] = {":status": settled.status, ":now": rfc3339(settled.updated_at)}
         if settled.reason:
             update = update.replace(" REMOVE", ", reason = :reason REMOVE")
@@ -246,7 +246,7 @@ class OrdersTable:
         attempt = order.attempt_in_flight()
         write = self._update(
             order.order_id,
-            "SET updatedAt = :now REMOVE #payment, unsettledShard, unsettledSince",
+            "SET updatedAt = :now REMOVE #payment, unsettledShard, unsettledSince, firstUnsettledSince",
             condition=_IN_FLIGHT,
             values={":expected": OrderStatus.PENDING, ":attempt_id": attempt.attempt_id, ":now": rfc3339(now)},
         )
@@ -324,7 +324,7 @@ class OrdersTable:
         """Record that the money went back. Returns the order as it is then recorded."""
         write = self._update(
             order.order_id,
-            "SET refund = :refund REMOVE unsettledShard, unsettledSince",
+            "SET refund = :refund REMOVE unsettledShard, unsettledSince, firstUnsettledSince",
             condition="refund.paymentIntentId = :intent AND attribute_not_exists(refund.refundId)",
             values={
                 ":refund": refund_to_item(refund),
@@ -349,16 +349,24 @@ class OrdersTable:
         items = map(from_wire, found)
         return [Unsettled(item["orderId"], item["unsettledSince"]) for item in items]
 
-    def postpone(self, order_id: str, *, to: datetime) -> None:
-        """Put an order that could not be settled behind those unsettled since `to`, so that it does not block them."""
+    def postpone(self, order_id: str, *, to: datetime) -> datetime | None:
+        """Put an order that could not be settled behind those unsettled since `to`, so that it does not block them.
+
+        Returns since when it was in sight of the reconciler before anybody did that; None where it is not any more, or
+        nobody can tell.
+        """
         write = self._update(
             order_id,
-            "SET unsettledSince = :since",
+            "SET unsettledSince = :since, firstUnsettledSince = if_not_exists(firstUnsettledSince, unsettledSince)",
             condition="attribute_exists(unsettledShard)",
             values={":since": rfc3339(to)},
         )
-        with suppress(ConditionFailed, Contended, ReplyLost, WriteRejected), writing():
-            self._client.update_item(**write["Update"])
+        try:
+            with writing():
+                written = self._client.update_item(**write["Update"], ReturnValues="UPDATED_NEW")
+            return from_rfc3339(str(from_wire(written["Attributes"])["firstUnsettledSince"]))
+        except (ConditionFailed, Contended, ReplyLost, WriteRejected, KeyError, TypeError, ValueError):
+            return None
 
     def _move_payable(
         self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", deadline: Deadline

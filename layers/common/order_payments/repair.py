@@ -1,5 +1,6 @@
 """What can be done about what an audit found: planned first, told in words, and done only if nothing changed since."""
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -7,9 +8,10 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from order_payments.audit import Finding, Kind
-from order_payments.audited_tables import AuditedTables, Held
+from order_payments.audited_tables import AuditedTables, Held, UnreadableOrder
 from order_payments.clock import Deadline
-from order_payments.errors import OrderPaymentError
+from order_payments.dynamodb import Contended, ReplyLost, WriteRejected
+from order_payments.errors import Busy, OrderPaymentError
 from order_payments.observability import logger
 from order_payments.payments import follow_intent
 
@@ -53,11 +55,15 @@ class Step(BaseModel):
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
-def planned(finding: Finding, *, tables: AuditedTables) -> Step:
+Holds = Callable[[], Mapping[str, Held]]
+"""What payments in flight hold, looked up in all orders when somebody asks for the first time; raises as that does."""
+
+
+def planned(finding: Finding, *, tables: AuditedTables, holds: Holds) -> Step:
     """What would be done about a finding, as things are now."""
     match finding.kind:
         case Kind.HOLDS_DIFFER | Kind.STOCK_OUT_OF_RANGE:
-            return _planned_for_stock(finding, tables)
+            return _planned_for_stock(finding, tables, holds)
         case Kind.NOT_LISTED:
             tells = f"Let the reconciler find {finding.order_id}, and settle it."
             return Step(action=Action.LIST, tells=tells, order_id=finding.order_id)
@@ -75,10 +81,14 @@ def planned(finding: Finding, *, tables: AuditedTables) -> Step:
     return _to_look_at(finding)
 
 
-def _planned_for_stock(finding: Finding, tables: AuditedTables) -> Step:
+def _planned_for_stock(finding: Finding, tables: AuditedTables, holds: Holds) -> Step:
     product_id = finding.product_id or ""
+    # Before the holds are looked up: what changes meanwhile changes one of its numbers as well.
     item = tables.product_item(product_id) or {}
-    held = tables.held().get(product_id, Held())
+    try:
+        held = holds().get(product_id, Held())
+    except (Busy, UnreadableOrder) as unknown:
+        return _to_look_at(finding, f"what its payments hold is not known: {unknown}")
     try:
         stock, available = int(item["stock"]), int(item["available"])
     except (KeyError, TypeError, ValueError, ArithmeticError):
@@ -86,6 +96,8 @@ def _planned_for_stock(finding: Finding, tables: AuditedTables) -> Step:
     if stock < held.units:
         return _to_look_at(finding)
     to = stock - held.units
+    if to == available:
+        return _to_look_at(finding, "it fits all payments in flight, of which some are not listed")
     return Step(
         action=Action.SET_AVAILABLE,
         tells=f"Set available of {product_id} from {available} to {to}: "
@@ -98,11 +110,12 @@ def _planned_for_stock(finding: Finding, tables: AuditedTables) -> Step:
     )
 
 
-def _to_look_at(finding: Finding) -> Step:
+def _to_look_at(finding: Finding, why: str | None = None) -> Step:
     what = finding.order_id or finding.product_id
     return Step(
         action=Action.LOOK,
-        tells=f"Nothing: a person has to look at {what} ({finding.kind}): {finding.found}, for {finding.expected}.",
+        tells=f"Nothing: a person has to look at {what} ({finding.kind}): {finding.found}, for {finding.expected}"
+        f"{f'; {why}' if why else ''}.",
         order_id=finding.order_id,
         product_id=finding.product_id,
         payment_intent_id=finding.payment_intent_id,
@@ -110,19 +123,40 @@ def _to_look_at(finding: Finding) -> Step:
 
 
 def done(
-    step: Step, *, tables: AuditedTables, orders: "OrdersTable", stripe: "StripeGateway", deadline: Deadline
+    step: Step,
+    *,
+    tables: AuditedTables,
+    holds: Holds,
+    orders: "OrdersTable",
+    stripe: "StripeGateway",
+    deadline: Deadline,
 ) -> Step:
-    """Do a step, unless things are no longer as they were planned for. Returns it with its `outcome`."""
-    outcome = _done(step, tables, orders, stripe, deadline)
+    """Do a step, unless things are no longer as they were planned for. Returns it with its `outcome`.
+
+    What a step meets is its own outcome: the others are still to be done, and told of.
+    """
+    try:
+        outcome = _done(step, tables, holds, orders, stripe, deadline)
+    except (Busy, Contended, UnreadableOrder, WriteRejected) as error:
+        outcome = f"not done: {str(error) or 'others write the same'}"
+    except ReplyLost:
+        outcome = "perhaps done: no answer told. An audit tells"
     logger.warning("repaired", outcome=outcome, **step.to_json())
     return step.model_copy(update={"outcome": outcome})
 
 
-def _done(step: Step, tables: AuditedTables, orders: "OrdersTable", stripe: "StripeGateway", deadline: Deadline) -> str:
+def _done(
+    step: Step,
+    tables: AuditedTables,
+    holds: Holds,
+    orders: "OrdersTable",
+    stripe: "StripeGateway",
+    deadline: Deadline,
+) -> str:
     written = None
     match step.action:
         case Action.SET_AVAILABLE if step.product_id and step.stock is not None and step.to is not None:
-            if tables.held().get(step.product_id, Held()).digest != (step.held_by or ""):
+            if holds().get(step.product_id, Held()).digest != (step.held_by or ""):
                 return "left alone: other payments are in flight than when it was planned"
             written = tables.set_available(step.product_id, stock=step.stock, available=step.available, to=step.to)
         case Action.LIST if step.order_id:

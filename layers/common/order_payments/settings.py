@@ -95,13 +95,17 @@ class TableSettings(NamedTuple):
 
 
 class EventSettings(NamedTuple):
-    """Name of the EventBridge bus that order events go to."""
+    """Name of the EventBridge bus that order events go to, and address of the queue for what cannot be published."""
 
     event_bus: str
+    dead_letters_url: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        return cls(event_bus=_required(environment, "ORDER_EVENTS_BUS"))
+        return cls(
+            event_bus=_required(environment, "ORDER_EVENTS_BUS"),
+            dead_letters_url=_required(environment, "ORDER_EVENTS_DEAD_LETTERS"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
