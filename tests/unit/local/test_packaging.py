@@ -189,7 +189,7 @@ def test_the_sdk_keeps_the_services_that_are_called_alone(lean_sdk: Path) -> Non
     services = {path.name for path in data.iterdir() if path.is_dir()}
     endpoints = json.loads((data / "endpoints.json").read_bytes())
 
-    assert services == {"dynamodb", "events", "secretsmanager"}
+    assert services == {"dynamodb", "events", "secretsmanager", "sqs"}
     assert all(set(partition["services"]) <= services for partition in endpoints["partitions"])
 
 
