@@ -17,6 +17,8 @@ runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python
 ARCHITECTURE ?= arm64
 target = Runtime=$(runtime) Architecture=$(ARCHITECTURE)
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+# Strict: a package that the index says nothing of counts as audited otherwise.
+pip_audit := .venv-scan/bin/pip-audit --strict --require-hashes --disable-pip
 
 # A step of the setup, told like those of `make run`: what it is, and how long it took. On a slow line it may be minutes.
 # On standard error, because `make -s token` has nothing but the token on its output.
@@ -87,8 +89,9 @@ scan: $(scan_installed) ## Look for weak spots in what is deployed, and in the p
 	cfn-lint --regions eu-central-1 -- delivery/github.yaml
 
 vulnerabilities: $(scan_installed) ## Look for known vulnerabilities of all that is installed (asks the package index)
-	.venv-scan/bin/pip-audit --strict --require-hashes --disable-pip \
-	  $(addprefix -r ,$(wildcard requirements*.txt functions/*/requirements.txt layers/*/requirements.txt))
+	$(pip_audit) -r requirements-scan.txt
+	@# Apart from the scanners, which pin another boto3: pip-audit takes one version of a package at a time.
+	$(pip_audit) $(addprefix -r ,$(filter-out requirements-scan.txt,$(wildcard requirements*.txt functions/*/requirements.txt layers/*/requirements.txt)))
 
 $(scan_installed): requirements-scan.txt $(installed)
 	@$(PYTHON) -m venv .venv-scan
