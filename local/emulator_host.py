@@ -13,8 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
 
-from ministack import app  # type: ignore[import-untyped]
-from ministack.core import iam_evaluator, lambda_runtime  # type: ignore[import-untyped]
+from ministack import app
+from ministack.core import iam_evaluator, lambda_runtime
 
 _unpacking = threading.Lock()
 

@@ -126,7 +126,7 @@ class Rendering:
                 return any(map(self._holds, operands))
             case "Condition":
                 return self._holds(template()["Conditions"][operands])
-        raise NotImplementedError(function)
+        raise ValueError(f"CloudFormation has no condition {function}")
 
     def _resolved(self, value: Any) -> Any:
         """The value with parameters, mappings and choices put in. What only a deployment knows stays as it is."""

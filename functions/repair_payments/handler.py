@@ -2,7 +2,6 @@
 
 from order_payments.start_up import started
 
-from functools import cache, partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -16,7 +15,7 @@ from order_payments.observability import logger, write_metrics
 from order_payments.orders_table import OrdersTable
 from order_payments.payments import TIME_TO_SETTLE_SECONDS
 from order_payments.products_table import ProductsTable
-from order_payments.repair import Step, done, planned
+from order_payments.repair import Holds, Repair, Step
 from order_payments.settings import StripeSettings, TableSettings
 from order_payments.stripe_gateway import LONGEST_CALL_SECONDS, stripe_gateway
 
@@ -45,17 +44,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     with logger.append_context_keys(invocationId=context.aws_request_id):
         request = RepairRequest.model_validate(event)
         reading = Deadline.after(context.get_remaining_time_in_millis() / 1000 - 2 * TIME_FOR_A_STEP_SECONDS)
-        holds = cache(partial(tables.held_by_any_order, deadline=reading))
+        repair = Repair(tables, Holds(tables, reading), orders, stripe)
         if not request.apply:
-            plan = [planned(finding, tables=tables, holds=holds) for finding in request.findings]
-            return {"steps": [step.to_json() for step in plan]}
+            return {"steps": [repair.planned(finding).to_json() for finding in request.findings]}
         steps: list[Step] = []
         for step in request.steps:
             deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000)
             if deadline.remaining() < TIME_FOR_A_STEP_SECONDS:
                 steps.append(step.model_copy(update={"outcome": "not done: no time was left"}))
                 continue
-            steps.append(done(step, tables=tables, holds=holds, orders=orders, stripe=stripe, deadline=deadline))
+            steps.append(repair.done(step, deadline=deadline))
             # What it did for this order says nothing of the next.
             logger.thread_safe_clear_keys()
         write_metrics()

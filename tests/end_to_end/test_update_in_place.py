@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,10 @@ def release_before(checkout: Path, log: Path) -> Iterator[Stack]:
     ) as process:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (state / DESCRIPTION).exists():
-            assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.1)
+                pytest.fail(f"The release before has ended: {log.read_text()}")
         told = json.loads((state / DESCRIPTION).read_text())
         identity = TokenIssuer.load(state / "signing-key.pem", told["jwks"], told["issuer"], told["audience"])
         tables = told["tables"]

@@ -406,7 +406,7 @@ def test_a_charge_of_an_order_that_is_gone_is_left_to_people(shop: FunctionShop,
     shop.pay(order)
     shop.dynamodb.delete_item(TableName="OrdersTable", Key={"orderId": {"S": order}})
 
-    assert auditor.kinds() == ["charged_without_order"]
+    assert auditor.kinds() == ["charged_for_unknown_order"]
     assert [step["action"] for step in auditor.plan()] == ["look"]
 
 

@@ -87,7 +87,7 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def letters(listener: Listener) -> Letters:  # noqa: ARG001 - within its AWS
+def letters(listener: Listener) -> Letters:  # noqa: ARG001 - needs the AWS that it mocks
     return Letters()
 
 

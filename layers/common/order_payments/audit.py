@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from order_payments.audited_tables import AuditedTables, Held, is_listed, readable
+from order_payments.audited_tables import AuditedTables, Held, is_listed, readable, stock_in
 from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
 from order_payments.dynamodb import Item
 from order_payments.observability import logger
@@ -43,17 +43,27 @@ TIME_FOR_A_PAGE_SECONDS = 150.0
 
 MOST_FINDINGS = 200
 MOST_SUSPECTS = 200
-"""A state machine hands on 256 KB at most. What is beyond is counted, and the next audit finds it."""
+LONGEST_TEXT = 200
+"""A state machine hands on 256 KB at most. What is beyond is counted, and the next audit finds it.
+
+Ids of ours are shorter than `LONGEST_TEXT`; what somebody else wrote into the tables may be of any length.
+"""
 
 
 class Kind(StrEnum):
     """What does not fit."""
 
+    PRODUCT_UNREADABLE = "product_unreadable"
+    """A product of which stock, or what can be sold of it, is no whole number."""
+    PRODUCT_MISSING = "product_missing"
+    """A product that does not exist, and payments in flight hold some of it."""
     STOCK_OUT_OF_RANGE = "stock_out_of_range"
     """A product of which more can be sold than there is, or less than nothing is there."""
     HOLDS_DIFFER = "holds_differ"
     """A product whose holds are not those of its payments in flight."""
     ORDER_UNREADABLE = "order_unreadable"
+    ORDER_DOES_NOT_ADD_UP = "order_does_not_add_up"
+    """An order whose total is not the sum of its lines, or with a line of nothing or for nothing."""
     NOT_LISTED = "not_listed"
     """An order to be settled that the reconciler cannot find: it lacks the keys of the index `unsettled`."""
     LISTED = "listed"
@@ -61,6 +71,9 @@ class Kind(StrEnum):
     CONFIRMED_WITHOUT_CHARGE = "confirmed_without_charge"
     CHARGED_WITHOUT_ORDER = "charged_without_order"
     """A charge that names an order which it did not confirm, and which has not been given back."""
+    CHARGED_OTHER_AMOUNT = "charged_other_amount"
+    """The same, and it is not what the order costs."""
+    CHARGED_FOR_UNKNOWN_ORDER = "charged_for_unknown_order"
 
 
 class _Json(BaseModel):
@@ -81,6 +94,16 @@ class Finding(_Json):
     found: str
     expected: str
 
+    def shortened(self) -> "Finding":
+        """The same, with no text longer than `LONGEST_TEXT`."""
+        return self.model_copy(
+            update={
+                name: f"{value[: LONGEST_TEXT - 1]}…"
+                for name, value in self
+                if isinstance(value, str) and len(value) > LONGEST_TEXT
+            }
+        )
+
 
 class Suspect(_Json):
     """A product whose holds seem to differ, as it was at the last look, and for how many looks it has stood so."""
@@ -91,6 +114,11 @@ class Suspect(_Json):
     held: int
     digest: str
     stands: int = 0
+
+
+def _is_a_time(text: str) -> str:
+    from_rfc3339(text)
+    return text
 
 
 class Phase(StrEnum):
@@ -108,7 +136,7 @@ class Audit(_Json):
 
     phase: Phase = Phase.PRODUCTS
     after: str | None = None
-    since: str = Field(default_factory=lambda: rfc3339(utc_now() - WINDOW))
+    since: Annotated[str, AfterValidator(_is_a_time)] = Field(default_factory=lambda: rfc3339(utc_now() - WINDOW))
     look_again_after_seconds: int = Field(default=int(LOOK_AGAIN_AFTER.total_seconds()), ge=0, le=3600)
     wait_seconds: int = 0
     """For how long to wait before it goes on."""
@@ -124,6 +152,7 @@ class Audit(_Json):
 
     def report(self, finding: Finding) -> None:
         """Count a finding, and keep it if there is room."""
+        finding = finding.shortened()
         logger.error("mismatch", **finding.to_json())
         self.mismatches += 1
         if len(self.findings) < MOST_FINDINGS:
@@ -131,7 +160,7 @@ class Audit(_Json):
 
     def suspect(self, suspect: Suspect) -> None:
         """Remember a product to look at again."""
-        if len(self.suspects) < MOST_SUSPECTS:
+        if len(self.suspects) < MOST_SUSPECTS and len(suspect.product_id) <= LONGEST_TEXT:
             self.suspects.append(suspect)
         else:
             self.unjudged += 1
@@ -163,15 +192,25 @@ def go_on(audit: Audit, *, tables: AuditedTables, stripe: "StripeGateway", deadl
 
 def _look_at_products(audit: Audit, tables: AuditedTables) -> None:
     held = tables.held()
+    if audit.after is None:
+        for product_id in held:
+            _look_for_product(audit, product_id, held[product_id], tables)
     page = tables.products_page(limit=PAGE, after=audit.after)
     for item in page.items:
         audit.products += 1
-        numbers = _stock_in(item)
+        product_id = str(item["productId"])
+        numbers = stock_in(item)
         if numbers is None:
-            # Another service's, of which there is nothing to sell.
+            # What has neither is another service's, and there is nothing to sell of it.
+            if item.keys() & {"stock", "available"}:
+                found = f"stock {item.get('stock')!r}, available {item.get('available')!r}"
+                audit.report(
+                    Finding(
+                        kind=Kind.PRODUCT_UNREADABLE, product_id=product_id, found=found, expected="two whole numbers"
+                    )
+                )
             continue
         stock, available = numbers
-        product_id = str(item["productId"])
         if not 0 <= available <= stock:
             found = f"stock {stock}, available {available}"
             audit.report(
@@ -182,6 +221,17 @@ def _look_at_products(audit: Audit, tables: AuditedTables) -> None:
         elif (suspect := _suspect(product_id, stock, available, held.get(product_id, Held()))) is not None:
             audit.suspect(suspect)
     audit.next_page(page.last, Phase.ORDERS)
+
+
+def _look_for_product(audit: Audit, product_id: str, held: Held, tables: AuditedTables) -> None:
+    """Report a product that is gone while payments hold some of it: they can never be settled."""
+    if tables.product_item(product_id) is None:
+        found = f"no such product, and {held.units} held by payments in flight"
+        audit.report(
+            Finding(
+                kind=Kind.PRODUCT_MISSING, product_id=product_id, found=found, expected="the product that they hold"
+            )
+        )
 
 
 def _look_at_suspects(audit: Audit, tables: AuditedTables) -> None:
@@ -201,7 +251,7 @@ def _look_at_suspects(audit: Audit, tables: AuditedTables) -> None:
     held = tables.held()
     still: list[Suspect] = []
     for before in audit.suspects:
-        numbers = _stock_in(tables.product_item(before.product_id) or {})
+        numbers = stock_in(tables.product_item(before.product_id) or {})
         now = numbers and _suspect(before.product_id, *numbers, held.get(before.product_id, Held()))
         if now is None:
             continue
@@ -225,14 +275,6 @@ def _suspect(product_id: str, stock: int, available: int, held: Held) -> Suspect
     if stock - available == held.units:
         return None
     return Suspect(product_id=product_id, stock=stock, available=available, held=held.units, digest=held.digest)
-
-
-def _stock_in(item: Item) -> tuple[int, int] | None:
-    try:
-        stock = int(item["stock"])
-        return stock, int(item.get("available", stock))
-    except (KeyError, TypeError, ValueError, ArithmeticError):
-        return None
 
 
 def _look_at_orders(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> None:
@@ -264,6 +306,14 @@ def _faults_of(item: Item | None) -> Iterator[Finding]:
     if order is None:
         yield Finding(kind=Kind.ORDER_UNREADABLE, order_id=order_id, found="no order", expected="an order")
         return
+    total = sum(line.quantity * line.unit_price for line in order.lines)
+    if order.total_amount != total or any(line.quantity < 1 or line.unit_price < 1 for line in order.lines):
+        yield Finding(
+            kind=Kind.ORDER_DOES_NOT_ADD_UP,
+            order_id=order_id,
+            found=f"a total of {order.total_amount} {order.currency}, lines of {total}",
+            expected="a total that is the sum of its lines, each of some units at a price",
+        )
     in_flight = order.status is OrderStatus.PENDING and order.attempt is not None
     to_settle = in_flight or order.owes_refund
     if to_settle and not is_listed(item):
@@ -322,7 +372,7 @@ def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway
         if intent.charged_at is not None and intent.charged_at < ripe and not _explains(order, intent, ripe):
             audit.report(
                 Finding(
-                    kind=Kind.CHARGED_WITHOUT_ORDER,
+                    kind=_kind_of(order, intent),
                     order_id=intent.order_id,
                     payment_intent_id=intent.intent_id,
                     found=f"a charge of {intent.amount} {intent.currency}, {_state_of(order)}",
@@ -337,13 +387,22 @@ def _explains(order: Order | None, intent: "IntentSummary", ripe: datetime) -> b
     if order is None:
         return False
     if order.refund is not None and order.refund.payment_intent_id == intent.intent_id:
-        return True
+        # The reconciler sends it back. What is recorded as sent back, and is not, is wrong.
+        return order.owes_refund or order.refund.owed_since > ripe
     if order.payment_intent_id != intent.intent_id:
         return False
     if order.status is OrderStatus.CONFIRMED:
         return (order.total_amount, order.currency) == (intent.amount, intent.currency)
     # The reconciler is at it, and an alarm of its own tells if it cannot.
     return order.status is OrderStatus.PENDING or order.updated_at > ripe
+
+
+def _kind_of(order: Order | None, intent: "IntentSummary") -> Kind:
+    if order is None:
+        return Kind.CHARGED_FOR_UNKNOWN_ORDER
+    if (order.total_amount, order.currency) != (intent.amount, intent.currency):
+        return Kind.CHARGED_OTHER_AMOUNT
+    return Kind.CHARGED_WITHOUT_ORDER
 
 
 def _state_of(order: Order | None) -> str:

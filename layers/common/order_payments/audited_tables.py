@@ -7,7 +7,8 @@ from being needed.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
 from order_payments.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
@@ -140,18 +141,18 @@ class AuditedTables:
                 start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
         return ids
 
-    def set_available(self, product_id: str, *, stock: int, available: int | None, to: int) -> bool:
+    def set_available(self, product_id: str, *, stock: int, available: int, to: int) -> bool:
         """Set what can be sold of a product, if it is still as it was seen. Returns whether that was so.
 
-        `available` is None where the product had none.
+        A product without `available` is seen as wholly available.
         """
-        seen = "available = :available" if available is not None else "attribute_not_exists(available)"
+        wholly = " OR attribute_not_exists(available)" if available == stock else ""
         return self._write(
             self._products,
             {"productId": product_id},
             "SET available = :to",
-            f"#stock = :stock AND {seen}",
-            {":to": to, ":stock": stock} | ({":available": available} if available is not None else {}),
+            f"#stock = :stock AND (available = :available{wholly})",
+            {":to": to, ":stock": stock, ":available": available},
             {"#stock": "stock"},
         )
 
@@ -217,6 +218,22 @@ def held_by(orders: Iterable[Order]) -> dict[str, Held]:
         product_id: Held(units[product_id], hashlib.sha256("".join(sorted(ids)).encode()).hexdigest()[:16])
         for product_id, ids in attempts.items()
     }
+
+
+def stock_in(item: Item) -> tuple[int, int] | None:
+    """`stock` and `available` of a product's item, as the service takes them; None where they are no whole numbers.
+
+    A product that another service wrote with `stock` alone is wholly available.
+    """
+    stock = item.get("stock")
+    available = item.get("available", stock)
+    if not (_is_whole(stock) and _is_whole(available)):
+        return None
+    return int(stock), int(available)
+
+
+def _is_whole(number: object) -> TypeGuard[Decimal]:
+    return isinstance(number, Decimal) and number == number.to_integral_value()
 
 
 def is_listed(item: Item) -> bool:

@@ -351,11 +351,8 @@ def _fence(intent: stripe.PaymentIntent, order: Order) -> Fence:
 
 def _is_for(intent: stripe.PaymentIntent, order: Order) -> bool:
     """Whether the answer is about this order at all: another's, or one cut short, is no answer."""
-    return (intent.metadata["orderId"], intent.amount, intent.currency) == (
-        order.order_id,
-        order.total_amount,
-        order.currency,
-    )
+    named = "orderId" in intent.metadata and intent.metadata["orderId"] == order.order_id
+    return named and (intent.amount, intent.currency) == (order.total_amount, order.currency)
 
 
 def _decline_reason(error: stripe.CardError) -> Reason:
