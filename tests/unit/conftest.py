@@ -1,12 +1,15 @@
 """Fixtures of the unit tests: the template's tables on moto, and the functions on top of them."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import boto3
 import pytest
 from moto import mock_aws
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from order_payments import audit
+from tests.support.auditor import Auditor
 from tests.support.function_shop import FunctionShop
 from tests.support.template import create_tables
 
@@ -30,3 +33,10 @@ def dynamodb() -> Iterator[DynamoDBClient]:
 def shop(dynamodb: DynamoDBClient) -> FunctionShop:
     """A shop whose functions run on these tables."""
     return FunctionShop(dynamodb)
+
+
+@pytest.fixture
+def auditor(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> Auditor:  # noqa: ARG001 - audits this shop
+    """Who audits the shop and repairs it, and takes a charge for ripe as soon as it is there."""
+    monkeypatch.setattr(audit, "GRACE", timedelta(seconds=-5))
+    return Auditor()
