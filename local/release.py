@@ -1,6 +1,7 @@
 """`sam deploy` to AWS of what was built, as a new release: with the parameters kept for it, or asking for them."""
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -24,8 +25,11 @@ def parameters_of(samconfig: Mapping[str, Any], config_env: str) -> dict[str, st
 
 def given_parameters(text: str) -> dict[str, str]:
     """Parameters as people write them: `LogLevel=DEBUG JwtIssuer="https://…"`. Raises `StackError` at anything else."""
-    words = shlex.split(text)
-    if wrong := [word for word in words if not word.partition("=")[0].isalnum() or "=" not in word]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise StackError(f"PARAMETERS must be Name=value, with blanks between them: {error}.") from None
+    if wrong := [word for word in words if not re.fullmatch(r"[A-Za-z0-9]+=.*", word, re.DOTALL)]:
         raise StackError(f"PARAMETERS must be Name=value, with blanks between them. This is none: {wrong[0]}")
     return _pairs(words)
 

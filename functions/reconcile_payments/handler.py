@@ -78,6 +78,7 @@ def reconcile_payments(orders: OrdersTable, stripe: StripeGateway, *, now: datet
 def batches(orders: OrdersTable, tally: Tally, *, before: datetime, deadline: Deadline) -> Iterator[list[Unsettled]]:
     """What is unsettled since `before`, each order once, while there is time: some of every shard, the oldest first."""
     seen: dict[str, set[str]] = {shard: set() for shard in UNSETTLED_SHARDS}
+    not_seen: set[str] = set()
     while True:
         batch: list[Unsettled] = []
         for shard, ids in seen.items():
@@ -88,7 +89,9 @@ def batches(orders: OrdersTable, tally: Tally, *, before: datetime, deadline: De
                 found = orders.unsettled(shard, before=before, limit=BATCH + len(ids))
             except Busy:
                 logger.warning("some attempts could not be looked for, left to the next run", shard=shard)
-                tally.count(End.FAILED, 0)
+                if shard not in not_seen:
+                    tally.count(End.FAILED, 0)
+                not_seen.add(shard)
                 continue
             new = [entry for entry in found if entry.order_id not in ids][:BATCH]
             ids.update(entry.order_id for entry in new)

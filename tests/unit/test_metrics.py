@@ -1,16 +1,18 @@
 """What the functions count and measure: each payment once, by its end, and what they waited for."""
 
 import re
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from order_payments import observability
-from order_payments.clock import utc_now
-from order_payments.dynamodb import ReplyLost, writing
-from order_payments.observability import Count, Gauge, Latency
+from order_payments.clock import Deadline, utc_now
+from order_payments.dynamodb import ReplyLost, reading, write_transaction, writing
+from order_payments.errors import Busy
+from order_payments.observability import Count, Gauge, Latency, write_metrics
 from order_payments.orders import Override, Reason
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
@@ -54,6 +56,46 @@ def test_all_metrics_of_a_request_are_one_line_of_the_stacks_namespace(shop: Fun
     assert directive["Namespace"] == "order-payments"
     variables = template()["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["POWERTOOLS_METRICS_NAMESPACE"] == {"Ref": "AWS::StackName"}
+
+
+def throttled(*_: Any, **__: Any) -> None:
+    error: Any = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    raise ClientError(error, "GetItem")
+
+
+def throttled_in_part(*_: Any, **__: Any) -> None:
+    reasons = [{"Code": "None"}, {"Code": "ThrottlingError"}]
+    error: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+    raise ClientError(error, "TransactWriteItems")
+
+
+def test_a_read_that_dynamodb_throttles_is_counted(capsys: Output) -> None:
+    with pytest.raises(Busy), reading():
+        throttled()
+    write_metrics()
+
+    assert metrics_in(capsys.readouterr().out)[Count.THROTTLED] == [1]
+
+
+def test_a_write_that_dynamodb_throttles_is_counted(capsys: Output) -> None:
+    with pytest.raises(ReplyLost), writing():
+        throttled()
+    write_metrics()
+
+    assert metrics_in(capsys.readouterr().out)[Count.THROTTLED] == [1]
+
+
+@pytest.mark.parametrize(
+    ("refused", "end"), [(throttled, ReplyLost), (throttled_in_part, Busy)], ids=["whole", "in part"]
+)
+def test_a_transaction_that_dynamodb_throttles_is_counted(refused: Any, end: type[Exception], capsys: Output) -> None:
+    client: Any = SimpleNamespace(transact_write_items=refused)
+
+    with pytest.raises(end):
+        write_transaction(client, [], deadline=Deadline.after(0))
+    write_metrics()
+
+    assert metrics_in(capsys.readouterr().out)[Count.THROTTLED] == [1]
 
 
 def test_a_read_writes_no_metrics(shop: FunctionShop, capsys: Output) -> None:

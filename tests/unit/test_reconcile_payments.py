@@ -63,6 +63,10 @@ def spoil(shop: FunctionShop, order: str) -> None:
     )
 
 
+def item_of(shop: FunctionShop, order: str) -> dict[str, Any]:
+    return shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
+
+
 def unsettled_since(shop: FunctionShop, order: str) -> str:
     """What the order's entry in the index says."""
     item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
@@ -190,6 +194,30 @@ def test_an_order_that_cannot_be_read_fails_alone(shop: FunctionShop, reconciler
     assert shop.status(good)["status"] == "confirmed"
 
 
+def test_an_order_that_fails_in_every_run_grows_older_in_each(shop: FunctionShop, reconciler: ModuleType) -> None:
+    order = leave_unknown(shop, shop.add_product())
+    spoil(shop, order)
+
+    ages = [run(reconciler, now=datetime.now(UTC) + timedelta(hours=hours)).oldest_seconds for hours in (1, 2, 3)]
+
+    assert [round(age / 3600) for age in ages] == [1, 2, 3]
+
+
+def test_an_order_that_was_put_off_and_is_settled_keeps_nothing_of_it(
+    shop: FunctionShop, reconciler: ModuleType
+) -> None:
+    order = leave_unknown(shop, shop.add_product())
+    total = item_of(shop, order)["totalAmount"]
+    spoil(shop, order)
+    run(reconciler)
+    assert "firstUnsettledSince" in item_of(shop, order)
+
+    rewrite(shop, order, totalAmount=total)
+    assert run(reconciler).settled == 1
+
+    assert not item_of(shop, order).keys() & {"unsettledShard", "unsettledSince", "firstUnsettledSince"}
+
+
 @pytest.mark.parametrize("since", ["0", "2020-01-01", "2020-01-01T00:00:00.000", "1"])
 def test_an_attempt_of_no_known_time_fails_alone_and_once(
     shop: FunctionShop, reconciler: ModuleType, since: str
@@ -221,7 +249,7 @@ def test_a_shard_that_cannot_be_read_does_not_keep_the_others_from_it(
     monkeypatch.setattr(reconciler.orders, "unsettled", throttled)
     tally = run(reconciler)
 
-    assert tally.settled == 3
+    assert (tally.settled, tally.failed) == (3, 1)
     assert [shop.status(order)["status"] for order in orders] == ["confirmed", "pending", "confirmed", "confirmed"]
 
 
