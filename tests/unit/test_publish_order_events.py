@@ -16,14 +16,10 @@ from moto import mock_aws
 
 from local import event_schemas
 from order_payments.dead_letters import LARGEST_LETTER_BYTES, DeadLetters
-from order_payments.event_bus import LARGEST_REQUEST_BYTES, EventBus, batches, events_client, size_of
+from order_payments.event_bus import EventBus, events_client
 from order_payments.observability import logger
-from order_payments.order_events import OrderEvent, event_in
-from order_payments.orders import Override
 from tests.support.lambda_functions import Context, load_function
 from tests.support.order_stream import (
-    DECLINED,
-    SETTLED_AT,
     Record,
     cancellation,
     changed,
@@ -191,35 +187,6 @@ def test_an_order_is_told_of_when_it_is_placed_and_when_it_is_settled(function: 
     assert events[3]["detail"]["order"]["reason"]["declineCode"] == "generic_decline"
 
 
-def test_the_same_record_gives_the_same_event_again() -> None:
-    once = confirmation(placed())
-
-    assert event_in(once) == event_in(once)
-
-
-@pytest.mark.parametrize(
-    "silent",
-    [
-        record(placed_order := placed(), claimed(placed_order)),
-        record(claimed(placed_order), changed(placed_order)),
-        record(confirmed(placed_order), changed(confirmed(placed_order))),
-        record(placed_order, None),
-    ],
-    ids=["claim", "void", "refund", "removal"],
-)
-def test_a_write_that_changes_no_status_is_not_told(silent: Record) -> None:
-    assert event_in(silent) is None
-
-
-def test_an_event_knows_the_request_that_it_comes_from() -> None:
-    order = placed()
-    by_hand = changed(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
-
-    requests = [OrderEvent.of(each).correlation_id for each in (order, confirmed(order), by_hand)]
-
-    assert requests == ["of-the-order", "of-the-payment", None]
-
-
 def test_a_record_that_cannot_be_read_is_kept_whole_and_nobody_waits_for_it(
     function: ModuleType, listener: Listener, letters: Letters
 ) -> None:
@@ -273,7 +240,7 @@ def test_what_comes_behind_an_event_that_was_refused_is_kept_when_its_turn_comes
 @pytest.mark.parametrize(
     "spoilt",
     [
-        record(confirmed(placed_order), changed(placed_order, status="cancelled")),
+        record(confirmed(placed_order := placed()), changed(placed_order, status="cancelled")),
         record(confirmed(placed_order), placed_order),
         record(None, placed_order, status={"S": "shipped"}),
         record(None, placed_order, createdAt={"S": "yesterday"}),
@@ -367,36 +334,6 @@ def test_no_request_is_begun_that_could_outlast_the_function(function: ModuleTyp
     assert listener.ids() == []
 
 
-def events_of(*records: Record) -> list[OrderEvent]:
-    return [event for each in records if (event := event_in(each))]
-
-
-def test_requests_have_ten_events_at_most_and_keep_their_order() -> None:
-    events = events_of(*(creation(placed()) for _ in range(25)))
-
-    requests = list(batches(events))
-
-    assert [len(request) for request in requests] == [10, 10, 5]
-    assert [event for request in requests for event in request] == events
-
-
-def test_two_events_of_an_order_are_never_in_one_request() -> None:
-    first, second = placed(), placed()
-    events = events_of(creation(first), creation(second), confirmation(second), cancellation(first))
-
-    assert list(batches(events)) == [events[:2], events[2:]]
-
-
-def test_a_request_is_no_larger_than_eventbridge_takes_and_the_largest_order_fits_into_one() -> None:
-    largest = events_of(*(creation(placed(lines=100, name=200 * "\N{TEAPOT}")) for _ in range(5)))
-
-    requests = list(batches(largest))
-
-    assert len(requests) > 1
-    assert [event for request in requests for event in request] == largest
-    assert all(sum(map(size_of, request)) <= LARGEST_REQUEST_BYTES for request in requests)
-
-
 def test_a_large_batch_is_published_whole(function: ModuleType, listener: Listener) -> None:
     orders = [placed() for _ in range(50)]
 
@@ -428,18 +365,3 @@ def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
         }.items()
     )
     assert "somebody" not in logged.getvalue()
-
-
-def test_the_schema_is_what_the_models_say() -> None:
-    assert event_schemas.ORDER.read_text() == event_schemas.text(), "docs/events is stale: run `make event-schemas`"
-
-
-def test_the_schema_is_one_and_lets_fields_come() -> None:
-    Draft202012Validator.check_schema(event_schemas.order())
-    (event,) = events_of(creation(placed()))
-    detail = json.loads(event.detail)
-
-    SCHEMA.validate({**detail, "order": {**detail["order"], "colour": "green"}})
-    for missing in detail:
-        assert not SCHEMA.is_valid({name: value for name, value in detail.items() if name != missing})
-    assert not SCHEMA.is_valid({**detail, "version": 2})

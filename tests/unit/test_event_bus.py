@@ -1,0 +1,41 @@
+"""In which requests events go to EventBridge."""
+
+from order_payments.event_bus import LARGEST_REQUEST_BYTES, batches, size_of
+from order_payments.order_events import OrderEvent, event_in
+from tests.support.order_stream import (
+    Record,
+    cancellation,
+    confirmation,
+    creation,
+    placed,
+)
+
+
+def events_of(*records: Record) -> list[OrderEvent]:
+    return [event for each in records if (event := event_in(each))]
+
+
+def test_requests_have_ten_events_at_most_and_keep_their_order() -> None:
+    events = events_of(*(creation(placed()) for _ in range(25)))
+
+    requests = list(batches(events))
+
+    assert [len(request) for request in requests] == [10, 10, 5]
+    assert [event for request in requests for event in request] == events
+
+
+def test_two_events_of_an_order_are_never_in_one_request() -> None:
+    first, second = placed(), placed()
+    events = events_of(creation(first), creation(second), confirmation(second), cancellation(first))
+
+    assert list(batches(events)) == [events[:2], events[2:]]
+
+
+def test_a_request_is_no_larger_than_eventbridge_takes_and_the_largest_order_fits_into_one() -> None:
+    largest = events_of(*(creation(placed(lines=100, name=200 * "\N{TEAPOT}")) for _ in range(5)))
+
+    requests = list(batches(largest))
+
+    assert len(requests) > 1
+    assert [event for request in requests for event in request] == largest
+    assert all(sum(map(size_of, request)) <= LARGEST_REQUEST_BYTES for request in requests)
