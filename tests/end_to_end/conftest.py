@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests: HTTP on one side of the deployed stack, its tables and logs on the other."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +10,7 @@ import pytest
 
 from local.stack import Stack
 from local.tokens import VALIDITY
+from tests.support.http_shop import HttpShop
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -26,6 +28,13 @@ def api(stack: Stack) -> Iterator[httpx.Client]:
     """A client of the API at its short address: `api.get("/products/p1", headers=...)`. It follows no redirects."""
     with stack.http() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Iterator[HttpShop]:
+    """The shop of a module's stack: the one that all share, or one of its own."""
+    with closing(HttpShop(stack)) as shop:
+        yield shop
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """The audit and the repair, as the deployed state machine and the command do them."""
 
-from collections.abc import Iterator
-from contextlib import closing
-
 import pytest
 from typer.testing import CliRunner
 
@@ -10,12 +7,6 @@ from local import cli
 from local.stack import Stack
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Stock
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[HttpShop]:
-    with closing(HttpShop(stack)) as shop:
-        yield shop
 
 
 def command(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:

@@ -24,12 +24,6 @@ def pool(stack: Stack) -> Iterator[UserPool]:
         yield pool
 
 
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[HttpShop]:
-    with closing(HttpShop(stack)) as shop:
-        yield shop
-
-
 def test_a_buyer_who_signed_in_with_cognito_orders_and_pays(shop: HttpShop, pool: UserPool) -> None:
     admin = pool.tokens("ada@example.com", "admin")["AccessToken"]
     buyer = pool.tokens("alice@example.com", "buyer")["AccessToken"]

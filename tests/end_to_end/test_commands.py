@@ -1,7 +1,6 @@
 """The command line on a running stack: what a developer does there by hand."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,6 @@ from tests.support.shop import Stock, User
 
 Run = Callable[..., Result]
 BUYER = User(*USERS["buyer"])
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[HttpShop]:
-    with closing(HttpShop(stack)) as shop:
-        yield shop
 
 
 @pytest.fixture

@@ -27,12 +27,6 @@ def outputs(stack: Stack) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[HttpShop]:
-    with closing(HttpShop(stack)) as shop:
-        yield shop
-
-
-@pytest.fixture(scope="module")
 def listener(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
     with listening(stack, outputs) as listener:
         yield listener

@@ -50,12 +50,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[HttpShop]:
-    with closing(HttpShop(stack)) as shop:
-        yield shop
-
-
 def described(stack: Stack, service: str, operation: str, **request: Any) -> dict[str, Any]:
     with closing(stack.client(service)) as client:
         answer: dict[str, Any] = getattr(client, operation)(**request)

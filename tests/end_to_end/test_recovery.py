@@ -4,9 +4,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,6 @@ from tests.support.shop import Reply, Stock
 PATIENCE_SECONDS = 30
 
 killing = pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers in Linux's /proc")
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[HttpShop]:
-    with closing(HttpShop(stack)) as shop:
-        yield shop
 
 
 def tell(shop: HttpShop, type_: str, order: str, intent: str, secret: str = WEBHOOK_SECRET) -> Reply:

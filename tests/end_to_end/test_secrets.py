@@ -33,12 +33,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[HttpShop]:
-    with closing(HttpShop(stack)) as shop:
-        yield shop
-
-
 def tell(shop: HttpShop, number: int) -> int:
     """Bring news to the webhook that is about nothing of ours, signed with the secret of this number."""
     body = json.dumps({"id": "evt_1", "type": "charge.updated", "data": {"object": {}}})

@@ -3,8 +3,6 @@
 import base64
 import json
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -18,12 +16,6 @@ from order_payments.api import TOKEN_LEEWAY_SECONDS
 from tests.support.function_shop import routes
 from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN, ALICE, Shop, Stock
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[HttpShop]:
-    with closing(HttpShop(stack)) as shop:
-        yield shop
 
 
 def encoded(part: Any) -> str:
