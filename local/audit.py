@@ -16,9 +16,11 @@ from local.console import make_console
 from local.emulator import client_at
 from local.errors import StackError
 from local.shop import describe_running_stack
+from order_payments.clock import from_rfc3339, rfc3339, utc_now
 
 _ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
 _POLL_SECONDS = 1.0
+_SOONEST_LOOK_SECONDS = 30
 _LONGEST_CALL_SECONDS = 620  # the repairing function may run for 600
 _DONE = ("done", "the order is")
 
@@ -109,8 +111,9 @@ def audit(
 ) -> None:
     """Check whether orders, stock and Stripe's charges fit together. Changes nothing; exit code 1 if they do not."""
     console = make_console()
+    given = _input(since, look_again, stack_name)
     with target(stack_name, region, profile) as stack:
-        report = stack.audit(_input(since, look_again))
+        report = stack.audit(given)
     _tell(report, console)
     if report["mismatches"]:
         console.print("What can be done about it: ./shop repair")
@@ -127,8 +130,9 @@ def repair(
 ) -> None:
     """Audit, say what would be done about what is found, and do it if you say so."""
     console = make_console()
+    given = _input(since, look_again, stack_name)
     with target(stack_name, region, profile) as stack:
-        report = stack.audit(_input(since, look_again))
+        report = stack.audit(given)
         _tell(report, console)
         if not report["mismatches"]:
             return
@@ -150,7 +154,16 @@ def repair(
         raise typer.Exit(1)
 
 
-def _input(since: str | None, look_again: int) -> dict[str, Any]:
+def _input(since: str | None, look_again: int, stack_name: str | None) -> dict[str, Any]:
+    if since is not None:
+        try:
+            from_rfc3339(since)
+        except ValueError:
+            raise StackError(f"--since must be a time like {rfc3339(utc_now())}, and {since!r} is none.") from None
+    if stack_name is not None and look_again < _SOONEST_LOOK_SECONDS:
+        raise StackError(
+            f"--look-again must be {_SOONEST_LOOK_SECONDS} or more on AWS: its indexes follow the tables with a delay."
+        )
     return {"lookAgainAfterSeconds": look_again} | ({"since": since} if since else {})
 
 

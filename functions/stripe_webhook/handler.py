@@ -121,10 +121,11 @@ def signed_event(signature: str) -> Event | None:
 
 def check_signature(payload: str, signature: str) -> None:
     """Raise what the SDK raises where Stripe did not sign this, nor did so with a secret that is new."""
+    secret = signing_secret()
     try:
-        WebhookSignature.verify_header(payload, signature, signing_secret(), Webhook.DEFAULT_TOLERANCE)
+        WebhookSignature.verify_header(payload, signature, secret, Webhook.DEFAULT_TOLERANCE)
     except SignatureVerificationError:
-        if stripe.secrets is None or not stripe.secrets.renewed():
+        if stripe.secrets is None or not stripe.secrets.renewed(secret):
             raise
         WebhookSignature.verify_header(payload, signature, signing_secret(), Webhook.DEFAULT_TOLERANCE)
 

@@ -42,11 +42,11 @@ class Vault:
     """Secrets Manager, and the time."""
 
     def __init__(self) -> None:
-        self.value: str | Exception = secret("sk_test_1")
+        self.value: str | Exception | None = secret("sk_test_1")
         self.fetches = 0
         self.now = 1_795_000_000.0
 
-    def fetch(self) -> str:
+    def fetch(self) -> str | None:
         self.fetches += 1
         if isinstance(self.value, Exception):
             raise self.value
@@ -114,18 +114,28 @@ def test_whoever_wants_it_it_is_fetched_once_in_half_a_minute(vault: Vault) -> N
     secrets = vault.secrets()
     vault.now += COOL_DOWN_SECONDS
 
-    assert [secrets.renewed() for _ in range(100)] == 100 * [False]
+    assert [secrets.renewed("sk_test_1") for _ in range(100)] == 100 * [False]
     assert vault.fetches == 2
     vault.now += COOL_DOWN_SECONDS
     vault.value = secret("sk_test_2")
-    assert [secrets.renewed(), secrets.renewed()] == [True, False]
+    assert secrets.renewed("sk_test_1")
     assert vault.fetches == 3
+
+
+def test_who_used_a_value_that_somebody_renewed_meanwhile_goes_on_with_the_new_one(vault: Vault) -> None:
+    secrets = vault.secrets()
+    used_by_both = secrets.secret_key()
+    vault.now += COOL_DOWN_SECONDS
+    vault.value = secret("sk_test_2")
+
+    assert [secrets.renewed(used_by_both) for _ in range(2)] == [True, True]
+    assert vault.fetches == 2
 
 
 @pytest.mark.parametrize(
     "value",
-    [EndpointConnectionError(endpoint_url="https://secretsmanager"), "{}", secret("sk_live_2")],
-    ids=["away", "empty", "live"],
+    [EndpointConnectionError(endpoint_url="https://secretsmanager"), "{}", secret("sk_live_2"), None, "[" * 60_000],
+    ids=["away", "empty", "live", "binary", "deep"],
 )
 def test_while_there_is_nothing_better_the_old_value_stays_and_is_not_asked_for_in_haste(
     vault: Vault, value: str | Exception
@@ -340,6 +350,6 @@ def test_a_flood_of_forged_news_has_the_secret_fetched_once(
 
 def test_where_the_signing_secret_has_gone_nothing_is_signed(webhook: ModuleType, manager: SecretsManager) -> None:
     manager.put(secret("sk_test_1", None))
-    webhook.stripe.secrets.renewed()
+    webhook.stripe.secrets.renewed("whsec_1")
 
     assert {tell(webhook, forged).status for forged in ("", "None", "whsec_1")} == {400}

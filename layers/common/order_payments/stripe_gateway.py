@@ -258,10 +258,11 @@ class StripeGateway:
         Not for confirming: an earlier try of the same request, whose reply was lost, may still be under way. Of all
         else a repetition has the same effect, and what was not let in has had none.
         """
+        options = self._options()
         try:
-            return call(self._options())
+            return call(options)
         except stripe.AuthenticationError:
-            if self.secrets is None or not self.secrets.renewed():
+            if self.secrets is None or not self.secrets.renewed(options.get("api_key") or ""):
                 raise
             self._allow_time(deadline)
             return call(self._options())

@@ -39,12 +39,12 @@ class Secrets:
     webhook_secret: str | None = field(repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read the value. Raises `InvalidSettings`, which quotes nothing of it."""
+    def parse(cls, text: str | None) -> Self:
+        """Read the value, None where it is binary. Raises `InvalidSettings`, which quotes nothing of it."""
         try:
-            value = json.loads(text)
+            value = json.loads(text or "")
             secret_key, webhook_secret = value["secretKey"], value.get("webhookSecret")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InvalidSettings("the secret of STRIPE_SECRET_ARN must be a JSON object with secretKey") from None
         # Never an empty one: everybody can sign with that.
         if webhook_secret is not None and not re.fullmatch(r"whsec_\S+", str(webhook_secret)):
@@ -63,7 +63,7 @@ class StripeSecrets:
     in a snapshot.
     """
 
-    def __init__(self, fetch: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, fetch: Callable[[], str | None], clock: Callable[[], float] = time.time) -> None:
         self._fetch = fetch
         self._clock = clock
         self._secrets = Secrets.parse(fetch())
@@ -77,11 +77,14 @@ class StripeSecrets:
         """The secret that Stripe signs its news with."""
         return self._current().webhook_secret
 
-    def renewed(self) -> bool:
-        """Fetch the secret anew, now that it did not serve. Returns whether another was found."""
-        before = self._secrets
-        self._renew()
-        return self._secrets != before
+    def renewed(self, used: str) -> bool:
+        """Whether there is another value than `used`, which did not serve: fetched anew, unless somebody has by now."""
+        if self._has(used):
+            self._renew()
+        return not self._has(used)
+
+    def _has(self, value: str) -> bool:
+        return value in (self._secrets.secret_key, self._secrets.webhook_secret)
 
     def _current(self) -> Secrets:
         if not self._is_within(GOOD_FOR_SECONDS, self._fetched_at):
@@ -109,7 +112,7 @@ class StripeSecrets:
 def stripe_secrets(arn: str) -> StripeSecrets:
     """The secret of this ARN. Raises botocore's errors where it cannot be fetched at all."""
     client = secrets_client()
-    return StripeSecrets(lambda: client.get_secret_value(SecretId=arn)["SecretString"])
+    return StripeSecrets(lambda: client.get_secret_value(SecretId=arn).get("SecretString"))
 
 
 def secrets_client() -> "SecretsManagerClient":
