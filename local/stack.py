@@ -72,6 +72,15 @@ class Stack:
         """A boto3 client of one of the emulator's services. The caller closes it."""
         return self.emulator.client(service)
 
+    def outputs(self) -> dict[str, str]:
+        """The outputs of the template, as the stack tells them now."""
+        client = self.client("cloudformation")
+        try:
+            (described,) = client.describe_stacks(StackName=STACK_NAME)["Stacks"]
+        finally:
+            client.close()
+        return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
     def function_logs(self) -> str:
         """All that the functions have logged so far, with the platform's START, END and REPORT lines."""
         client = self.client("logs")

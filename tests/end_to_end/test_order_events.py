@@ -21,9 +21,7 @@ SCHEMA = Draft202012Validator(json.loads(event_schemas.ORDER.read_text()), forma
 
 @pytest.fixture(scope="module")
 def outputs(stack: Stack) -> dict[str, str]:
-    with closing(stack.client("cloudformation")) as client:
-        described = client.describe_stacks(StackName=stack.description()["stackName"])["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+    return stack.outputs()
 
 
 @pytest.fixture(scope="module")

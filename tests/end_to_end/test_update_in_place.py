@@ -141,7 +141,7 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with (
         release_before(checkout, state / "logs" / "release-before.log") as stack,
         closing(HttpShop(stack)) as shop,
-        listening(stack, outputs(stack)) as listener,
+        listening(stack, stack.outputs()) as listener,
         ThreadPoolExecutor(PAYERS + 1) as pool,
     ):
         product = shop.add_product(stock=STOCK)
@@ -163,12 +163,6 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Updated(stack, shop, deployed, listener, product, orders, replies["paid"], slow.result(), customers.paid)
 
 
-def outputs(stack: Stack) -> dict[str, str]:
-    with closing(stack.client("cloudformation")) as client:
-        (described,) = client.describe_stacks(StackName=STACK_NAME)["Stacks"]
-    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-
-
 def settle_what_is_in_flight(updated: Updated) -> None:
     for kind in ("charged, and not told", "not charged, and not told"):
         order = updated.orders[kind]
@@ -179,7 +173,7 @@ def settle_what_is_in_flight(updated: Updated) -> None:
 
 def test_it_is_this_release_that_runs_on_the_tables_of_before(updated: Updated) -> None:
     before = updated.stack.deployment
-    there = outputs(updated.stack)
+    there = updated.stack.outputs()
 
     assert (there["OrdersTable"], there["ProductsTable"]) == (before.orders_table, before.products_table)
     assert "AuditStateMachine" in there
@@ -282,7 +276,7 @@ def rolled_back(updated: Updated, checkout: Path, tmp_path_factory: pytest.TempP
 def test_after_rolling_back_it_is_the_release_before_that_runs_on_the_same_tables(
     updated: Updated, rolled_back: dict[str, str]
 ) -> None:
-    there = outputs(updated.stack)
+    there = updated.stack.outputs()
 
     assert there["OrdersTable"] == updated.stack.deployment.orders_table
     assert "AuditStateMachine" not in there

@@ -10,13 +10,6 @@ OF_THE_POOL = {"IdentityProvider": "cognito", **dict.fromkeys(("JwtIssuer", "Jwt
 """Parameters of a stack whose users are a pool's."""
 
 
-def outputs(stack: Stack) -> dict[str, str]:
-    """What the stack tells of itself."""
-    with closing(stack.client("cloudformation")) as client:
-        (found,) = client.describe_stacks(StackName="order-payments")["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
-
-
 def let_the_authorizer_find_the_pools_keys(stack: Stack) -> None:
     """The emulator has them, rather than the address that a pool has on AWS. The issuer stays Cognito's."""
     with closing(stack.client("lambda")) as client:
@@ -38,8 +31,9 @@ class UserPool:
 
     def __init__(self, stack: Stack) -> None:
         self._client = stack.client("cognito-idp")
-        self._pool = outputs(stack)["UserPoolId"]
-        self._app = outputs(stack)["UserPoolClientId"]
+        outputs = stack.outputs()
+        self._pool = outputs["UserPoolId"]
+        self._app = outputs["UserPoolClientId"]
 
     def client_for_tests(self, app: str | None = None) -> str:
         """The shop's app client, or another, which lets an administrator sign users in: tests speak no SRP."""

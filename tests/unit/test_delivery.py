@@ -10,8 +10,8 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from samtranslator.yaml_helper import yaml_parse
 
 from local.rendering import REGION, SAMCONFIG, WANTED, Rendering
+from tests.support.policies import granted as granted_to_functions
 from tests.support.template import ROOT
-from tests.unit.test_policies import granted as granted_to_functions
 
 GITHUB = yaml_parse((ROOT / "delivery" / "github.yaml").read_text())["Resources"]
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yaml")}

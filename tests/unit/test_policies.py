@@ -20,52 +20,12 @@ from tests.support import lambda_functions
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, call, event_for, load_function
 from tests.support.order_stream import creation, foreign, placed
+from tests.support.policies import Rights, granted
 from tests.support.shop import ALICE
-from tests.support.template import create_tables, template
+from tests.support.template import create_tables
 
 DUMMY = "DummyStripeTable"
 PAYERS = ("initiate_payment", "reconcile_payments", "stripe_webhook", "repair_payments")
-
-Rights = dict[str, set[tuple[str, str]]]
-"""By function, what it does or may do: the action, and on what (`OrdersTable`, the index `OrdersTable/unsettled`)."""
-
-
-def granted() -> Rights:
-    """What the template's policies say, with the dummy Stripe, and its key in Secrets Manager."""
-    rights: Rights = {}
-    for resource in template()["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            statements = [
-                each.get("Fn::If", [None, each])[1]
-                for policy in resource["Properties"].get("Policies", [])
-                for each in policy["Statement"]
-                # Secrets Manager decrypts, and Lambda reads the stream, in the function's name: no call of ours to see.
-                if each.get("Fn::If", [None])[0] != "DecryptSecret" and not reads_the_stream(each)
-            ]
-            folder = resource["Properties"]["CodeUri"].removeprefix("functions/")
-            rights[folder] = {
-                (action.rpartition(":")[2], resource_of(statement["Resource"]))
-                for statement in statements
-                for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
-            }
-    return rights
-
-
-def reads_the_stream(statement: dict[str, Any]) -> bool:
-    """Whether a statement is for what Lambda does to read the orders table's stream, and has nothing else."""
-    if statement.get("Resource") == {"Fn::GetAtt": ["OrdersTable", "StreamArn"]}:
-        return set(statement["Action"]) == {
-            f"dynamodb:{it}" for it in ("DescribeStream", "GetRecords", "GetShardIterator")
-        }
-    return statement.get("Action") == "dynamodb:ListStreams"
-
-
-def resource_of(arn: dict[str, Any]) -> str:
-    if "Ref" in arn:
-        return str(arn["Ref"])
-    if "Fn::GetAtt" in arn:
-        return str(arn["Fn::GetAtt"][0])
-    return str(arn["Fn::Sub"]).replace("${", "").replace(".Arn}/index", "")
 
 
 def done_by(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]]:
