@@ -7,7 +7,7 @@ import pytest
 
 from local.stack import Stack, running_stack
 from tests.support.http_shop import HttpShop
-from tests.support.user_pool import OF_THE_POOL, UserPool, let_the_authorizer_find_the_pools_keys
+from tests.support.user_pool import OF_THE_POOL, UserPool, buy_tea, let_the_authorizer_find_the_pools_keys
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,7 @@ def pool(stack: Stack) -> Iterator[UserPool]:
 
 
 def test_a_buyer_who_signed_in_with_cognito_orders_and_pays(shop: HttpShop, pool: UserPool) -> None:
-    admin = pool.tokens("ada@example.com", "admin")["AccessToken"]
-    buyer = pool.tokens("alice@example.com", "buyer")["AccessToken"]
-    product = '{"name":"Green tea","unitPrice":4599,"currency":"usd","stock":3}'
-    assert shop.send_with(admin, "PUT", "/admin/products/tea", content=product).status == 200
-
-    placed = shop.send_with(buyer, "POST", "/orders", content='{"items":[{"productId":"tea","quantity":1}]}')
-    paid = shop.send_with(buyer, "POST", f"/orders/{placed.body['orderId']}/payment")
+    placed, paid, admin = buy_tea(shop, pool)
 
     assert (placed.status, paid.status, paid.body["status"]) == (201, 200, "confirmed")
     assert shop.send_with(admin, "GET", f"/orders/{placed.body['orderId']}/status").status == 200

@@ -14,7 +14,7 @@ from local.release import parameters_of
 from local.rendering import SAMCONFIG
 from local.stack import Stack, running_stack
 from tests.support.http_shop import HttpShop
-from tests.support.user_pool import OF_THE_POOL, UserPool, let_the_authorizer_find_the_pools_keys
+from tests.support.user_pool import OF_THE_POOL, UserPool, buy_tea, let_the_authorizer_find_the_pools_keys
 
 UNKNOWN_TO_THE_EMULATOR = {
     "GradualDeployment": "false",  # it has no CodeDeploy
@@ -58,13 +58,7 @@ def described(stack: Stack, service: str, operation: str, **request: Any) -> dic
 
 def test_who_signed_in_orders_and_pays(stack: Stack, shop: HttpShop) -> None:
     with closing(UserPool(stack)) as pool:
-        admin = pool.tokens("ada@example.com", "admin")["AccessToken"]
-        buyer = pool.tokens("alice@example.com", "buyer")["AccessToken"]
-    product = '{"name":"Green tea","unitPrice":4599,"currency":"usd","stock":3}'
-    assert shop.send_with(admin, "PUT", "/admin/products/tea", content=product).status == 200
-
-    placed = shop.send_with(buyer, "POST", "/orders", content='{"items":[{"productId":"tea","quantity":1}]}')
-    paid = shop.send_with(buyer, "POST", f"/orders/{placed.body['orderId']}/payment")
+        _, paid, _ = buy_tea(shop, pool)
 
     assert (paid.status, paid.body["status"]) == (200, "confirmed")
 

@@ -4,6 +4,8 @@ from contextlib import closing
 from typing import Any
 
 from local.stack import Stack
+from tests.support.http_shop import HttpShop
+from tests.support.shop import Reply
 
 PASSWORD = "Correct-Horse-7"  # of users whom only the emulator knows
 OF_THE_POOL = {"IdentityProvider": "cognito", **dict.fromkeys(("JwtIssuer", "JwtAudience", "JwtJwks"), "")}
@@ -64,3 +66,14 @@ class UserPool:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+def buy_tea(shop: HttpShop, pool: UserPool) -> tuple[Reply, Reply, str]:
+    """Have an administrator offer tea, and a buyer order and pay it: both replies, and the administrator's token."""
+    admin = pool.tokens("ada@example.com", "admin")["AccessToken"]
+    buyer = pool.tokens("alice@example.com", "buyer")["AccessToken"]
+    product = '{"name":"Green tea","unitPrice":4599,"currency":"usd","stock":3}'
+    assert shop.send_with(admin, "PUT", "/admin/products/tea", content=product).status == 200
+    placed = shop.send_with(buyer, "POST", "/orders", content='{"items":[{"productId":"tea","quantity":1}]}')
+    paid = shop.send_with(buyer, "POST", f"/orders/{placed.body['orderId']}/payment")
+    return placed, paid, admin
