@@ -22,7 +22,6 @@ _ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
 _POLL_SECONDS = 1.0
 _SOONEST_LOOK_SECONDS = 30
 _LONGEST_CALL_SECONDS = 620  # the repairing function may run for 600
-_DONE = ("done", "the order is")
 
 StackName = Annotated[str | None, typer.Option(help="A stack in AWS, rather than the running one.")]
 Region = Annotated[str | None, typer.Option(help="Its region.")]
@@ -150,7 +149,7 @@ def repair(
         for step in outcomes:
             console.print(f"  {step['tells']}\n    → {step['outcome']}", markup=False, soft_wrap=True)
     console.print("Look again: ./shop audit")
-    if len(to_do) < len(steps) or not all(step["outcome"].startswith(_DONE) for step in outcomes):
+    if len(to_do) < len(steps) or not all(step["outcome"].startswith("done") for step in outcomes):
         raise typer.Exit(1)
 
 

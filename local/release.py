@@ -6,15 +6,17 @@ import shlex
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from samtranslator.yaml_helper import yaml_parse
 
 from local.errors import StackError
 
 SAMCONFIG = Path("samconfig.toml")
+TEMPLATE = Path("template.yaml")
 
 
 def parameters_of(samconfig: Mapping[str, Any], config_env: str) -> dict[str, str]:
@@ -44,13 +46,15 @@ def command(
     *,
     release: str,
     config_env: str,
+    known: Collection[str],
     given: Mapping[str, str] | None = None,
     role_arn: str | None = None,
     unattended: bool = False,
 ) -> list[str]:
     """The command that deploys what was built for `target`, with `given` before what is `kept`.
 
-    Raises `StackError` where they are for another machine, or where somebody would be asked and nobody attends.
+    Raises `StackError` where they are for another machine, where the template, which has the parameters `known`, has no
+    such, or where somebody would be asked and nobody attends.
     """
     parameters = {**kept, **(given or {})}
     for name, value in target.items():
@@ -58,6 +62,8 @@ def command(
             raise StackError(
                 f"{SAMCONFIG} deploys with {name}={parameters[name]}, and {name}={value} was built. Make them the same."
             )
+    if unknown := parameters.keys() - known:
+        raise StackError(f"The template has no parameter {', '.join(sorted(unknown))}, and SAM would pass over it.")
     if unattended and not kept:
         raise StackError(f"{SAMCONFIG} has no parameters for {config_env}, and nobody is there to be asked.")
     overrides = [f"{name}={_quoted(value)}" for name, value in {**parameters, **target, "Release": release}.items()]
@@ -92,6 +98,7 @@ def main(
             target,
             release=str(int(time.time())),
             config_env=config_env,
+            known=yaml_parse(TEMPLATE.read_text())["Parameters"].keys(),
             given=given_parameters(parameters),
             role_arn=role_arn or None,
             unattended=unattended,

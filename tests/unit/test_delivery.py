@@ -121,6 +121,41 @@ def test_the_boundary_lets_functions_do_what_their_policies_grant() -> None:
     assert of_functions <= {action.partition(":")[2] for action in bound}
 
 
+@pytest.mark.parametrize("name", WANTED)
+def test_every_role_of_a_stack_can_be_passed_and_works_within_the_boundary(name: str) -> None:
+    (passing,) = [statement for statement in statements_of("CloudFormationRole") if statement["Sid"] == "PassRoles"]
+    passed_to = set(passing["Condition"]["StringEquals"]["iam:PassedToService"])
+    bound = actions_of(GITHUB["Boundary"]["Properties"]["PolicyDocument"]["Statement"])
+
+    for role in Rendering.of_environment(name).of_type("AWS::IAM::Role").values():
+        assert principals_of(role) <= passed_to
+        for policy in role.get("Policies", []):
+            assert actions_of(policy["PolicyDocument"]["Statement"]) <= bound
+
+
+def principals_of(role: dict[str, Any]) -> set[str]:
+    services = [each["Principal"]["Service"] for each in role["AssumeRolePolicyDocument"]["Statement"]]
+    return {service for each in services for service in ([each] if isinstance(each, str) else each)}
+
+
+def test_the_pipelines_own_roles_are_none_that_cloudformation_may_change() -> None:
+    for role in ("DeployRole", "CloudFormationRole"):
+        assert GITHUB[role]["Properties"]["Path"] == "/delivery/"
+    for statement in statements_of("CloudFormationRole"):
+        if any(action.startswith("iam:") for action in actions_of([statement])):
+            assert ":role/order-payments-" in statement["Resource"]["Fn::Sub"]
+
+
+def test_no_function_gets_another_environments_secret() -> None:
+    (secrets,) = [
+        statement
+        for statement in GITHUB["Boundary"]["Properties"]["PolicyDocument"]["Statement"]
+        if "secretsmanager:GetSecretValue" in actions_of([statement])
+    ]
+
+    assert secrets["Resource"]["Fn::Sub"].endswith(":secret:order-payments-${Environment}/*")
+
+
 def test_only_a_job_in_the_environment_gets_the_role() -> None:
     (statement,) = GITHUB["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
 

@@ -143,7 +143,7 @@ def audit_and_repair(shop: FunctionShop, product: str) -> None:
     repair = load_function("repair_payments")
     steps = repair.handler({"findings": findings}, Context(600))["steps"]
     outcomes = [step["outcome"] for step in repair.handler({"steps": steps, "apply": True}, Context(600))["steps"]]
-    assert "the order is confirmed" in outcomes
+    assert "done: the order is confirmed" in outcomes
 
 
 def settle_each_kind(shop: FunctionShop, product: str, bring_to_its_end: Any) -> None:

@@ -157,7 +157,7 @@ def test_a_charge_whose_news_was_lost_is_found_and_confirms_its_order(shop: Func
 
     (finding,) = auditor.run()["findings"]
     assert (finding["kind"], finding["paymentIntentId"]) == ("charged_without_order", intent)
-    assert auditor.apply(auditor.plan()) == ["the order is confirmed"]
+    assert auditor.apply(auditor.plan()) == ["done: the order is confirmed"]
 
     assert shop.stock(product) == Stock(3, 0, 3)
     assert auditor.kinds() == []
@@ -169,7 +169,7 @@ def test_money_for_a_cancelled_order_is_found_and_sent_back(shop: FunctionShop, 
     shop.override(order, "cancelled")
 
     assert auditor.kinds() == ["charged_without_order"]
-    assert auditor.apply(auditor.plan()) == ["the order is cancelled, and the money was sent back"]
+    assert auditor.apply(auditor.plan()) == ["done: the order is cancelled, and the money was sent back"]
     assert auditor.kinds() == []
 
 
@@ -210,3 +210,25 @@ def test_all_orders_are_read_once_for_all_that_is_planned(
 
     assert [step["action"] for step in steps] == ["look"] * 4
     assert looks == 1
+
+
+def test_nothing_is_written_of_an_order_that_is_not_there(shop: FunctionShop, auditor: Auditor) -> None:
+    steps = [
+        {"action": action, "tells": "", "orderId": "ord_gone"} for action in ("take_off_unsettled", "list_as_unsettled")
+    ]
+
+    assert auditor.apply(steps) == ["left alone: it has changed since it was planned"] * 2
+    assert shop.dynamodb.scan(TableName="OrdersTable")["Items"] == []
+
+
+def test_an_intent_that_comes_to_nothing_is_not_called_done(shop: FunctionShop, auditor: Auditor) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, "pm_card_chargeDeclined")
+    step = {
+        "action": "follow_intent",
+        "tells": "",
+        "orderId": order,
+        "paymentIntentId": shop.status(order)["paymentIntentId"],
+    }
+
+    assert auditor.apply([step]) == ["not done: the order is cancelled"]

@@ -174,7 +174,7 @@ class AuditedTables:
             self._orders,
             {"orderId": order_id},
             "REMOVE unsettledShard, unsettledSince, firstUnsettledSince",
-            "(#status <> :pending OR attribute_not_exists(#payment))"
+            "attribute_exists(unsettledShard) AND (#status <> :pending OR attribute_not_exists(#payment))"
             " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))",
             {":pending": OrderStatus.PENDING},
             {"#status": "status", "#payment": "payment"},

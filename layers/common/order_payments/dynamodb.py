@@ -155,6 +155,7 @@ def batch_get(
         wanted = answer["UnprocessedKeys"]
         if not wanted:
             return found
+        count(Count.THROTTLED)
     raise Busy("The database is busy.")
 
 

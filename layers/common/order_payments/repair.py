@@ -14,6 +14,7 @@ from order_payments.clock import Deadline
 from order_payments.dynamodb import Contended, ReplyLost, WriteRejected
 from order_payments.errors import Busy, OrderPaymentError
 from order_payments.observability import logger
+from order_payments.orders import OrderStatus
 from order_payments.payments import follow_intent
 
 if TYPE_CHECKING:
@@ -165,8 +166,10 @@ class Repair:
                 written = self.tables.take_off_unsettled(order_id)
             case Step(action=Action.FOLLOW_INTENT, order_id=str(order_id), payment_intent_id=str(intent_id)):
                 order = follow_intent(order_id, intent_id, orders=self.orders, stripe=self.stripe, deadline=deadline)
-                refunded = ", and the money was sent back" if order.refund and order.refund.refund_id else ""
-                return f"the order is {order.status}{refunded}"
+                if order.refund and order.refund.payment_intent_id == intent_id and order.refund.refund_id:
+                    return f"done: the order is {order.status}, and the money was sent back"
+                is_its = order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id
+                return f"{'done' if is_its else 'not done'}: the order is {order.status}"
             case Step(action=Action.LOOK):
                 return "nothing was done"
             case _:

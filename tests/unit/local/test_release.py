@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from local.errors import StackError
 from local.release import command, given_parameters, main, parameters_of
+from local.rendering import template
 
 TARGET = {"Runtime": "python3.13", "Architecture": "arm64"}
+KNOWN = template()["Parameters"].keys()
 
 
 def kept_by(line: str) -> dict[str, str]:
@@ -36,8 +38,8 @@ def test_each_environment_has_parameters_of_its_own() -> None:
 
 
 def test_the_first_time_sam_asks_for_the_parameters() -> None:
-    first = command({}, TARGET, release="1795500000", config_env="default")
-    later = command({"LogLevel": "DEBUG"}, TARGET, release="1795500000", config_env="default")
+    first = command({}, TARGET, release="1795500000", config_env="default", known=KNOWN)
+    later = command({"LogLevel": "DEBUG"}, TARGET, release="1795500000", config_env="default", known=KNOWN)
 
     assert "--guided" in first
     assert "--guided" not in later
@@ -53,7 +55,7 @@ def test_what_was_given_last_time_is_given_again_with_a_release_of_its_own() -> 
         "Release": "1795400000",
     }
 
-    given = command(kept, TARGET, release="1795500000", config_env="staging")[-1]
+    given = command(kept, TARGET, release="1795500000", config_env="staging", known=KNOWN)[-1]
 
     assert CfnParameterOverridesType().convert((given,), None, None) == {
         **TARGET,
@@ -67,14 +69,19 @@ def test_what_was_given_last_time_is_given_again_with_a_release_of_its_own() -> 
 
 def test_what_was_built_for_another_machine_is_not_deployed() -> None:
     with pytest.raises(StackError, match="Architecture=x86_64, and Architecture=arm64 was built"):
-        command({"Architecture": "x86_64"}, TARGET, release="1795500000", config_env="default")
+        command({"Architecture": "x86_64"}, TARGET, release="1795500000", config_env="default", known=KNOWN)
 
 
 def test_what_is_given_counts_before_what_is_kept() -> None:
     given = given_parameters("LogLevel=INFO CorsAllowedOrigins='https://a.example, https://b.example'")
 
     overrides = command(
-        {"LogLevel": "DEBUG", "RecoveryDays": "7"}, TARGET, release="1795500000", config_env="staging", given=given
+        {"LogLevel": "DEBUG", "RecoveryDays": "7"},
+        TARGET,
+        release="1795500000",
+        config_env="staging",
+        known=KNOWN,
+        given=given,
     )[-1]
 
     assert CfnParameterOverridesType().convert((overrides,), None, None) == {
@@ -93,15 +100,19 @@ def test_what_is_no_parameter_is_refused_with_what_is_wrong(text: str) -> None:
 
 
 def test_where_nobody_attends_nobody_is_asked() -> None:
-    alone = command({"LogLevel": "DEBUG"}, TARGET, release="1795500000", config_env="staging", unattended=True)
+    alone = command(
+        {"LogLevel": "DEBUG"}, TARGET, release="1795500000", config_env="staging", known=KNOWN, unattended=True
+    )
 
     assert "--no-confirm-changeset" in alone
     with pytest.raises(StackError, match="no parameters for prodution"):
-        command({}, TARGET, release="1795500000", config_env="prodution", unattended=True)
+        command({}, TARGET, release="1795500000", config_env="prodution", known=KNOWN, unattended=True)
 
 
 def test_cloudformation_acts_as_the_role_that_is_named() -> None:
-    arguments = command({"LogLevel": "DEBUG"}, TARGET, release="1795500000", config_env="staging", role_arn="arn:role")
+    arguments = command(
+        {"LogLevel": "DEBUG"}, TARGET, release="1795500000", config_env="staging", known=KNOWN, role_arn="arn:role"
+    )
 
     assert arguments[arguments.index("--role-arn") + 1] == "arn:role"
 
@@ -118,3 +129,19 @@ def test_the_pipeline_is_known_by_its_variable(monkeypatch: pytest.MonkeyPatch, 
 
     assert result.exit_code == 0, result.output
     assert ("--no-confirm-changeset" not in ran[0]) is attended
+
+
+@pytest.mark.parametrize("where", ["kept", "given"])
+def test_a_parameter_that_the_template_lacks_is_refused_for_sam_passes_over_it(where: str) -> None:
+    parameters: dict[str, dict[str, str]] = {"kept": {"LogLevel": "DEBUG"}, "given": {}}
+    parameters[where] |= {"AlarmTopicARN": "arn:aws:sns:eu-central-1:1:a"}
+
+    with pytest.raises(StackError, match="no parameter AlarmTopicARN"):
+        command(
+            parameters["kept"],
+            TARGET,
+            release="1795500000",
+            config_env="staging",
+            known=KNOWN,
+            given=parameters["given"],
+        )
