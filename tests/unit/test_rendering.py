@@ -172,6 +172,14 @@ def test_where_others_depend_on_it_a_deployment_is_gradual_and_no_secret_is_a_pa
     assert rendering.parameters["StripeSecretKey"] == rendering.parameters["StripeWebhookSecret"] == ""
 
 
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_where_others_depend_on_it_every_request_is_logged(environment: str) -> None:
+    # `.checkov.yaml` lets be that dev does not.
+    (stage,) = Rendering.of_environment(environment).of_type("AWS::ApiGateway::Stage").values()
+
+    assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["AccessLog", "Arn"]}
+
+
 def test_in_production_nothing_is_deleted_and_all_is_kept_for_long() -> None:
     production = Rendering.of_environment("production")
 
