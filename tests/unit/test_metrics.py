@@ -211,7 +211,7 @@ def test_alarms_and_dashboard_know_no_metric_that_nobody_writes() -> None:
         resource["Properties"]["MetricName"]
         for resource in resources.values()
         if resource["Type"] == "AWS::CloudWatch::Alarm"
-        and resource["Properties"]["Namespace"] == {"Ref": "AWS::StackName"}
+        and resource["Properties"].get("Namespace") == {"Ref": "AWS::StackName"}
     }
     body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     shown = {
@@ -237,3 +237,33 @@ def test_the_dashboard_shows_every_alarm() -> None:
     assert set(
         re.findall(r"\${(\w+Alarm)\.Arn}", resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
     ) == (alarms)
+
+
+def test_an_alarm_tells_of_every_function_that_is_not_started_while_somebody_waits() -> None:
+    resources = template()["Resources"]
+    waited_for = {
+        name
+        for name, each in resources.items()
+        if each["Type"] == "AWS::Serverless::Function"
+        and any(event["Type"] == "Api" for event in each["Properties"].get("Events", {}).values())
+    }
+    watched = {
+        dimension["Value"]["Ref"]
+        for each in resources.values()
+        if each["Type"] == "AWS::CloudWatch::Alarm" and each["Properties"].get("MetricName") == "Throttles"
+        for dimension in each["Properties"]["Dimensions"]
+    }
+
+    assert watched == waited_for | {"AuthorizerFunction", "PublishOrderEventsFunction"}
+
+
+def test_an_alarm_tells_of_a_publisher_that_nobody_calls_while_orders_are_placed() -> None:
+    alarm = template()["Resources"]["PublisherSilentAlarm"]["Properties"]
+    silent, placed_orders, calls = alarm["Metrics"]
+
+    assert silent["Expression"] == "IF(FILL(placed, 0) > 0 AND FILL(called, 0) == 0, 1, 0)"
+    assert [each["Id"] for each in alarm["Metrics"] if each["ReturnData"]] == ["silent"]
+    assert (placed_orders["Id"], calls["Id"]) == ("placed", "called")
+    assert calls["MetricStat"]["Metric"]["Dimensions"] == [
+        {"Name": "FunctionName", "Value": {"Ref": "PublishOrderEventsFunction"}}
+    ]

@@ -1,6 +1,7 @@
 """What an order event says, made of a record of the stream, and the schema that it keeps."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
@@ -51,6 +52,15 @@ def test_an_event_knows_the_request_that_it_comes_from() -> None:
     requests = [OrderEvent.of(each).correlation_id for each in (order, confirmed(order), by_hand)]
 
     assert requests == ["of-the-order", "of-the-payment", None]
+
+
+def test_an_event_of_money_that_nobody_was_seen_to_send_knows_who_placed_the_order() -> None:
+    paid = confirmed(placed())
+    assert paid.attempt is not None
+
+    late = changed(paid, attempt=replace(paid.attempt, request_id=None))
+
+    assert OrderEvent.of(late).correlation_id == "of-the-order"
 
 
 def test_the_schema_is_what_the_models_say() -> None:

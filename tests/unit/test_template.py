@@ -83,7 +83,7 @@ def test_a_table_is_on_demand_encrypted_and_recoverable(table: str) -> None:
 
 
 def test_the_stream_of_orders_has_what_was_and_what_is() -> None:
-    assert TABLES["OrdersTable"]["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert TABLES["OrdersTable"]["StreamSpecification"]["StreamViewType"] == "NEW_AND_OLD_IMAGES"
     assert STREAM["EventSourceArn"] == {"Fn::GetAtt": ["OrdersTable", "StreamArn"]}
     assert STREAM["FunctionName"] == {"Ref": "PublishOrderEventsFunction.Alias"}
     assert STREAM["StartingPosition"] == "TRIM_HORIZON"
@@ -265,3 +265,11 @@ def test_the_tables_that_matter_are_protected_and_take_nothing_but_tls() -> None
         assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         assert TABLES[name]["DeletionProtectionEnabled"] == {"Fn::If": ["ProtectTables", True, False]}
         assert TABLES[name]["PointInTimeRecoverySpecification"]["RecoveryPeriodInDays"] == {"Ref": "RecoveryDays"}
+
+
+def test_the_stream_of_orders_is_read_by_tls_alone() -> None:
+    (deny,) = TABLES["OrdersTable"]["StreamSpecification"]["ResourcePolicy"]["PolicyDocument"]["Statement"]
+
+    assert (deny["Effect"], deny["Principal"], deny["Resource"]) == ("Deny", "*", "*")
+    assert set(deny["Action"]) == {f"dynamodb:{each}" for each in ("DescribeStream", "GetRecords", "GetShardIterator")}
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}

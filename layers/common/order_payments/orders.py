@@ -190,11 +190,11 @@ class Order:
     def last_request_id(self) -> str | None:
         """API Gateway's id of the request that made the order what it is, or began what did; it follows a payment.
 
-        Of what was left to the reconciler that is the payer's.
+        Of what was left to the reconciler that is the payer's, and of money that came without one, who placed it.
         """
         if self.override is not None:
             return self.override.request_id
-        return self.attempt.request_id if self.attempt else self.request_id
+        return (self.attempt.request_id if self.attempt else None) or self.request_id
 
     @property
     def is_payable(self) -> bool:
