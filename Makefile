@@ -59,7 +59,8 @@ sam-invoke: $(installed) ## Run `sam local invoke` of one function with its even
 	@exec python -m local sam-invoke
 
 test: $(installed) ## Run every test
-	@exec python -m pytest -n 2
+	@# A stack that does not start fails every module anew: what comes after so many failures says nothing more.
+	@exec python -m pytest -n 2 --maxfail=20
 
 fuzz: $(installed) ## Try random histories of orders for long
 	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest tests/engine/test_properties.py

@@ -1,5 +1,6 @@
 """What the functions count and measure: each payment once, by its end, and what they waited for."""
 
+import json
 import re
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from local.rendering import Rendering
 from order_payments import observability
 from order_payments.clock import Deadline, utc_now
 from order_payments.dynamodb import ReplyLost, reading, write_transaction, writing
@@ -213,7 +215,7 @@ def test_alarms_and_dashboard_know_no_metric_that_nobody_writes() -> None:
         if resource["Type"] == "AWS::CloudWatch::Alarm"
         and resource["Properties"].get("Namespace") == {"Ref": "AWS::StackName"}
     }
-    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    body, _ = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     shown = {
         line.partition('"')[0] for line in body.split('"${AWS::StackName}", "')[1:] if '"service"' in line.split("]")[0]
     }
@@ -230,13 +232,20 @@ def test_operations_say_of_every_alarm_what_to_do() -> None:
     assert set(re.findall(r"`(\w+Alarm)` ?[|,]", section)) == alarms
 
 
-def test_the_dashboard_shows_every_alarm() -> None:
-    resources = template()["Resources"]
-    alarms = {name for name, each in resources.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+@pytest.mark.parametrize("silence_is_told", ["on", "off"])
+def test_the_dashboard_shows_every_alarm(silence_is_told: str) -> None:
+    rendering = Rendering.of_environment("production", SilentPublisherAlarm=silence_is_told)
+    (dashboard,) = rendering.of_type("AWS::CloudWatch::Dashboard").values()
+    body, variables = dashboard["DashboardBody"]["Fn::Sub"]
+    text = re.sub(r"\${(\w+)}", lambda it: substituted(variables, it[1]), body)
 
-    assert set(
-        re.findall(r"\${(\w+Alarm)\.Arn}", resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
-    ) == (alarms)
+    shown = json.loads(text.replace("${!", "{"))["widgets"][0]["properties"]["alarms"]
+    assert shown == [f"${{{name}.Arn}}" for name in rendering.of_type("AWS::CloudWatch::Alarm")]
+
+
+def substituted(variables: dict[str, Any], name: str) -> str:
+    value = variables.get(name, name)
+    return value if isinstance(value, str) else value["Fn::Sub"]
 
 
 def test_an_alarm_tells_of_every_function_that_is_not_started_while_somebody_waits() -> None:
