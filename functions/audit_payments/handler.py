@@ -29,9 +29,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
         audit = Audit.model_validate(event)
         known = audit.mismatches
-        audit = go_on(audit, tables=tables, stripe=stripe, deadline=deadline)
-        # At once: what comes after may fail.
-        count(Count.MISMATCH, audit.mismatches - known)
+        try:
+            go_on(audit, tables=tables, stripe=stripe, deadline=deadline)
+        finally:
+            # What was found before it failed is found: it may fail again and again.
+            count(Count.MISMATCH, audit.mismatches - known)
+            write_metrics()
         if audit.done:
             logger.info(
                 "audited",
@@ -41,7 +44,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 mismatches=audit.mismatches,
                 unjudged=audit.unjudged,
             )
-        write_metrics()
         return audit.to_json()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.clock import Deadline
-from order_payments.dead_letters import DeadLetters
+from order_payments.dead_letters import LONGEST_KEEP_SECONDS, DeadLetters
 from order_payments.event_bus import EventBus, events_client
 from order_payments.observability import Count, count, logger, write_cancelled, write_metrics
 from order_payments.order_events import OrderEvent, event_in
@@ -37,26 +37,31 @@ def publish_order_events(
     What comes behind an event that EventBridge does not take waits for it: an order's events keep their order. A record
     that cannot be read is kept for people to look at, and nobody waits: it will not become readable.
     """
-    events: list[OrderEvent] = []
-    places: list[int] = []
-    unreadable: list[int] = []
+    events: list[tuple[int, OrderEvent]] = []
     for place, record in enumerate(records):
         try:
             event = event_in(record)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, the others are to be published
             logger.exception("a record could not be read", **whereabouts(record))
-            unreadable.append(place)
-            continue
-        if event is not None:
-            events.append(event)
-            places.append(place)
-    published = bus.publish(events, deadline=deadline)
-    count_outcomes([event.order for event in events[:published]])
-    done = len(records) if published == len(events) else places[published]
-    for place in unreadable:
-        if place < done and not dead_letters.keep(records[place], **whereabouts(records[place])):
-            return place
-    return done
+            # First what comes before it: neither is done again because the other could not be.
+            unpublished = publish(events, bus, deadline)
+            if unpublished is not None:
+                return unpublished
+            events = []
+            if deadline.remaining() < LONGEST_KEEP_SECONDS or not dead_letters.keep(record, **whereabouts(record)):
+                return place
+        else:
+            if event is not None:
+                events.append((place, event))
+    unpublished = publish(events, bus, deadline)
+    return len(records) if unpublished is None else unpublished
+
+
+def publish(events: Sequence[tuple[int, OrderEvent]], bus: EventBus, deadline: Deadline) -> int | None:
+    """Publish events, each with its place, and count them. Returns the place of the first that could not be."""
+    published = bus.publish([event for _, event in events], deadline=deadline)
+    count_outcomes([event.order for _, event in events[:published]])
+    return events[published][0] if published < len(events) else None
 
 
 def count_outcomes(orders: Sequence[Order]) -> None:

@@ -1,9 +1,11 @@
 """The audit and the repair as an operator has them, on the functions alone, and who damages what they look at."""
 
+from datetime import timedelta
 from typing import Any
 
 import stripe
 
+from order_payments.clock import rfc3339, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from order_payments.dynamodb import to_wire
 from tests.support.function_shop import FunctionShop
@@ -67,6 +69,16 @@ def past_us(shop: FunctionShop) -> stripe.StripeClient:
     """Stripe as somebody else uses it."""
     wire = DummyStripeHTTPClient(DynamoDBStore(shop.dynamodb, "DummyStripeTable"))
     return stripe.StripeClient("sk_test_unit", http_client=wire)
+
+
+def refunded_only_on_paper(shop: FunctionShop) -> tuple[str, str]:
+    """A cancelled order that says its late money went back an hour ago, which it has not. Returns it and its intent."""
+    order = shop.order((shop.add_product(), 1))
+    intent = charge_late(shop, order)
+    shop.override(order, "cancelled")
+    refund = {"paymentIntentId": intent, "owedSince": rfc3339(utc_now() - timedelta(hours=1)), "refundId": "re_1"}
+    write_order(shop, order, "SET refund = :refund", refund=refund)
+    return order, intent
 
 
 def charge_late(shop: FunctionShop, order: str) -> str:

@@ -9,7 +9,16 @@ from pydantic import ValidationError
 
 from order_payments import audit
 from order_payments.clock import rfc3339, utc_now
-from tests.support.auditor import AT_ONCE, Auditor, charge_late, past_us, write_order, write_product
+from order_payments.errors import PaymentProviderError
+from tests.support.auditor import (
+    AT_ONCE,
+    Auditor,
+    charge_late,
+    past_us,
+    refunded_only_on_paper,
+    write_order,
+    write_product,
+)
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context
 from tests.support.metrics import metrics_in
@@ -265,13 +274,90 @@ def test_a_total_that_is_not_the_sum_of_its_lines_is_found(shop: FunctionShop, a
 
 
 def test_a_refund_that_is_recorded_and_was_not_made_is_found(shop: FunctionShop, auditor: Auditor) -> None:
+    refunded_only_on_paper(shop)
+
+    assert auditor.kinds() == ["charged_without_order"]
+
+
+def test_money_that_goes_back_while_it_is_looked_at_is_no_mismatch(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, intent = refunded_only_on_paper(shop)
+    listed = type(auditor.function.stripe).page_of_intents
+
+    def sent_back_just_then(*given: Any, **named: Any) -> Any:
+        page = listed(*given, **named)
+        past_us(shop).v1.refunds.create({"payment_intent": intent})
+        return page
+
+    monkeypatch.setattr(type(auditor.function.stripe), "page_of_intents", sent_back_just_then)
+
+    assert auditor.kinds() == []
+
+
+def test_what_people_send_back_of_a_confirmed_order_is_no_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
+    for given_back in ({"amount": 100}, {}):
+        order = shop.order((shop.add_product(), 1))
+        shop.pay(order)
+        refund: Any = {"payment_intent": shop.status(order)["paymentIntentId"], **given_back}
+        past_us(shop).v1.refunds.create(refund)
+
+    assert auditor.kinds() == []
+
+
+def test_of_money_for_a_cancelled_order_all_has_to_go_back(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = charge_late(shop, order)
     shop.override(order, "cancelled")
-    refund = {"paymentIntentId": intent, "owedSince": rfc3339(utc_now() - timedelta(hours=1)), "refundId": "re_1"}
-    write_order(shop, order, "SET refund = :refund", refund=refund)
+    past_us(shop).v1.refunds.create({"payment_intent": intent, "amount": 1})
 
-    assert auditor.kinds() == ["charged_without_order"]
+    (finding,) = auditor.run()["findings"]
+
+    assert finding["kind"] == "charged_without_order"
+    assert "of which 1 went back" in finding["found"]
+
+
+def test_a_gift_is_no_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
+    gift = shop.add_product()
+    write_product(shop, gift, "SET unitPrice = :nothing", nothing=0)
+    shop.pay(shop.order((gift, 1), (shop.add_product(), 1)))
+
+    assert auditor.kinds() == []
+
+
+def test_a_product_of_which_somebody_buys_at_the_first_look_is_no_suspect(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MOST_SUSPECTS", 0)
+    product = shop.add_product()
+    tables = type(auditor.function.tables)
+    look_up = tables.held
+
+    def bought_just_then(*given: Any) -> Any:
+        held = look_up(*given)
+        if not held:
+            shop.pay(shop.order((product, 1)), "pm_dummy_timeout_after_charge")
+        return held
+
+    monkeypatch.setattr(tables, "held", bought_just_then)
+
+    report = auditor.run()
+    assert (report["findings"], report["unjudged"]) == ([], 0)
+
+
+def test_what_an_audit_found_before_it_failed_is_told(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_product(shop, shop.add_product(stock=5), "SET available = :more", more=6)
+
+    def silent(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(auditor.function.stripe._client.v1.payment_intents, "list", silent)
+
+    with pytest.raises(PaymentProviderError):
+        auditor.run()
+    assert metrics_in(capsys.readouterr().out)["Mismatch"] == [1.0]
 
 
 def test_a_confirmed_orders_intent_of_another_system_is_no_charge_of_its(shop: FunctionShop, auditor: Auditor) -> None:

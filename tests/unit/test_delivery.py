@@ -127,10 +127,19 @@ def test_every_role_of_a_stack_can_be_passed_and_works_within_the_boundary(name:
     passed_to = set(passing["Condition"]["StringEquals"]["iam:PassedToService"])
     bound = actions_of(GITHUB["Boundary"]["Properties"]["PolicyDocument"]["Statement"])
 
+    bound_of_everything = actions_of(of_everything(GITHUB["Boundary"]["Properties"]["PolicyDocument"]["Statement"]))
+
     for role in Rendering.of_environment(name).of_type("AWS::IAM::Role").values():
         assert principals_of(role) <= passed_to
         for policy in role.get("Policies", []):
-            assert actions_of(policy["PolicyDocument"]["Statement"]) <= bound
+            statements = policy["PolicyDocument"]["Statement"]
+            assert actions_of(statements) <= bound
+            assert actions_of(of_everything(statements)) <= bound_of_everything
+
+
+def of_everything(statements: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of actions that know no resources: a bound on resources forbids them."""
+    return [statement for statement in statements if statement["Resource"] == "*"]
 
 
 def principals_of(role: dict[str, Any]) -> set[str]:

@@ -224,6 +224,29 @@ def test_what_the_queue_does_not_take_is_tried_again_with_all_behind_it(
         handle(function, bad, confirmation(first))
 
 
+def test_what_the_queue_keeps_waiting_is_published_once(
+    function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, bad = placed(), placed(), foreign()
+    down = EndpointConnectionError(endpoint_url="https://queue.example")
+    with monkeypatch.context() as patched:
+        patched.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(down)))
+        handle(function, creation(first), bad, creation(second))
+        with pytest.raises(function.NothingPublished):
+            handle(function, bad, creation(second))
+    assert listener.ids() == [f"{first.order_id}.pending"]
+
+    assert first_failed(handle(function, bad, creation(second))) == []
+    assert listener.ids() == [f"{second.order_id}.pending"]
+
+
+def test_nothing_is_kept_that_could_outlast_the_function(function: ModuleType, letters: Letters) -> None:
+    with pytest.raises(function.NothingPublished):
+        handle(function, foreign(), seconds=10)
+
+    assert letters.came() == []
+
+
 def test_what_comes_behind_an_event_that_was_refused_is_kept_when_its_turn_comes(
     function: ModuleType, letters: Letters, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from order_payments.clock import rfc3339, utc_now
 from order_payments.dynamodb import Contended
-from tests.support.auditor import Auditor, charge_late, write_order, write_product
+from tests.support.auditor import Auditor, charge_late, past_us, refunded_only_on_paper, write_order, write_product
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context
 from tests.support.shop import Stock
@@ -232,3 +232,35 @@ def test_an_intent_that_comes_to_nothing_is_not_called_done(shop: FunctionShop, 
     }
 
     assert auditor.apply([step]) == ["not done: the order is cancelled"]
+
+
+def test_a_refund_that_came_to_nothing_is_left_to_people(shop: FunctionShop, auditor: Auditor) -> None:
+    order, intent = refunded_only_on_paper(shop)
+
+    (step,) = auditor.plan()
+
+    assert step["action"] == "look"
+    assert "re_1" in step["tells"]
+    follow = {"action": "follow_intent", "tells": "", "orderId": order, "paymentIntentId": intent}
+    assert auditor.apply([follow]) == ["not done: the order is cancelled"]
+
+
+def test_of_two_late_charges_of_an_order_both_are_sent_back(shop: FunctionShop, auditor: Auditor) -> None:
+    order = shop.order((shop.add_product(), 1))
+    charge_late(shop, order)
+    shop.override(order, "cancelled")
+    auditor.apply(auditor.plan())
+    status = shop.status(order)
+    past_us(shop).v1.payment_intents.create(
+        {
+            "amount": status["totalAmount"],
+            "currency": status["currency"],
+            "metadata": {"orderId": order},
+            "payment_method": "pm_card_visa",
+            "payment_method_types": ["card"],
+            "confirm": True,
+        }
+    )
+
+    assert auditor.apply(auditor.plan()) == ["done: the order is cancelled, and the money was sent back"]
+    assert auditor.kinds() == []

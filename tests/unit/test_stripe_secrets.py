@@ -11,9 +11,10 @@ from typing import Any
 import boto3
 import pytest
 import stripe
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from order_payments import stripe_secrets
 from order_payments.clock import Deadline, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from order_payments.dummy_stripe.events import sign
@@ -290,6 +291,34 @@ def manager(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.mark.usefixtures("manager")
 def test_an_order_is_paid_with_a_key_that_no_environment_has(shop: FunctionShop) -> None:
     assert shop.pay(shop.order((shop.add_product(), 1))).status == 200
+
+
+@pytest.mark.parametrize(("kind", "tries"), [("snap-start", 4), ("on-demand", 1)])
+def test_before_a_snapshot_a_right_that_was_given_just_now_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, kind: str, tries: int
+) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not yet"}}, "GetSecretValue")
+    answers: list[Any] = [denied, denied, {"SecretString": secret("sk_test_1")}, {"SecretString": secret("sk_test_1")}]
+    asked: list[str] = []
+
+    class NotYet:
+        def get_secret_value(self, *, SecretId: str) -> Any:  # noqa: N803 - boto3's
+            asked.append(SecretId)
+            answer = answers[len(asked) - 1]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+    monkeypatch.setattr(stripe_secrets, "secrets_client", NotYet)
+    monkeypatch.setattr(stripe_secrets, "PAUSES_FOR_RIGHTS_SECONDS", (0.0, 0.0, 0.0))
+
+    if kind == "snap-start":
+        assert stripe_secrets.stripe_secrets("arn").secret_key() == "sk_test_1"
+    else:
+        with pytest.raises(ClientError):
+            stripe_secrets.stripe_secrets("arn")
+    assert len(asked) == tries
 
 
 def test_a_key_and_a_secret_at_once_are_refused(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ LARGEST_LETTER_BYTES = 256 * 1024
 CONNECT_TIMEOUT_SECONDS = 1.0
 READ_TIMEOUT_SECONDS = 3.0
 SDK_TRIES = 2
+LONGEST_KEEP_SECONDS = SDK_TRIES * (CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS) + 1.0
+"""What keeping one may take where SQS does not answer, botocore's pause included."""
 
 
 def sqs_client() -> "SQSClient":

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from order_payments.audit import Finding, Kind
-from order_payments.audited_tables import AuditedTables, Held, UnreadableOrder, stock_in
+from order_payments.audited_tables import AuditedTables, Held, UnreadableOrder, readable, stock_in
 from order_payments.clock import Deadline
 from order_payments.dynamodb import Contended, ReplyLost, WriteRejected
 from order_payments.errors import Busy, OrderPaymentError
@@ -98,14 +98,21 @@ class Repair:
                 tells = f"Take {finding.order_id} out of the reconciler's sight: nothing is left to settle."
                 return Step(action=Action.TAKE_OFF, tells=tells, order_id=finding.order_id)
             case Kind.CHARGED_WITHOUT_ORDER:
-                return Step(
-                    action=Action.FOLLOW_INTENT,
-                    tells=f"Do with {finding.payment_intent_id} as if Stripe had told of it now: "
-                    f"confirm {finding.order_id} with it if that can be, else send the money back.",
-                    order_id=finding.order_id,
-                    payment_intent_id=finding.payment_intent_id,
-                )
+                return self._planned_for_charge(finding)
         return _to_look_at(finding)
+
+    def _planned_for_charge(self, finding: Finding) -> Step:
+        order = readable(self.tables.order_item(finding.order_id)) if finding.order_id else None
+        refund = order.refund if order else None
+        if refund and refund.payment_intent_id == finding.payment_intent_id and refund.refund_id:
+            return _to_look_at(finding, f"it was sent back as {refund.refund_id}, but has not gone")
+        return Step(
+            action=Action.FOLLOW_INTENT,
+            tells=f"Do with {finding.payment_intent_id} as if Stripe had told of it now: "
+            f"confirm {finding.order_id} with it if that can be, else send the money back.",
+            order_id=finding.order_id,
+            payment_intent_id=finding.payment_intent_id,
+        )
 
     def _planned_for_stock(self, finding: Finding) -> Step:
         product_id = finding.product_id or ""
@@ -166,10 +173,13 @@ class Repair:
                 written = self.tables.take_off_unsettled(order_id)
             case Step(action=Action.FOLLOW_INTENT, order_id=str(order_id), payment_intent_id=str(intent_id)):
                 order = follow_intent(order_id, intent_id, orders=self.orders, stripe=self.stripe, deadline=deadline)
-                if order.refund and order.refund.payment_intent_id == intent_id and order.refund.refund_id:
+                if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
+                    return "done: the order is confirmed"
+                # An order has room for one refund, and what it says was sent may have come to nothing.
+                intent = self.stripe.summary_of(intent_id, deadline=deadline)
+                if intent.charged_at is not None and not intent.kept:
                     return f"done: the order is {order.status}, and the money was sent back"
-                is_its = order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id
-                return f"{'done' if is_its else 'not done'}: the order is {order.status}"
+                return f"not done: the order is {order.status}"
             case Step(action=Action.LOOK):
                 return "nothing was done"
             case _:

@@ -225,6 +225,22 @@ class StripeGateway:
             raise PaymentProviderError("The payment provider does not list the payments.") from error
         return intents, intents[-1].intent_id if page.has_more and intents else None
 
+    def summary_of(self, intent_id: str, *, deadline: Deadline) -> "IntentSummary":
+        """A PaymentIntent as it is now. Raises `PaymentProviderError` where Stripe does not tell."""
+        try:
+            self._allow_time(deadline)
+            return _summary(
+                self._repeated_with_another_key(
+                    lambda options: self._client.v1.payment_intents.retrieve(
+                        intent_id, {"expand": ["latest_charge"]}, options
+                    ),
+                    deadline,
+                )
+            )
+        except Exception as error:
+            _log("retrieve", error)
+            raise PaymentProviderError("The payment provider does not tell of the payment.") from error
+
     def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> Refunded | Unknown:
         """Give the whole charge back. The idempotency key comes from the intent, so that it goes back once."""
         try:
@@ -276,7 +292,10 @@ class StripeGateway:
 
 
 class IntentSummary(NamedTuple):
-    """A PaymentIntent as the audit sees it: `amount` in the minor unit; `charged_at` only where it succeeded."""
+    """A PaymentIntent as the audit sees it. Amounts are in the minor unit; `charged_at` is only there if it succeeded.
+
+    `kept` is what was charged and not sent back, in whole or in part.
+    """
 
     intent_id: str
     order_id: str | None
@@ -284,11 +303,11 @@ class IntentSummary(NamedTuple):
     currency: str
     created_at: datetime
     charged_at: datetime | None
-    refunded: bool
+    kept: int
 
 
 def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
-    # An object, as the list was asked to expand it.
+    # An object, for whoever asked had it expanded.
     charge: Any = intent.latest_charge if intent.status == IntentStatus.SUCCEEDED else None
     return IntentSummary(
         intent_id=intent.id,
@@ -297,7 +316,7 @@ def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
         currency=intent.currency,
         created_at=datetime.fromtimestamp(intent.created, UTC),
         charged_at=datetime.fromtimestamp(charge.created, UTC) if charge else None,
-        refunded=bool(charge and charge.refunded),
+        kept=charge.amount - charge.amount_refunded if charge else 0,
     )
 
 

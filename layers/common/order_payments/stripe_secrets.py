@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from order_payments.observability import logger
-from order_payments.settings import InvalidSettings, checked_secret_key
+from order_payments.settings import InitializationType, InvalidSettings, checked_secret_key
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -25,6 +25,12 @@ GOOD_FOR_SECONDS = 300
 
 COOL_DOWN_SECONDS = 30
 """How long nothing is fetched after a fetch: neither a wrong key nor forged signatures have it fetched often."""
+
+PAUSES_FOR_RIGHTS_SECONDS = (1.0, 2.0, 4.0, 8.0)
+"""A snapshot is made seconds after a role is, and IAM takes some to follow. A version that does not start fails the
+deployment, and no request waits for this.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+"""
 
 CONNECT_TIMEOUT_SECONDS = 0.5
 READ_TIMEOUT_SECONDS = 1.5
@@ -112,7 +118,25 @@ class StripeSecrets:
 def stripe_secrets(arn: str) -> StripeSecrets:
     """The secret of this ARN. Raises botocore's errors where it cannot be fetched at all."""
     client = secrets_client()
-    return StripeSecrets(lambda: client.get_secret_value(SecretId=arn).get("SecretString"))
+
+    def fetch() -> str | None:
+        return client.get_secret_value(SecretId=arn).get("SecretString")
+
+    if InitializationType.from_environment() is InitializationType.SNAP_START:
+        _wait_for_the_right_to(fetch)
+    return StripeSecrets(fetch)
+
+
+def _wait_for_the_right_to(fetch: Callable[[], object]) -> None:
+    for pause in PAUSES_FOR_RIGHTS_SECONDS:
+        try:
+            fetch()
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDeniedException":
+                return
+            time.sleep(pause)
+        else:
+            return
 
 
 def secrets_client() -> "SecretsManagerClient":
