@@ -83,9 +83,11 @@ def target(stack_name: str | None, region: str | None, profile: str | None) -> I
         else:
             session = boto3.Session(profile_name=profile, region_name=region)
 
+            # A repair is one call and takes its time; whoever sends it again has it done twice at once.
+            once = Config(read_timeout=_LONGEST_CALL_SECONDS, retries={"total_max_attempts": 1})
+
             def make(service: str) -> Any:
-                # A repair is one call and takes its time; whoever sends it again has it done twice at once.
-                config = Config(read_timeout=_LONGEST_CALL_SECONDS, retries={"total_max_attempts": 1})
+                config = once if service == "lambda" else None
                 return session.client(service, config=config)  # type: ignore[call-overload]  # any of them, by name
 
         clients: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from local import cli
+from local import audit, cli
 from local.errors import StackError
 
 
@@ -21,3 +21,16 @@ def test_what_cannot_be_meant_is_refused(command: str, arguments: list[str], sai
 
     assert isinstance(result.exception, StackError)
     assert said in str(result.exception)
+
+
+def test_a_repair_is_sent_once_and_what_only_asks_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    tries = {}
+
+    with audit.target("shop", "eu-central-1", None) as stack:
+        for service in ("lambda", "stepfunctions", "cloudformation"):
+            tries[service] = (stack._client(service).meta.config.retries or {}).get("total_max_attempts")
+
+    assert tries["lambda"] == 1
+    assert 1 not in (tries["stepfunctions"], tries["cloudformation"])
