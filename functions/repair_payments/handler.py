@@ -19,7 +19,7 @@ from order_payments.repair import Holds, Repair, Step
 from order_payments.settings import StripeSettings, TableSettings
 from order_payments.stripe_gateway import LONGEST_CALL_SECONDS, stripe_gateway
 
-TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + LONGEST_CALL_SECONDS + 10.0
+TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * LONGEST_CALL_SECONDS + 10.0
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()

@@ -382,3 +382,17 @@ def test_an_id_of_any_length_leaves_the_report_small(shop: FunctionShop, auditor
     (finding,) = auditor.run()["findings"]
 
     assert len(finding["orderId"]) == audit.LONGEST_TEXT
+
+
+def test_a_charge_of_which_stripe_tells_no_more_is_not_judged(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refunded_only_on_paper(shop)
+
+    def silent(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(auditor.function.stripe._client.v1.payment_intents, "retrieve", silent)
+
+    report = auditor.run()
+    assert (report["findings"], report["unjudged"]) == ([], 1)

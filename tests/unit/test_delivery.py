@@ -1,10 +1,7 @@
 """How the project reaches AWS: what the pipeline runs, as whom, and that this is enough and no more."""
 
-import os
 import re
-import subprocess
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,24 +217,3 @@ def test_no_workflow_has_a_key_of_awss(workflow: str) -> None:
     assert "secrets." not in text
     assert "access-key" not in text
     assert "access_key" not in text
-
-
-@pytest.mark.parametrize(("newest", "code"), [("this-one", 0), ("a-later-one", 1)])
-def test_only_the_newest_commit_of_a_branch_is_deployed(tmp_path: Path, newest: str, code: int) -> None:
-    steps = WORKFLOWS["deploy"]["jobs"]["deploy"]["steps"]
-    (guard,) = [place for place, step in enumerate(steps) if step.get("if") == "github.event_name == 'push'"]
-    assert guard < next(place for place, step in enumerate(steps) if step.get("run") == "make deploy")
-    github = tmp_path / "gh"
-    github.write_text(f'#!/bin/sh\n[ "$2" = repos/shop/backend/commits/main ] && echo {newest}\n')
-    github.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_REPOSITORY": "shop/backend"}
-    environment |= {"GITHUB_REF_NAME": "main", "GITHUB_SHA": "this-one"}
-
-    ended = subprocess.run(["bash", "-e", "-c", steps[guard]["run"]], env=environment, check=False)
-
-    assert ended.returncode == code
-
-
-def test_a_run_on_main_waits_for_no_reviewer_of_another() -> None:
-    assert "github.run_id" in WORKFLOWS["pipeline"]["concurrency"]["group"]
-    assert WORKFLOWS["deploy"]["concurrency"]["group"] == "deploy-${{ inputs.environment }}"

@@ -6,6 +6,7 @@ import pytest
 
 from order_payments.clock import rfc3339, utc_now
 from order_payments.dynamodb import Contended
+from order_payments.errors import PaymentProviderError
 from tests.support.auditor import Auditor, charge_late, past_us, refunded_only_on_paper, write_order, write_product
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context
@@ -263,4 +264,23 @@ def test_of_two_late_charges_of_an_order_both_are_sent_back(shop: FunctionShop, 
     )
 
     assert auditor.apply(auditor.plan()) == ["done: the order is cancelled, and the money was sent back"]
+    assert auditor.kinds() == []
+
+
+def test_a_refund_of_which_stripe_does_not_tell_is_not_called_undone(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    charge_late(shop, order)
+    shop.override(order, "cancelled")
+    steps = auditor.plan()
+
+    def silent(*_: object, **__: object) -> None:
+        raise PaymentProviderError("The payment provider does not tell of the payment.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(auditor.repairer.stripe), "summary_of", silent)
+        outcomes = auditor.apply(steps)
+
+    assert outcomes == ["perhaps done: the order is cancelled, and Stripe does not tell. An audit does"]
     assert auditor.kinds() == []

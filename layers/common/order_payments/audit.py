@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 from order_payments.audited_tables import AuditedTables, Held, is_listed, readable, stock_in
 from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
 from order_payments.dynamodb import Item
+from order_payments.errors import PaymentProviderError
 from order_payments.observability import logger
 from order_payments.orders import Order, OrderStatus, is_order_id
 from order_payments.stripe_outcomes import Paid, Unknown
@@ -373,27 +374,45 @@ def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway
         if intent.charged_at is not None and intent.kept and is_order_id(intent.order_id or "")
     ]
     items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
+    unexplained: list[tuple[Order | None, str]] = []
     for intent in charged:
         audit.charges += 1
         item = items.get(intent.order_id or "")
         order = readable(item)
         if item is not None and order is None:
             continue  # It is there, and reported as what it is.
-        if intent.charged_at is None or intent.charged_at >= ripe or _explains(order, intent, ripe):
-            continue
-        # The page is older than the order: the money may have been sent back between the two.
-        now = stripe.summary_of(intent.intent_id, deadline=deadline)
-        if now.kept and not _explains(order, now, ripe):
-            audit.report(
-                Finding(
-                    kind=_kind_of(order, now),
-                    order_id=now.order_id,
-                    payment_intent_id=now.intent_id,
-                    found=f"a charge of {_charged(now)}, {_state_of(order)}",
-                    expected="the order confirmed with it, or the money sent back",
-                )
-            )
+        if intent.charged_at is not None and intent.charged_at < ripe and not _explains(order, intent, ripe):
+            unexplained.append((order, intent.intent_id))
+    _look_at_charges_again(audit, unexplained, stripe, deadline)
     audit.next_page(last if len(in_time) == len(intents) else None, Phase.SUSPECTS)
+
+
+def _look_at_charges_again(
+    audit: Audit, unexplained: Sequence[tuple[Order | None, str]], stripe: "StripeGateway", deadline: Deadline
+) -> None:
+    """Report charges that are still there: the page is older than the orders, and money may have gone back between."""
+
+    def ask(intent_id: str) -> "IntentSummary | None":
+        try:
+            return stripe.summary_of(intent_id, deadline=deadline)
+        except PaymentProviderError:
+            return None
+
+    with ThreadPoolExecutor(STRIPE_CALLS_AT_ONCE, thread_name_prefix="audit") as pool:
+        answers = pool.map(ask, [intent_id for _, intent_id in unexplained])
+        for (order, _), intent in zip(unexplained, answers, strict=True):
+            if intent is None:
+                audit.unjudged += 1
+            elif intent.kept:
+                audit.report(
+                    Finding(
+                        kind=_kind_of(order, intent),
+                        order_id=intent.order_id,
+                        payment_intent_id=intent.intent_id,
+                        found=f"a charge of {_charged(intent)}, {_state_of(order)}",
+                        expected="the order confirmed with it, or the money sent back",
+                    )
+                )
 
 
 def _explains(order: Order | None, intent: "IntentSummary", ripe: datetime) -> bool:

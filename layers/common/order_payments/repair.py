@@ -12,7 +12,7 @@ from order_payments.audit import Finding, Kind
 from order_payments.audited_tables import AuditedTables, Held, UnreadableOrder, readable, stock_in
 from order_payments.clock import Deadline
 from order_payments.dynamodb import Contended, ReplyLost, WriteRejected
-from order_payments.errors import Busy, OrderPaymentError
+from order_payments.errors import Busy, OrderPaymentError, PaymentProviderError
 from order_payments.observability import logger
 from order_payments.orders import OrderStatus
 from order_payments.payments import follow_intent
@@ -176,7 +176,10 @@ class Repair:
                 if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
                     return "done: the order is confirmed"
                 # An order has room for one refund, and what it says was sent may have come to nothing.
-                intent = self.stripe.summary_of(intent_id, deadline=deadline)
+                try:
+                    intent = self.stripe.summary_of(intent_id, deadline=deadline)
+                except PaymentProviderError:
+                    return f"perhaps done: the order is {order.status}, and Stripe does not tell. An audit does"
                 if intent.charged_at is not None and not intent.kept:
                     return f"done: the order is {order.status}, and the money was sent back"
                 return f"not done: the order is {order.status}"

@@ -6,7 +6,7 @@ Only functions whose settings name a secret import this.
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -69,10 +69,16 @@ class StripeSecrets:
     in a snapshot.
     """
 
-    def __init__(self, fetch: Callable[[], str | None], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], str | None],
+        clock: Callable[[], float] = time.time,
+        pauses_for_rights: Sequence[float] = (),
+    ) -> None:
+        """`pauses_for_rights`, in seconds, are between tries of the first fetch while that is not allowed."""
         self._fetch = fetch
         self._clock = clock
-        self._secrets = Secrets.parse(fetch())
+        self._secrets = Secrets.parse(_fetched_once_allowed(fetch, pauses_for_rights))
         self._fetched_at = self._tried_at = clock()
 
     def secret_key(self) -> str:
@@ -122,21 +128,19 @@ def stripe_secrets(arn: str) -> StripeSecrets:
     def fetch() -> str | None:
         return client.get_secret_value(SecretId=arn).get("SecretString")
 
-    if InitializationType.from_environment() is InitializationType.SNAP_START:
-        _wait_for_the_right_to(fetch)
-    return StripeSecrets(fetch)
+    ahead = InitializationType.from_environment() is InitializationType.SNAP_START
+    return StripeSecrets(fetch, pauses_for_rights=PAUSES_FOR_RIGHTS_SECONDS if ahead else ())
 
 
-def _wait_for_the_right_to(fetch: Callable[[], object]) -> None:
-    for pause in PAUSES_FOR_RIGHTS_SECONDS:
+def _fetched_once_allowed(fetch: Callable[[], str | None], pauses: Sequence[float]) -> str | None:
+    for pause in pauses:
         try:
-            fetch()
+            return fetch()
         except ClientError as error:
             if error.response["Error"]["Code"] != "AccessDeniedException":
-                return
+                raise
             time.sleep(pause)
-        else:
-            return
+    return fetch()
 
 
 def secrets_client() -> "SecretsManagerClient":
