@@ -6,7 +6,8 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.audit import Audit, go_on
+from order_payments.audit import go_on
+from order_payments.audit_report import Audit
 from order_payments.audited_tables import AuditedTables
 from order_payments.clock import Deadline
 from order_payments.dynamodb import dynamodb_client

@@ -7,7 +7,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict, Field
 
-from order_payments.audit import MOST_FINDINGS, Finding
+from order_payments.audit_report import MOST_FINDINGS, Finding
 from order_payments.audited_tables import AuditedTables
 from order_payments.clock import Deadline
 from order_payments.dynamodb import dynamodb_client

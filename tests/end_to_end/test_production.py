@@ -19,7 +19,7 @@ from tests.support.user_pool import OF_THE_POOL, UserPool, buy_tea, let_the_auth
 UNKNOWN_TO_THE_EMULATOR = {
     "GradualDeployment": "false",  # it has no CodeDeploy
     "EventArchiveDays": "0",  # nor archives in a template
-    "SilentPublisherAlarm": "off",  # nor metric math in an alarm
+    "AlarmOnSilence": "off",  # nor metric math in an alarm
     "StripeBackend": "dummy",  # and nothing here reaches Stripe
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from order_payments import audit
+from order_payments import audit, audit_report
 from order_payments.clock import rfc3339, utc_now
 from order_payments.errors import PaymentProviderError
 from tests.support.auditor import (
@@ -219,7 +219,7 @@ def test_it_goes_through_a_large_store_page_by_page_and_stops_when_its_time_is_u
 def test_what_is_handed_on_stays_small_whatever_is_wrong(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "MOST_FINDINGS", 2)
+    monkeypatch.setattr(audit_report, "MOST_FINDINGS", 2)
     for number in range(5):
         write_order(shop, f"ord_{number}", "SET note = :note", note="x")
 
@@ -328,7 +328,7 @@ def test_a_gift_is_no_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
 def test_a_product_of_which_somebody_buys_at_the_first_look_is_no_suspect(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "MOST_SUSPECTS", 0)
+    monkeypatch.setattr(audit_report, "MOST_SUSPECTS", 0)
     product = shop.add_product()
     tables = type(auditor.function.tables)
     look_up = tables.held
@@ -381,7 +381,7 @@ def test_an_id_of_any_length_leaves_the_report_small(shop: FunctionShop, auditor
 
     (finding,) = auditor.run()["findings"]
 
-    assert len(finding["orderId"]) == audit.LONGEST_TEXT
+    assert len(finding["orderId"]) == audit_report.LONGEST_TEXT
 
 
 def test_a_charge_of_which_stripe_tells_no_more_is_not_judged(

@@ -234,7 +234,7 @@ def test_operations_say_of_every_alarm_what_to_do() -> None:
 
 @pytest.mark.parametrize("silence_is_told", ["on", "off"])
 def test_the_dashboard_shows_every_alarm(silence_is_told: str) -> None:
-    rendering = Rendering.of_environment("production", SilentPublisherAlarm=silence_is_told)
+    rendering = Rendering.of_environment("production", AlarmOnSilence=silence_is_told)
     (dashboard,) = rendering.of_type("AWS::CloudWatch::Dashboard").values()
     body, variables = dashboard["DashboardBody"]["Fn::Sub"]
     text = re.sub(r"\${(\w+)}", lambda it: substituted(variables, it[1]), body)

@@ -28,7 +28,7 @@ SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "BoundRoles": ({"PermissionsBoundaryArn": BOUNDARY}, {}),
     "RollGradually": ({"GradualDeployment": "true"}, {"GradualDeployment": "false"}),
     "TellOfAlarms": ({"AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms"}, {}),
-    "TellOfSilence": ({"SilentPublisherAlarm": "on"}, {"SilentPublisherAlarm": "off"}),
+    "TellOfSilence": ({"AlarmOnSilence": "on"}, {"AlarmOnSilence": "off"}),
 }
 """By condition, parameters under which it holds and others, as like them as can be, under which it does not."""
 

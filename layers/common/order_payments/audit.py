@@ -8,169 +8,34 @@ between looks that are `LOOK_AGAIN_AFTER` apart, by which time the index has eve
 cannot be judged and is counted as such; tomorrow is another day.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
-
+from order_payments.audit_report import Audit, Finding, Kind, Phase, Suspect
 from order_payments.audited_tables import AuditedTables, Held, is_listed, readable, stock_in
-from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
+from order_payments.clock import Deadline, from_rfc3339, utc_now
 from order_payments.dynamodb import Item
 from order_payments.errors import PaymentProviderError
-from order_payments.observability import logger
 from order_payments.orders import Order, OrderStatus, is_order_id
-from order_payments.stripe_outcomes import Paid, Unknown
+from order_payments.stripe_outcomes import IntentSummary, Paid, State, Unknown
 
 if TYPE_CHECKING:
-    from order_payments.stripe_gateway import IntentSummary, StripeGateway
+    from order_payments.stripe_gateway import StripeGateway
+
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
 
 GRACE = timedelta(minutes=10)
 """How long a charge may be ahead of its order: the reconciler, or Stripe's news, settles it within minutes."""
 
-WINDOW = timedelta(hours=48)
-"""How far back orders are held against Stripe, where nobody says otherwise; an audit is every 24 hours."""
-
-LOOK_AGAIN_AFTER = timedelta(seconds=60)
 LOOKS = 5
 STANDS_FOR_LOOKS = 2
 PAGE = 50
 STRIPE_CALLS_AT_ONCE = 4
 TIME_FOR_A_PAGE_SECONDS = 150.0
 """What a page may take where Stripe is slow: fifty orders, four at a time, of which each call gives up after ten."""
-
-MOST_FINDINGS = 200
-MOST_SUSPECTS = 200
-LONGEST_TEXT = 200
-"""A state machine hands on 256 KB at most. What is beyond is counted, and the next audit finds it.
-
-Ids of ours are shorter than `LONGEST_TEXT`; what somebody else wrote into the tables may be of any length.
-"""
-
-
-class Kind(StrEnum):
-    """What does not fit."""
-
-    PRODUCT_UNREADABLE = "product_unreadable"
-    """A product of which stock, or what can be sold of it, is no whole number."""
-    PRODUCT_MISSING = "product_missing"
-    """A product that does not exist, and payments in flight hold some of it."""
-    STOCK_OUT_OF_RANGE = "stock_out_of_range"
-    """A product of which more can be sold than there is, or less than nothing is there."""
-    HOLDS_DIFFER = "holds_differ"
-    """A product whose holds are not those of its payments in flight."""
-    ORDER_UNREADABLE = "order_unreadable"
-    ORDER_DOES_NOT_ADD_UP = "order_does_not_add_up"
-    """An order whose total is not the sum of its lines, or with a line of nothing or for less than nothing."""
-    NOT_LISTED = "not_listed"
-    """An order to be settled that the reconciler cannot find: it lacks the keys of the index `unsettled`."""
-    LISTED = "listed"
-    """An order with nothing to be settled that has them."""
-    CONFIRMED_WITHOUT_CHARGE = "confirmed_without_charge"
-    CHARGED_WITHOUT_ORDER = "charged_without_order"
-    """A charge that names an order which it did not confirm, and which has not been given back."""
-    CHARGED_OTHER_AMOUNT = "charged_other_amount"
-    """The same, and it is not what the order costs."""
-    CHARGED_FOR_UNKNOWN_ORDER = "charged_for_unknown_order"
-
-
-class _Json(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid")
-
-    def to_json(self) -> dict[str, Any]:
-        """As a state machine hands it on."""
-        return self.model_dump(by_alias=True, mode="json", exclude_none=True)
-
-
-class Finding(_Json):
-    """One thing that does not fit: of which order or product, and what is there for what should be."""
-
-    kind: Kind
-    order_id: str | None = None
-    product_id: str | None = None
-    payment_intent_id: str | None = None
-    found: str
-    expected: str
-
-    def shortened(self) -> "Finding":
-        """The same, with no text longer than `LONGEST_TEXT`."""
-        return self.model_copy(
-            update={
-                name: f"{value[: LONGEST_TEXT - 1]}…"
-                for name, value in self
-                if isinstance(value, str) and len(value) > LONGEST_TEXT
-            }
-        )
-
-
-class Suspect(_Json):
-    """A product whose holds seem to differ, as it was at the last look, and for how many looks it has stood so."""
-
-    product_id: str
-    stock: int
-    available: int
-    held: int
-    digest: str
-    stands: int = 0
-
-
-def _is_a_time(text: str) -> str:
-    from_rfc3339(text)
-    return text
-
-
-class Phase(StrEnum):
-    """What is looked at; in this order."""
-
-    PRODUCTS = "products"
-    ORDERS = "orders"
-    CHARGES = "charges"
-    SUSPECTS = "suspects"
-    DONE = "done"
-
-
-class Audit(_Json):
-    """An audit under way, or done. Times are RFC 3339; `since` is what is compared with Stripe."""
-
-    phase: Phase = Phase.PRODUCTS
-    after: str | None = None
-    since: Annotated[str, AfterValidator(_is_a_time)] = Field(default_factory=lambda: rfc3339(utc_now() - WINDOW))
-    look_again_after_seconds: int = Field(default=int(LOOK_AGAIN_AFTER.total_seconds()), ge=0, le=3600)
-    wait_seconds: int = 0
-    """For how long to wait before it goes on."""
-    done: bool = False
-    products: int = 0
-    orders: int = 0
-    charges: int = 0
-    mismatches: int = 0
-    unjudged: int = 0
-    looks: int = 0
-    suspects: list[Suspect] = Field(default_factory=list, max_length=MOST_SUSPECTS)
-    findings: list[Finding] = Field(default_factory=list, max_length=MOST_FINDINGS)
-
-    def report(self, finding: Finding) -> None:
-        """Count a finding, and keep it if there is room."""
-        finding = finding.shortened()
-        logger.error("mismatch", **finding.to_json())
-        self.mismatches += 1
-        if len(self.findings) < MOST_FINDINGS:
-            self.findings.append(finding)
-
-    def suspect(self, suspect: Suspect) -> None:
-        """Remember a product to look at again."""
-        if len(self.suspects) < MOST_SUSPECTS and len(suspect.product_id) <= LONGEST_TEXT:
-            self.suspects.append(suspect)
-        else:
-            self.unjudged += 1
-
-    def next_page(self, last: str | None, following: Phase) -> None:
-        """Go on behind `last`, or with the phase that follows where that was the last page."""
-        self.after = last
-        if last is None:
-            self.phase = following
 
 
 def go_on(audit: Audit, *, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> Audit:
@@ -341,17 +206,22 @@ def _faults_of(item: Item | None) -> Iterator[Finding]:
 
 
 def _ask_stripe(audit: Audit, orders: Sequence[Order], stripe: "StripeGateway", deadline: Deadline) -> None:
-    """Hold confirmed orders against their charges, a few at a time: Stripe limits how often it is asked."""
+    """Hold confirmed orders against their charges."""
 
-    def ask(order: Order) -> Paid | Unknown | Any:
+    def ask(order: Order) -> State:
         return stripe.state_of(order, order.payment_intent_id or "", deadline=deadline)
 
+    for order, state in _answers(ask, orders):
+        if isinstance(state, Unknown):
+            audit.unjudged += 1
+        elif not isinstance(state, Paid):
+            audit.report(_without_charge(order, type(state).__name__.lower()))
+
+
+def _answers(ask: Callable[[_Asked], _Answer], about: Sequence[_Asked]) -> Iterator[tuple[_Asked, _Answer]]:
+    """What is asked about each, a few at a time: Stripe limits how often it is asked."""
     with ThreadPoolExecutor(STRIPE_CALLS_AT_ONCE, thread_name_prefix="audit") as pool:
-        for order, state in zip(orders, pool.map(ask, orders), strict=True):
-            if isinstance(state, Unknown):
-                audit.unjudged += 1
-            elif not isinstance(state, Paid):
-                audit.report(_without_charge(order, type(state).__name__.lower()))
+        yield from zip(about, pool.map(ask, about), strict=True)
 
 
 def _without_charge(order: Order, found: str) -> Finding:
@@ -392,30 +262,29 @@ def _look_at_charges_again(
 ) -> None:
     """Report charges that are still there: the page is older than the orders, and money may have gone back between."""
 
-    def ask(intent_id: str) -> "IntentSummary | None":
+    def ask(charge: tuple[Order | None, str]) -> IntentSummary | None:
+        _, intent_id = charge
         try:
             return stripe.summary_of(intent_id, deadline=deadline)
         except PaymentProviderError:
             return None
 
-    with ThreadPoolExecutor(STRIPE_CALLS_AT_ONCE, thread_name_prefix="audit") as pool:
-        answers = pool.map(ask, [intent_id for _, intent_id in unexplained])
-        for (order, _), intent in zip(unexplained, answers, strict=True):
-            if intent is None:
-                audit.unjudged += 1
-            elif intent.kept:
-                audit.report(
-                    Finding(
-                        kind=_kind_of(order, intent),
-                        order_id=intent.order_id,
-                        payment_intent_id=intent.intent_id,
-                        found=f"a charge of {_charged(intent)}, {_state_of(order)}",
-                        expected="the order confirmed with it, or the money sent back",
-                    )
+    for (order, _), intent in _answers(ask, unexplained):
+        if intent is None:
+            audit.unjudged += 1
+        elif intent.kept:
+            audit.report(
+                Finding(
+                    kind=_kind_of(order, intent),
+                    order_id=intent.order_id,
+                    payment_intent_id=intent.intent_id,
+                    found=f"a charge of {_charged(intent)}, {_state_of(order)}",
+                    expected="the order confirmed with it, or the money sent back",
                 )
+            )
 
 
-def _explains(order: Order | None, intent: "IntentSummary", ripe: datetime) -> bool:
+def _explains(order: Order | None, intent: IntentSummary, ripe: datetime) -> bool:
     """Whether the order is as it should be where this intent was charged."""
     if order is None:
         return False
@@ -430,7 +299,7 @@ def _explains(order: Order | None, intent: "IntentSummary", ripe: datetime) -> b
     return order.status is OrderStatus.PENDING or order.updated_at > ripe
 
 
-def _kind_of(order: Order | None, intent: "IntentSummary") -> Kind:
+def _kind_of(order: Order | None, intent: IntentSummary) -> Kind:
     if order is None:
         return Kind.CHARGED_FOR_UNKNOWN_ORDER
     if (order.total_amount, order.currency) != (intent.amount, intent.currency):
@@ -438,7 +307,7 @@ def _kind_of(order: Order | None, intent: "IntentSummary") -> Kind:
     return Kind.CHARGED_WITHOUT_ORDER
 
 
-def _charged(intent: "IntentSummary") -> str:
+def _charged(intent: IntentSummary) -> str:
     back = intent.amount - intent.kept
     return f"{intent.amount} {intent.currency}{f' of which {back} went back' if back else ''}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from order_payments.audit import Finding, Kind
+from order_payments.audit_report import Finding, Kind
 from order_payments.audited_tables import AuditedTables, Held, UnreadableOrder, readable, stock_in
 from order_payments.clock import Deadline
 from order_payments.dynamodb import Contended, ReplyLost, WriteRejected

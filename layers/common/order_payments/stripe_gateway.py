@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import stripe
 
@@ -23,6 +23,7 @@ from order_payments.stripe_outcomes import (
     Confirmation,
     Declined,
     Fence,
+    IntentSummary,
     NoIntent,
     NotStarted,
     Open,
@@ -203,7 +204,7 @@ class StripeGateway:
             _log("retrieve", error)
             return Unknown()
 
-    def page_of_intents(self, *, after: str | None, deadline: Deadline) -> "tuple[list[IntentSummary], str | None]":
+    def page_of_intents(self, *, after: str | None, deadline: Deadline) -> tuple[list[IntentSummary], str | None]:
         """Up to 100 PaymentIntents, the newest first, from behind `after`; and behind which the next page begins.
 
         Raises `PaymentProviderError` where Stripe does not tell.
@@ -225,7 +226,7 @@ class StripeGateway:
             raise PaymentProviderError("The payment provider does not list the payments.") from error
         return intents, intents[-1].intent_id if page.has_more and intents else None
 
-    def summary_of(self, intent_id: str, *, deadline: Deadline) -> "IntentSummary":
+    def summary_of(self, intent_id: str, *, deadline: Deadline) -> IntentSummary:
         """A PaymentIntent as it is now. Raises `PaymentProviderError` where Stripe does not tell."""
         try:
             self._allow_time(deadline)
@@ -289,21 +290,6 @@ class StripeGateway:
         if remaining < SHORTEST_CALL_SECONDS:
             raise _NoTimeLeft
         self._transport.timeout = (remaining - SDK_RETRIES * _LONGEST_SDK_PAUSE_SECONDS) / (SDK_RETRIES + 1)
-
-
-class IntentSummary(NamedTuple):
-    """A PaymentIntent as the audit sees it. Amounts are in the minor unit; `charged_at` is only there if it succeeded.
-
-    `kept` is what was charged and not sent back, in whole or in part.
-    """
-
-    intent_id: str
-    order_id: str | None
-    amount: int
-    currency: str
-    created_at: datetime
-    charged_at: datetime | None
-    kept: int
 
 
 def _summary(intent: stripe.PaymentIntent) -> IntentSummary:

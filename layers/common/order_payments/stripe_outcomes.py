@@ -1,6 +1,8 @@
 """What Stripe's answers come to, in words of ours. Apart from the gateway, so that who names one needs no SDK."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 
 from order_payments.orders import Reason
 
@@ -72,3 +74,18 @@ class Refunded:
 Confirmation = Paid | Declined | Refused | Closed | Unknown | NotStarted
 Fence = Paid | Cancelled | Unknown
 State = Fence | Open | NoIntent
+
+
+class IntentSummary(NamedTuple):
+    """A PaymentIntent as the audit sees it. Amounts are in the minor unit; `charged_at` is only there if it succeeded.
+
+    `kept` is what was charged and not sent back, in whole or in part.
+    """
+
+    intent_id: str
+    order_id: str | None
+    amount: int
+    currency: str
+    created_at: datetime
+    charged_at: datetime | None
+    kept: int

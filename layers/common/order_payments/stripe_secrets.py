@@ -139,6 +139,7 @@ def _fetched_once_allowed(fetch: Callable[[], str | None], pauses: Sequence[floa
         except ClientError as error:
             if error.response["Error"]["Code"] != "AccessDeniedException":
                 raise
+            # No request waits, and nobody tells when IAM has caught up.
             time.sleep(pause)
     return fetch()
 
