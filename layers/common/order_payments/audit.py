@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from order_payments.audit_report import Audit, Finding, Kind, Phase, Suspect
-from order_payments.audited_tables import AuditedTables, Held, is_listed, readable, stock_in
+from order_payments.audited_tables import AuditedTables, Held, is_listed, readable
 from order_payments.clock import Deadline, from_rfc3339, utc_now
 from order_payments.dynamodb import Item
 from order_payments.errors import PaymentProviderError
 from order_payments.orders import Order, OrderStatus, is_order_id
+from order_payments.products_table import stock_in
 from order_payments.stripe_outcomes import IntentSummary, Paid, State, Unknown
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from being needed.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
 from order_payments.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
@@ -218,22 +217,6 @@ def held_by(orders: Iterable[Order]) -> dict[str, Held]:
         product_id: Held(units[product_id], hashlib.sha256("".join(sorted(ids)).encode()).hexdigest()[:16])
         for product_id, ids in attempts.items()
     }
-
-
-def stock_in(item: Item) -> tuple[int, int] | None:
-    """`stock` and `available` of a product's item, as the service takes them; None where they are no whole numbers.
-
-    A product that another service wrote with `stock` alone is wholly available.
-    """
-    stock = item.get("stock")
-    available = item.get("available", stock)
-    if not (_is_whole(stock) and _is_whole(available)):
-        return None
-    return int(stock), int(available)
-
-
-def _is_whole(number: object) -> TypeGuard[Decimal]:
-    return isinstance(number, Decimal) and number == number.to_integral_value()
 
 
 def is_listed(item: Item) -> bool:

@@ -1,7 +1,8 @@
 """The products table: every access pattern on products, one method each."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from order_payments.clock import Deadline
 from order_payments.dynamodb import (
@@ -179,6 +180,22 @@ class ProductsTable:
 def available_in(item: Item | None) -> int:
     """What can still be sold of the product that `item` stores; nothing of one that does not exist."""
     return int(item["available"] if "available" in item else item["stock"]) if item else 0
+
+
+def stock_in(item: Item) -> tuple[int, int] | None:
+    """Return `stock` and `available` of a product item; None if either is not a whole number.
+
+    A product that another service wrote with `stock` alone is wholly available.
+    """
+    stock = item.get("stock")
+    available = item.get("available", stock)
+    if not (_is_whole_number(stock) and _is_whole_number(available)):
+        return None
+    return int(stock), int(available)
+
+
+def _is_whole_number(value: object) -> TypeGuard[Decimal]:
+    return isinstance(value, Decimal) and value == value.to_integral_value()
 
 
 def _key(product_id: str) -> dict[str, Any]:

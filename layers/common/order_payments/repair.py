@@ -9,13 +9,14 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from order_payments.audit_report import Finding, Kind
-from order_payments.audited_tables import AuditedTables, Held, UnreadableOrder, readable, stock_in
+from order_payments.audited_tables import AuditedTables, Held, UnreadableOrder, readable
 from order_payments.clock import Deadline
 from order_payments.dynamodb import Contended, ReplyLost, WriteRejected
 from order_payments.errors import Busy, OrderPaymentError, PaymentProviderError
 from order_payments.observability import logger
 from order_payments.orders import OrderStatus
 from order_payments.payments import follow_intent
+from order_payments.products_table import stock_in
 
 if TYPE_CHECKING:
     from order_payments.orders_table import OrdersTable
