@@ -13,6 +13,7 @@ from order_payments import payments
 from order_payments.api import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api, IdempotencyKey, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import (
+    AmountNotChargeable,
     Forbidden,
     InsufficientStock,
     InvalidPaymentMethod,
@@ -53,6 +54,7 @@ api = Api(
         PaymentFailed,
         InsufficientStock,
         InvalidPaymentMethod,
+        AmountNotChargeable,
         PaymentProviderError,
         PaymentAlreadyAttempted,
         PaymentInProgress,

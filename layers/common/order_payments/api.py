@@ -117,6 +117,9 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     errors.InvalidPaymentMethod: Answer(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payment_method", "Invalid payment method"
     ),
+    errors.AmountNotChargeable: Answer(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "amount_not_chargeable", "Amount not chargeable"
+    ),
     errors.PaymentProviderError: Answer(HTTPStatus.BAD_GATEWAY, "payment_provider_error", "Payment provider error"),
     errors.Busy: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Busy"),
 }

@@ -99,6 +99,10 @@ class InvalidPaymentMethod(OrderPaymentError):
     """Stripe does not accept the payment method that the buyer named. Nothing was charged."""
 
 
+class AmountNotChargeable(OrderPaymentError):
+    """Stripe cannot charge the order's total in its currency. Nothing was charged; the order stays pending."""
+
+
 class PaymentProviderError(OrderPaymentError):
     """Stripe refused or did not take the request, through no fault of the buyer's. Nothing was charged."""
 
