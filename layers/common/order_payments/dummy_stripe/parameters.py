@@ -21,8 +21,8 @@ _CONFIRMATION = frozenset(
     "expand".split()
 )
 _CREATION = _CONFIRMATION | frozenset(
-    "amount currency metadata description payment_method_types automatic_payment_methods confirm confirmation_method "
-    "statement_descriptor_suffix".split()
+    "amount currency metadata description payment_method_types allowed_payment_method_types automatic_payment_methods "
+    "confirm confirmation_method statement_descriptor_suffix".split()
 )
 _ONLY_WHEN_CONFIRMING = ("return_url", "off_session", "error_on_requires_action")
 _REFUNDING = frozenset("charge payment_intent amount reason metadata expand".split())
@@ -74,6 +74,7 @@ class Creation(NamedTuple):
     """POST /v1/payment_intents. `confirmation` is there where the intent is to be confirmed at once.
 
     `allow_redirects` is `always` or `never` where the intent takes Stripe's automatic payment methods, else None.
+    `allowed_payment_method_types` is empty if the request does not limit them.
     """
 
     amount: int
@@ -83,6 +84,7 @@ class Creation(NamedTuple):
     payment_method: str | None
     payment_method_types: tuple[str, ...]
     allow_redirects: str | None
+    allowed_payment_method_types: tuple[str, ...]
     capture_method: str
     receipt_email: str | None
     statement_descriptor_suffix: str | None
@@ -95,7 +97,8 @@ class Creation(NamedTuple):
         for name in ("amount", "currency"):
             form.required(name)
         currency = _currency(form)
-        types, allow_redirects = _payment_method_types(form)
+        allowed = _allowed_payment_method_types(form)
+        types, allow_redirects = (("card",), None) if allowed else _payment_method_types(form)
         form.choice("confirmation_method", ("automatic", "manual"))
         confirming = form.boolean("confirm") is True
         for name in _ONLY_WHEN_CONFIRMING:
@@ -111,6 +114,7 @@ class Creation(NamedTuple):
             payment_method=confirmation.payment_method,
             payment_method_types=types,
             allow_redirects=allow_redirects,
+            allowed_payment_method_types=allowed,
             capture_method=confirmation.capture_method or "automatic_async",
             receipt_email=confirmation.receipt_email,
             statement_descriptor_suffix=form.text("statement_descriptor_suffix"),
@@ -337,6 +341,23 @@ def _metadata(form: Form) -> dict[str, str]:
             message = f"Metadata values can have up to {_METADATA_VALUE_LENGTH} characters, but {key} has {len(value)}."
             raise refusals.invalid_parameter("metadata", message)
     return metadata
+
+
+def _allowed_payment_method_types(form: Form) -> tuple[str, ...]:
+    """Return the types to which the request limits the intent; empty if it does not.
+
+    Stripe leaves out those that do not fit the payment.
+    https://docs.stripe.com/changelog/dahlia/2026-07-29/allowed-payment-method-types-parameter
+    """
+    allowed = tuple(form.nested("allowed_payment_method_types").values())
+    for other in ("payment_method_types", "automatic_payment_methods"):
+        if allowed and form.nested(other):
+            message = f"You may only specify one of these parameters: allowed_payment_method_types, {other}."
+            raise refusals.invalid_parameter("allowed_payment_method_types", message)
+    if allowed and "card" not in allowed:
+        message = "None of the payment method types fits this payment: the dummy Stripe takes cards only."
+        raise refusals.invalid_parameter("allowed_payment_method_types", message, "payment_intent_invalid_parameter")
+    return allowed
 
 
 def _payment_method_types(form: Form) -> tuple[tuple[str, ...], str | None]:
