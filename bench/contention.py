@@ -30,7 +30,7 @@ from order_payments.orders import Order, OrderStatus
 from order_payments.orders_table import OrdersTable
 from order_payments.payments import CLAIM_BUDGET_SECONDS, SETTLE_BUDGET_SECONDS
 from order_payments.products_table import ProductsTable
-from order_payments.stripe_gateway import SDK_RETRIES, StripeGateway
+from order_payments.stripe_gateway import StripeGateway
 
 BUYERS = (1, 2, 4, 8, 16, 32, 64)
 SHOWN_BUYERS = (8, 32, 64)
@@ -162,8 +162,8 @@ def contend(service: Service, point: Point, *, product_id: str, number: int) -> 
 
     def buy(share: Sequence[Order]) -> None:
         distant = _DistantStripe(store, time, point.stripe_seconds)
-        sdk = stripe.StripeClient(DUMMY_STRIPE_KEY, http_client=distant, max_network_retries=SDK_RETRIES)
-        gateway = StripeGateway(sdk, distant)
+        sdk = stripe.StripeClient(DUMMY_STRIPE_KEY, http_client=distant)
+        gateway = StripeGateway(sdk, distant, sleep=time.sleep)
         for order in share:
             began = time.monotonic()
             outcome.answers[_pay(order, table, gateway)] += 1

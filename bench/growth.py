@@ -14,7 +14,7 @@ from bench.filling import ORDERS_OF_A_BUYER, PaidOrder, fill
 from bench.metering import metering
 from bench.options import Options
 from bench.service import Function, Service, call, running_service
-from order_payments.dummy_stripe import DummyStripeHTTPClient
+from order_payments import stripe_retries
 
 PRODUCT = "green-tea"
 SIZES, QUICK_SIZES = (10**2, 10**4, 10**6), (10**2, 10**3, 10**4)
@@ -67,8 +67,8 @@ class Shop:
 
     def reconciler_run(self, turn: int) -> Callable[[], object]:
         """A run of the reconciler, which finds a few payments to settle."""
-        # Nobody is there for whom Stripe's SDK would have to wait before it tries again.
-        with patch.object(DummyStripeHTTPClient, "_sleep_time_seconds", lambda *_: 0):
+        # The gateway need not pause before it retries: no other caller is there.
+        with patch.object(stripe_retries, "FIRST_PAUSE_SECONDS", 0):
             for _ in range(STUCK):
                 self.payment(turn, card="pm_dummy_timeout_before_charge", expected=202)()
         return partial(an_hour_later, self.functions["reconcile_payments"])

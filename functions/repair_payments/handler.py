@@ -17,9 +17,10 @@ from order_payments.payments import TIME_TO_SETTLE_SECONDS
 from order_payments.products_table import ProductsTable
 from order_payments.repair import Holds, Repair, Step
 from order_payments.settings import StripeSettings, TableSettings
-from order_payments.stripe_gateway import LONGEST_CALL_SECONDS, stripe_gateway
+from order_payments.stripe_gateway import stripe_gateway
+from order_payments.stripe_retries import CALL_TIMEOUT_SECONDS
 
-TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * LONGEST_CALL_SECONDS + 10.0
+TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * CALL_TIMEOUT_SECONDS + 10.0
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()

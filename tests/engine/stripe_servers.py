@@ -108,7 +108,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 def shim_before(localstripe: str) -> Iterator[str]:
     """The address of a shim before localstripe that says in its words what it does not understand in Stripe's.
 
-    It drops `automatic_payment_methods` from a creation, and gives a confirmation's `payment_method` to the intent
+    It drops `allowed_payment_method_types` from a creation, and gives a confirmation's `payment_method` to the intent
     first. Everything else, answers included, passes as it is.
     """
 
@@ -120,7 +120,7 @@ def shim_before(localstripe: str) -> Iterator[str]:
             form = parse_qsl(_body(self))
             intent, _, action = self.path.rpartition("/")
             if self.path == "/v1/payment_intents":
-                form = [field for field in form if not field[0].startswith("automatic_payment_methods[")]
+                form = [field for field in form if not field[0].startswith("allowed_payment_method_types[")]
             elif action == "confirm":
                 self._ask(intent, [field for field in form if field[0] == "payment_method"])
                 form = [field for field in form if field[0] != "payment_method"]

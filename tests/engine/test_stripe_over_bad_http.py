@@ -1,6 +1,7 @@
 """`STRIPE_BACKEND=api` against a server that is slow, breaks off, fails, sends us elsewhere, or is not there at all."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 import stripe
 
+from order_payments import stripe_retries
 from order_payments.clock import Deadline
-from order_payments.errors import PaymentProviderError
+from order_payments.errors import Busy, PaymentProviderError
 from order_payments.orders import Order
 from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Paid, Unknown
+from order_payments.stripe_outcomes import Paid, RateLimited, Unknown
 from order_payments.stripe_transport import TimedSession
 
 from .stripe_servers import (
@@ -41,8 +43,8 @@ def scripted() -> Iterator[ScriptedStripe]:
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the SDK try again at once."""
-    monkeypatch.setattr(stripe.HTTPClient, "_sleep_time_seconds", lambda *_: 0.0)
+    """Let the gateway retry at once."""
+    monkeypatch.setattr(stripe_retries, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -65,6 +67,7 @@ def about(order: Order, status: str = "succeeded") -> dict[str, Any]:
 
 ORDER = claimed(an_order(), "pi_1")
 API_ERROR = {"error": {"type": "api_error", "message": "no"}}
+RATE_LIMIT = {"error": {"type": "invalid_request_error", "code": "rate_limit", "message": "no"}}
 
 
 def test_a_confirmation_goes_over_the_wire_as_stripe_wants_it(wire: StripeGateway, scripted: ScriptedStripe) -> None:
@@ -181,11 +184,10 @@ def test_a_call_that_fails_once_is_tried_again_with_its_key(
         (hang_up, 2),
         (answer(API_ERROR, 500), 2),
         (answer(API_ERROR, 500, Stripe_Should_Retry="false"), 1),
-        (answer(API_ERROR, 429), 1),
         # A connection cut in the middle of an answer is the one fault that the SDK does not try again.
         (break_off, 1),
     ],
-    ids=["hung up", "500", "500, do not retry", "429", "cut in the middle"],
+    ids=["hung up", "500", "500, do not retry", "cut in the middle"],
 )
 def test_a_call_that_keeps_failing_leaves_its_outcome_unknown(
     wire: StripeGateway, scripted: ScriptedStripe, fault: Callable[[ScriptHandler], None], tries: int
@@ -195,6 +197,35 @@ def test_a_call_that_keeps_failing_leaves_its_outcome_unknown(
     assert wire.confirm(ORDER, deadline=PLENTY) == Unknown()
     assert scripted.keys() == [ORDER.attempt_in_flight().attempt_id] * tries
     with pytest.raises(PaymentProviderError):
+        wire.create_intent(ORDER, deadline=PLENTY)
+
+
+def test_rate_limited_call_is_repeated_with_its_key_after_retry_after(
+    wire: StripeGateway, scripted: ScriptedStripe
+) -> None:
+    arrivals: list[float] = []
+
+    def limit(handler: ScriptHandler) -> None:
+        arrivals.append(time.monotonic())
+        answer(RATE_LIMIT, 429, Retry_After="1")(handler)
+
+    def pay(handler: ScriptHandler) -> None:
+        arrivals.append(time.monotonic())
+        answer(about(ORDER))(handler)
+
+    scripted.steps = [limit, pay]
+
+    assert wire.confirm(ORDER, deadline=PLENTY) == Paid()
+    assert scripted.keys() == [ORDER.attempt_in_flight().attempt_id] * 2
+    assert arrivals[1] - arrivals[0] >= 1
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_call_that_meets_only_rate_limits_charged_nothing(wire: StripeGateway, scripted: ScriptedStripe) -> None:
+    scripted.steps = [answer(RATE_LIMIT, 429)]
+
+    assert wire.confirm(ORDER, deadline=PLENTY) == RateLimited(retry_after_seconds=1)
+    with pytest.raises(Busy):
         wire.create_intent(ORDER, deadline=PLENTY)
 
 

@@ -1,7 +1,7 @@
 """`STRIPE_BACKEND=api` over real HTTP, against a server that others wrote: localstripe.
 
 localstripe 1.15.10 is Stripe's API of some years ago. It refuses the two calls that a payment is made of: it knows no
-`automatic_payment_methods` *, and answers 500 to a `payment_method` in a confirmation *. So a shim stands before it
+`allowed_payment_method_types` *, and answers 500 to a `payment_method` in a confirmation *. So a shim stands before it
 (`shim_before`), and the gateway asks for what Stripe wants. What else it cannot do, each tried; those marked * are
 tried here, so that a version which has learned something is noticed:
 
@@ -36,7 +36,7 @@ from order_payments.dummy_stripe import sign
 from order_payments.errors import PaymentProviderError
 from order_payments.orders import Order
 from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Cancelled, Declined, Open, Paid, Refunded, Refused
+from order_payments.stripe_outcomes import Cancelled, Declined, Open, Paid, Refunded, RefusalCause, Refused
 
 from .stripe_servers import (
     KEY,
@@ -113,7 +113,7 @@ def test_a_declined_order_is_fenced(gateway: StripeGateway) -> None:
     outcome = gateway.confirm(order, deadline=PLENTY)
     assert isinstance(outcome, Declined)
     assert (outcome.reason.code, outcome.reason.message) == ("card_declined", "Your card was declined.")
-    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Cancelled()
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Cancelled(outcome.reason)
 
 
 def test_an_action_that_we_do_not_offer_is_a_decline(gateway: StripeGateway, bare: stripe.StripeClient) -> None:
@@ -152,7 +152,7 @@ def test_a_key_that_is_refused_creates_and_charges_nothing(gateway: StripeGatewa
     with gateway_to(shimmed_localstripe, "pk_test_publishable") as refused:
         with pytest.raises(PaymentProviderError):
             refused.create_intent(order, deadline=PLENTY)
-        assert refused.confirm(order, deadline=PLENTY) == Refused(payment_method_at_fault=False)
+        assert refused.confirm(order, deadline=PLENTY) == Refused(RefusalCause.ACCESS)
 
     assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Open()
 
@@ -187,8 +187,8 @@ def paid_intent(bare: stripe.StripeClient, card: str = "pm_card_visa") -> stripe
     return bare.v1.payment_intents.confirm(open_intent(bare, payment_method=card))
 
 
-def test_localstripe_still_knows_no_automatic_payment_methods(bare: stripe.StripeClient) -> None:
-    assert refused(lambda: open_intent(bare, automatic_payment_methods={"enabled": True})) == (400, None)
+def test_localstripe_still_does_not_accept_allowed_payment_method_types(bare: stripe.StripeClient) -> None:
+    assert refused(lambda: open_intent(bare, allowed_payment_method_types=["card"])) == (400, None)
 
 
 def test_localstripe_still_takes_no_payment_method_in_a_confirmation(bare: stripe.StripeClient) -> None:

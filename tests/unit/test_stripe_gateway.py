@@ -12,21 +12,26 @@ import stripe
 
 from order_payments.clock import Deadline
 from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
-from order_payments.errors import PaymentInProgress, PaymentProviderError
-from order_payments.orders import Order, OrderLine, PaymentAttempt
-from order_payments.stripe_gateway import SHORTEST_CALL_SECONDS, StripeGateway
+from order_payments.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
+from order_payments.orders import Order, OrderLine, PaymentAttempt, Reason
+from order_payments.stripe_gateway import StripeGateway
 from order_payments.stripe_outcomes import (
     Cancelled,
+    ChargeRefunded,
     Closed,
     Declined,
     NoIntent,
     NotStarted,
     Open,
     Paid,
+    RateLimited,
     Refunded,
+    RefusalCause,
     Refused,
     Unknown,
 )
+from order_payments.stripe_retries import RATE_LIMITED_TRIES, SHORTEST_CALL_SECONDS
+from tests.support.world import no_pause
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PLENTY = Deadline.after(3600)
@@ -47,9 +52,17 @@ GARBAGE: dict[str, RawAnswer] = {
     "a redirect": ("", 302, {"location": "https://elsewhere.example"}),
     "a conflict": (CONFLICT, 409, {}),
     "an idempotency error": ('{"error":{"type":"idempotency_error","message":"no"}}', 400, {}),
-    "too many requests": ('{"error":{"type":"invalid_request_error","code":"rate_limit"}}', 429, {}),
-    "an old-style rate limit": ('{"error":{"type":"invalid_request_error","code":"rate_limit"}}', 400, {}),
+    "a 429 without a code": ('{"error":{"type":"invalid_request_error"}}', 429, {}),
+    "a 429 in html": ("<html>slow down</html>", 429, {}),
+    "a locked object": ('{"error":{"type":"invalid_request_error","code":"lock_timeout"}}', 429, {}),
 }
+
+RATE_LIMIT = '{"error":{"type":"invalid_request_error","code":"rate_limit"}}'
+RATE_LIMITS: dict[str, RawAnswer] = {
+    "429": (RATE_LIMIT, 429, {"Retry-After": "3"}),
+    "old style": (RATE_LIMIT, 400, {"retry-after": "3"}),
+}
+API_ERROR: RawAnswer = ('{"error":{"type":"api_error","message":"no"}}', 500, {})
 
 
 class Wire(DummyStripeHTTPClient):
@@ -67,9 +80,6 @@ class Wire(DummyStripeHTTPClient):
         tamper = self.tamper.get(last)
         return tamper(answer) if tamper else answer
 
-    def _sleep_time_seconds(self, _: int) -> float:
-        return 0
-
 
 @pytest.fixture
 def wire() -> Wire:
@@ -78,7 +88,7 @@ def wire() -> Wire:
 
 @pytest.fixture
 def gateway(wire: Wire) -> StripeGateway:
-    return StripeGateway(stripe.StripeClient("sk_test_unit", http_client=wire, max_network_retries=1), wire)
+    return StripeGateway(stripe.StripeClient("sk_test_unit", http_client=wire), wire, sleep=no_pause)
 
 
 def claimed(gateway: StripeGateway, card: str = "pm_card_visa") -> Order:
@@ -137,15 +147,15 @@ def test_an_action_that_we_do_not_offer_is_a_decline(gateway: StripeGateway) -> 
 
 
 def test_an_unknown_payment_method_is_refused_and_at_fault(gateway: StripeGateway) -> None:
-    assert gateway.confirm(claimed(gateway, "pm_nobody_has"), deadline=PLENTY) == Refused(payment_method_at_fault=True)
+    assert gateway.confirm(claimed(gateway, "pm_nobody_has"), deadline=PLENTY) == Refused(RefusalCause.PAYMENT_METHOD)
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_is_refused(gateway: StripeGateway, wire: Wire, status: int) -> None:
-    order = claimed(gateway, "pm_dummy_rate_limited")
+    order = claimed(gateway)
     wire.tamper["confirm"] = lambda _: ('{"error":{"type":"invalid_request_error","message":"no"}}', status, {})
 
-    assert gateway.confirm(order, deadline=PLENTY) == Refused(payment_method_at_fault=False)
+    assert gateway.confirm(order, deadline=PLENTY) == Refused(RefusalCause.ACCESS)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
@@ -191,12 +201,121 @@ def test_an_intent_that_somebody_closed_is_closed(gateway: StripeGateway) -> Non
         "pm_dummy_timeout_after_charge",
         "pm_dummy_timeout_before_charge",
         "pm_dummy_api_error",
-        "pm_dummy_rate_limited",
         "pm_dummy_processing",
     ],
 )
 def test_an_outcome_that_stripe_does_not_tell_is_unknown(gateway: StripeGateway, card: str) -> None:
     assert gateway.confirm(claimed(gateway, card), deadline=PLENTY) == Unknown()
+
+
+@pytest.mark.parametrize("case", RATE_LIMITS)
+def test_rate_limit_on_every_try_charged_nothing(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    order = claimed(gateway)
+    wire.tamper["confirm"] = lambda _: RATE_LIMITS[case]
+
+    assert gateway.confirm(order, deadline=PLENTY) == RateLimited(retry_after_seconds=3)
+    assert wire.sent_keys["confirm"] == [order.attempt_in_flight().attempt_id] * RATE_LIMITED_TRIES
+
+
+def test_rate_limited_call_that_gets_through_is_paid(gateway: StripeGateway, wire: Wire) -> None:
+    answers = iter([RATE_LIMITS["429"]] * (RATE_LIMITED_TRIES - 1))
+    wire.tamper["confirm"] = lambda answer: next(answers, answer)
+
+    assert gateway.confirm(claimed(gateway), deadline=PLENTY) == Paid()
+
+
+@pytest.mark.parametrize("place", range(RATE_LIMITED_TRIES))
+def test_rate_limits_with_one_lost_try_among_them_are_unknown(gateway: StripeGateway, wire: Wire, place: int) -> None:
+    order = claimed(gateway)
+    answers = iter([*[RATE_LIMITS["429"]] * place, API_ERROR, *[RATE_LIMITS["429"]] * RATE_LIMITED_TRIES])
+    wire.tamper["confirm"] = lambda _: next(answers)
+
+    assert gateway.confirm(order, deadline=PLENTY) == Unknown()
+
+
+def test_refusal_after_rate_limits_is_definite(gateway: StripeGateway, wire: Wire) -> None:
+    order = claimed(gateway, "pm_nobody_has")
+    answers = iter([RATE_LIMITS["429"]])
+    wire.tamper["confirm"] = lambda answer: next(answers, answer)
+
+    assert gateway.confirm(order, deadline=PLENTY) == Refused(RefusalCause.PAYMENT_METHOD)
+
+
+def test_pauses_between_retries_are_no_shorter_than_retry_after(wire: Wire) -> None:
+    pauses: list[float] = []
+    gateway = StripeGateway(stripe.StripeClient("sk_test_unit", http_client=wire), wire, sleep=pauses.append)
+    order = claimed(gateway)
+    wire.tamper["confirm"] = lambda _: RATE_LIMITS["429"]
+
+    gateway.confirm(order, deadline=PLENTY)
+
+    assert len(pauses) == RATE_LIMITED_TRIES - 1
+    assert all(pause > 3 for pause in pauses)
+    assert len(set(pauses)) == len(pauses)
+
+
+def test_retry_after_beyond_the_deadline_is_not_waited_for(wire: Wire) -> None:
+    pauses: list[float] = []
+    gateway = StripeGateway(stripe.StripeClient("sk_test_unit", http_client=wire), wire, sleep=pauses.append)
+    order = claimed(gateway)
+    wire.tamper["confirm"] = lambda _: (RATE_LIMIT, 429, {"retry-after": "30"})
+
+    assert gateway.confirm(order, deadline=PLENTY) == RateLimited(retry_after_seconds=30)
+    assert pauses == []
+
+
+@pytest.mark.parametrize("case", RATE_LIMITS)
+def test_rate_limit_on_create_is_busy(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    wire.tamper["payment_intents"] = lambda _: RATE_LIMITS[case]
+
+    with pytest.raises(Busy) as busy:
+        claimed(gateway)
+    assert busy.value.retry_after_seconds == 3
+
+
+@pytest.mark.parametrize("case", ["a 429 without a code", "a locked object"])
+def test_other_429_on_create_is_busy(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    wire.tamper["payment_intents"] = lambda _: GARBAGE[case]
+
+    with pytest.raises(Busy):
+        claimed(gateway)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "amount_too_small", "param": "amount"},
+        {"code": "amount_too_large", "param": "amount"},
+        {"code": "parameter_invalid_integer", "param": "amount"},
+        {"param": "currency"},
+    ],
+    ids=str,
+)
+def test_amount_that_stripe_refuses_is_not_chargeable(gateway: StripeGateway, wire: Wire, error: Any) -> None:
+    body = json.dumps({"error": {"type": "invalid_request_error", "message": "no", **error}})
+    wire.tamper["payment_intents"] = lambda _: (body, 400, {})
+
+    with pytest.raises(AmountNotChargeable):
+        claimed(gateway)
+
+
+def test_key_used_with_other_parameters_is_replaced(gateway: StripeGateway, wire: Wire) -> None:
+    order = Order.place("alice", [OrderLine("tea", "Tea", 2, 4599)], "usd", NOW)
+    params: Any = {"amount": order.total_amount, "currency": "usd", "description": "an earlier release"}
+    stripe.StripeClient("sk_test_unit", http_client=wire).v1.payment_intents.create(
+        params, {"idempotency_key": f"create-{order.order_id}"}
+    )
+
+    intent_id = gateway.create_intent(order, deadline=PLENTY)
+
+    assert gateway.state_of(order, intent_id, deadline=PLENTY) == Open()
+
+
+def test_intent_accepts_cards_only(gateway: StripeGateway, wire: Wire) -> None:
+    claimed(gateway)
+
+    (intent,) = wire._store.intents()
+    assert (intent.allowed_payment_method_types, intent.allow_redirects) == (("card",), None)
 
 
 @pytest.mark.parametrize("case", [case for case in GARBAGE if case != "a decline that is an array"])
@@ -222,7 +341,9 @@ def test_an_intent_that_another_payment_is_creating_is_in_progress(gateway: Stri
         claimed(gateway)
 
 
-@pytest.mark.parametrize("case", [case for case in GARBAGE if case != "a conflict"])
+@pytest.mark.parametrize(
+    "case", [case for case in GARBAGE if case not in {"a conflict", "a 429 without a code", "a locked object"}]
+)
 def test_an_intent_that_cannot_be_created_is_the_providers_fault(gateway: StripeGateway, wire: Wire, case: str) -> None:
     wire.tamper["payment_intents"] = lambda _: GARBAGE[case]
 
@@ -271,6 +392,33 @@ def test_the_fence_finds_an_intent_paid(gateway: StripeGateway, card: str) -> No
     gateway.confirm(order, deadline=PLENTY)
 
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Paid()
+
+
+def test_fence_returns_why_the_intent_was_declined(gateway: StripeGateway) -> None:
+    order = claimed(gateway, "pm_card_visa_chargeDeclinedLostCard")
+    gateway.confirm(order, deadline=PLENTY)
+
+    decline = Reason("card_declined", "Your card was declined.", "lost_card")
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Cancelled(decline)
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Cancelled(decline)
+
+
+@pytest.mark.parametrize(("amount", "state"), [(9198, ChargeRefunded()), (9197, Paid())])
+def test_intent_whose_whole_charge_was_refunded_is_not_paid(gateway: StripeGateway, amount: int, state: Any) -> None:
+    order = claimed(gateway)
+    gateway.confirm(order, deadline=PLENTY)
+    gateway._client.v1.refunds.create({"payment_intent": intent_of(order), "amount": amount})
+
+    assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == state
+    assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == state
+
+
+def test_refund_made_elsewhere_is_found_with_its_id(gateway: StripeGateway) -> None:
+    order = claimed(gateway)
+    gateway.confirm(order, deadline=PLENTY)
+    elsewhere = gateway._client.v1.refunds.create({"payment_intent": intent_of(order)})
+
+    assert gateway.refund(order, intent_of(order), deadline=PLENTY) == Refunded(elsewhere.id)
 
 
 def test_the_fence_leaves_an_intent_that_is_processing(gateway: StripeGateway) -> None:

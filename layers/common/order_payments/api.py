@@ -36,7 +36,6 @@ PROBLEM_TYPE_PREFIX = "urn:problem-type:order-payments:"
 MAXIMUM_BODY_BYTES = 256 * 1024
 """Above the largest order and the largest event of Stripe's."""
 
-BUSY_RETRY_AFTER_SECONDS = 1
 UNKNOWN_RETRY_AFTER_SECONDS = 5
 
 REPLAYED_HEADER = "Idempotent-Replayed"
@@ -113,6 +112,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     errors.OrderNotPending: Answer(HTTPStatus.CONFLICT, "order_not_pending", "Order not pending"),
     errors.IdempotencyKeyReused: Answer(HTTPStatus.CONFLICT, "idempotency_key_reused", "Idempotency key reused"),
     errors.InsufficientStock: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "insufficient_stock", "Insufficient stock"),
+    errors.TooManyAttempts: Answer(HTTPStatus.CONFLICT, "too_many_attempts", "Too many attempts"),
     errors.PaymentFailed: Answer(HTTPStatus.PAYMENT_REQUIRED, "payment_failed", "Payment failed"),
     errors.InvalidPaymentMethod: Answer(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payment_method", "Invalid payment method"
@@ -266,7 +266,7 @@ class Api(APIGatewayRestResolver):
             response.headers[REPLAYED_HEADER] = "true"
         if isinstance(error, errors.Busy):
             count(Count.BUSY)
-            response.headers["Retry-After"] = str(BUSY_RETRY_AFTER_SECONDS)
+            response.headers["Retry-After"] = str(error.retry_after_seconds)
         return response
 
     def _tell_invalid(self, error: RequestValidationError) -> Response[str]:

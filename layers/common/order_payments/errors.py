@@ -91,6 +91,10 @@ class InsufficientStock(OrderPaymentError):
         self.shortages = tuple(shortages)
 
 
+class TooManyAttempts(OrderPaymentError):
+    """Stripe refused as many attempts to pay this order as are allowed. The order is cancelled."""
+
+
 class PaymentFailed(OrderPaymentError):
     """The payment definitely failed and the order is cancelled, with the reason on it."""
 
@@ -108,4 +112,11 @@ class PaymentProviderError(OrderPaymentError):
 
 
 class Busy(OrderPaymentError):
-    """Too much contention or throttling, for longer than we retry. Nothing was recorded; the caller may try again."""
+    """Contention, throttling, a rate limit or held stock outlasted our retries. No attempt is recorded.
+
+    The caller may try again after `retry_after_seconds`.
+    """
+
+    def __init__(self, message: str, *, order: "Order | None" = None, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, order=order)
+        self.retry_after_seconds = retry_after_seconds

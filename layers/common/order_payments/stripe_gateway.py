@@ -3,22 +3,24 @@
 A PaymentIntent can be confirmed or cancelled, never both, so `cancel` doubles as the question "was it paid?".
 """
 
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import stripe
 
 from order_payments.clock import Deadline
-from order_payments.errors import PaymentInProgress, PaymentProviderError
+from order_payments.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
 from order_payments.observability import Latency, logger, timed
 from order_payments.orders import Order, Reason
 from order_payments.settings import StripeBackend, StripeSettings
 from order_payments.stripe_outcomes import (
     Cancelled,
+    ChargeRefunded,
     Closed,
     Confirmation,
     Declined,
@@ -28,10 +30,20 @@ from order_payments.stripe_outcomes import (
     NotStarted,
     Open,
     Paid,
+    RateLimited,
     Refunded,
+    RefusalCause,
     Refused,
     State,
     Unknown,
+)
+from order_payments.stripe_retries import (
+    Call,
+    EveryTryRateLimited,
+    NoTimeLeft,
+    Transport,
+    header,
+    stripe_code,
 )
 
 if TYPE_CHECKING:
@@ -41,15 +53,6 @@ if TYPE_CHECKING:
     from order_payments.stripe_secrets import StripeSecrets
 
 _T = TypeVar("_T")
-
-LONGEST_CALL_SECONDS = 10.0
-"""What one call may take, its SDK retries included; Stripe answers a confirmation in one to three."""
-
-SHORTEST_CALL_SECONDS = 2.0
-"""With less than this left, a call is not started: it could only end in doubt."""
-
-SDK_RETRIES = 1
-_LONGEST_SDK_PAUSE_SECONDS = 0.5
 
 
 class IntentStatus(StrEnum):
@@ -67,52 +70,53 @@ LONGEST_TEXT = 500
 """Characters of a text of Stripe's that we keep: an order has to fit into an item."""
 
 
-class _NoTimeLeft(Exception):
-    """Less than `SHORTEST_CALL_SECONDS` is left."""
-
-
-class Transport(Protocol):
-    """What carries the SDK's requests.
-
-    `timeout` is how long it waits for an answer, in seconds; `requests_sent` how many requests it has sent.
-    """
-
-    timeout: float
-    requests_sent: int
+_AMOUNT_CODES = frozenset({"amount_too_small", "amount_too_large"})
+_AMOUNT_PARAMETERS = frozenset({"amount", "currency"})
 
 
 class StripeGateway:
     """Calls Stripe about the PaymentIntent of an order."""
 
     def __init__(
-        self, client: stripe.StripeClient, transport: Transport, secrets: "StripeSecrets | None" = None
+        self,
+        client: stripe.StripeClient,
+        transport: Transport,
+        secrets: "StripeSecrets | None" = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`secrets` has the key, where that is not the client's for good."""
+        """`client` must not retry by itself; `secrets` has the API key if it can change; `sleep` pauses for seconds."""
         self._client = client
         self._transport = transport
+        self._sleep = sleep
         self.secrets = secrets
 
     def create_intent(self, order: Order, *, deadline: Deadline) -> str:
         """Create the order's PaymentIntent, unconfirmed, and return its id. Creating it again returns the same one.
 
-        Raises `PaymentInProgress` while somebody else creates it, and `PaymentProviderError` for whatever else goes
-        wrong: an intent that nobody confirms charges nothing.
+        Raises `PaymentInProgress` while another request creates it, `AmountNotChargeable` if Stripe refuses the amount,
+        `Busy` at the rate limit, and `PaymentProviderError` for any other failure. An intent that is never confirmed
+        charges nothing.
         """
         try:
-            self._allow_time(deadline)
             with timed(Latency.STRIPE_CREATE):
                 try:
                     intent = self._create(order, f"create-{order.order_id}", deadline)
-                except stripe.APIError as error:
-                    if not _is_replay(error):
+                except (stripe.APIError, stripe.IdempotencyError) as error:
+                    if not _needs_another_key(error):
                         raise
-                    # Stripe keeps the answer to a key for a day, also where it was a fault of its own.
                     intent = self._create(order, f"create-{order.order_id}-{uuid.uuid4().hex}", deadline)
             intent_id = intent.id if _is_for(intent, order) else None
-        except _NoTimeLeft:
-            raise PaymentProviderError("The payment provider was not asked in time.", order=order) from None
+        except NoTimeLeft:
+            raise PaymentProviderError("The payment provider was not called in time.", order=order) from None
+        except EveryTryRateLimited as limited:
+            message = "The payment provider takes no more requests at the moment."
+            raise Busy(message, order=order, retry_after_seconds=limited.retry_after_seconds) from limited
         except Exception as error:
             _log("create", error)
+            if isinstance(error, stripe.RateLimitError):
+                raise Busy("The payment provider is busy.", order=order) from error
+            if isinstance(error, stripe.InvalidRequestError) and _cause_of(error) is RefusalCause.AMOUNT:
+                raise AmountNotChargeable("The payment provider cannot charge this amount.", order=order) from error
             if getattr(error, "http_status", None) == HTTPStatus.CONFLICT:
                 raise PaymentInProgress("Another payment of this order is being started.", order=order) from error
             raise PaymentProviderError("The payment provider did not accept the payment.", order=order) from error
@@ -122,12 +126,13 @@ class StripeGateway:
         return intent_id
 
     def _create(self, order: Order, idempotency_key: str, deadline: Deadline) -> stripe.PaymentIntent:
-        return self._repeated_with_another_key(
+        return self._call(
             lambda options: self._client.v1.payment_intents.create(
                 {
                     "amount": order.total_amount,
                     "currency": order.currency,
-                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                    # Other methods may stay `processing` for days, and hold the stock meanwhile.
+                    "allowed_payment_method_types": ["card"],
                     "metadata": {"orderId": order.order_id, "buyerId": order.buyer_id},
                 },
                 {**options, "idempotency_key": idempotency_key},
@@ -138,42 +143,47 @@ class StripeGateway:
     def confirm(self, order: Order, *, deadline: Deadline) -> Confirmation:
         """Charge the order's attempt. The attempt's id is the idempotency key, so that it charges once."""
         attempt = order.attempt_in_flight()
-        sent_before = self._transport.requests_sent
+        call = Call(self._transport, deadline, self._sleep)
         try:
-            self._allow_time(deadline)
             with timed(Latency.STRIPE_CONFIRM):
-                intent = self._client.v1.payment_intents.confirm(
-                    attempt.payment_intent_id,
-                    {"payment_method": attempt.payment_method_id},
-                    {**self._options(), "idempotency_key": attempt.attempt_id},
+                intent = call.run(
+                    lambda: self._client.v1.payment_intents.confirm(
+                        attempt.payment_intent_id,
+                        {"payment_method": attempt.payment_method_id},
+                        {**self._options(), "idempotency_key": attempt.attempt_id},
+                    )
                 )
             return _confirmation(intent, order)
-        except _NoTimeLeft:
+        except NoTimeLeft:
             return NotStarted()
+        except EveryTryRateLimited as limited:
+            _log("confirm", limited)
+            return RateLimited(limited.retry_after_seconds)
         except stripe.CardError as error:
             return Declined(_decline_reason(error))
         except (stripe.InvalidRequestError, stripe.AuthenticationError, stripe.PermissionError) as error:
             _log("confirm", error)
             if error.code == "payment_intent_unexpected_state":
                 return Closed()
-            if self._transport.requests_sent - sent_before > 1:
-                # An earlier try, whose reply was lost, may still be under way at Stripe.
-                return Unknown()
-            return Refused(payment_method_at_fault=getattr(error, "param", None) == "payment_method")
+            # If an earlier try got no response, Stripe may still be executing it.
+            return Unknown() if call.is_in_doubt else Refused(_cause_of(error))
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("confirm", error)
             return Unknown()
 
     def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> Fence:
-        """Cancel the intent, or learn that it was paid: whoever comes later finds it the same way."""
+        """Cancel the intent, or find out that it was paid. Any later call finds the same."""
+        key = uuid.uuid4().hex
         try:
-            self._allow_time(deadline)
             with timed(Latency.STRIPE_CANCEL):
-                intent = self._repeated_with_another_key(
-                    lambda options: self._client.v1.payment_intents.cancel(intent_id, options=options), deadline
+                intent = self._call(
+                    lambda options: self._client.v1.payment_intents.cancel(
+                        intent_id, options={**options, "idempotency_key": key}
+                    ),
+                    deadline,
                 )
             return _fence(intent, order)
-        except _NoTimeLeft:
+        except NoTimeLeft:
             return Unknown()
         except stripe.InvalidRequestError as error:
             if error.code != "payment_intent_unexpected_state":
@@ -186,12 +196,14 @@ class StripeGateway:
             return Unknown()
 
     def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> State:
-        """What the intent has become, without touching it."""
+        """Return the state of the intent, without changing it."""
         try:
-            self._allow_time(deadline)
             with timed(Latency.STRIPE_RETRIEVE):
-                intent = self._repeated_with_another_key(
-                    lambda options: self._client.v1.payment_intents.retrieve(intent_id, options=options), deadline
+                intent = self._call(
+                    lambda options: self._client.v1.payment_intents.retrieve(
+                        intent_id, {"expand": ["latest_charge"]}, options
+                    ),
+                    deadline,
                 )
             if not _is_for(intent, order):
                 return NoIntent()
@@ -210,11 +222,10 @@ class StripeGateway:
         Raises `PaymentProviderError` where Stripe does not tell.
         """
         try:
-            self._allow_time(deadline)
             parameters: dict[str, Any] = {"limit": 100, "expand": ["data.latest_charge"]}
             if after is not None:
                 parameters["starting_after"] = after
-            page = self._repeated_with_another_key(
+            page = self._call(
                 lambda options: self._client.v1.payment_intents.list(
                     cast("PaymentIntentListParams", parameters), options
                 ),
@@ -229,9 +240,8 @@ class StripeGateway:
     def summary_of(self, intent_id: str, *, deadline: Deadline) -> IntentSummary:
         """A PaymentIntent as it is now. Raises `PaymentProviderError` where Stripe does not tell."""
         try:
-            self._allow_time(deadline)
             return _summary(
-                self._repeated_with_another_key(
+                self._call(
                     lambda options: self._client.v1.payment_intents.retrieve(
                         intent_id, {"expand": ["latest_charge"]}, options
                     ),
@@ -243,11 +253,10 @@ class StripeGateway:
             raise PaymentProviderError("The payment provider does not tell of the payment.") from error
 
     def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> Refunded | Unknown:
-        """Give the whole charge back. The idempotency key comes from the intent, so that it goes back once."""
+        """Refund the rest of the charge. The idempotency key comes from the intent, so that it is refunded once."""
         try:
-            self._allow_time(deadline)
             with timed(Latency.STRIPE_REFUND):
-                refund = self._repeated_with_another_key(
+                refund = self._call(
                     lambda options: self._client.v1.refunds.create(
                         {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},
                         {**options, "idempotency_key": f"refund-{intent_id}"},
@@ -260,36 +269,40 @@ class StripeGateway:
             return Refunded(refund.id)
         except stripe.InvalidRequestError as error:
             _log("refund", error)
-            # Somebody gave it back past us.
-            return Refunded(error.code) if error.code == "charge_already_refunded" else Unknown()
+            if error.code == "charge_already_refunded":
+                # For example in the dashboard.
+                return self._last_refund(intent_id, deadline)
+            return Unknown()
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("refund", error)
             return Unknown()
 
+    def _last_refund(self, intent_id: str, deadline: Deadline) -> Refunded | Unknown:
+        try:
+            refunds = self._call(
+                lambda options: self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 1}, options),
+                deadline,
+            ).data
+        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+            _log("list refunds", error)
+            return Unknown()
+        return Refunded(refunds[0].id) if refunds else Unknown()
+
     def _options(self) -> stripe.RequestOptions:
         return {"api_key": self.secrets.secret_key()} if self.secrets else {}
 
-    def _repeated_with_another_key(self, call: Callable[[stripe.RequestOptions], _T], deadline: Deadline) -> _T:
-        """What the call returns, repeated once where Stripe does not know the key and there is another by now.
+    def _call(self, send: Callable[[stripe.RequestOptions], _T], deadline: Deadline) -> _T:
+        """Return the result of a call. Repeat it once if Stripe rejects the API key and there is a new one.
 
-        Not for confirming: an earlier try of the same request, whose reply was lost, may still be under way. Of all
-        else a repetition has the same effect, and what was not let in has had none.
+        Not for confirming, since an earlier try may still be running. Repeating any other call has the same effect.
         """
         options = self._options()
         try:
-            return call(options)
+            return Call(self._transport, deadline, self._sleep).run(lambda: send(options))
         except stripe.AuthenticationError:
             if self.secrets is None or not self.secrets.renewed(options.get("api_key") or ""):
                 raise
-            self._allow_time(deadline)
-            return call(self._options())
-
-    def _allow_time(self, deadline: Deadline) -> None:
-        """Share the time left among the tries of the next call, the SDK's pauses between them taken off."""
-        remaining = min(deadline.remaining(), LONGEST_CALL_SECONDS)
-        if remaining < SHORTEST_CALL_SECONDS:
-            raise _NoTimeLeft
-        self._transport.timeout = (remaining - SDK_RETRIES * _LONGEST_SDK_PAUSE_SECONDS) / (SDK_RETRIES + 1)
+            return Call(self._transport, deadline, self._sleep).run(lambda: send(self._options()))
 
 
 def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
@@ -329,7 +342,7 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
     client = stripe.StripeClient(
         key,
         http_client=http_client,
-        max_network_retries=SDK_RETRIES,
+        max_network_retries=0,  # see stripe_retries
         base_addresses={"api": settings.api_base} if settings.api_base else {},
     )
     return StripeGateway(client, transport, secrets)
@@ -348,9 +361,9 @@ def _confirmation(intent: stripe.PaymentIntent, order: Order) -> Confirmation:
 
 def _fence(intent: stripe.PaymentIntent, order: Order) -> Fence:
     if _is_for(intent, order) and intent.status == IntentStatus.SUCCEEDED:
-        return Paid()
+        return ChargeRefunded() if _is_refunded(intent) else Paid()
     if _is_for(intent, order) and intent.status == IntentStatus.CANCELED:
-        return Cancelled()
+        return Cancelled(_last_decline(intent))
     logger.warning("stripe left the outcome open", intentStatus=str(intent.status))
     return Unknown()
 
@@ -361,12 +374,40 @@ def _is_for(intent: stripe.PaymentIntent, order: Order) -> bool:
     return named and (intent.amount, intent.currency) == (order.total_amount, order.currency)
 
 
+def _is_refunded(intent: stripe.PaymentIntent) -> bool:
+    """Return whether the whole charge was refunded. The intent must have its charge expanded."""
+    charge: Any = intent.latest_charge
+    return not isinstance(charge, str | None) and charge.amount_refunded >= intent.amount
+
+
+def _last_decline(intent: stripe.PaymentIntent) -> Reason | None:
+    """Return why the last attempt on the intent was declined; None if no attempt was."""
+    error = getattr(intent, "last_payment_error", None)
+    if error is None:
+        return None
+    return _reason(*(getattr(error, name, None) for name in ("code", "message", "decline_code")))
+
+
 def _decline_reason(error: stripe.CardError) -> Reason:
+    return _reason(error.code, error.user_message, getattr(error.error, "decline_code", None))
+
+
+def _reason(code: object, message: object, decline_code: object) -> Reason:
     return Reason(
-        code=_text(error.code) or "card_declined",
-        message=_text(error.user_message) or "The card was declined.",
-        decline_code=_text(getattr(error.error, "decline_code", None)),
+        code=_text(code) or "card_declined",
+        message=_text(message) or "The card was declined.",
+        decline_code=_text(decline_code),
     )
+
+
+def _cause_of(error: stripe.StripeError) -> RefusalCause:
+    if not isinstance(error, stripe.InvalidRequestError):
+        return RefusalCause.ACCESS
+    if error.param == "payment_method":
+        return RefusalCause.PAYMENT_METHOD
+    if error.code in _AMOUNT_CODES or error.param in _AMOUNT_PARAMETERS:
+        return RefusalCause.AMOUNT
+    return RefusalCause.REQUEST
 
 
 def _text(value: object) -> str | None:
@@ -374,20 +415,24 @@ def _text(value: object) -> str | None:
     return value[:LONGEST_TEXT] if isinstance(value, str) else None
 
 
-def _is_replay(error: stripe.APIError) -> bool:
-    """Whether Stripe has given this answer before, to the same idempotency key."""
-    return {name.lower(): value for name, value in dict(error.headers or {}).items()}.get(
-        "idempotent-replayed"
-    ) == "true"
+def _needs_another_key(error: stripe.StripeError) -> bool:
+    """Return whether the idempotency key is used up.
+
+    For a day Stripe repeats the response to a key, even a fault of its own, and refuses the key with other parameters,
+    as after a release that changed them.
+    """
+    if isinstance(error, stripe.IdempotencyError):
+        return error.http_status != HTTPStatus.CONFLICT
+    return header(error, "Idempotent-Replayed") == "true"
 
 
 def _log(call: str, error: Exception) -> None:
     """Log the kind of an error, not its text: that may quote what we sent."""
     logger.warning(
-        "stripe did not do as asked",
+        "stripe call failed",
         call=call,
         error=type(error).__name__,
         httpStatus=getattr(error, "http_status", None),
-        stripeCode=getattr(error, "code", None),
+        stripeCode=stripe_code(error),
         stripeRequestId=getattr(error, "request_id", None),
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from order_payments.orders import Reason
@@ -33,19 +34,43 @@ class Declined:
     reason: Reason
 
 
+class RefusalCause(StrEnum):
+    """What Stripe found wrong with a request."""
+
+    PAYMENT_METHOD = "payment_method"
+    AMOUNT = "amount"
+    REQUEST = "request"
+    ACCESS = "access"
+    """The API key, or a permission of the account."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Stripe refused the request itself, so that this attempt surely charged nothing. The intent is still open."""
+    """Stripe refused the request itself, so this attempt charged nothing. The intent is still open."""
 
-    payment_method_at_fault: bool
+    cause: RefusalCause
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """Stripe's rate limit turned away every try, so this attempt charged nothing. The intent is still open."""
+
+    retry_after_seconds: int
 
 
 class Closed(_Bare):
     """The intent was cancelled or paid before, by somebody else."""
 
 
-class Cancelled(_Bare):
-    """The intent is cancelled: it was not paid and never will be."""
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The intent is cancelled: it was not paid and never will be. `reason` is its last decline, if there was one."""
+
+    reason: Reason | None = None
+
+
+class ChargeRefunded(_Bare):
+    """The intent was paid and the whole charge was refunded since, for example in Stripe's dashboard."""
 
 
 class Open(_Bare):
@@ -71,8 +96,8 @@ class Refunded:
     refund_id: str
 
 
-Confirmation = Paid | Declined | Refused | Closed | Unknown | NotStarted
-Fence = Paid | Cancelled | Unknown
+Confirmation = Paid | Declined | Refused | RateLimited | Closed | Unknown | NotStarted
+Fence = Paid | Cancelled | ChargeRefunded | Unknown
 State = Fence | Open | NoIntent
 
 

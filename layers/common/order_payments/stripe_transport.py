@@ -31,17 +31,7 @@ class TimedSession(requests.Session):
     def timeout(self, seconds: float) -> None:
         self._per_thread.timeout = seconds
 
-    @property
-    def requests_sent(self) -> int:
-        """How many requests this thread has sent."""
-        return self._per_thread.requests_sent
-
-    @requests_sent.setter
-    def requests_sent(self, number: int) -> None:
-        self._per_thread.requests_sent = number
-
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        self.requests_sent += 1
         seconds = self.timeout
         answer: Future[requests.Response] = Future()
 
@@ -63,4 +53,3 @@ class TimedSession(requests.Session):
 
 class _PerThread(threading.local):
     timeout: float = 10.0
-    requests_sent: int = 0

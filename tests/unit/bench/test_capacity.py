@@ -7,7 +7,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from bench.capacity import PAYMENT, STATUS_READ, Cost, Metered, family, meter_endpoints
 from bench.metering import Charge, metering, reported_locally
 from bench.service import Service
-from order_payments.dummy_stripe import DummyStripeHTTPClient
+from order_payments import stripe_retries
 from tests.support.template import ROOT
 
 KEY = {"orderId": {"S": "ord_1"}}
@@ -15,7 +15,7 @@ KEY = {"orderId": {"S": "ord_1"}}
 
 @pytest.fixture
 def metered(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> dict[str, Metered]:
-    monkeypatch.setattr(DummyStripeHTTPClient, "_sleep_time_seconds", lambda *_: 0)
+    monkeypatch.setattr(stripe_retries, "FIRST_PAUSE_SECONDS", 0)
     return meter_endpoints(Service(ROOT, "", dynamodb))
 
 

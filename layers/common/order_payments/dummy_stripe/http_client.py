@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -66,10 +65,6 @@ class Headers(Mapping[str, str]):
         return len(self._headers)
 
 
-class _PerThread(threading.local):
-    requests_sent: int = 0
-
-
 class Request(NamedTuple):
     """A request as it arrives: `encoded` is the form in its body or query, `idempotency_key` None but for POST."""
 
@@ -109,19 +104,9 @@ class DummyStripeHTTPClient(stripe.HTTPClient):
     ) -> None:
         super().__init__()
         self.timeout = timeout
-        self._per_thread = _PerThread()
         self._store = store
         self._clock = clock
         self._sleep = sleep
-
-    @property
-    def requests_sent(self) -> int:
-        """How many requests this thread has sent."""
-        return self._per_thread.requests_sent
-
-    @requests_sent.setter
-    def requests_sent(self, number: int) -> None:
-        self._per_thread.requests_sent = number
 
     def request(
         self,
@@ -132,7 +117,6 @@ class DummyStripeHTTPClient(stripe.HTTPClient):
         *,
         _usage: list[str] | None = None,
     ) -> tuple[str, int, Mapping[str, str]]:
-        self.requests_sent += 1
         sent = Headers(headers or {})
         address = urlsplit(url)
         is_post = method.upper() == "POST"
