@@ -22,9 +22,9 @@ from order_payments.errors import (
     PaymentFailed,
     PaymentInProgress,
     PaymentProviderError,
+    TooManyAttempts,
 )
 from order_payments.identity import Role
-from order_payments.observability import Count, count
 from order_payments.orders import NO_ORDER, OrderStatus
 from order_payments.orders_table import OrdersTable
 from order_payments.products_table import ProductsTable
@@ -58,6 +58,7 @@ api = Api(
         PaymentProviderError,
         PaymentAlreadyAttempted,
         PaymentInProgress,
+        TooManyAttempts,
     ],
 )
 
@@ -67,7 +68,7 @@ api = Api(
     responses={
         200: described("Paid: the order is `confirmed` and the stock reduced.", REPLAYED_HEADER),
         202: described(
-            "Stripe did not tell the outcome; the order is `pending` and settled within minutes.",
+            "The outcome is not known yet. The order is `pending` and settled within minutes.",
             "Location",
             "Retry-After",
         ),
@@ -78,7 +79,7 @@ def initiate_payment(
     body: PaymentBody = DEFAULT_PAYMENT,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[OrderStatusView]:
-    """Pay the order, and tell how it ended, or that this is not known yet."""
+    """Pay the order. Return the outcome: confirmed, or pending while Stripe's result is unknown."""
     result = payments.initiate_payment(
         payments.PaymentRequest(
             order_id, api.caller.user_id, body.payment_method_id, idempotency_key, request_id=api.request_id
@@ -91,7 +92,6 @@ def initiate_payment(
     if result.replayed:
         response.headers[REPLAYED_HEADER] = "true"
     if result.order.status is OrderStatus.PENDING:
-        count(Count.PAYMENT_UNKNOWN)
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Retry-After"] = str(UNKNOWN_RETRY_AFTER_SECONDS)
         response.headers["Location"] = api.location(f"/orders/{order_id}/status")

@@ -114,15 +114,31 @@ def test_a_refusal_for_want_of_stock_is_answered_alike_though_there_is_stock_now
     assert again.headers["idempotent-replayed"] == "true"
 
 
-def test_a_payment_sent_again_while_it_runs_is_in_progress(shop: Shop) -> None:
+def test_payment_sent_again_while_it_runs_is_accepted_again(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
-    shop.pay(order, "pm_dummy_timeout_after_charge", key="i")
+    first = shop.pay(order, "pm_dummy_timeout_after_charge", key="i")
 
-    reply = shop.pay(order, "pm_dummy_timeout_after_charge", key="i")
+    again = shop.pay(order, "pm_dummy_timeout_after_charge", key="i")
+
+    assert (again.status, again.body) == (first.status, first.body)
+    assert again.status == 202
+    assert int(again.headers["retry-after"]) > 0
+    assert again.headers["location"].endswith(f"/orders/{order}/status")
+    assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
+
+
+@pytest.mark.parametrize(
+    ("card", "key"),
+    [("pm_dummy_timeout_after_charge", "n2"), ("pm_dummy_timeout_after_charge", None), ("pm_card_visa", "n")],
+)
+def test_other_payment_while_one_runs_is_in_progress(shop: Shop, card: str, key: str | None) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, "pm_dummy_timeout_after_charge", key="n")
+
+    reply = shop.pay(order, card, key=key)
 
     assert (reply.status, reply.code) == (409, "payment_in_progress")
-    assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
 
 
 @pytest.mark.parametrize(("card", "key"), [("pm_card_visa", "k"), ("pm_card_visa", None), ("pm_card_amex", "j")])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from order_payments.orders import MAXIMUM_REFUSED_ATTEMPTS
 from tests.support.shop import ADMIN, ALICE, BOB, SELLER, Shop, Stock, User
 
 STATUS_FIELDS = {
@@ -68,7 +69,6 @@ UNKNOWN_OUTCOMES = [
     "pm_dummy_timeout_after_charge",
     "pm_dummy_timeout_before_charge",
     "pm_dummy_api_error",
-    "pm_dummy_rate_limited",
     "pm_dummy_processing",
 ]
 
@@ -164,16 +164,35 @@ def test_a_payment_method_that_stripe_refuses_leaves_the_order_to_be_paid_again(
     assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
 
 
-def test_an_amount_that_stripe_refuses_is_a_provider_error_and_changes_nothing(shop: Shop) -> None:
-    product = shop.add_product(stock=5, unit_price=1)
-    order = shop.order((product, 1))
-    before = shop.status(order)
+def test_rate_limit_leaves_the_order_to_be_paid_again(shop: Shop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
 
-    reply = shop.pay(order)
+    for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1):
+        reply = shop.pay(order, "pm_dummy_rate_limited")
 
-    assert (reply.status, reply.code) == (502, "payment_provider_error")
-    assert reply.body["order"] == before == shop.status(order)
+        assert (reply.status, reply.code) == (503, "busy")
+        assert int(reply.headers["retry-after"]) > 0
+        assert reply.body["order"]["status"] == "pending"
+        assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+    assert shop.pay(order, "pm_card_visa").status == 200
+
+
+def test_order_is_cancelled_after_too_many_refused_attempts(shop: Shop) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 2))
+    refused = [shop.pay(order, "pm_card_nobody_has") for _ in range(MAXIMUM_REFUSED_ATTEMPTS)]
+    assert {reply.code for reply in refused} == {"invalid_payment_method"}
+    assert shop.status(order)["status"] == "pending"
+
+    reply = shop.pay(order, "pm_card_visa")
+
+    assert (reply.status, reply.code) == (409, "too_many_attempts")
+    assert reply.body["order"]["status"] == "cancelled"
+    assert reply.body["order"]["reason"]["code"] == "too_many_attempts"
+    assert shop.status(order) == reply.body["order"]
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+    assert shop.pay(order, "pm_card_visa").code == "too_many_attempts"
 
 
 @pytest.mark.parametrize("first_card", ["pm_card_visa", "pm_card_visa_chargeDeclined"])
@@ -255,14 +274,39 @@ def test_a_price_changed_after_the_order_does_not_change_what_is_charged(shop: S
     assert (reply.status, reply.body["totalAmount"]) == (200, 2000)
 
 
-def test_what_one_payment_holds_another_cannot_have(shop: Shop) -> None:
+def test_units_that_another_payment_holds_are_busy_and_the_order_stays_pending(shop: Shop) -> None:
+    product = shop.add_product(stock=3)
+    shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
+    order = shop.order((product, 2))
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.code) == (503, "busy")
+    assert int(reply.headers["retry-after"]) > 0
+    assert reply.body["order"]["status"] == "pending"
+    assert shop.status(order) == reply.body["order"]
+    assert shop.stock(product) == Stock(stock=3, reserved=2, available=1)
+
+
+def test_more_units_than_the_shelf_has_cancel_the_order_while_others_are_held(shop: Shop) -> None:
     product = shop.add_product(stock=3)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
 
-    reply = shop.pay(shop.order((product, 2)))
+    reply = shop.pay(shop.order((product, 4)))
 
     assert (reply.status, reply.code) == (422, "insufficient_stock")
-    assert shop.stock(product) == Stock(stock=3, reserved=2, available=1)
+    assert reply.body["order"]["status"] == "cancelled"
+
+
+def test_override_of_an_order_whose_units_are_held_is_busy(shop: Shop) -> None:
+    product = shop.add_product(stock=3)
+    shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
+    order = shop.order((product, 2))
+
+    reply = shop.override(order, "confirmed")
+
+    assert (reply.status, reply.code) == (503, "busy")
+    assert shop.status(order)["status"] == "pending"
 
 
 def test_a_product_that_is_gone_cannot_be_had_and_does_not_come_back_empty(shop: Shop) -> None:

@@ -18,11 +18,12 @@ import stripe
 from local.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.clock import Deadline
+from order_payments.dummy_stripe import DummyStripeHTTPClient
 from order_payments.errors import InsufficientStock
 from order_payments.orders import Order, OrderStatus
 from order_payments.orders_table import UNSETTLED_SHARDS
 from tests.support.interference import Effect, Killed, Plan, emptied, interfering, killed_at
-from tests.support.world import Wire, World
+from tests.support.world import World
 
 MOMENTS = (Effect.NONE, Effect.DONE)
 IN_STOCK = 500
@@ -350,7 +351,7 @@ def late_money(world: World, status: OrderStatus) -> tuple[Order, Callable[[], o
     if status is not OrderStatus.PENDING:
         world.override(order, status)
     (intent,) = (intent for intent in world.store.intents() if intent.metadata["orderId"] == order.order_id)
-    client = stripe.StripeClient("sk_test_somebody", http_client=Wire(world.store))
+    client = stripe.StripeClient("sk_test_somebody", http_client=DummyStripeHTTPClient(world.store))
     client.v1.payment_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
 
     def news() -> Order:

@@ -17,6 +17,7 @@ from local.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.api import ANSWERS
 from order_payments.clock import Deadline, rfc3339, utc_now
+from order_payments.dummy_stripe import DummyStripeHTTPClient
 from order_payments.dynamodb import WriteRejected
 from order_payments.errors import OrderPaymentError
 from order_payments.orders import Order, OrderStatus
@@ -38,7 +39,7 @@ from tests.support.interference import (
     stripe_answer,
     stripe_silence,
 )
-from tests.support.world import Wire, World
+from tests.support.world import World
 
 IN_STOCK = 5
 
@@ -121,6 +122,7 @@ CALLS_TO_STRIPE = {
     "cancel as tidiness": Call("cancel", quantity=IN_STOCK + 1),
 }
 CONFLICT = '{"error":{"type":"invalid_request_error","code":"idempotency_key_in_use","message":"no"}}'
+LOCK_TIMEOUT = '{"error":{"type":"invalid_request_error","code":"lock_timeout","message":"no"}}'
 RATE_LIMIT = '{"error":{"type":"invalid_request_error","code":"rate_limit","message":"no"}}'
 REVOKED = '{"error":{"type":"invalid_request_error","code":"api_key_expired","message":"no"}}'
 API_ERROR = '{"error":{"type":"api_error","message":"no"}}'
@@ -133,6 +135,9 @@ TROUBLES_OF_STRIPE = {
     "late": Trouble(all_calls(stripe_silence(LATE))),
     "later": Trouble(all_calls(stripe_silence(LATE)), arrives_after_reconciling=True),
     "429": Trouble(all_calls(stripe_answer(NONE, 429, RATE_LIMIT))),
+    "429, lost": Trouble(first_tries(stripe_answer(NONE, 429, RATE_LIMIT), stripe_silence(DONE))),
+    "lost, 429s": Trouble(first_tries(stripe_silence(DONE), *[stripe_answer(NONE, 429, RATE_LIMIT)] * 4)),
+    "lock timeout": Trouble(all_calls(stripe_answer(NONE, 429, LOCK_TIMEOUT))),
     "409": Trouble(all_calls(stripe_answer(NONE, 409, CONFLICT))),
     "500": Trouble(all_calls(stripe_answer(NONE, 500, API_ERROR))),
     "done, 500": Trouble(all_calls(stripe_answer(DONE, 500, API_ERROR))),
@@ -152,7 +157,10 @@ reply lost       | 502 payable    202 confirmed  202 cancelled      202 cancelle
 first reply lost | 200 confirmed  200 confirmed  402 cancelled      402 cancelled    422 cancelled
 late             | 502 payable    202 confirmed  202 cancelled      202 cancelled    422 cancelled
 later            | 502 payable    202 cancelled  202 cancelled      202 cancelled    422 cancelled
-429              | 502 payable    202 cancelled  202 cancelled      202 cancelled    422 cancelled
+429              | 503 payable    503 payable    503 payable        202 cancelled    422 cancelled
+429, lost        | 200 confirmed  200 confirmed  402 cancelled      402 cancelled    422 cancelled
+lost, 429s       | 503 payable    202 confirmed  202 cancelled      202 cancelled    422 cancelled
+lock timeout     | 503 payable    202 cancelled  202 cancelled      202 cancelled    422 cancelled
 409              | 409 payable    202 cancelled  202 cancelled      202 cancelled    422 cancelled
 500              | 502 payable    202 cancelled  202 cancelled      202 cancelled    422 cancelled
 done, 500        | 502 payable    202 confirmed  202 cancelled      202 cancelled    422 cancelled
@@ -338,7 +346,7 @@ def late_money(world: World) -> tuple[Order, str]:
     world.pay(order, "pm_nobody_has")
     world.override(order, OrderStatus.CANCELLED)
     (intent,) = world.store.intents()
-    client = stripe.StripeClient("sk_test_somebody", http_client=Wire(world.store))
+    client = stripe.StripeClient("sk_test_somebody", http_client=DummyStripeHTTPClient(world.store))
     client.v1.payment_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
     return order, intent.id
 

@@ -40,8 +40,9 @@ from order_payments.errors import (
     PaymentFailed,
     PaymentInProgress,
     StockBelowReserved,
+    TooManyAttempts,
 )
-from order_payments.orders import Order, OrderStatus
+from order_payments.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderStatus
 from order_payments.products_table import ProductsTable
 from tests.support.interference import (
     Effect,
@@ -105,7 +106,7 @@ CARDS = {
     "pm_dummy_timeout_after_charge": State.IN_FLIGHT,
     "pm_dummy_timeout_before_charge": State.IN_FLIGHT,
     "pm_dummy_api_error": State.IN_FLIGHT,
-    "pm_dummy_rate_limited": State.IN_FLIGHT,
+    "pm_dummy_rate_limited": State.PAYABLE,
     "pm_dummy_processing": State.IN_FLIGHT,
 }
 
@@ -127,6 +128,7 @@ class Known:
     request: tuple[str | None, str] | None = None
     started_at: datetime | None = None
     short: bool = False
+    too_many: bool = False
 
 
 # Most of all where a payment claims, confirms and settles.
@@ -179,15 +181,20 @@ class AnyStory(RuleBasedStateMachine):
             answer = self.live(mishap, lambda: self.world.pay(known.order, card, key=key))
             assert answer is None or self.kind(answer) == refused
             return
-        known.short = self.is_short(known)
+        known.too_many = self.world.recorded(known.order).refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS
+        known.short = self.is_short(known) and not known.too_many
         known.request, known.started_at = (key, card), self.now()
-        end = State.CANCELLED if known.short else CARDS[card]
+        is_held = self.is_held(known) and not known.too_many
+        possible = State.PAYABLE if is_held else CARDS[card]
+        end = State.CANCELLED if known.short or known.too_many else possible
         answer = self.live(mishap, lambda: self.world.pay(known.order, card, key=key))
         if answer is None:
-            self.learn(known, {State.PAYABLE, end} if known.short else {State.PAYABLE, State.IN_FLIGHT, end})
+            is_claimed = not (known.short or known.too_many or is_held)
+            self.learn(known, {State.PAYABLE, end} | ({State.IN_FLIGHT} if is_claimed else set()))
         else:
             known.state = end
-            assert self.kind(answer) == (InvalidPaymentMethod if end is State.PAYABLE else self.recorded_answer(known))
+            refused = self.refused_answer(card, is_held=is_held) if end is State.PAYABLE else None
+            assert self.kind(answer) == (refused or self.recorded_answer(known))
 
     @rule(order_id=orders, status=st.sampled_from([OrderStatus.CONFIRMED, OrderStatus.CANCELLED]), mishap=mishaps)
     def override(self, order_id: str, status: OrderStatus, mishap: Plan) -> None:
@@ -199,6 +206,8 @@ class AnyStory(RuleBasedStateMachine):
             assert self.kind(answer) in {OrderNotPending, None}
         elif status is OrderStatus.CONFIRMED and self.is_short(known):
             assert self.kind(answer) in {InsufficientStock, None}
+        elif status is OrderStatus.CONFIRMED and self.is_held(known):
+            assert self.kind(answer) in {Busy, None}
         elif answer is None:
             self.learn(known, {State.PAYABLE, State(status)})
         else:
@@ -287,29 +296,48 @@ class AnyStory(RuleBasedStateMachine):
         known.state = state_of(recorded)
         assert known.state in possible
         known.request = None
+        known.too_many = recorded.reason == payments.TOO_MANY_ATTEMPTS
         if attempt := recorded.attempt:
             known.request, known.started_at = (attempt.idempotency_key, attempt.payment_method_id), attempt.started_at
             known.short = bool(attempt.shortages)
 
     def is_short(self, known: Known) -> bool:
-        return any(self.available(product) < wanted for product, wanted in known.order.quantities().items())
+        """Return whether the shelf has too little for an order."""
+        return any(self.left(product, State.CONFIRMED) < n for product, n in known.order.quantities().items())
 
-    def available(self, product: str) -> int:
-        """What the model thinks can be sold: confirmed orders took theirs, and those in flight hold theirs."""
+    def is_held(self, known: Known) -> bool:
+        """Return whether the shelf has enough for an order, and payments in flight hold some of it."""
+        return not self.is_short(known) and any(
+            self.left(product, State.CONFIRMED, State.IN_FLIGHT) < n for product, n in known.order.quantities().items()
+        )
+
+    def left(self, product: str, *states: State) -> int:
+        """Return what the orders in these states leave of a product."""
         gone: Counter[str] = Counter()
         for known in self.known.values():
-            if known.state in {State.CONFIRMED, State.IN_FLIGHT}:
+            if known.state in states:
                 gone.update(known.order.quantities())
         return self.world.initial_stock[product] - gone[product]
 
     def refusal(self, known: Known, request: tuple[str | None, str]) -> object:
-        """What somebody is told who pays an order that is not to be paid."""
+        """Return the answer to a payment of an order that cannot be paid."""
+        if known.too_many:
+            return TooManyAttempts
+        is_repeated = request[0] is not None and request == known.request
         if known.state is State.IN_FLIGHT:
-            return PaymentInProgress
-        return self.recorded_answer(known) if request[0] and request == known.request else PaymentAlreadyAttempted
+            return OrderStatus.PENDING if is_repeated else PaymentInProgress
+        return self.recorded_answer(known) if is_repeated else PaymentAlreadyAttempted
+
+    def refused_answer(self, card: str, *, is_held: bool) -> object:
+        """Return the answer to an attempt that leaves its order to be paid again; None to any other."""
+        if is_held:
+            return Busy
+        return {"pm_nobody_has": InvalidPaymentMethod, "pm_dummy_rate_limited": Busy}.get(card)
 
     def recorded_answer(self, known: Known) -> object:
-        """What the one who made the attempt is told."""
+        """Return the answer to the request that made the attempt."""
+        if known.state is State.CANCELLED and known.too_many:
+            return TooManyAttempts
         if known.state is State.CANCELLED:
             return InsufficientStock if known.short else PaymentFailed
         return OrderStatus.CONFIRMED if known.state is State.CONFIRMED else OrderStatus.PENDING
@@ -332,10 +360,14 @@ class AnyStory(RuleBasedStateMachine):
     def intent_of_attempt(self, known: Known) -> str | None:
         return self.world.recorded(known.order).payment_intent_id
 
-    def follow(self, order_id: str, intent_id: str) -> Order:
-        return payments.follow_intent(
-            order_id, intent_id, orders=self.world.orders, stripe=self.world.stripe, deadline=Deadline.after(28)
-        )
+    def follow(self, order_id: str, intent_id: str) -> Order | Busy:
+        try:
+            return payments.follow_intent(
+                order_id, intent_id, orders=self.world.orders, stripe=self.world.stripe, deadline=Deadline.after(28)
+            )
+        except Busy as busy:
+            # Other payments may hold the units that late money is to buy.
+            return busy
 
 
 def state_of(order: Order) -> State:

@@ -166,8 +166,6 @@ def interfering(world: World, plan: Plan = undisturbed) -> Iterator[Interference
         fault = arrive(_name_in_stripe(method, url), "stripe")
         if fault is None:
             return send(method, url, headers, post_data, **options)
-        if fault.effect is not Effect.DONE:
-            world.wire.requests_sent += 1
         if fault.effect is Effect.DONE:
             # Where the dummy's own answer is lost, too, the effect is there all the same.
             with suppress(stripe.APIConnectionError):
@@ -253,8 +251,10 @@ _WRITES = {
     "SET #payment = :payment, unsettledShard": "claim",
     "SET #status = :status, updatedAt": "settle",
     "SET #status = :status, #payment": "cancel unclaimed",
+    "SET #status = :status, reason = :reason, updatedAt": "cancel unclaimed",
     "SET #status = :status, reason = :reason, #override": "settle by hand",
-    "SET updatedAt = :now REMOVE #payment": "void",
+    "SET updatedAt = :now": "void",
+    "SET refusedAttempts": "count refused attempt",
     "SET refund = :refund, unsettledShard": "owe refund",
     "SET refund = :refund REMOVE": "record refund",
     "SET unsettledSince": "postpone",

@@ -30,11 +30,8 @@ BUYER = "alice"
 FAR_OFF = timedelta(days=365)
 
 
-class Wire(DummyStripeHTTPClient):
-    """The way to the dummy Stripe, without the SDK's pauses between its tries."""
-
-    def _sleep_time_seconds(self, _: int) -> float:
-        return 0
+def no_pause(_: float) -> None:
+    """Let the gateway retry at once."""
 
 
 @dataclass
@@ -49,9 +46,9 @@ class World:
         self.products = ProductsTable(self.service, "ProductsTable")
         self.orders = OrdersTable(self.service, "OrdersTable", self.products)
         self.store = DynamoDBStore(self.undisturbed, "DummyStripeTable")
-        self.wire = Wire(self.store)
-        client = stripe.StripeClient("sk_test_world", http_client=self.wire, max_network_retries=1)
-        self.stripe = StripeGateway(client, self.wire)
+        self.wire = DummyStripeHTTPClient(self.store)
+        client = stripe.StripeClient("sk_test_world", http_client=self.wire)
+        self.stripe = StripeGateway(client, self.wire, sleep=no_pause)
 
     @classmethod
     def fresh(cls, service: "DynamoDBClient", undisturbed: "DynamoDBClient") -> "World":

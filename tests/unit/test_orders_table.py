@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments.clock import Deadline
 from order_payments.dynamodb import from_wire
-from order_payments.errors import OrderNotFound
+from order_payments.errors import Busy, OrderNotFound
+from order_payments.observability import Count, write_metrics
 from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason, Shortage
 from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
 from order_payments.products_table import ProductsTable
+from tests.support.metrics import metrics_in
 
 NOW = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=1)
@@ -172,7 +175,7 @@ def test_a_second_settlement_answers_with_the_first_and_moves_no_stock(
 def test_a_settlement_of_another_attempt_changes_nothing(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
-    voided = orders.void(orders.claim(order, attempt(), deadline=PLENTY), now=LATER, deadline=PLENTY)
+    voided = orders.void(orders.claim(order, attempt(), deadline=PLENTY), was_refused=False, now=LATER, deadline=PLENTY)
     earlier = replace(order, attempt=attempt())
     current = orders.claim(voided, attempt(), deadline=PLENTY)
 
@@ -183,7 +186,7 @@ def test_a_settlement_of_another_attempt_changes_nothing(
 def test_a_void_gives_the_holds_back_and_the_order_can_be_claimed_again(
     orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
 ) -> None:
-    voided = orders.void(orders.claim(order, attempt(), deadline=PLENTY), now=LATER, deadline=PLENTY)
+    voided = orders.void(orders.claim(order, attempt(), deadline=PLENTY), was_refused=False, now=LATER, deadline=PLENTY)
 
     assert orders.get(order.order_id) == voided
     assert voided.is_payable
@@ -198,7 +201,7 @@ def test_a_void_of_a_settled_order_answers_with_the_settlement(
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
     settled = orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
 
-    assert orders.void(claimed, now=LATER, deadline=PLENTY) == settled
+    assert orders.void(claimed, was_refused=True, now=LATER, deadline=PLENTY) == settled
     assert stock(products) == [(6, 6), (1, 1)]
 
 
@@ -207,7 +210,7 @@ def test_an_order_that_could_not_be_claimed_is_cancelled_with_its_attempt(
 ) -> None:
     short = replace(attempt(key="client-key"), shortages=(Shortage("cup", 2, 1),))
 
-    cancelled = orders.cancel_unclaimed(order, short, SHORT, now=LATER, deadline=PLENTY)
+    cancelled = orders.cancel_unclaimed(order, SHORT, attempt=short, now=LATER, deadline=PLENTY)
 
     assert orders.get(order.order_id) == cancelled
     assert (cancelled.status, cancelled.reason, cancelled.attempt) == (OrderStatus.CANCELLED, SHORT, short)
@@ -217,17 +220,102 @@ def test_an_order_that_could_not_be_claimed_is_cancelled_with_its_attempt(
 def test_an_order_that_was_claimed_meanwhile_is_not_cancelled(orders: OrdersTable, order: Order) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
 
-    assert orders.cancel_unclaimed(order, attempt(), SHORT, now=LATER, deadline=PLENTY) == claimed
+    assert orders.cancel_unclaimed(order, SHORT, attempt=attempt(), now=LATER, deadline=PLENTY) == claimed
     assert orders.get(order.order_id) == claimed
 
 
-def test_a_settlement_whose_product_is_gone_stays_open_and_creates_no_product(
-    orders: OrdersTable, order: Order, dynamodb: DynamoDBClient
+@pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
+@pytest.mark.parametrize("other_write", ["deleted", "overwritten", "lowered"])
+def test_settlement_whose_hold_is_gone_ends_the_order_and_counts_a_mismatch(
+    orders: OrdersTable,
+    products: ProductsTable,
+    order: Order,
+    dynamodb: DynamoDBClient,
+    capsys: pytest.CaptureFixture[str],
+    other_write: str,
+    status: OrderStatus,
 ) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+    cup = {"productId": {"S": "cup"}}
+    match other_write:
+        case "deleted":
+            dynamodb.delete_item(TableName="ProductsTable", Key=cup)
+        case "overwritten":
+            dynamodb.put_item(TableName="ProductsTable", Item={**cup, "stock": {"N": "1"}})
+        case "lowered":
+            dynamodb.update_item(
+                TableName="ProductsTable",
+                Key=cup,
+                UpdateExpression="SET stock = :one REMOVE available",
+                ExpressionAttributeValues={":one": {"N": "1"}},
+            )
+
+    if status is OrderStatus.CONFIRMED:
+        settled = orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
+    else:
+        settled = orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
+    write_metrics()
+
+    assert (settled.status, orders.get(order.order_id)) == (status, settled)
+    tea = products.get("tea")
+    assert (tea.stock, tea.available) == ((6, 6) if status is OrderStatus.CONFIRMED else (10, 10))
+    assert unsettled(dynamodb) == []
+    assert metrics_in(capsys.readouterr().out)[Count.MISMATCH] == [1.0]
+
+
+def test_void_whose_hold_is_gone_frees_the_order(orders: OrdersTable, order: Order, dynamodb: DynamoDBClient) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
     dynamodb.delete_item(TableName="ProductsTable", Key={"productId": {"S": "cup"}})
 
-    assert orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY) == claimed
-    assert orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY) == claimed
-    assert [from_wire(item)["productId"] for item in dynamodb.scan(TableName="ProductsTable")["Items"]] == ["tea"]
-    assert unsettled(dynamodb) == [order.order_id]
+    voided = orders.void(claimed, was_refused=False, now=LATER, deadline=PLENTY)
+
+    assert (voided.is_payable, orders.get(order.order_id)) == (True, voided)
+
+
+def test_claim_of_units_that_payments_hold_is_busy_and_writes_nothing(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    other = Order.place("bob", [OrderLine("cup", "Cup", 2, 1299)], "usd", NOW)
+    orders.create(other)
+    orders.claim(other, attempt(), deadline=PLENTY)
+
+    with pytest.raises(Busy):
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert orders.get(order.order_id) == order
+    assert stock(products) == [(10, 10), (3, 1)]
+
+
+def test_claim_with_one_line_held_and_one_sold_out_names_the_one_sold_out(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    other = Order.place("bob", [OrderLine("cup", "Cup", 2, 1299)], "usd", NOW)
+    orders.create(other)
+    orders.claim(other, attempt(), deadline=PLENTY)
+    products.put("tea", name="Tea", unit_price=450, currency="usd", stock=3)
+
+    with pytest.raises(StockTooShort) as refused:
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert refused.value.shortages == (Shortage("tea", requested=4, available=3),)
+
+
+@pytest.mark.parametrize("written", [{"stock": {"N": "2.5"}}, {"available": {"N": "-1"}}, {"available": {"N": "3.5"}}])
+def test_claim_of_a_product_with_invalid_stock_names_it(
+    orders: OrdersTable, order: Order, dynamodb: DynamoDBClient, written: dict[str, Any]
+) -> None:
+    dynamodb.put_item(TableName="ProductsTable", Item={"productId": {"S": "tea"}, "stock": {"N": "9"}, **written})
+
+    with pytest.raises(StockTooShort) as refused:
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert refused.value.shortages == (Shortage("tea", requested=4, available=0),)
+
+
+def test_refused_attempts_are_counted_before_and_after_a_claim(orders: OrdersTable, order: Order) -> None:
+    order = orders.count_refused_attempt(order, now=NOW, deadline=PLENTY)
+    order = orders.void(orders.claim(order, attempt(), deadline=PLENTY), was_refused=True, now=NOW, deadline=PLENTY)
+    order = orders.void(orders.claim(order, attempt(), deadline=PLENTY), was_refused=False, now=NOW, deadline=PLENTY)
+
+    assert order.refused_attempts == 2
+    assert orders.get(order.order_id) == order

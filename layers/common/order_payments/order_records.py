@@ -44,6 +44,8 @@ def order_to_item(order: Order) -> Item:
         item["refund"] = refund_to_item(order.refund)
     if order.override:
         item["override"] = override_to_item(order.override)
+    if order.refused_attempts:
+        item["refusedAttempts"] = order.refused_attempts
     if order.request_id:
         item["requestId"] = order.request_id
     if order.request_fingerprint:
@@ -69,6 +71,7 @@ def order_from_item(item: Item) -> Order:
         attempt=_attempt_from_item(item["payment"]) if "payment" in item else None,
         refund=_refund_from_item(item["refund"]) if "refund" in item else None,
         override=_override_from_item(item["override"]) if "override" in item else None,
+        refused_attempts=int(item.get("refusedAttempts", 0)),
         request_id=item.get("requestId"),
         request_fingerprint=item.get("requestFingerprint"),
     )

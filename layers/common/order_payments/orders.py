@@ -14,6 +14,9 @@ PAYMENT_METHOD = "stripe-dummy"
 MAXIMUM_PRODUCTS = 99
 """Different products in an order: a transaction takes 100 items, and the order is one of them."""
 
+MAXIMUM_REFUSED_ATTEMPTS = 5
+"""Attempts to pay an order that Stripe may refuse. Each holds the stock for a moment and uses Stripe's rate."""
+
 _ORDER_ID = re.compile(r"ord_[0-9a-f]{32}")
 
 
@@ -138,6 +141,8 @@ class Order:
     attempt: PaymentAttempt | None = None
     refund: Refund | None = None
     override: Override | None = None
+    refused_attempts: int = 0
+    """Attempts that Stripe refused, so that they were voided."""
     request_id: str | None = None
     """API Gateway's id of the request that placed it."""
     request_fingerprint: str | None = None
@@ -184,6 +189,7 @@ class Order:
             attempt=None,
             refund=None,
             override=None,
+            refused_attempts=0,
         )
 
     @property

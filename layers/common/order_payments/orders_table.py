@@ -50,7 +50,7 @@ from order_payments.orders import (
     statuses_before,
 )
 from order_payments.paging import Page
-from order_payments.products_table import ProductsTable, available_in
+from order_payments.products_table import ProductsTable, stock_in
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -69,6 +69,8 @@ _LARGEST_REST = 250  # of an order or a line, besides names
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
 _IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
 _UNCLAIMED = "#status = :expected AND attribute_not_exists(#payment)"
+_COUNT_REFUSAL = "refusedAttempts = if_not_exists(refusedAttempts, :none) + :one"
+_REFUSAL_VALUES = {":none": 0, ":one": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class NotClaimable(Exception):
 
 
 class StockTooShort(Exception):
-    """Some products cannot be had in the quantity that the order wants, so it was not claimed."""
+    """The shelf does not have the quantity that the order wants of some products, so it was not claimed."""
 
     def __init__(self, shortages: Iterable[Shortage]) -> None:
         super().__init__("the stock is too short")
@@ -178,11 +180,11 @@ class OrdersTable:
         Raises
         ------
         NotClaimable, OrderNotFound
-            Somebody else was first.
+            Another payer or an admin was first.
         StockTooShort
             Nothing was written: see `cancel_unclaimed`.
         Busy
-            Contention outlasted `deadline`, or the database does not answer at all.
+            Other payments hold the units, contention outlasted `deadline`, or the database does not answer.
         """
         claimed = replace(order, attempt=attempt, updated_at=attempt.started_at)
         write = self._update(
@@ -238,42 +240,59 @@ class OrdersTable:
         )
         return self._move_in_flight(order, settled, [write, *stock_moves], deadline=deadline)
 
-    def void(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
-        """Take the attempt back as if it had not been, and release its holds, in one transaction.
+    def void(self, order: Order, *, was_refused: bool, now: datetime, deadline: Deadline) -> Order:
+        """Remove the attempt and release its holds, in one transaction. The order can be paid again.
 
-        Only for an attempt of which it is certain that it charged nothing. The order can be paid again.
+        Only for an attempt that certainly charged nothing. One that `was_refused` counts in `refused_attempts`.
         """
         attempt = order.attempt_in_flight()
+        refusal = f", {_COUNT_REFUSAL}" if was_refused else ""
         write = self._update(
             order.order_id,
-            "SET updatedAt = :now REMOVE #payment, unsettledShard, unsettledSince, firstUnsettledSince",
+            f"SET updatedAt = :now{refusal} REMOVE #payment, unsettledShard, unsettledSince, firstUnsettledSince",
             condition=_IN_FLIGHT,
-            values={":expected": OrderStatus.PENDING, ":attempt_id": attempt.attempt_id, ":now": rfc3339(now)},
+            values={
+                ":expected": OrderStatus.PENDING,
+                ":attempt_id": attempt.attempt_id,
+                ":now": rfc3339(now),
+                **(_REFUSAL_VALUES if was_refused else {}),
+            },
         )
         releases = self._stock_moves(order, self._products.release)
-        voided = replace(order, attempt=None, updated_at=now)
+        voided = replace(order, attempt=None, refused_attempts=order.refused_attempts + was_refused, updated_at=now)
         return self._move_in_flight(order, voided, [write, *releases], deadline=deadline)
 
-    def cancel_unclaimed(
-        self, order: Order, attempt: PaymentAttempt, reason: Reason, *, now: datetime, deadline: Deadline
-    ) -> Order:
-        """Cancel an order that could not be claimed, and record the `attempt` that found it so.
+    def count_refused_attempt(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
+        """Count an attempt that Stripe refused before the order was claimed. Returns the order as it is recorded."""
+        write = self._update(
+            order.order_id,
+            f"SET {_COUNT_REFUSAL}, updatedAt = :now",
+            condition=_UNCLAIMED,
+            values={":expected": OrderStatus.PENDING, ":now": rfc3339(now), **_REFUSAL_VALUES},
+        )
+        counted = replace(order, refused_attempts=order.refused_attempts + 1, updated_at=now)
+        return self._write_alone(write, counted, deadline)
 
-        The condition stops it where another payer claimed the order, or an admin settled it, in between. Returns the
+    def cancel_unclaimed(
+        self, order: Order, reason: Reason, *, attempt: PaymentAttempt | None, now: datetime, deadline: Deadline
+    ) -> Order:
+        """Cancel an order that cannot be claimed, and record the `attempt` that was to pay it, if there is one.
+
+        The condition stops it if another payer claimed the order, or an admin settled it, in between. Returns the
         order as it is then recorded.
         """
         cancelled = replace(order, status=OrderStatus.CANCELLED, reason=reason, attempt=attempt, updated_at=now)
         (expected,) = statuses_before(cancelled.status)
         write = self._update(
             order.order_id,
-            "SET #status = :status, #payment = :payment, reason = :reason, updatedAt = :now",
+            f"SET #status = :status,{' #payment = :payment,' if attempt else ''} reason = :reason, updatedAt = :now",
             condition=_UNCLAIMED,
             values={
                 ":expected": expected,
                 ":status": cancelled.status,
-                ":payment": attempt_to_item(attempt),
                 ":reason": reason_to_item(reason),
                 ":now": rfc3339(now),
+                **({":payment": attempt_to_item(attempt)} if attempt else {}),
             },
         )
         return self._write_alone(write, cancelled, deadline)
@@ -377,7 +396,10 @@ class OrdersTable:
         except TransactionRefused as refused:
             if 0 in refused.old_items:
                 raise NotClaimable(_existing(refused.old_items[0])) from refused
-            raise StockTooShort(_shortages(order, refused.old_items)) from refused
+            shortages = _shortages(order, refused.old_items)
+            if not shortages:
+                raise Busy("Other payments hold the last units at the moment.", order=order) from refused
+            raise StockTooShort(shortages) from refused
         except ReplyLost:
             recorded = self.get(order.order_id)
             if recorded.is_payable:
@@ -410,25 +432,32 @@ class OrdersTable:
     def _move_in_flight(
         self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
     ) -> Order:
-        """Write what turns `order` into `moved`, or return it as it is recorded: as another made it, or in flight."""
-        try:
-            write_transaction(self._client, writes, deadline=deadline)
-        except TransactionRefused as refused:
-            if 0 in refused.old_items:
-                return _existing(refused.old_items[0])
-            # A product's condition held when its stock was held. Nothing of ours undoes that, so a person has to look.
-            logger.error("stock does not match its holds", positions=sorted(refused.old_items))
-            count(Count.MISMATCH)
-        except ReplyLost:
-            with suppress(Busy):
-                return self.get(order.order_id)
-        except Busy:
-            logger.warning("contention outlasted the settlement")
-        except WriteRejected as rejected:
-            logger.error("the settlement was rejected", error=str(rejected))
-        else:
-            return moved
-        return order
+        """Write what turns `order` into `moved`, or return it as it is recorded: moved by another, or in flight.
+
+        Holds do not outlast an edit of the products table by another service. A product whose hold is gone is left as
+        it is and reported, so that the order still ends.
+        """
+        while True:
+            try:
+                write_transaction(self._client, writes, deadline=deadline)
+            except TransactionRefused as refused:
+                if 0 in refused.old_items:
+                    return _existing(refused.old_items[0])
+                without_hold = [from_wire(dict(writes[at]["Update"]["Key"]))["productId"] for at in refused.old_items]
+                logger.error("stock mismatch: holds are gone", orderId=order.order_id, productIds=without_hold)
+                count(Count.MISMATCH)
+                writes = [write for at, write in enumerate(writes) if at not in refused.old_items]
+                continue
+            except ReplyLost:
+                with suppress(Busy):
+                    return self.get(order.order_id)
+            except Busy:
+                logger.warning("contention outlasted the settlement")
+            except WriteRejected as rejected:
+                logger.error("the settlement was rejected", error=str(rejected))
+            else:
+                return moved
+            return order
 
     def _update(
         self, order_id: str, update: str, *, condition: str, values: Mapping[str, Any]
@@ -474,8 +503,18 @@ def shard_of(order_id: str) -> str:
 
 
 def _shortages(order: Order, old_items: Mapping[int, Item | None]) -> list[Shortage]:
-    """The short products, from the refused writes of a transaction: position 0 is the order, the products follow."""
+    """Return the products of which the shelf has too little, from the refused writes of a transaction.
+
+    Position 0 is the order; the products follow. Units that other payments hold may come back, so they are no shortage.
+    A product whose stock is not valid is not for sale.
+    """
     wanted = list(order.quantities().items())
-    return [
-        Shortage(*wanted[position - 1], available=available_in(item)) for position, item in sorted(old_items.items())
-    ]
+    shortages = []
+    for position, item in sorted(old_items.items()):
+        product_id, quantity = wanted[position - 1]
+        stock, available = (stock_in(item) if item else None) or (0, 0)
+        if not 0 <= available <= stock:
+            stock = available = 0
+        if stock < quantity:
+            shortages.append(Shortage(product_id, quantity, available))
+    return shortages

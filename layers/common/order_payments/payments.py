@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from order_payments.clock import Deadline, utc_now
 from order_payments.dynamodb import LONGEST_CALL_SECONDS
 from order_payments.errors import (
+    AmountNotChargeable,
     Busy,
     Forbidden,
     InsufficientStock,
@@ -21,19 +22,32 @@ from order_payments.errors import (
     PaymentFailed,
     PaymentInProgress,
     PaymentProviderError,
+    TooManyAttempts,
 )
+from order_payments.money import is_chargeable
 from order_payments.observability import Count, correlate, count, logger
-from order_payments.orders import Order, OrderStatus, Override, PaymentAttempt, Reason, Refund, Shortage
+from order_payments.orders import (
+    MAXIMUM_REFUSED_ATTEMPTS,
+    Order,
+    OrderStatus,
+    Override,
+    PaymentAttempt,
+    Reason,
+    Refund,
+)
 from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
 from order_payments.stripe_outcomes import (
     Cancelled,
+    ChargeRefunded,
     Closed,
     Declined,
     NoIntent,
     NotStarted,
     Open,
     Paid,
+    RateLimited,
     Refunded,
+    RefusalCause,
     Refused,
     Unknown,
 )
@@ -52,13 +66,15 @@ TIME_TO_SETTLE_SECONDS = SETTLE_BUDGET_SECONDS + 2 * LONGEST_CALL_SECONDS
 LATE_PAYMENT_METHOD = "unknown"
 """What an attempt paid with that was voided and charged all the same: only Stripe knows."""
 
+TOO_MANY_ATTEMPTS = Reason("too_many_attempts", "Too many attempts to pay this order were refused.")
 INSUFFICIENT_STOCK = Reason("insufficient_stock", "Some products were not available in the quantity ordered.")
 ABANDONED = Reason("payment_abandoned", "The payment was not completed and has been cancelled.")
+REFUNDED = Reason("payment_refunded", "The payment was refunded before the order was confirmed.")
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """A buyer's wish to pay. `idempotency_key` is the client's, to be told the same again for the same request."""
+    """A buyer's request to pay. The client's `idempotency_key` makes a repeated request return the same result."""
 
     order_id: str
     buyer_id: str
@@ -78,27 +94,34 @@ class PaymentResult:
 def initiate_payment(
     request: PaymentRequest, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> PaymentResult:
-    """Pay an order once, by `deadline`; what is open by then is left to the reconciler.
+    """Pay an order once, by `deadline`. An outcome that is unknown by then is left to the reconciler.
 
     Raises
     ------
     OrderNotFound, Forbidden, PaymentAlreadyAttempted, PaymentInProgress
         There is nothing for this caller to pay. Nothing was changed.
-    InsufficientStock, PaymentFailed
+    InsufficientStock, TooManyAttempts, PaymentFailed
         The order is `cancelled`, and what could be sold before can be sold again.
-    InvalidPaymentMethod, PaymentProviderError, Busy
+    InvalidPaymentMethod, AmountNotChargeable, PaymentProviderError, Busy
         Nothing was charged, nothing is held, and the order can be paid again.
     """
     order = orders.get(request.order_id)
     if order.buyer_id != request.buyer_id:
-        raise Forbidden("This order is somebody else's.")
+        raise Forbidden("This order belongs to another buyer.")
     if not order.is_payable:
+        return _recorded_answer(order, request)
+    if not is_chargeable(order.total_amount, order.currency):
+        raise AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
+    if order.refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS:
+        order = orders.cancel_unclaimed(
+            order, TOO_MANY_ATTEMPTS, attempt=None, now=utc_now(), deadline=_settle_by(deadline)
+        )
         return _recorded_answer(order, request)
 
     calls_by = deadline.sooner(TIME_TO_SETTLE_SECONDS)
     attempt = PaymentAttempt(
         attempt_id=PaymentAttempt.new_id(),
-        payment_intent_id=stripe.create_intent(order, deadline=calls_by),
+        payment_intent_id=_create_intent(order, orders=orders, stripe=stripe, deadline=deadline),
         payment_method_id=request.payment_method_id,
         started_at=utc_now(),
         idempotency_key=request.idempotency_key,
@@ -111,7 +134,8 @@ def initiate_payment(
     except NotClaimable as refused:
         return _recorded_answer(refused.order, request)
     except StockTooShort as short:
-        return _cancel_for_want_of_stock(order, attempt, short.shortages, request, orders, stripe, deadline)
+        attempt = replace(attempt, shortages=short.shortages)
+        return _cancel_for_want_of_stock(order, attempt, request, orders, stripe, deadline)
 
     match stripe.confirm(order, deadline=calls_by):
         case Paid():
@@ -125,8 +149,8 @@ def initiate_payment(
         case Unknown():
             logger.warning("payment outcome unknown, left to the reconciler")
             return _answer(order)
-        case (Refused() | NotStarted()) as outcome:
-            order = orders.void(order, now=utc_now(), deadline=_settle_by(deadline))
+        case (Refused() | RateLimited() | NotStarted()) as outcome:
+            order = orders.void(order, was_refused=_was_refused(outcome), now=utc_now(), deadline=_settle_by(deadline))
             if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
                 count(Count.PAYMENT_VOIDED)
                 raise _not_charged(outcome, order)
@@ -134,16 +158,18 @@ def initiate_payment(
 
 
 def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> Order:
-    """Bring an attempt in flight to its end: cancel the intent, then settle as it turned out.
+    """Bring an attempt in flight to its end: cancel the intent, then settle by its final state.
 
-    A declined intent is not final at Stripe, and of an abandoned one nobody knows; once it is cancelled no charge can
-    follow, and where it cannot be because it was paid, the order is confirmed. Returns the order as it is recorded,
-    `pending` where Stripe or the database do not let us tell.
+    A declined intent can still be paid at Stripe, and an abandoned one may be paid already. Once it is cancelled no
+    charge can follow. If it was paid, the order is confirmed. Cancels the order for the intent's own decline if it has
+    one, else for `reason`. Returns the order as it is recorded, `pending` if the outcome stays unknown.
     """
     intent_id = order.attempt_in_flight().payment_intent_id
     match stripe.cancel(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
-        case Cancelled():
-            return orders.settle_cancelled(order, reason, now=utc_now(), deadline=_settle_by(deadline))
+        case Cancelled(decline):
+            return orders.settle_cancelled(order, decline or reason, now=utc_now(), deadline=_settle_by(deadline))
+        case ChargeRefunded():
+            return orders.settle_cancelled(order, REFUNDED, now=utc_now(), deadline=_settle_by(deadline))
         case Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
         case Unknown():
@@ -169,7 +195,7 @@ def settle_paid(
         except StockTooShort as short:
             attempt = replace(attempt, shortages=short.shortages)
             order = orders.cancel_unclaimed(
-                order, attempt, INSUFFICIENT_STOCK, now=utc_now(), deadline=_settle_by(deadline)
+                order, INSUFFICIENT_STOCK, attempt=attempt, now=utc_now(), deadline=_settle_by(deadline)
             )
     if order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id:
         order = orders.settle_confirmed(order, now=utc_now(), deadline=_settle_by(deadline))
@@ -243,7 +269,9 @@ def follow_intent(
     match stripe.state_of(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
         case Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
-        case Cancelled() | Open():
+        case ChargeRefunded() if in_flight:
+            return orders.settle_cancelled(order, REFUNDED, now=utc_now(), deadline=_settle_by(deadline))
+        case Cancelled() | ChargeRefunded() | Open():
             return order
         case NoIntent():
             logger.error("news of an intent that is not this order's", paymentIntentId=intent_id)
@@ -283,21 +311,28 @@ def override_status(
         raise InsufficientStock(short.shortages, order=order) from None
 
 
+def _create_intent(order: Order, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> str:
+    try:
+        return stripe.create_intent(order, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS))
+    except AmountNotChargeable:
+        orders.count_refused_attempt(order, now=utc_now(), deadline=_settle_by(deadline))
+        raise
+
+
 def _cancel_for_want_of_stock(
     order: Order,
     attempt: PaymentAttempt,
-    shortages: tuple[Shortage, ...],
     request: PaymentRequest,
     orders: OrdersTable,
     stripe: "StripeGateway",
     deadline: Deadline,
 ) -> PaymentResult:
-    attempt = replace(attempt, shortages=shortages)
-    order = orders.cancel_unclaimed(order, attempt, INSUFFICIENT_STOCK, now=utc_now(), deadline=_settle_by(deadline))
+    order = orders.cancel_unclaimed(
+        order, INSUFFICIENT_STOCK, attempt=attempt, now=utc_now(), deadline=_settle_by(deadline)
+    )
     if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
         return _recorded_answer(order, request)
-    # Mostly tidiness: an intent that nobody will ever confirm charges nothing. But an earlier attempt may have been
-    # voided whose charge came late.
+    # An unconfirmed intent charges nothing. But the charge of an earlier attempt, voided since, may have come late.
     calls_by = deadline.sooner(TIME_TO_SETTLE_SECONDS)
     if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=calls_by), Paid):
         order = settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
@@ -305,22 +340,29 @@ def _cancel_for_want_of_stock(
 
 
 def _recorded_answer(order: Order, request: PaymentRequest) -> PaymentResult:
-    """Where the order is no longer to be paid: the answer that this very request had before, or a refusal."""
+    """Return the result of this same request, if it was made before. Raise for any other."""
     if order.is_payable:
         raise Busy("The order could not be written.", order=order)
-    if order.status is OrderStatus.PENDING:
-        raise PaymentInProgress("A payment of this order is in progress.", order=order)
+    if order.reason == TOO_MANY_ATTEMPTS:
+        raise TooManyAttempts(TOO_MANY_ATTEMPTS.message, order=order)
     attempt = order.attempt
-    if (
-        attempt is None
-        or request.idempotency_key is None
-        or (attempt.idempotency_key, attempt.payment_method_id) != (request.idempotency_key, request.payment_method_id)
-    ):
+    is_repeated = (
+        attempt is not None
+        and request.idempotency_key is not None
+        and (attempt.idempotency_key, attempt.payment_method_id) == (request.idempotency_key, request.payment_method_id)
+    )
+    if order.status is OrderStatus.PENDING:
+        if is_repeated:
+            return PaymentResult(order)
+        raise PaymentInProgress("A payment of this order is in progress.", order=order)
+    if not is_repeated:
         raise PaymentAlreadyAttempted("This order was paid or cancelled already.", order=order)
     return _answer(order, replayed=True)
 
 
 def _answer(order: Order, *, replayed: bool = False) -> PaymentResult:
+    if order.status is OrderStatus.PENDING:
+        count(Count.PAYMENT_UNKNOWN)
     if order.status is not OrderStatus.CANCELLED:
         return PaymentResult(order, replayed)
     if order.attempt and order.attempt.shortages:
@@ -328,14 +370,24 @@ def _answer(order: Order, *, replayed: bool = False) -> PaymentResult:
     raise PaymentFailed(order.reason.message if order.reason else "", order=order, replayed=replayed)
 
 
-def _not_charged(outcome: Refused | NotStarted, order: Order) -> Exception:
+def _was_refused(outcome: Refused | RateLimited | NotStarted) -> bool:
+    """Return whether Stripe refused what the buyer sent. A rate limit or a wrong API key is not the buyer's fault."""
+    return isinstance(outcome, Refused) and outcome.cause is not RefusalCause.ACCESS
+
+
+def _not_charged(outcome: Refused | RateLimited | NotStarted, order: Order) -> Exception:
     match outcome:
-        case Refused(payment_method_at_fault=True):
+        case Refused(RefusalCause.PAYMENT_METHOD):
             return InvalidPaymentMethod("The payment method cannot be used.", order=order)
+        case Refused(RefusalCause.AMOUNT):
+            return AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
         case Refused():
             return PaymentProviderError("The payment provider refused the payment.", order=order)
+        case RateLimited(seconds):
+            message = "The payment provider takes no more requests at the moment."
+            return Busy(message, order=order, retry_after_seconds=seconds)
         case NotStarted():
-            return Busy("Too little time was left to ask the payment provider.", order=order)
+            return Busy("Too little time was left to call the payment provider.", order=order)
 
 
 def _settle_by(deadline: Deadline) -> Deadline:

@@ -1,0 +1,115 @@
+"""What the steps of a payment come to that no client can provoke over HTTP."""
+
+import boto3
+import pytest
+import stripe
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from order_payments import payments
+from order_payments.clock import Deadline, utc_now
+from order_payments.errors import AmountNotChargeable, PaymentFailed, PaymentProviderError, TooManyAttempts
+from order_payments.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderLine, OrderStatus
+from tests.support.interference import Effect, interfering, on, stripe_answer, stripe_silence
+from tests.support.world import World
+
+AMOUNT_TOO_SMALL = (
+    '{"error":{"type":"invalid_request_error","code":"amount_too_small","param":"amount","message":"no"}}'
+)
+WRONG_KEY = '{"error":{"type":"invalid_request_error","message":"no"}}'
+
+
+@pytest.fixture
+def world(dynamodb: DynamoDBClient) -> World:
+    world = World.fresh(boto3.client("dynamodb"), dynamodb)
+    world.add_product("tea", 5)
+    return world
+
+
+def test_amount_that_stripe_refuses_is_a_refused_attempt(world: World) -> None:
+    order = world.place({"tea": 2})
+
+    with interfering(world, on("create", stripe_answer(Effect.NONE, 400, AMOUNT_TOO_SMALL))) as interference:
+        answers = [type(world.pay(order)) for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1)]
+
+    assert answers == [AmountNotChargeable] * MAXIMUM_REFUSED_ATTEMPTS + [TooManyAttempts]
+    assert interference.names.count("create") == MAXIMUM_REFUSED_ATTEMPTS
+    world.check_at_rest()
+
+
+def test_amount_that_no_currency_rule_allows_never_reaches_stripe(world: World) -> None:
+    order = Order.place("alice", [OrderLine("tea", "Tea", 1, 10)], "usd", utc_now())
+    world.orders.create(order)
+
+    with interfering(world) as interference:
+        answer = world.pay(order)
+
+    assert isinstance(answer, AmountNotChargeable)
+    assert interference.names == ("read",)
+    assert world.recorded(order) == order
+
+
+def test_wrong_api_key_costs_no_buyer_the_order(world: World) -> None:
+    order = world.place({"tea": 2})
+
+    with interfering(world, on("confirm", stripe_answer(Effect.NONE, 401, WRONG_KEY))):
+        answers = {type(world.pay(order)) for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1)}
+
+    assert answers == {PaymentProviderError}
+    assert world.recorded(order).is_payable
+
+
+def test_decline_whose_fence_fails_keeps_its_reason(world: World) -> None:
+    order = world.place({"tea": 2})
+
+    with interfering(world, on("cancel", stripe_silence(Effect.NONE))):
+        world.pay(order, "pm_card_visa_chargeDeclinedLostCard")
+    world.reconcile()
+
+    reason = world.recorded(order).reason
+    assert reason is not None
+    assert (reason.code, reason.decline_code) == ("card_declined", "lost_card")
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("settle", ["reconciler", "webhook", "payer"])
+def test_order_whose_charge_was_refunded_meanwhile_is_cancelled(world: World, settle: str) -> None:
+    order = world.place({"tea": 2})
+    world.pay(order, "pm_dummy_timeout_after_charge", key="k")
+    (intent,) = world.store.intents()
+    refund_in_dashboard(world, intent.id)
+
+    match settle:
+        case "reconciler":
+            world.reconcile()
+        case "webhook":
+            follow(world, order, intent.id)
+        case "payer":
+            recorded = world.recorded(order)
+            world.orders.void(recorded, was_refused=False, now=utc_now(), deadline=Deadline.after(5))
+            assert isinstance(world.pay(order), PaymentFailed)
+
+    recorded = world.recorded(order)
+    assert (recorded.status, recorded.reason) == (OrderStatus.CANCELLED, payments.REFUNDED)
+    assert world.stock("tea") == (5, 5)
+
+
+def test_partly_refunded_charge_still_pays_its_order(world: World) -> None:
+    order = world.place({"tea": 2})
+    world.pay(order, "pm_dummy_timeout_after_charge")
+    (intent,) = world.store.intents()
+    refund_in_dashboard(world, intent.id, amount=1)
+
+    world.reconcile()
+
+    assert world.recorded(order).status is OrderStatus.CONFIRMED
+
+
+def refund_in_dashboard(world: World, intent_id: str, amount: int | None = None) -> None:
+    client = stripe.StripeClient("sk_test_dashboard", http_client=world.wire)
+    client.v1.refunds.create({"payment_intent": intent_id, **({} if amount is None else {"amount": amount})})
+
+
+def follow(world: World, order: Order, intent_id: str) -> Order:
+    return payments.follow_intent(
+        order.order_id, intent_id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(28)
+    )
