@@ -2,19 +2,24 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+import stripe
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from local.dynamodb_local import client_of
 from order_payments.clock import Deadline, utc_now
+from order_payments.dummy_stripe import DummyStripeHTTPClient, Store
 from order_payments.errors import Busy, StockBelowReserved
 from order_payments.orders import Order, OrderStatus
+from order_payments.stripe_gateway import StripeGateway
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import load_function
 from tests.support.rivals import BuyerProcesses, Purchase, at_once
@@ -58,6 +63,27 @@ def test_units_held_by_refused_payments_cost_no_buyer_the_order(world: World, bu
     assert answers["confirmed"] == 40
     assert answers["InsufficientStock"] <= 40  # of mallory's: the shelf has fewer than 25 by then
     assert {world.recorded(purchase.order).status for purchase in purchases} == {OrderStatus.CONFIRMED}
+    world.check_at_rest()
+
+
+def test_stripes_rate_limit_costs_no_buyer_the_order(engine: str, world: World) -> None:
+    orders = []
+    for number in range(80):
+        world.add_product(f"product-{number}", 1)
+        orders.append(world.place({f"product-{number}": 1}, f"buyer-{number}"))
+    wire = RateLimitedStripe(world.store)
+
+    def buy(order: Order) -> str:
+        buyer = World(client_of(engine), world.undisturbed)
+        buyer.stripe = StripeGateway(stripe.StripeClient("sk_test_world", http_client=wire), wire, sleep=time.sleep)
+        while isinstance(answer := buyer.pay(order), Busy):
+            time.sleep(answer.retry_after_seconds)  # as the response asks
+        return answer.status if isinstance(answer, Order) else type(answer).__name__
+
+    answers = Counter(at_once([partial(buy, order) for order in orders]))
+
+    assert answers == {OrderStatus.CONFIRMED: 80}
+    assert wire.refused > 0
     world.check_at_rest()
 
 
@@ -278,3 +304,22 @@ def count_units_put_up(client: DynamoDBClient) -> list[int]:
     client.meta.events.register("before-parameter-build.dynamodb.UpdateItem", read)
     client.meta.events.register("after-call.dynamodb.UpdateItem", count)
     return put_up
+
+
+class RateLimitedStripe(DummyStripeHTTPClient):
+    """The dummy Stripe with the rate limit of a sandbox: 25 requests in each second."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.refused = 0
+        self._accepted: Counter[int] = Counter()
+        self._lock = threading.Lock()
+
+    def request(self, *arguments: Any, **options: Any) -> tuple[str, int, Mapping[str, str]]:
+        with self._lock:
+            second = int(time.monotonic())
+            self._accepted[second] += 1
+            if self._accepted[second] > 25:
+                self.refused += 1
+                return '{"error":{"type":"invalid_request_error","code":"rate_limit","message":"no"}}', 429, {}
+        return super().request(*arguments, **options)
