@@ -343,7 +343,7 @@ def _recorded_answer(order: Order, request: PaymentRequest) -> PaymentResult:
     """Return the result of this same request, if it was made before. Raise for any other."""
     if order.is_payable:
         raise Busy("The order could not be written.", order=order)
-    if order.reason == TOO_MANY_ATTEMPTS:
+    if order.reason is not None and order.reason.code == TOO_MANY_ATTEMPTS.code:
         raise TooManyAttempts(TOO_MANY_ATTEMPTS.message, order=order)
     attempt = order.attempt
     is_repeated = (
