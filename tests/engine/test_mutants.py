@@ -1,7 +1,7 @@
 """Each rule of the protocol is needed, and these tests would see it gone.
 
-`model/protocol.py` takes six rules out of the model, one at a time. The same are taken out of the code here: a story
-that the service as designed brings to a good end has to break an invariant without its rule.
+Each mutant takes one rule out of the code: a story that the service as designed brings to a good end has to break an
+invariant without its rule.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from order_payments.orders import Order, OrderStatus
+from order_payments.stripe_retries import RATE_LIMITED_TRIES
+from tests.support.interference import Effect, in_turn, interfering, stripe_answer, stripe_silence
 from tests.support.mutants import MUTANTS
 from tests.support.world import World
 
 PRODUCT = "tea"
+RATE_LIMIT = '{"error":{"type":"invalid_request_error","code":"rate_limit","message":"no"}}'
 
 
 class Killed(BaseException):
@@ -108,6 +111,14 @@ def an_admin_decides_while_the_buyer_pays(world: World) -> None:
     admin.override(order, OrderStatus.CANCELLED)
 
 
+def an_admin_cancels_after_a_lost_reply_and_rate_limits(world: World) -> None:
+    order = place(world)
+    rate_limits = [stripe_answer(Effect.NONE, 429, RATE_LIMIT)] * RATE_LIMITED_TRIES
+    with interfering(world, in_turn("confirm", stripe_silence(Effect.DONE), *rate_limits)):
+        world.pay(order)
+    world.override(order, OrderStatus.CANCELLED)
+
+
 Story = Callable[[World], None]
 
 STORIES: Mapping[str, tuple[Story, str]] = {
@@ -117,6 +128,10 @@ STORIES: Mapping[str, tuple[Story, str]] = {
     "settle_unconditional": (a_payer_and_the_reconciler_settle_the_same_charge, "for sale|2 gone, 1 sold"),
     "confirm_before_claim": (a_payer_dies_before_the_claim_and_an_admin_cancels, "is cancelled, and its money kept"),
     "override_unconditional": (an_admin_decides_while_the_buyer_pays, "1 gone, 0 sold"),
+    "lost_try_counts_as_rate_limited": (
+        an_admin_cancels_after_a_lost_reply_and_rate_limits,
+        "is cancelled, and its money kept",
+    ),
 }
 """By the rule that it needs: a story, and what is wrong in the end without the rule."""
 

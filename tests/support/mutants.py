@@ -1,4 +1,4 @@
-"""The service with one rule of its payment protocol taken out: the six that `model/protocol.py` takes out.
+"""The service with one rule of its payment protocol taken out.
 
 Each mutant patches the code for as long as `patch` lasts.
 """
@@ -16,7 +16,7 @@ from order_payments.clock import Deadline, utc_now
 from order_payments.orders import Order, PaymentAttempt, Reason
 from order_payments.orders_table import OrdersTable
 from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Cancelled, Confirmation, Declined, Fence, Paid, Unknown
+from order_payments.stripe_outcomes import Cancelled, Confirmation, Declined, Fence, Paid, RateLimited, Unknown
 from tests.support.world import World
 
 TIMED_OUT = Reason("timed_out", "The payment timed out.")
@@ -86,6 +86,17 @@ def confirm_before_claim(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(OrdersTable, "claim", charge_and_claim)
 
 
+def lost_try_counts_as_rate_limited(patch: pytest.MonkeyPatch, _: World) -> None:
+    """A confirmation without an outcome is voided as if the rate limit had turned away every try."""
+    confirm = StripeGateway.confirm
+
+    def confirm_or_void(gateway: StripeGateway, order: Order, **by: Any) -> Confirmation:
+        outcome = confirm(gateway, order, **by)
+        return RateLimited(1) if outcome == Unknown() else outcome
+
+    patch.setattr(StripeGateway, "confirm", confirm_or_void)
+
+
 Mutation = Callable[[pytest.MonkeyPatch, World], None]
 
 MUTANTS: Mapping[str, Mutation] = {
@@ -97,6 +108,7 @@ MUTANTS: Mapping[str, Mutation] = {
         settle_unconditional,
         confirm_before_claim,
         override_unconditional,
+        lost_try_counts_as_rate_limited,
     )
 }
 
