@@ -70,7 +70,14 @@ LONGEST_TEXT = 500
 """Characters of a text of Stripe's that we keep: an order has to fit into an item."""
 
 
-_AMOUNT_CODES = frozenset({"amount_too_small", "amount_too_large"})
+_AMOUNT_CODES = frozenset(
+    {
+        "amount_too_small",
+        "amount_too_large",
+        "invalid_charge_amount",
+        "invalid_charge_amount_no_decimal_compatible",
+    }
+)
 _AMOUNT_PARAMETERS = frozenset({"amount", "currency"})
 
 
