@@ -179,6 +179,17 @@ def test_no_more_is_given_back_than_is_left(memory_dummy, refused, currency, alr
     assert asked is None or error.user_message.startswith(f"Refund amount ({asked})")
 
 
+@pytest.mark.parametrize(("currency", "charged", "given_back"), [("kwd", 5120, 125), ("isk", 4000, 1050)])
+def test_refund_of_a_fraction_of_the_currencys_step_is_refused(memory_dummy, refused, currency, charged, given_back):
+    intent = memory_dummy.paid(amount=charged, currency=currency)
+
+    error = refused(lambda: memory_dummy.refund(intent.id, amount=given_back))
+
+    assert (error.http_status, error.param) == (400, "amount")
+    assert error.code.startswith("invalid_charge_amount")
+    assert memory_dummy.refund(intent.id).amount == charged
+
+
 @pytest.mark.parametrize(
     ("form", "status", "code", "param", "message"),
     [

@@ -73,6 +73,28 @@ CREATIONS = [
     ("amount=49&currency=eur", "amount_too_small", "amount", "Amount must be at least €0.50 eur"),
     ("amount=49&currency=jpy", "amount_too_small", "amount", "Amount must be at least ¥50 jpy"),
     ("amount=100000000&currency=usd", "amount_too_large", "amount", "Amount must be no more than $999,999.99 usd"),
+    (
+        "amount=1000000000000&currency=idr",
+        "amount_too_large",
+        "amount",
+        "Amount must be no more than 9,999,999,999.99 idr",
+    ),
+    ("amount=5124&currency=kwd", "invalid_charge_amount", "amount", "Invalid amount."),
+    (
+        "amount=4010&currency=isk",
+        "invalid_charge_amount_no_decimal_compatible",
+        "amount",
+        "Invalid amount. Currency ISK has become effectively zero-decimal",
+    ),
+    (
+        "amount=5050&currency=ugx",
+        "invalid_charge_amount_no_decimal_compatible",
+        "amount",
+        "Invalid amount. Currency UGX has become effectively zero-decimal",
+    ),
+    ("amount=4599&currency=bgn", None, "currency", "Invalid currency: bgn."),
+    ("amount=4599&currency=hrk", None, "currency", "Invalid currency: hrk."),
+    ("amount=4599&currency=ang", None, "currency", "Invalid currency: ang."),
     ("amount=" + "9" * 9999 + "&currency=usd", "amount_too_large", "amount", "Amount must be no more than"),
     (
         "amount=4599&currency=zzz",
@@ -145,7 +167,21 @@ def test_a_creation_that_makes_no_sense_is_refused(dummy, form, code, param, mes
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency"), [(50, "usd"), (30, "gbp"), (50, "jpy"), (99_999_999, "usd"), (1, "clp"), (50, "USD")]
+    ("amount", "currency"),
+    [
+        (50, "usd"),
+        (30, "gbp"),
+        (50, "jpy"),
+        (99_999_999, "usd"),
+        (1, "clp"),
+        (50, "USD"),
+        (5120, "kwd"),
+        (4000, "isk"),
+        (5000, "ugx"),
+        (150_000_000, "idr"),
+        (999_999_999_999, "idr"),
+        (1, "xcg"),
+    ],
 )
 def test_an_amount_at_the_limit_is_taken(dummy, amount, currency):
     assert dummy.create(amount=amount, currency=currency).currency == currency.lower()

@@ -1,63 +1,47 @@
-"""What Stripe asks of an amount in each currency, and how it writes one.
+"""Amounts as Stripe checks them and writes them. The rules of each currency stand in `order_payments.money`."""
 
-From https://docs.stripe.com/currencies: zero- and three-decimal currencies, and minimum amounts, in the
-minor unit.
-"""
-
-_ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split())
-_THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
-
-# Stripe asks the equivalent of $0.50 of all other currencies. The dummy knows no exchange rates and asks 1 of them.
-_MINIMUM = {
-    "usd": 50,
-    "aed": 200,
-    "aud": 50,
-    "bgn": 100,
-    "brl": 50,
-    "cad": 50,
-    "chf": 50,
-    "czk": 1500,
-    "dkk": 250,
-    "eur": 50,
-    "gbp": 30,
-    "hkd": 400,
-    "hrk": 50,
-    "huf": 17500,
-    "inr": 50,
-    "jpy": 50,
-    "mxn": 1000,
-    "myr": 200,
-    "nok": 300,
-    "nzd": 50,
-    "pln": 200,
-    "ron": 200,
-    "sek": 300,
-    "sgd": 50,
-    "thb": 1000,
-}
+from order_payments.dummy_stripe import refusals
+from order_payments.money import TABLE, as_number
 
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
-def minimum(currency: str) -> int:
-    """The least amount that can be charged in this currency."""
-    return _MINIMUM.get(currency, 1)
+def refuse_charge(amount: int, currency: str) -> None:
+    """Raise `Refusal` if Stripe cannot charge `amount` in `currency`, which is one that Stripe charges in."""
+    rules = TABLE[currency]
+    if amount < rules.minimum:
+        message = f"Amount must be at least {as_text(rules.minimum, currency)}"
+        raise refusals.invalid_parameter("amount", message, "amount_too_small")
+    if amount > rules.maximum:
+        message = f"Amount must be no more than {as_text(rules.maximum, currency)}"
+        raise refusals.invalid_parameter("amount", message, "amount_too_large")
+    refuse_fraction(amount, currency)
+
+
+def refuse_fraction(amount: int, currency: str) -> None:
+    """Raise `Refusal` if the amount of a charge or a refund is not a multiple of the currency's step.
+
+    Whole units: https://support.stripe.com/questions/deprecation-of-fractional-isk-charges-and-refunds has the code and
+    the message. Stripe publishes none for three-decimal currencies; the dummy sends the general code.
+    """
+    rules = TABLE[currency]
+    if amount % rules.step == 0:
+        return
+    if rules.decimals == 3:
+        message = f"Invalid amount. Amounts in {currency.upper()} must be evenly divisible by {rules.step}."
+        raise refusals.invalid_parameter("amount", message, "invalid_charge_amount")
+    message = (
+        f"Invalid amount. Currency {currency.upper()} has become effectively zero-decimal and charged amounts must be"
+        f" evenly divisible by {rules.step}. See https://stripe.com/docs/currencies#special-cases for more information."
+    )
+    raise refusals.invalid_parameter("amount", message, "invalid_charge_amount_no_decimal_compatible")
 
 
 def as_text(amount: int, currency: str) -> str:
-    """An amount as Stripe writes it in most messages: `$0.50 usd`, `¥50 jpy`."""
+    """Return an amount as most messages have it: `$0.50 usd`, `¥50 jpy`."""
     return f"{as_short_text(amount, currency)} {currency}"
 
 
 def as_short_text(amount: int, currency: str) -> str:
-    """An amount as Stripe writes it in messages about refunds: `$0.50`, `¥50`."""
+    """Return an amount as the messages about refunds have it: `$0.50`, `¥50`."""
     return f"{_SYMBOLS.get(currency, '')}{as_number(amount, currency)}"
-
-
-def as_number(amount: int, currency: str) -> str:
-    """An amount in the currency's major unit, with its decimals: `0.50` of usd, `50` of jpy, `0.050` of kwd."""
-    if currency in _ZERO_DECIMAL:
-        return f"{amount:,}"
-    decimals = 3 if currency in _THREE_DECIMAL else 2
-    major, minor = divmod(amount, 10**decimals)
-    return f"{major:,}.{minor:0{decimals}}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from urllib.parse import parse_qsl
 
 from order_payments.dummy_stripe import currencies, refusals
-from order_payments.money import CURRENCIES, MAXIMUM_CHARGE
+from order_payments.money import CURRENCIES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -318,13 +318,7 @@ def _amount(form: Form, currency: str) -> int:
     amount = form.integer("amount")
     if amount is None:
         raise refusals.missing_parameter("amount")
-    least = currencies.minimum(currency)
-    if amount < least:
-        message = f"Amount must be at least {currencies.as_text(least, currency)}"
-        raise refusals.invalid_parameter("amount", message, "amount_too_small")
-    if amount > MAXIMUM_CHARGE:
-        message = f"Amount must be no more than {currencies.as_text(MAXIMUM_CHARGE, currency)}"
-        raise refusals.invalid_parameter("amount", message, "amount_too_large")
+    currencies.refuse_charge(amount, currency)
     return amount
 
 

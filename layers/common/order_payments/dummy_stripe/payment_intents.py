@@ -240,6 +240,7 @@ def refund(intent: Intent, refunding: Refunding, now: float) -> Intent:
     if not left:
         raise refusals.already_refunded(paid.id)
     amount = left if refunding.amount is None else refunding.amount
+    currencies.refuse_fraction(amount, intent.currency)
     if amount > left:
         texts = (currencies.as_short_text(value, intent.currency) for value in (amount, left))
         raise refusals.refund_too_large(*texts)
