@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from local.errors import StackError
-from local.shop import bearer, expect, money
+from local.shop import bearer, expect
+from order_payments import money
 
 _LINES: Mapping[str, int] = {"espresso-cup": 2, "house-blend-1kg": 1}
 _PAYMENT_METHOD = "pm_card_visa"
@@ -69,7 +70,7 @@ def show(demo: Demo, console: Console) -> None:
         ("order", order["orderId"]),
         ("buyer", order["buyerId"]),
         ("status", Text(order["status"], "bold green")),
-        ("total", money(order["totalAmount"], order["currency"])),
+        ("total", money.as_text(order["totalAmount"], order["currency"])),
         ("payment", f"{order['paymentMethod']}, {_PAYMENT_METHOD}"),
         ("intent", str(order["paymentIntentId"])),
     ):
@@ -83,7 +84,7 @@ def show(demo: Demo, console: Console) -> None:
         product_id = item["productId"]
         stock.add_row(
             item["name"],
-            money(item["unitPrice"], order["currency"]),
+            money.as_text(item["unitPrice"], order["currency"]),
             str(item["quantity"]),
             Text.assemble(f"{demo.before[product_id]['stock']} → ", (str(demo.after[product_id]["stock"]), "bold")),
         )

@@ -6,7 +6,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from local.shop import money
+from order_payments import money
 
 STATUS_STYLES: Mapping[str, str] = {"pending": "yellow", "confirmed": "bold green", "cancelled": "red"}
 
@@ -60,7 +60,7 @@ def _words(order: Mapping[str, Any]) -> dict[str, str]:
     return {
         "orderId": order["orderId"],
         "status": order["status"],
-        "total": money(order["totalAmount"], order["currency"]),
+        "total": money.as_text(order["totalAmount"], order["currency"]),
         "items": ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"]),
         "reason": (order["reason"] or {}).get("message", ""),
     }

@@ -10,7 +10,6 @@ import httpx
 
 from local.errors import StackError
 from local.stack import running_description
-from order_payments.dummy_stripe.currencies import as_number
 from order_payments.orders import is_order_id
 
 _REQUEST_SECONDS = 150
@@ -88,11 +87,6 @@ def newest_orders(shop: httpx.Client, count: int) -> Iterator[dict[str, Any]]:
         cursor = page["cursor"]
         if cursor is None:
             return
-
-
-def money(amount: int, currency: str) -> str:
-    """An amount for people, `45.99 USD`."""
-    return f"{as_number(amount, currency)} {currency.upper()}"
 
 
 def after_payment(order_id: str, buyer: Buyer, code: str, status: str | None) -> str | None:

@@ -33,6 +33,12 @@ def shown(orders: list[dict[str, Any]], width: int | None) -> list[str]:
     return [line.plain for line in lines(orders, width)]
 
 
+def test_total_has_the_decimals_that_stripe_counts() -> None:
+    [_, line] = shown([{**order(), "totalAmount": 5000, "currency": "ugx"}], None)
+
+    assert line.split()[2:4] == ["50.00", "UGX"]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert max(map(cell_len, shown(MANY, width))) <= width
