@@ -220,7 +220,9 @@ def _pages(identity: TokenIssuer, deployment: Deployment, emulator: Emulator, cl
         client = emulator.client("dynamodb")
         closing.callback(client.close)
         store = DynamoDBStore(client, table)
-    return pages(lambda: console_data.session(identity, USERS), lambda: console_data.ledger(store))
+    return pages(
+        lambda: console_data.session(identity, USERS), lambda: console_data.ledger(store), console_data.currencies
+    )
 
 
 def is_running(state: Path = STATE) -> bool:

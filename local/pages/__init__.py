@@ -30,12 +30,14 @@ _CONSOLE_HEADERS = {
 }
 
 
-def pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Mapping[str, Page]:
+def pages(
+    session: Callable[[], bytes], ledger: Callable[[], bytes], currencies: Callable[[], bytes]
+) -> Mapping[str, Page]:
     """All pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries.
 
     Parameters
     ----------
-    session, ledger
+    session, ledger, currencies
         Make what the console gets besides the public API; see `console_data`.
     """
     assets = files(_SWAGGER_UI)
@@ -43,6 +45,7 @@ def pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Mapping[
     return {
         "/": _file(_CONSOLE / "index.html", _CONSOLE_HEADERS),
         **{f"/console/{path.name}": _file(path) for path in sorted(_CONSOLE.iterdir()) if path.name != "index.html"},
+        "/console/currencies.js": Page(_CONTENT_TYPES[".js"], currencies),
         "/session.json": Page("application/json", session, private=True),
         "/stripe/ledger.json": Page("application/json", ledger, private=True),
         "/docs": docs,

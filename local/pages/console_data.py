@@ -10,9 +10,15 @@ from local.tokens import TokenIssuer
 from order_payments.clock import rfc3339
 from order_payments.dummy_stripe import Charge, Store
 from order_payments.dummy_stripe.payment_intents import Intent, settle
+from order_payments.money import TABLE
 
 SHOWN_INTENTS = 100
 _EXPIRED = timedelta(minutes=-5)
+
+
+def currencies() -> bytes:
+    """Return the module `currencies.js`, which exports the decimals of each currency by its code."""
+    return f"export const DECIMALS = {json.dumps({code: rules.decimals for code, rules in TABLE.items()})};\n".encode()
 
 
 def session(identity: TokenIssuer, users: Mapping[str, tuple[str, tuple[str, ...]]]) -> bytes:

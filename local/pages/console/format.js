@@ -1,12 +1,11 @@
 /** Amounts, times and names as people read them. */
 
-// As Stripe counts them: https://docs.stripe.com/currencies. A browser goes by custom, and shows a forint without decimals.
-const ZERO_DECIMAL = "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split(" ");
-const THREE_DECIMAL = "bhd jod kwd omr tnd".split(" ");
+// The decimals that Stripe counts. A browser's own differ: it shows a forint without decimals.
+import { DECIMALS } from "./currencies.js";
 
 /** An amount in the currency's minor unit: 4599 usd is $45.99. */
 export function money(amount, currency) {
-  const decimals = ZERO_DECIMAL.includes(currency) ? 0 : THREE_DECIMAL.includes(currency) ? 3 : 2;
+  const decimals = DECIMALS[currency] ?? 2;
   const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
   const format = new Intl.NumberFormat("en-US", { style: "currency", currency: currency.toUpperCase(), ...digits });
   return format.format(amount / 10 ** decimals);

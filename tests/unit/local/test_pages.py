@@ -21,6 +21,7 @@ from local.tokens import AUDIENCE, TokenIssuer
 from order_payments.dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
 from order_payments.dummy_stripe.cards import Fault
 from order_payments.dummy_stripe.payment_intents import settle
+from order_payments.money import TABLE
 from tests.support.template import ROOT
 
 CONSOLE = ROOT / "local" / "pages" / "console"
@@ -29,7 +30,7 @@ HERE = [(b"host", b"127.0.0.1:3000")]
 
 
 def all_pages() -> dict[str, Page]:
-    return dict(pages(lambda: b'{"users": []}', lambda: b'{"intents": null}'))
+    return dict(pages(lambda: b'{"users": []}', lambda: b'{"intents": null}', console_data.currencies))
 
 
 @pytest.fixture
@@ -247,6 +248,14 @@ def test_the_console_says_truly_whether_a_card_is_charged_where_stripe_fails(
         assert "can be paid again" in card["note"]
     else:
         assert f"is {'confirmed' if charged else 'cancelled'}" in card["note"]
+
+
+def test_console_gets_the_decimals_of_every_currency_from_the_table(site: httpx.Client) -> None:
+    answer = site.get("/console/currencies.js")
+
+    exported = answer.text.removeprefix("export const DECIMALS = ").rstrip(";\n")
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert json.loads(exported) == {code: rules.decimals for code, rules in TABLE.items()}
 
 
 def test_another_stripe_has_its_ledger_elsewhere() -> None:
