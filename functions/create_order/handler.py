@@ -21,7 +21,7 @@ from order_payments.errors import (
     UnknownProduct,
 )
 from order_payments.identity import Role
-from order_payments.money import MAXIMUM_CHARGE
+from order_payments.money import as_text, charge_fault
 from order_payments.observability import logger
 from order_payments.orders import MAXIMUM_PRODUCTS, NO_ORDER, Order, OrderLine, order_id_for
 from order_payments.orders_table import OrdersTable
@@ -143,8 +143,9 @@ def place_order(
         request_id=request_id,
         request_fingerprint=request_fingerprint,
     )
-    if order.total_amount > MAXIMUM_CHARGE:
-        raise InvalidRequest(f"An order's total is at most {MAXIMUM_CHARGE}.", location=("body", "items"))
+    if fault := charge_fault(order.total_amount, order.currency):
+        total = as_text(order.total_amount, order.currency)
+        raise InvalidRequest(f"The order's total is {total}. {fault}", location=("body", "items"))
     return order
 
 

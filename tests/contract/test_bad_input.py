@@ -118,12 +118,40 @@ def test_more_products_than_a_transaction_takes_are_refused(shop: Shop) -> None:
     assert (reply.status, reply.code) == (422, "validation_error")
 
 
-def test_a_total_that_stripe_cannot_charge_is_refused(shop: Shop) -> None:
-    product = shop.add_product(unit_price=99_999_999)
+@pytest.mark.parametrize(
+    ("unit_price", "currency", "quantity", "rule"),
+    [
+        (10, "usd", 1, "0.50 USD"),
+        (99_999_999, "usd", 2, "999,999.99 USD"),
+        (999_999_999_999, "idr", 2, "9,999,999,999.99 IDR"),
+        (49, "jpy", 1, "50 JPY"),
+    ],
+)
+def test_total_that_stripe_cannot_charge_is_refused_with_the_rule(
+    shop: Shop, unit_price: int, currency: str, quantity: int, rule: str
+) -> None:
+    product = shop.add_product(unit_price=unit_price, currency=currency)
 
-    reply = shop.call("POST", "/orders", ALICE, {"items": [{"productId": product, "quantity": 2}]})
+    reply = shop.call("POST", "/orders", ALICE, {"items": [{"productId": product, "quantity": quantity}]})
 
     assert (reply.status, reply.code) == (422, "validation_error")
+    (error,) = reply.body["errors"]
+    assert error["location"] == ["body", "items"]
+    assert rule in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("unit_price", "currency", "quantity"),
+    [(10, "usd", 5), (150_000_000, "idr", 1), (5120, "kwd", 1), (5000, "ugx", 1), (100, "xcg", 1)],
+)
+def test_total_at_the_limits_of_its_currency_is_ordered_and_paid(
+    shop: Shop, unit_price: int, currency: str, quantity: int
+) -> None:
+    product = shop.add_product(unit_price=unit_price, currency=currency)
+
+    reply = shop.pay(shop.order((product, quantity)))
+
+    assert (reply.status, reply.body["totalAmount"]) == (200, unit_price * quantity)
 
 
 def test_an_order_of_unknown_products_is_refused_and_names_them(shop: Shop) -> None:

@@ -336,3 +336,17 @@ def test_a_product_that_another_service_wrote_with_stock_alone_is_wholly_for_sal
     shop.pay(shop.order((product, 3)), card)
 
     assert shop.stock(product) == stock
+
+
+@pytest.mark.parametrize(("total", "currency"), [(10, "usd"), (100_000_000, "usd"), (5124, "kwd"), (4599, "bgn")])
+def test_amount_that_stripe_cannot_charge_is_422_and_changes_nothing(shop: Shop, total: int, currency: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 1))
+    shop.write_order(order, totalAmount=total, currency=currency)
+    before = shop.status(order)
+
+    reply = shop.pay(order)
+
+    assert (reply.status, reply.code) == (422, "amount_not_chargeable")
+    assert reply.body["order"] == before == shop.status(order)
+    assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
