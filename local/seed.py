@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from local.catalogue import COLUMNS, WHOLE_NUMBER, Row
-from order_payments.money import MAXIMUM_CHARGE
+from order_payments.money import MAXIMUM_AMOUNT, is_currency, price_fault
 from order_payments.products import is_product_id
 
 _AT_ONCE = 8
@@ -18,7 +18,7 @@ _LONGEST_SHOWN = 40
 RULES: Mapping[str, str] = {
     "productId": "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit",
     "name": "a text of one line, with 1 to 200 characters",
-    "unitPrice": f"a whole number from 1 to {MAXIMUM_CHARGE:,}, in the currency's smallest unit (4599 is 45.99 USD)",
+    "unitPrice": f"a whole number from 1 to {MAXIMUM_AMOUNT:,}, in the currency's smallest unit (4599 is 45.99 USD)",
     "currency": "a lower-case ISO 4217 code that Stripe charges in, like 'usd'",
     "stock": "a whole number from 0 to 1,000,000,000",
 }
@@ -84,7 +84,16 @@ def _fault(column: str, values: Mapping[str, Any]) -> str:
         return f"{column}: {_shown(value)} is no text. Put it in quotes"
     if column in ("unitPrice", "stock") and isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
         return f"{column}: {_shown(value)} is a text. Take the quotes off"
+    if column == "unitPrice" and (rule := _price_rule(value, values.get("currency"))):
+        return f"{column}: {_shown(value)} cannot be charged. {rule}"
     return f"{column}: {_shown(value)} has to be {RULES[column]}"
+
+
+def _price_rule(price: object, currency: object) -> str | None:
+    """Return the currency's own rule that a whole positive price breaks, if it is that which is wrong."""
+    if type(price) is int and price > 0 and isinstance(currency, str) and is_currency(currency):
+        return price_fault(price, currency)
+    return None
 
 
 def _shown(value: Any) -> str:

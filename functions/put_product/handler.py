@@ -10,9 +10,9 @@ from pydantic import AfterValidator, Field
 
 from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import ProductNotFound, StockBelowReserved
+from order_payments.errors import InvalidRequest, ProductNotFound, StockBelowReserved
 from order_payments.identity import Role
-from order_payments.money import CURRENCIES, MAXIMUM_CHARGE, is_currency
+from order_payments.money import CURRENCIES, MAXIMUM_AMOUNT, is_currency, price_fault
 from order_payments.observability import logger
 from order_payments.products import PRODUCT_ID_PATTERN
 from order_payments.products_table import ProductsTable
@@ -32,7 +32,7 @@ class ProductRequest(RequestBody):
     """A product as it shall be. `unitPrice` is in the minor unit of `currency`."""
 
     name: Annotated[str, Field(max_length=200, pattern=LINE_OF_TEXT, examples=["Green tea"])]
-    unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_CHARGE, examples=[4599])]
+    unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_AMOUNT, examples=[4599])]
     currency: Annotated[str, AfterValidator(_chargeable), Field(json_schema_extra={"enum": sorted(CURRENCIES)})]
     stock: Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_STOCK, examples=[25])]
 
@@ -45,6 +45,8 @@ api = Api(Role.ADMIN, raises=[ProductNotFound, StockBelowReserved])
 @api.put("/admin/products/<product_id>", responses={200: described("The product as it is now.")})
 def put_product(product_id: Annotated[str, Path(pattern=PRODUCT_ID_PATTERN)], body: ProductRequest) -> ProductView:
     """Create or change the product. What payments in flight hold of it stays held."""
+    if fault := price_fault(body.unit_price, body.currency):
+        raise InvalidRequest(fault, location=("body", "unitPrice"))
     product = products.put(
         product_id, name=body.name, unit_price=body.unit_price, currency=body.currency, stock=body.stock
     )

@@ -58,8 +58,10 @@ BAD_PRODUCTS: dict[str, Any] = {
     "price fractional": {"name": "x", "unitPrice": 45.99, "currency": "usd", "stock": 1},
     "price a text": {"name": "x", "unitPrice": "4599", "currency": "usd", "stock": 1},
     "price huge": {"name": "x", "unitPrice": 10**9, "currency": "usd", "stock": 1},
+    "price above any maximum": {"name": "x", "unitPrice": 10**12, "currency": "idr", "stock": 1},
     "currency upper case": {"name": "x", "unitPrice": 1, "currency": "USD", "stock": 1},
     "currency unknown": {"name": "x", "unitPrice": 1, "currency": "zzz", "stock": 1},
+    "currency withdrawn": {"name": "x", "unitPrice": 1, "currency": "bgn", "stock": 1},
     "stock negative": {"name": "x", "unitPrice": 1, "currency": "usd", "stock": -1},
     "stock fractional": {"name": "x", "unitPrice": 1, "currency": "usd", "stock": 0.5},
     "stock huge": {"name": "x", "unitPrice": 1, "currency": "usd", "stock": 10**30},
@@ -152,6 +154,29 @@ def test_total_at_the_limits_of_its_currency_is_ordered_and_paid(
     reply = shop.pay(shop.order((product, quantity)))
 
     assert (reply.status, reply.body["totalAmount"]) == (200, unit_price * quantity)
+
+
+@pytest.mark.parametrize(
+    ("unit_price", "currency", "rule"),
+    [
+        (5124, "kwd", "0.010 KWD"),
+        (4010, "isk", "1.00 ISK"),
+        (5050, "ugx", "1.00 UGX"),
+        (10**8, "usd", "999,999.99 USD"),
+    ],
+)
+def test_price_that_stripe_cannot_charge_is_refused_with_the_rule(
+    shop: Shop, unit_price: int, currency: str, rule: str
+) -> None:
+    body = {"name": "Tea", "unitPrice": unit_price, "currency": currency, "stock": 1}
+
+    reply = shop.call("PUT", "/admin/products/odd-price", ADMIN, body)
+
+    assert (reply.status, reply.code) == (422, "validation_error")
+    (error,) = reply.body["errors"]
+    assert error["location"] == ["body", "unitPrice"]
+    assert rule in error["message"]
+    assert shop.call("GET", "/products/odd-price", ALICE).code == "product_not_found"
 
 
 def test_an_order_of_unknown_products_is_refused_and_names_them(shop: Shop) -> None:

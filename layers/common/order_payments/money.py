@@ -101,8 +101,6 @@ TABLE = {
 CURRENCIES = frozenset(code for code, currency in TABLE.items() if currency.is_charged)
 """The currencies that Stripe charges in."""
 
-MAXIMUM_CHARGE = 99_999_999
-
 MAXIMUM_AMOUNT = max(currency.maximum for currency in TABLE.values())
 """The largest amount that Stripe charges in any currency."""
 

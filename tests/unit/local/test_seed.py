@@ -110,6 +110,21 @@ def test_a_value_is_refused_in_words_and_once(column: str, value: object, shown:
     assert ";" not in said
 
 
+@pytest.mark.parametrize(
+    ("price", "currency", "rule"),
+    [
+        (5124, "kwd", "multiple of 0.010 KWD"),
+        (4010, "isk", "multiple of 1.00 ISK"),
+        (100_000_000, "usd", "largest amount that can be charged is 999,999.99 USD"),
+    ],
+)
+def test_refused_price_is_reported_with_the_rule_of_its_currency(price: int, currency: str, rule: str) -> None:
+    said = refused("unitPrice", unitPrice=price, currency=currency)
+
+    assert said.startswith(f"unitPrice: {price} cannot be charged.")
+    assert rule in said
+
+
 def test_the_words_say_what_the_api_says() -> None:
     properties = DOCUMENT["components"]["schemas"]["ProductRequest"]["properties"]
 
