@@ -138,3 +138,11 @@ def test_the_header_is_found_where_the_gateway_gives_it_once(
     answer = authorize({**event_with(f"Bearer {issuer.token()}"), missing: None})
 
     assert answer["principalId"] == "alice"
+
+
+def test_token_as_long_as_the_gateway_lets_through_is_accepted(authorize: Authorize, issuer: Issuer) -> None:
+    room = 10_240 - len(issuer.token({"groups": ""})) - 2
+    token = issuer.token({"groups": "g" * (room * 3 // 4)})
+
+    assert 10_200 < len(token) <= 10_240
+    assert authorize(event_with(f"Bearer {token}"))["principalId"] == "alice"
