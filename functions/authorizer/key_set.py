@@ -6,7 +6,7 @@ JWK sets are RFC 7517 and RFC 7518, section 6; Ed25519 keys RFC 8037.
 import http.client
 import json
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
@@ -82,11 +82,15 @@ class KeySet:
         return any(key.kid == kid for key in self.keys)
 
     def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
-        """The one key of this id that may verify this algorithm. Without an id, only a set of one key has an answer."""
-        if kid is None and len(self.keys) != 1:
+        """Return the one key of this id that may verify this algorithm. Without an id, the set must have one key.
+
+        The same key may be listed several times, as with and without `alg`. Different keys under one id are ambiguous,
+        and none of them is used.
+        """
+        if kid is None and not _are_same_key(self.keys):
             return None
         fitting = [key for key in self.keys if kid in (None, key.kid) and algorithm in key.algorithms]
-        return fitting[0].public_key if len(fitting) == 1 else None
+        return fitting[0].public_key if fitting and _are_same_key(fitting) else None
 
 
 class FetchedKeySet:
@@ -191,6 +195,10 @@ def _usable_key(jwk: object) -> VerificationKey | None:
         # Any of the algorithms reads the key: those of one key type read it alike.
         public_key = jwt.PyJWK(jwk, algorithm=min(algorithms)).key
     except (KeyError, TypeError, ValueError, jwt.PyJWTError):
+def _are_same_key(keys: Sequence[VerificationKey]) -> bool:
+    return all(key.public_key == keys[0].public_key for key in keys)
+
+
         return None
     if isinstance(public_key, RSAPublicKey) and public_key.key_size < MINIMUM_RSA_BITS:
         return None

@@ -84,6 +84,33 @@ NO_KEY_SETS = [
     "",
     "null",
     "[]",
+LISTED_TWICE: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "alike": ({}, {}),
+    "once with alg": ({}, {"alg": "RS256"}),
+    "with alg both times": ({"alg": "RS256"}, {"alg": "RS256"}),
+    "with two algs": ({"alg": "RS512"}, {"alg": "RS256"}),
+    "once with use": ({"use": "sig"}, {}),
+    "once for encryption": ({"use": "enc"}, {}),
+}
+
+
+@pytest.mark.parametrize("kid", ["main", None], ids=["kid", "no kid"])
+@pytest.mark.parametrize("members", LISTED_TWICE.values(), ids=LISTED_TWICE.keys())
+def test_key_that_is_listed_twice_is_used(
+    issuer: Issuer, members: tuple[dict[str, object], dict[str, object]], kid: str | None
+) -> None:
+    listed = [public_jwk(issuer.rsa, "main", **each) for each in members]
+
+    assert KeySet.parse(to_json({"keys": listed})).find(kid, "RS256") == issuer.rsa.public_key()
+
+
+@pytest.mark.parametrize("kid", ["main", None], ids=["kid", "no kid"])
+def test_different_keys_under_one_id_are_ambiguous(issuer: Issuer, kid: str | None) -> None:
+    listed = [public_jwk(issuer.rsa, "main"), public_jwk(issuer.stranger, "main"), public_jwk(issuer.rsa, "main")]
+
+    assert KeySet.parse(to_json({"keys": listed})).find(kid, "RS256") is None
+
+
     '"keys"',
     "{}",
     '{"keys": {}}',
