@@ -1,39 +1,47 @@
-"""Lambda authorizer of the REST API: who is this, and what may they call."""
+"""Lambda authorizer of the REST API: identifies the caller and returns the routes that the caller may call."""
 
 from order_payments.start_up import started
 
-import time
-from typing import Any
+from log_lines import AUTHORIZER_FAILED, INTERNAL_ERROR, start_failures_counted, write_counts, write_line
 
-from key_set import keys_from
-from log_lines import write_line
-from policy import answer_for
-from tokens import TokenRefused, TokenVerifier
+with start_failures_counted():
+    import time
+    from typing import Any
 
-from order_payments.settings import JwtSettings
+    from key_set import NoKeys, keys_from
+    from policy import answer_for
+    from tokens import TokenRefused, TokenVerifier
+
+    from order_payments.settings import JwtSettings
+
+    # Composed while the function starts, so that one that is misconfigured answers no request.
+    _SETTINGS = JwtSettings.from_environment()
+    _VERIFIER = TokenVerifier(
+        _SETTINGS.issuer,
+        _SETTINGS.audience,
+        _SETTINGS.roles_claim,
+        keys_from(_SETTINGS, time.time),
+        time.time,
+        audience_claim=_SETTINGS.audience_claim,
+        token_use=_SETTINGS.token_use,
+    )
 
 LOGGED_KID_LENGTH = 64
 
-# Composed while the function starts, so that one that is misconfigured answers no request.
-_SETTINGS = JwtSettings.from_environment()
-_VERIFIER = TokenVerifier(
-    _SETTINGS.issuer,
-    _SETTINGS.audience,
-    _SETTINGS.roles_claim,
-    keys_from(_SETTINGS, time.time),
-    time.time,
-    audience_claim=_SETTINGS.audience_claim,
-    token_use=_SETTINGS.token_use,
-)
+
+class AuthorizerFailed(Exception):
+    """The token could not be judged. API Gateway responds 500 and does not cache the result."""
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Take the bearer token, verify it, answer with what its owner may call.
+    """Verify the bearer token and return the policy of its owner.
 
-    Whatever else happens ends in the one exception that API Gateway answers with 401: `Unauthorized`, by that name.
+    Raise the exception that API Gateway answers with 401, named `Unauthorized`, if the token is at fault. Raise
+    `AuthorizerFailed`, answered 500, if the service or the issuer is at fault.
     https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html
     """
     request: dict[str, str | None] = {}
+    failure: Exception
     try:
         request = _request_ids(event, context)
         caller = _VERIFIER.verify(_bearer_token(event))
@@ -42,13 +50,20 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     except TokenRefused as refused:
         kid = refused.kid and refused.kid[:LOGGED_KID_LENGTH]
         write_line("INFO", "refused", reason=refused.reason, kid=kid, **request)
-    except Exception as error:  # noqa: BLE001 - the one boundary: no fault of ours may let anybody in, or answer 500
-        # Not the error's own words, nor its cause's: they may quote the token.
-        write_line("ERROR", "refused", reason="unexpected_error", error=_place_of(error), **request)
+        failure = Exception("Unauthorized")  # API Gateway knows this exception, and no other
+    except NoKeys:
+        write_line("ERROR", "authorizer failed", reason="no_keys", **request)
+        write_counts(AUTHORIZER_FAILED)
+        failure = AuthorizerFailed("no keys")
+    except Exception as error:  # noqa: BLE001 - the one boundary: no fault of ours may let a caller in
+        # Not the error's own text, nor its cause's: they may quote the token.
+        write_line("ERROR", "authorizer failed", reason="unexpected_error", error=_place_of(error), **request)
+        write_counts(AUTHORIZER_FAILED, INTERNAL_ERROR)
+        failure = AuthorizerFailed("unexpected error")
     else:
         return answer
-    # Outside of the handlers above, so that it carries no context for the runtime to log.
-    raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway knows this exception, and no other
+    # Raised outside of the handlers above, so that it carries no context for the runtime to log.
+    raise failure
 
 
 def _bearer_token(event: dict[str, Any]) -> str:

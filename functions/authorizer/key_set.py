@@ -5,6 +5,7 @@ JWK sets are RFC 7517 and RFC 7518, section 6; Ed25519 keys RFC 8037.
 
 import http.client
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,20 +37,35 @@ MINIMUM_RSA_BITS = 2048
 
 CACHE_SECONDS = 600
 COOL_DOWN_SECONDS = 30
+NO_KEYS_COOL_DOWN_SECONDS = 1
 FETCH_TIMEOUT_SECONDS = 2
+USER_AGENT = "order-payments"
+"""Issuers behind a CDN may answer `Python-urllib` with 403."""
+
 MAX_KEY_SET_BYTES = 64 * 1024
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class NoKeySet(Exception):
-    """There is no JWK set: the document is none, or the key server did not answer with a document."""
+    """There is no JWK set: the document is none, or the key server did not answer with a document.
+
+    `status` is the key server's HTTP status, if it responded with an error.
+    """
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class NoKeys(Exception):
+    """There is no key at all to verify a token with, so no token can be judged."""
 
 
 class Keys(Protocol):
     """Where the verifier looks for a token's key."""
 
     def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
-        """The one key of this id that may verify this algorithm, if there is one."""
+        """Return the one key of this id that may verify this algorithm, if there is one. Raises `NoKeys`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +113,10 @@ class FetchedKeySet:
     """A key set that lives on a server.
 
     It is fetched when it is older than `CACHE_SECONDS`, so that a key taken out of it ends with that, and when a token
-    names a key that it has not, so that a new key is good at once. Nobody can make it fetch more often than once in
+    names a key that it has not, so that a new key is good at once. No caller can make it fetch more often than once in
     `COOL_DOWN_SECONDS`, neither with made-up key ids nor by waiting for the server to fail. While the server fails,
-    the keys that it gave last stay good: its outage is not ours.
+    the keys that it gave last stay good. While there are no keys at all, no token can be judged, and the pause between
+    fetches is `NO_KEYS_COOL_DOWN_SECONDS`.
 
     `clock` gives seconds since the epoch. A monotonic clock would stand still while Lambda keeps the process frozen.
     """
@@ -114,18 +131,25 @@ class FetchedKeySet:
         fresh = self._is_within(CACHE_SECONDS, self._fetched_at)
         if not fresh or (kid is not None and not self._keys.knows(kid)):
             self._refresh()
+        if not self._keys.keys:
+            raise NoKeys
         return self._keys.find(kid, algorithm)
 
     def _refresh(self) -> None:
-        if self._is_within(COOL_DOWN_SECONDS, self._tried_at):
+        cool_down = COOL_DOWN_SECONDS if self._keys.keys else NO_KEYS_COOL_DOWN_SECONDS
+        if self._is_within(cool_down, self._tried_at):
             return
-        self._tried_at = self._clock()
+        started_at = self._clock()
         try:
             self._keys = KeySet.parse(self._fetch())
         except NoKeySet as error:
-            write_line("ERROR", "the key set could not be fetched", reason=str(error))
+            write_line("ERROR", "key set fetch failed", reason=str(error), status=error.status)
         else:
-            self._fetched_at = self._tried_at
+            self._fetched_at = started_at
+            if not self._keys.keys:
+                write_line("ERROR", "key set has no usable key")
+        # The pause begins when the fetch ends: a server that hangs takes longer than the shorter one.
+        self._tried_at = self._clock()
 
     def _is_within(self, seconds: float, since: float) -> bool:
         # A clock that was set back would make the time passed negative, and a cache immortal.
@@ -149,11 +173,14 @@ def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> Keys:
 
 
 def fetch(url: str) -> bytes:
-    """The document at the address, from that server alone: neither a redirect nor a proxy is followed."""
+    """Return the document at the address, from that server alone: neither a redirect nor a proxy is followed."""
     opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, headers={"User-Agent": USER_AGENT})  # noqa: S310 - `keys_from` checked it
     try:
-        with opener.open(url, timeout=FETCH_TIMEOUT_SECONDS) as response:
+        with opener.open(request, timeout=FETCH_TIMEOUT_SECONDS) as response:
             document: bytes = response.read(MAX_KEY_SET_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        raise NoKeySet("the key server responded with an error", status=error.code) from error
     except (OSError, http.client.HTTPException) as error:
         raise NoKeySet(f"the key server failed: {type(error).__name__}") from error
     if len(document) > MAX_KEY_SET_BYTES:
@@ -166,6 +193,10 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_arguments: Any, **_named_arguments: Any) -> None:
         return None
+
+
+def _are_same_key(keys: Sequence[VerificationKey]) -> bool:
+    return all(key.public_key == keys[0].public_key for key in keys)
 
 
 def _is_trustworthy(url: str) -> bool:
@@ -195,10 +226,6 @@ def _usable_key(jwk: object) -> VerificationKey | None:
         # Any of the algorithms reads the key: those of one key type read it alike.
         public_key = jwt.PyJWK(jwk, algorithm=min(algorithms)).key
     except (KeyError, TypeError, ValueError, jwt.PyJWTError):
-def _are_same_key(keys: Sequence[VerificationKey]) -> bool:
-    return all(key.public_key == keys[0].public_key for key in keys)
-
-
         return None
     if isinstance(public_key, RSAPublicKey) and public_key.key_size < MINIMUM_RSA_BITS:
         return None

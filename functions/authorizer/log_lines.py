@@ -6,15 +6,23 @@ named as Powertools names them, so that one query finds the lines of every funct
 
 import json
 import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from order_payments.settings import function_name
+from order_payments.settings import MetricSettings, function_name
 
 SERVICE = "order-payments"  # as POWERTOOLS_SERVICE_NAME has it for the other functions
+AUTHORIZER_FAILED = "AuthorizerFailed"
+INTERNAL_ERROR = "InternalError"
+"""Metrics, named as in `order_payments.observability.Count`, which this function does not import."""
+
 _FUNCTION_NAME = function_name()
+_METRIC_NAMESPACE = MetricSettings.from_environment().namespace
 
 
-def write_line(level: str, message: str, **fields: str | None) -> None:
+def write_line(level: str, message: str, **fields: str | int | None) -> None:
     """Write one line. Fields without a value are left out. Ids and outcomes only, never a token or its claims."""
     line = {
         "level": level,
@@ -24,5 +32,35 @@ def write_line(level: str, message: str, **fields: str | None) -> None:
         **({"function_name": _FUNCTION_NAME} if _FUNCTION_NAME else {}),
         **{name: value for name, value in fields.items() if value is not None},
     }
+    _write(line)
+
+
+def write_counts(*metrics: str) -> None:
+    """Count one of each metric: one line in CloudWatch's embedded metric format, as the other functions write it."""
+    directive = {
+        "Namespace": _METRIC_NAMESPACE,
+        "Dimensions": [["service"]],
+        "Metrics": [{"Name": name, "Unit": "Count"} for name in metrics],
+    }
+    _write(
+        {
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+            "service": SERVICE,
+            **{name: [1.0] for name in metrics},
+        }
+    )
+
+
+@contextmanager
+def start_failures_counted() -> Iterator[None]:
+    """Count a failure of the block, which then ends the start: no request reaches the handler to count it."""
+    try:
+        yield
+    except BaseException:
+        write_counts(AUTHORIZER_FAILED, INTERNAL_ERROR)
+        raise
+
+
+def _write(line: Mapping[str, object]) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

@@ -36,6 +36,10 @@ class Count(StrEnum):
     BUSY = "Busy"
     THROTTLED = "Throttled"
     """Calls that DynamoDB throttled, of a table or an index, and botocore did not get through either."""
+    INTERNAL_ERROR = "InternalError"
+    """Requests that met an unexpected exception of ours."""
+    AUTHORIZER_FAILED = "AuthorizerFailed"
+    """Requests whose token the authorizer could not judge: no keys, or an unexpected exception."""
     MISMATCH = "Mismatch"
     """Charges, orders and stock that do not fit together: a person has to look."""
 

@@ -49,6 +49,15 @@ def unauthorized() -> Iterator[None]:
     assert raised.value.__context__ is None
 
 
+@contextmanager
+def failed() -> Iterator[None]:
+    """Expects an exception that API Gateway answers with 500, not with 401."""
+    with pytest.raises(Exception, match=r"\A(no keys|unexpected error)\Z") as raised:
+        yield
+    assert type(raised.value).__name__ == "AuthorizerFailed"
+    assert raised.value.__context__ is None
+
+
 @pytest.fixture(scope="session")
 def issuer() -> Issuer:
     return Issuer.create()
@@ -87,5 +96,5 @@ def authorize(start: Start, issuer: Issuer) -> Authorize:
 
 @pytest.fixture
 def log(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
-    """The lines that the function wrote so far."""
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    """The log lines that the function wrote so far, without metrics."""
+    return lambda: [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" not in line]

@@ -162,6 +162,7 @@ class KeyServer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b'{"keys": []}'
     requests: int = 0
+    user_agents: list[str | None] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
 
     def serve(self, jwks: object) -> None:
@@ -173,6 +174,7 @@ def run_key_server() -> Iterator[KeyServer]:
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.requests += 1
+            state.user_agents.append(self.headers.get("User-Agent"))
             if not state.release.wait(timeout=10):
                 return
             self.send_response(state.status)

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.authorizer.conftest import FUNCTION_FOLDER, Authorize, event_with, unauthorized
+from order_payments.observability import Count
+from tests.support.metrics import metric_lines, metrics_in
+from tests.unit.authorizer.conftest import FUNCTION_FOLDER, Authorize, event_with, failed, unauthorized
 from tests.unit.authorizer.issuer import AUDIENCE, ISSUER, Issuer
 
 Log = Callable[[], list[dict[str, Any]]]
@@ -67,16 +69,26 @@ def test_a_header_that_the_gateway_gives_in_two_versions_is_unauthorized(authori
 # Events
 
 
+HEADERLESS_EVENTS: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "no headers": {**event_with(), "headers": None, "multiValueHeaders": None},
+    "many headers in a string": {**event_with(), "multiValueHeaders": {"Authorization": "Bearer x"}},
+}
+
+
+@pytest.mark.parametrize("event", HEADERLESS_EVENTS.values(), ids=HEADERLESS_EVENTS.keys())
+def test_event_without_usable_header_is_unauthorized(authorize: Authorize, event: dict[str, Any]) -> None:
+    with unauthorized():
+        authorize(event)
+
+
 ODD_EVENTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "nothing": lambda _: None,
     "a string": lambda _: "event",
     "an array": lambda event: [event],
-    "an empty object": lambda _: {},
-    "no headers": lambda event: {**event, "headers": None, "multiValueHeaders": None},
     "headers in an array": lambda event: {**event, "headers": [["Authorization", "Bearer x"]]},
     "a header that is null": lambda event: {**event, "headers": {"Authorization": None}, "multiValueHeaders": None},
     "a header in an object": lambda event: {**event, "headers": {"Authorization": {}}, "multiValueHeaders": None},
-    "many headers in a string": lambda event: {**event, "multiValueHeaders": {"Authorization": "Bearer x"}},
     "a request context that is a string": lambda event: {**event, "requestContext": "x"},
     "no methodArn": lambda event: {name: value for name, value in event.items() if name != "methodArn"},
     "a methodArn that is null": lambda event: {**event, "methodArn": None},
@@ -85,10 +97,10 @@ ODD_EVENTS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("change", ODD_EVENTS.values(), ids=ODD_EVENTS.keys())
-def test_an_odd_event_is_unauthorized(
+def test_event_that_api_gateway_never_sends_is_a_fault_of_ours(
     authorize: Authorize, issuer: Issuer, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    with unauthorized():
+    with failed():
         authorize(change(event_with(f"Bearer {issuer.token()}")))
 
 
@@ -138,7 +150,7 @@ def test_a_line_break_in_a_key_id_does_not_make_a_line(authorize: Authorize, iss
 
 
 def test_an_unexpected_error_is_logged_as_one(authorize: Authorize, issuer: Issuer, log: Log) -> None:
-    with unauthorized():
+    with failed():
         authorize({**event_with(f"Bearer {issuer.token()}"), "methodArn": None})
 
     (line,) = log()
@@ -146,7 +158,7 @@ def test_an_unexpected_error_is_logged_as_one(authorize: Authorize, issuer: Issu
 
 
 def test_an_unexpected_error_is_logged_with_its_place(authorize: Authorize, issuer: Issuer, log: Log) -> None:
-    with unauthorized():
+    with failed():
         authorize({**event_with(f"Bearer {issuer.token()}"), "methodArn": "*"})
 
     assert re.fullmatch(r"ValueError in .*/policy\.py:[0-9]+", log()[0]["error"])
@@ -169,6 +181,46 @@ def test_the_id_that_lambda_gave_is_logged(authorize: Authorize, issuer: Issuer,
     authorize(event_with(f"Bearer {issuer.token()}"), context)
 
     assert log()[0]["function_request_id"] == "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
+
+
+@pytest.mark.parametrize("change", ODD_EVENTS.values(), ids=ODD_EVENTS.keys())
+def test_token_of_a_failed_request_is_not_logged(
+    authorize: Authorize,
+    issuer: Issuer,
+    change: Callable[[dict[str, Any]], object],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    token = issuer.token()
+
+    with failed():
+        authorize(change(event_with(f"Bearer {token}")))
+
+    written = "".join(capsys.readouterr())
+    assert not [part for part in token.split(".") if part in written]
+
+
+# Metrics
+
+
+def test_unexpected_error_is_counted_as_a_fault_of_ours(
+    authorize: Authorize, issuer: Issuer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with failed():
+        authorize({**event_with(f"Bearer {issuer.token()}"), "methodArn": None})
+
+    output = capsys.readouterr().out
+    assert metrics_in(output) == {Count.AUTHORIZER_FAILED: [1.0], Count.INTERNAL_ERROR: [1.0]}
+    (line,) = metric_lines(output)
+    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+
+
+def test_refused_token_writes_no_metric(
+    authorize: Authorize, issuer: Issuer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with unauthorized():
+        authorize(event_with(f"Bearer {issuer.token({'exp': 1})}"))
+
+    assert metric_lines(capsys.readouterr().out) == []
 
 
 # The start, in a process of its own, with the folder as its root as in Lambda
@@ -208,6 +260,20 @@ BAD_ENVIRONMENTS = {
 @pytest.mark.parametrize("environment", BAD_ENVIRONMENTS.values(), ids=BAD_ENVIRONMENTS.keys())
 def test_a_bad_environment_stops_the_function(environment: dict[str, str]) -> None:
     assert run("import handler", **environment).returncode == 1
+
+
+@pytest.mark.parametrize("environment", BAD_ENVIRONMENTS.values(), ids=BAD_ENVIRONMENTS.keys())
+def test_failed_start_is_counted_in_the_stacks_namespace(environment: dict[str, str]) -> None:
+    output = run("import handler", POWERTOOLS_METRICS_NAMESPACE="my-stack", **environment).stdout
+
+    assert metrics_in(output) == {Count.AUTHORIZER_FAILED: [1.0], Count.INTERNAL_ERROR: [1.0]}
+    assert metric_lines(output)[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "my-stack"
+
+
+def test_start_that_cannot_import_its_libraries_is_counted() -> None:
+    output = run("import sys; sys.modules['jwt'] = None; import handler").stdout
+
+    assert metrics_in(output) == {Count.AUTHORIZER_FAILED: [1.0], Count.INTERNAL_ERROR: [1.0]}
 
 
 @pytest.mark.parametrize("environment", BAD_ENVIRONMENTS.values(), ids=BAD_ENVIRONMENTS.keys())
