@@ -72,7 +72,6 @@ def vault() -> Vault:
         secret("sk_live_Planted"),
         secret("Planted"),
         '{"secretKey":1}',
-        '{"secretKey":"sk_test_1","webhookSecret":""}',
         '{"secretKey":"sk_test_1","webhookSecret":"Planted"}',
         '{"secretKey":"sk_test_1","webhookSecret":1}',
     ],
@@ -329,12 +328,29 @@ def test_a_key_and_a_secret_at_once_are_refused(manager: SecretsManager, monkeyp
         load_function("initiate_payment")
 
 
-def test_a_webhook_without_a_signing_secret_does_not_start(manager: SecretsManager) -> None:
-    manager.put(secret("sk_test_1", None))
+WITHOUT_WEBHOOK_SECRET = [secret("sk_test_1", None), '{"secretKey":"sk_test_1","webhookSecret":""}']
 
-    assert load_function("initiate_payment")
-    with pytest.raises(InvalidSettings, match="webhookSecret"):
-        load_function("stripe_webhook")
+
+@pytest.mark.parametrize("value", WITHOUT_WEBHOOK_SECRET, ids=["none", "empty"])
+def test_webhook_without_a_secret_in_secrets_manager_refuses_events(
+    manager: SecretsManager, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.put(value)
+
+    webhook = load_function("stripe_webhook")
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert {tell(webhook, forged).status for forged in ("", "None", "whsec_1")} == {400}
+
+
+@pytest.mark.usefixtures("manager")
+def test_webhook_accepts_events_once_its_secret_is_there(manager: SecretsManager) -> None:
+    manager.put(secret("sk_test_1", None))
+    webhook = load_function("stripe_webhook")
+    manager.put(secret("sk_test_1", "whsec_1"))
+    webhook.stripe.secrets._fetched_at = webhook.stripe.secrets._tried_at = 0
+
+    assert tell(webhook, "whsec_1").status == 200
 
 
 def tell(webhook: ModuleType, signed_with: str) -> Answer:

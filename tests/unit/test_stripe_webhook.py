@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from order_payments.stripe_gateway import StripeGateway
 from order_payments.stripe_outcomes import Unknown
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Answer, call, event_for, load_function
+from tests.support.metrics import metrics_in
 from tests.support.shop import Stock
 
 SECRET = "whsec_unit"
@@ -38,11 +40,11 @@ def signature(body: str, *, secret: str = SECRET, age: float = 0) -> str:
     return f"t={timestamp},v1={stripe.WebhookSignature._compute_signature(f'{timestamp}.{body}', secret)}"
 
 
-def deliver(body: str, header: str | None) -> Answer:
+def deliver(body: str, header: str | None, webhook: ModuleType | None = None) -> Answer:
     headers = {} if header is None else {"Stripe-Signature": header}
     event = event_for("POST /webhooks/stripe", body=body, headers=headers)
     del event["requestContext"]["authorizer"]
-    return call(load_function("stripe_webhook"), event)
+    return call(webhook or load_function("stripe_webhook"), event)
 
 
 def tell(type_: str, order_id: str, intent_id: str) -> Answer:
@@ -92,6 +94,26 @@ def test_news_changed_after_it_was_signed_is_refused(shop: FunctionShop) -> None
     body = payload("payment_intent.succeeded", shop.order((shop.add_product(), 1)), "pi_1")
 
     assert deliver(body.replace("pi_1", "pi_2"), signature(body)).status == 400
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("value", ["", " "], ids=["empty", "blank"])
+def test_webhook_without_a_secret_refuses_every_event(
+    monkeypatch: pytest.MonkeyPatch,
+    value: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", value)
+    body = payload("payment_intent.succeeded", "ord_" + "0" * 32, "pi_1")
+    webhook = load_function("stripe_webhook")
+
+    headers = [None, "", *(signature(body, secret=secret) for secret in ("", " ", "None", SECRET))]
+    answers = [deliver(body, header, webhook) for header in headers]
+
+    assert {(answer.status, answer.body["code"]) for answer in answers} == {(400, "invalid_signature")}
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+    assert metrics_in(capsys.readouterr().out) == {}
 
 
 @pytest.mark.parametrize(

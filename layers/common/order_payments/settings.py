@@ -148,7 +148,10 @@ class StripeSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """The secret with which Stripe signs what it tells our webhook; None where Secrets Manager has it."""
+    """The secret with which Stripe signs webhook events; None if it is not configured, or in Secrets Manager.
+
+    It may be missing: Stripe gives it only for a deployed address. Payments work without it.
+    """
 
     signing_secret: str | None = field(repr=False)
 
@@ -156,7 +159,7 @@ class WebhookSettings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         if environment.get("STRIPE_SECRET_ARN"):
             return cls(signing_secret=None)
-        return cls(signing_secret=_required(environment, "STRIPE_WEBHOOK_SECRET"))
+        return cls(signing_secret=environment.get("STRIPE_WEBHOOK_SECRET", "").strip() or None)
 
 
 class JwtSettings(NamedTuple):

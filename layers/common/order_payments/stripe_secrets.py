@@ -49,10 +49,10 @@ class Secrets:
         """Read the value, None where it is binary. Raises `InvalidSettings`, which quotes nothing of it."""
         try:
             value = json.loads(text or "")
-            secret_key, webhook_secret = value["secretKey"], value.get("webhookSecret")
+            # An empty one is none: with that every caller could sign.
+            secret_key, webhook_secret = value["secretKey"], value.get("webhookSecret") or None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InvalidSettings("the secret of STRIPE_SECRET_ARN must be a JSON object with secretKey") from None
-        # Never an empty one: everybody can sign with that.
         if webhook_secret is not None and not re.fullmatch(r"whsec_\S+", str(webhook_secret)):
             raise InvalidSettings("webhookSecret in the secret of STRIPE_SECRET_ARN must begin with whsec_")
         return cls(checked_secret_key(secret_key, "secretKey in the secret of STRIPE_SECRET_ARN"), webhook_secret)
@@ -86,7 +86,7 @@ class StripeSecrets:
         return self._current().secret_key
 
     def webhook_secret(self) -> str | None:
-        """The secret that Stripe signs its news with."""
+        """Return the secret that Stripe signs its events with, None if the value has none."""
         return self._current().webhook_secret
 
     def renewed(self, used: str) -> bool:
