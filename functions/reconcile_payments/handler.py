@@ -128,6 +128,7 @@ def settle_one(
         end = End.FAILED
     except Exception:  # noqa: BLE001 - whatever is wrong with one order, the others are not to wait for it
         logger.exception("payment could not be reconciled")
+        count(Count.INTERNAL_ERROR)
         end = End.FAILED
     finally:
         logger.thread_safe_clear_keys()

@@ -2,16 +2,20 @@
 
 import json
 import re
+from collections.abc import Callable
+from datetime import timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from local.rendering import Rendering
 from order_payments import observability
 from order_payments.clock import Deadline, utc_now
+from order_payments.dummy_stripe import DummyStripeHTTPClient
 from order_payments.dynamodb import ReplyLost, reading, write_transaction, writing
 from order_payments.errors import Busy
 from order_payments.observability import Count, Gauge, Latency, write_metrics
@@ -137,6 +141,54 @@ def test_who_is_turned_away_is_counted(shop: FunctionShop, capsys: Output, monke
 
     assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 503
     assert metrics_in(capsys.readouterr().out) == {Count.BUSY: [1.0]}
+
+
+def fails(error: Exception) -> Callable[..., None]:
+    def fail(**_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_request_that_meets_an_exception_of_ours_is_counted(
+    shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    monkeypatch.setattr(shop._functions["get_order_status"].client, "get_item", fails(ZeroDivisionError()))
+    capsys.readouterr()
+
+    assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 500
+    assert metrics_in(capsys.readouterr().out) == {Count.INTERNAL_ERROR: [1.0]}
+
+
+def test_payment_that_the_provider_refuses_is_no_internal_error(
+    shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise stripe.AuthenticationError("Invalid API key", http_status=401)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(DummyStripeHTTPClient, "request", refuse)
+    capsys.readouterr()
+
+    assert shop.pay(order).status == 502
+    assert Count.INTERNAL_ERROR not in metrics_in(capsys.readouterr().out)
+
+
+def test_order_that_cannot_be_reconciled_is_counted_as_an_internal_error(
+    shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, "pm_dummy_timeout_after_charge")
+    reconciler = load_function("reconcile_payments")
+    monkeypatch.setattr(reconciler, "LEASE", timedelta(seconds=-60))
+    monkeypatch.setattr(reconciler, "reconcile", lambda *_, **__: 1 / 0)
+    capsys.readouterr()
+
+    reconciler.handler({}, Context(50))
+
+    assert metrics_in(capsys.readouterr().out)[Count.INTERNAL_ERROR] == [1.0]
 
 
 def test_a_write_that_nobody_answers_is_measured(capsys: Output) -> None:

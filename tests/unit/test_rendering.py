@@ -142,12 +142,43 @@ def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None
     assert len(groups) == len(aliases) == len(functions)
     for alias in aliases:
         assert alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"]["Ref"] in groups
+    own_alarms: set[str] = set()
     for group in groups.values():
         assert group["AutoRollbackConfiguration"]["Enabled"] is True
         assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
         alarms = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
         assert alarms <= gradual.of_type("AWS::CloudWatch::Alarm").keys()
-        assert alarms == {"ServerErrorsAlarm", "ReconcilerErrorsAlarm", "ReconciliationAlarm", "PublisherErrorsAlarm"}
+        common = {"InternalErrorsAlarm", "ReconcilerErrorsAlarm", "PublisherErrorsAlarm"}
+        assert common <= alarms
+        own_alarms |= alarms - common
+        assert len(alarms) <= 10  # CodeDeploy's limit
+    assert {f"{name}ErrorsAlarm" for name in called_by_routes()} == own_alarms
+
+
+def called_by_routes() -> set[str]:
+    return {
+        name.removesuffix("Function")
+        for name, each in template()["Resources"].items()
+        if any(event["Type"] == "Api" for event in each["Properties"].get("Events", {}).values())
+    }
+
+
+def test_no_alarm_that_outages_or_strangers_ring_takes_a_deployment_back() -> None:
+    gradual = Rendering({**LEAST, "GradualDeployment": "true"})
+    alarms = gradual.of_type("AWS::CloudWatch::Alarm")
+    ringing = {
+        alarm["Name"]["Ref"]
+        for group in gradual.of_type("AWS::CodeDeploy::DeploymentGroup").values()
+        for alarm in group["AlarmConfiguration"]["Alarms"]
+    }
+
+    metrics = {(str(alarms[name]["Namespace"]), alarms[name]["MetricName"]) for name in ringing}
+    assert metrics == {(str({"Ref": "AWS::StackName"}), "InternalError"), ("AWS/Lambda", "Errors")}
+    watched = {
+        each["Value"]["Ref"] for name in ringing for each in alarms[name]["Dimensions"] if "Ref" in each["Value"]
+    }
+    # Lambda counts a token that the authorizer refuses as an error of its function.
+    assert "AuthorizerFunction" not in watched
 
 
 def test_no_role_is_without_a_boundary_where_there_is_one() -> None:

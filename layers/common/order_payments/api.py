@@ -240,6 +240,7 @@ class Api(APIGatewayRestResolver):
         answer = ANSWERS.get(type(error))
         if answer is None or not isinstance(error, OrderPaymentError):
             logger.exception("unexpected error")
+            count(Count.INTERNAL_ERROR)
             return self._problem(_INTERNAL_ERROR, "Something went wrong on our side.")
         logger.info("refused", code=answer.code)
         faults: list[FaultView] = []

@@ -37,7 +37,7 @@ class Count(StrEnum):
     THROTTLED = "Throttled"
     """Calls that DynamoDB throttled, of a table or an index, and botocore did not get through either."""
     INTERNAL_ERROR = "InternalError"
-    """Requests that met an unexpected exception of ours."""
+    """Requests and reconciled payments that met an unexpected exception of ours. It rolls deployments back."""
     AUTHORIZER_FAILED = "AuthorizerFailed"
     """Requests whose token the authorizer could not judge: no keys, or an unexpected exception."""
     MISMATCH = "Mismatch"
