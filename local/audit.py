@@ -21,6 +21,7 @@ from order_payments.clock import from_rfc3339, rfc3339, utc_now
 _ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
 _POLL_SECONDS = 1.0
 _SOONEST_LOOK_SECONDS = 30
+_INCOMPLETE = 2  # the exit code of an audit that found no mismatch and could not judge everything
 _LONGEST_CALL_SECONDS = 620  # the repairing function may run for 600
 
 StackName = Annotated[str | None, typer.Option(help="A stack in AWS, rather than the running one.")]
@@ -110,7 +111,10 @@ def audit(
     since: Since = None,
     look_again: LookAgain = 60,
 ) -> None:
-    """Check whether orders, stock and Stripe's charges fit together. Changes nothing; exit code 1 if they do not."""
+    """Check whether orders, stock and Stripe's charges fit together. Changes nothing.
+
+    Exits with 1 if they do not, and with 2 if no mismatch was found but not everything could be judged.
+    """
     console = make_console()
     given = _input(since, look_again, stack_name)
     with target(stack_name, region, profile) as stack:
@@ -119,6 +123,8 @@ def audit(
     if report["mismatches"]:
         console.print("What can be done about it: ./shop repair")
         raise typer.Exit(1)
+    if report["unjudged"]:
+        raise typer.Exit(_INCOMPLETE)
 
 
 def repair(
@@ -136,6 +142,8 @@ def repair(
         report = stack.audit(given)
         _tell(report, console)
         if not report["mismatches"]:
+            if report["unjudged"]:
+                raise typer.Exit(_INCOMPLETE)
             return
         steps = stack.repair({"findings": report.get("findings", [])})
         console.print("\nThis would be done:")
@@ -180,4 +188,9 @@ def _tell(report: dict[str, Any], console: Console) -> None:
             soft_wrap=True,
         )
     if report["unjudged"]:
-        console.print(f"{report['unjudged']} could not be judged: they changed all the while, or Stripe did not tell.")
+        console.print(
+            f"The audit is incomplete: {report['unjudged']} could not be judged, because they changed all the time or"
+            " Stripe did not answer. Run it again when fewer buyers pay.",
+            style="yellow",
+            soft_wrap=True,
+        )

@@ -29,12 +29,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     with logger.append_context_keys(invocationId=context.aws_request_id):
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
         audit = Audit.model_validate(event)
-        known = audit.mismatches
+        known, known_unjudged = audit.mismatches, audit.unjudged
         try:
             go_on(audit, tables=tables, stripe=stripe, deadline=deadline)
         finally:
             # What was found before it failed is found: it may fail again and again.
             count(Count.MISMATCH, audit.mismatches - known)
+            count(Count.AUDIT_UNJUDGED, audit.unjudged - known_unjudged)
             write_metrics()
         if audit.done:
             logger.info(

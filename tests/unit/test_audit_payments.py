@@ -1,15 +1,19 @@
 """The audit finds what does not fit together, and nothing that does."""
 
+import itertools
+import math
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import stripe
 from pydantic import ValidationError
 
 from order_payments import audit, audit_report
 from order_payments.clock import rfc3339, utc_now
 from order_payments.errors import PaymentProviderError
+from order_payments.observability import Count
 from tests.support.auditor import (
     AT_ONCE,
     Auditor,
@@ -396,3 +400,95 @@ def test_a_charge_of_which_stripe_tells_no_more_is_not_judged(
 
     report = auditor.run()
     assert (report["findings"], report["unjudged"]) == ([], 1)
+
+
+def limit_the_rate(auditor: Auditor, monkeypatch: pytest.MonkeyPatch, *, first: float) -> None:
+    """Let Stripe answer 429 to the first reads of an intent."""
+    intents = auditor.function.stripe._client.v1.payment_intents
+    retrieve, reads = intents.retrieve, itertools.count()
+
+    def limited(*given: Any, **named: Any) -> Any:
+        if next(reads) < first:
+            raise stripe.RateLimitError("Too many requests", http_status=429)  # type: ignore[no-untyped-call]
+        return retrieve(*given, **named)
+
+    monkeypatch.setattr(intents, "retrieve", limited)
+
+
+def test_audit_waits_and_asks_again_while_stripe_limits_the_rate(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = shop.add_product()
+    for _ in range(2):
+        shop.pay(shop.order((product, 1)))
+    without_charge = shop.order((product, 1))
+    shop.pay(without_charge, "pm_card_chargeDeclined")
+    write_order(shop, without_charge, "SET #status = :confirmed REMOVE reason", confirmed="confirmed")
+    limit_the_rate(auditor, monkeypatch, first=3)
+    waits: list[int] = []
+
+    state: dict[str, Any] = {}
+    while not state.get("done"):
+        state = auditor.function.handler(state, Context(600))
+        waits.append(state["waitSeconds"])
+
+    assert [finding["orderId"] for finding in state["findings"]] == [without_charge]
+    assert (state["orders"], state["mismatches"], state["unjudged"]) == (3, 1, 0)
+    assert [wait for wait in waits if wait] == [60]
+
+
+def test_charge_that_stripe_answers_about_later_is_judged(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, _ = refunded_only_on_paper(shop)
+    limit_the_rate(auditor, monkeypatch, first=1)
+
+    report = auditor.run()
+
+    assert [finding["orderId"] for finding in report["findings"]] == [order]
+    assert (report["charges"], report["unjudged"]) == (1, 0)
+
+
+def test_charge_that_is_explained_by_the_time_stripe_answers_is_no_finding(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    intent = charge_late(shop, order)
+    limit_the_rate(auditor, monkeypatch, first=1)
+
+    def follow() -> None:
+        refund = {"paymentIntentId": intent, "owedSince": rfc3339(utc_now())}
+        write_order(shop, order, "SET refund = :refund", refund=refund)
+
+    report = auditor.run(between=follow, lookAgainAfterSeconds=60)
+
+    assert "charged_without_order" not in {finding["kind"] for finding in report["findings"]}
+    assert report["unjudged"] == 0
+
+
+def test_orders_that_stripe_never_answers_about_are_counted(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    product = shop.add_product()
+    for _ in range(4):
+        shop.pay(shop.order((product, 1)))
+    limit_the_rate(auditor, monkeypatch, first=math.inf)
+    capsys.readouterr()
+    waited: list[None] = []
+
+    report = auditor.run(between=lambda: waited.append(None), lookAgainAfterSeconds=60)
+
+    assert (report["findings"], report["unjudged"]) == ([], 4)
+    assert sum(metrics_in(capsys.readouterr().out)[Count.AUDIT_UNJUDGED]) == 4
+    assert len(waited) < 10
+
+
+def test_audit_that_judged_everything_counts_nothing_unjudged(
+    shop: FunctionShop, auditor: Auditor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live(shop)
+    capsys.readouterr()
+
+    auditor.run()
+
+    assert set(metrics_in(capsys.readouterr().out)[Count.AUDIT_UNJUDGED]) == {0.0}

@@ -43,6 +43,9 @@ def go_on(audit: Audit, *, tables: AuditedTables, stripe: "StripeGateway", deadl
     """Look at as many pages as there is time for. Returns where the audit is then: done, or to be gone on with."""
     audit.wait_seconds = 0
     while not audit.done and not audit.wait_seconds and deadline.remaining() > TIME_FOR_A_PAGE_SECONDS:
+        if audit.unanswered_orders or audit.unanswered_charges:
+            _ask_stripe_again(audit, tables, stripe, deadline)
+            continue
         match audit.phase:
             case Phase.PRODUCTS:
                 _look_at_products(audit, tables)
@@ -110,7 +113,8 @@ def _look_for_product(audit: Audit, product_id: str, held: Held, tables: Audited
 
 def _look_at_suspects(audit: Audit, tables: AuditedTables) -> None:
     if not audit.suspects or audit.looks == LOOKS:
-        audit.unjudged += len(audit.suspects)
+        for suspect in audit.suspects:
+            audit.leave_unjudged(product_id=suspect.product_id)
         audit.suspects = []
         audit.phase = Phase.DONE
         return
@@ -214,9 +218,22 @@ def _ask_stripe(audit: Audit, orders: Sequence[Order], stripe: "StripeGateway", 
 
     for order, state in _answers(ask, orders):
         if isinstance(state, Unknown):
-            audit.unjudged += 1
+            if audit.may_ask_stripe_again(order.order_id):
+                audit.unanswered_orders.append(order.order_id)
+            else:
+                audit.leave_unjudged(order_id=order.order_id)
         elif not isinstance(state, Paid):
             audit.report(_without_charge(order, type(state).__name__.lower()))
+
+
+def _ask_stripe_again(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> None:
+    """Ask about the orders and charges that Stripe did not answer about, once."""
+    order_ids, audit.unanswered_orders = audit.unanswered_orders, []
+    intent_ids, audit.unanswered_charges = audit.unanswered_charges, []
+    audit.stripe_retries += 1
+    orders = [order for item in tables.order_items(order_ids).values() if (order := readable(item)) is not None]
+    _ask_stripe(audit, orders, stripe, deadline)
+    _look_at_charges_again(audit, intent_ids, tables, stripe, deadline)
 
 
 def _answers(ask: Callable[[_Asked], _Answer], about: Sequence[_Asked]) -> Iterator[tuple[_Asked, _Answer]]:
@@ -245,7 +262,7 @@ def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway
         if intent.charged_at is not None and intent.kept and is_order_id(intent.order_id or "")
     ]
     items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
-    unexplained: list[tuple[Order | None, str]] = []
+    unexplained: list[str] = []
     for intent in charged:
         audit.charges += 1
         item = items.get(intent.order_id or "")
@@ -253,27 +270,38 @@ def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway
         if item is not None and order is None:
             continue  # It is there, and reported as what it is.
         if intent.charged_at is not None and intent.charged_at < ripe and not _explains(order, intent, ripe):
-            unexplained.append((order, intent.intent_id))
-    _look_at_charges_again(audit, unexplained, stripe, deadline)
+            unexplained.append(intent.intent_id)
+    _look_at_charges_again(audit, unexplained, tables, stripe, deadline)
     audit.next_page(last if len(in_time) == len(intents) else None, Phase.SUSPECTS)
 
 
 def _look_at_charges_again(
-    audit: Audit, unexplained: Sequence[tuple[Order | None, str]], stripe: "StripeGateway", deadline: Deadline
+    audit: Audit, unexplained: Sequence[str], tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline
 ) -> None:
-    """Report charges that are still there: the page is older than the orders, and money may have gone back between."""
+    """Report charges that are still unexplained: since the page, money may have gone back or the order followed."""
 
-    def ask(charge: tuple[Order | None, str]) -> IntentSummary | None:
-        _, intent_id = charge
+    def ask(intent_id: str) -> IntentSummary | None:
         try:
             return stripe.summary_of(intent_id, deadline=deadline)
         except PaymentProviderError:
             return None
 
-    for (order, _), intent in _answers(ask, unexplained):
-        if intent is None:
-            audit.unjudged += 1
-        elif intent.kept:
+    charged: list[IntentSummary] = []
+    for intent_id, intent in _answers(ask, unexplained):
+        if intent is not None:
+            charged.append(intent)
+        elif audit.may_ask_stripe_again(intent_id):
+            audit.unanswered_charges.append(intent_id)
+        else:
+            audit.leave_unjudged(payment_intent_id=intent_id)
+    ripe = utc_now() - GRACE
+    items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
+    for intent in charged:
+        item = items.get(intent.order_id or "")
+        order = readable(item)
+        if item is not None and order is None:
+            continue  # It is there, and reported as what it is.
+        if intent.kept and not _explains(order, intent, ripe):
             audit.report(
                 Finding(
                     kind=_kind_of(order, intent),

@@ -15,6 +15,9 @@ WINDOW = timedelta(hours=48)
 
 LOOK_AGAIN_AFTER = timedelta(seconds=60)
 
+STRIPE_RETRIES = 5
+"""How often an audit waits and asks again about what Stripe did not answer, as while it limits the rate."""
+
 MOST_FINDINGS = 200
 MOST_SUSPECTS = 200
 LONGEST_TEXT = 200
@@ -121,6 +124,10 @@ class Audit(_Json):
     mismatches: int = 0
     unjudged: int = 0
     looks: int = 0
+    unanswered_orders: list[str] = Field(default_factory=list)
+    unanswered_charges: list[str] = Field(default_factory=list)
+    """Orders and PaymentIntents of the page before that Stripe did not answer about. They are asked about again."""
+    stripe_retries: int = 0
     suspects: list[Suspect] = Field(default_factory=list, max_length=MOST_SUSPECTS)
     findings: list[Finding] = Field(default_factory=list, max_length=MOST_FINDINGS)
 
@@ -137,7 +144,20 @@ class Audit(_Json):
         if len(self.suspects) < MOST_SUSPECTS and len(suspect.product_id) <= LONGEST_TEXT:
             self.suspects.append(suspect)
         else:
-            self.unjudged += 1
+            self.leave_unjudged(product_id=suspect.product_id)
+
+    def may_ask_stripe_again(self, item_id: str) -> bool:
+        """Return whether to ask about this order or intent again, and let the audit wait before it goes on."""
+        if self.stripe_retries >= STRIPE_RETRIES or len(item_id) > LONGEST_TEXT:
+            return False
+        self.wait_seconds = self.look_again_after_seconds
+        return True
+
+    def leave_unjudged(self, **ids: str) -> None:
+        """Count and log an order, a charge or a product that could not be judged."""
+        shortened: dict[str, Any] = {to_camel(name): value[:LONGEST_TEXT] for name, value in ids.items()}
+        logger.warning("not judged", **shortened)
+        self.unjudged += 1
 
     def next_page(self, last: str | None, following: Phase) -> None:
         """Go on behind `last`, or with the phase that follows where that was the last page."""

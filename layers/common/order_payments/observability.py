@@ -42,6 +42,8 @@ class Count(StrEnum):
     """Requests whose token the authorizer could not judge: no keys, or an unexpected exception."""
     MISMATCH = "Mismatch"
     """Charges, orders and stock that do not fit together: a person has to look."""
+    AUDIT_UNJUDGED = "AuditUnjudged"
+    """Orders, charges and products that an audit could not judge, so that a mismatch may be among them."""
 
 
 class Gauge(StrEnum):
