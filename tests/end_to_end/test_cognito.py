@@ -7,6 +7,7 @@ import pytest
 
 from local.stack import Stack, running_stack
 from tests.support.http_shop import HttpShop
+from tests.support.shop import Reply
 from tests.support.user_pool import OF_THE_POOL, UserPool, buy_tea, let_the_authorizer_find_the_pools_keys
 
 
@@ -14,14 +15,32 @@ from tests.support.user_pool import OF_THE_POOL, UserPool, buy_tea, let_the_auth
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     state = tmp_path_factory.mktemp("stack-with-cognito")
     with running_stack(state=state, enforce_policies=True, parameters=OF_THE_POOL) as running:
-        let_the_authorizer_find_the_pools_keys(running)
         yield running
 
 
 @pytest.fixture(scope="module")
-def pool(stack: Stack) -> Iterator[UserPool]:
+def early(stack: Stack) -> tuple[str, Reply]:
+    """A buyer's token, and the reply to it before the authorizer can fetch the pool's keys."""
+    with closing(UserPool(stack)) as pool, closing(HttpShop(stack)) as shop:
+        token = pool.tokens("eve@example.com", "buyer")["AccessToken"]
+        return token, shop.send_with(token, "GET", "/products")
+
+
+@pytest.fixture(scope="module")
+def pool(stack: Stack, early: tuple[str, Reply]) -> Iterator[UserPool]:
+    assert early
+    let_the_authorizer_find_the_pools_keys(stack)
     with closing(UserPool(stack)) as pool:
         yield pool
+
+
+@pytest.mark.usefixtures("pool")
+def test_token_fails_with_500_until_the_issuers_keys_can_be_fetched(shop: HttpShop, early: tuple[str, Reply]) -> None:
+    token, reply = early
+
+    assert (reply.status, reply.code) == (500, "internal_error")
+    # API Gateway does not cache the failure.
+    assert shop.send_with(token, "GET", "/products").status == 200
 
 
 def test_a_buyer_who_signed_in_with_cognito_orders_and_pays(shop: HttpShop, pool: UserPool) -> None:
