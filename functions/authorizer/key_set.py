@@ -5,6 +5,7 @@ JWK sets are RFC 7517 and RFC 7518, section 6; Ed25519 keys RFC 8037.
 
 import http.client
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ CACHE_SECONDS = 600
 COOL_DOWN_SECONDS = 30
 NO_KEYS_COOL_DOWN_SECONDS = 1
 FETCH_TIMEOUT_SECONDS = 2
+"""For the connection and for the whole document: a server that sends it byte by byte is given up as well."""
+
 USER_AGENT = "order-payments"
 """Issuers behind a CDN may answer `Python-urllib` with 403."""
 
@@ -175,10 +178,15 @@ def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> Keys:
 def fetch(url: str) -> bytes:
     """Return the document at the address, from that server alone: neither a redirect nor a proxy is followed."""
     opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
+    give_up_at = time.monotonic() + FETCH_TIMEOUT_SECONDS
+    document = b""
     request = urllib.request.Request(url, headers={"User-Agent": USER_AGENT})  # noqa: S310 - `keys_from` checked it
     try:
         with opener.open(request, timeout=FETCH_TIMEOUT_SECONDS) as response:
-            document: bytes = response.read(MAX_KEY_SET_BYTES + 1)
+            while len(document) <= MAX_KEY_SET_BYTES and (part := response.read1(MAX_KEY_SET_BYTES + 1)):
+                document += part
+                if time.monotonic() > give_up_at:
+                    raise NoKeySet("the key server sent too slowly")
     except urllib.error.HTTPError as error:
         raise NoKeySet("the key server responded with an error", status=error.code) from error
     except (OSError, http.client.HTTPException) as error:

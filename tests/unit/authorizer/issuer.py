@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
@@ -161,6 +161,7 @@ class KeyServer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b'{"keys": []}'
+    seconds_per_byte: float = 0
     requests: int = 0
     user_agents: list[str | None] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
@@ -181,7 +182,13 @@ def run_key_server() -> Iterator[KeyServer]:
             for name, value in {"Content-Length": str(len(state.body)), **state.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(state.body)
+            if not state.seconds_per_byte:
+                self.wfile.write(state.body)
+                return
+            with suppress(OSError):  # The client may have hung up.
+                for byte in state.body:
+                    threading.Event().wait(state.seconds_per_byte)
+                    self.wfile.write(bytes([byte]))
 
         def log_message(self, *_arguments: object) -> None:
             """Nothing: pytest's output is not for this."""

@@ -449,6 +449,14 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
         fetch(key_server.url)
 
 
+def test_server_that_sends_byte_by_byte_is_given_up(key_server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_set, "FETCH_TIMEOUT_SECONDS", 0.1)
+    key_server.seconds_per_byte = 0.03
+
+    with pytest.raises(NoKeySet, match="too slowly"):
+        fetch(key_server.url)
+
+
 def test_a_server_that_is_not_there_gives_no_document(key_server: KeyServer) -> None:
     with pytest.raises(NoKeySet, match="URLError"):
         fetch(key_server.url.replace("http://", "https://"))
