@@ -20,7 +20,7 @@ from order_payments.dynamodb import Item
 from order_payments.errors import PaymentProviderError
 from order_payments.orders import Order, OrderStatus, is_order_id
 from order_payments.products_table import stock_in
-from order_payments.stripe_outcomes import IntentSummary, Paid, State, Unknown
+from order_payments.stripe_outcomes import ChargeRefunded, IntentSummary, Paid, State, Unknown
 
 if TYPE_CHECKING:
     from order_payments.stripe_gateway import StripeGateway
@@ -222,7 +222,8 @@ def _ask_stripe(audit: Audit, orders: Sequence[Order], stripe: "StripeGateway", 
                 audit.unanswered_orders.append(order.order_id)
             else:
                 audit.leave_unjudged(order_id=order.order_id)
-        elif not isinstance(state, Paid):
+        # What a person refunds of a confirmed order is theirs to know.
+        elif not isinstance(state, Paid | ChargeRefunded):
             audit.report(_without_charge(order, type(state).__name__.lower()))
 
 
