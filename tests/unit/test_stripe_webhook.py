@@ -275,7 +275,7 @@ def test_news_of_a_payment_that_is_voided_meanwhile_is_not_received(
     settle = OrdersTable.settle_confirmed
 
     def void_first(self: OrdersTable, claimed: Order, **by: Any) -> Order:
-        self.void(claimed, now=utc_now(), deadline=Deadline.after(5))
+        self.void(claimed, was_refused=False, now=utc_now(), deadline=Deadline.after(5))
         return settle(self, claimed, **by)
 
     with monkeypatch.context() as patch:
