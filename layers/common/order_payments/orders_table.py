@@ -137,39 +137,44 @@ class OrdersTable:
         return _existing(from_wire(item) if item else None)
 
     def page_of_buyer(self, buyer_id: str, *, limit: int, after: tuple[str, ...] | None) -> Page[Order]:
-        """Up to `limit` of a buyer's orders as they are now, the newest first, from behind `after`.
+        """Return up to `limit` of a buyer's orders as they are now, the newest first, from behind `after`.
 
-        Fewer where they are so large that they would not fit into an answer.
-        The index follows the table with a delay: an order that was placed just now may not be in it yet.
+        A page has fewer orders if they would not fit into one response, or if the index names orders that are gone.
+        Only the last page has no `last`. The index follows the table with a delay: an order that was placed a moment
+        ago may be missing.
         """
         start: dict[str, Any] = {}
         if after:
             created_at, order_id = after
             start = {"ExclusiveStartKey": to_wire({"buyerId": buyer_id, "createdAt": created_at, "orderId": order_id})}
-        with reading():
-            answer = self._client.query(
-                TableName=self._table_name,
-                IndexName="by-buyer",
-                KeyConditionExpression="buyerId = :buyer_id",
-                ExpressionAttributeValues=to_wire({":buyer_id": buyer_id}),
-                ScanIndexForward=False,
-                Limit=limit + 1,
-                **start,
-            )
-        found = answer["Items"]
-        keys = [from_wire(item) for item in found[:limit]]
-        if not keys:
-            return Page([], last=None)
-        items = batch_get(
-            self._client,
-            self._table_name,
-            [_key(key["orderId"]) for key in keys],
-            deadline=Deadline.after(READ_BUDGET_SECONDS),
-        )
-        by_id = {item["orderId"]: order_from_item(item) for item in items}
-        shown = _fitting([by_id[key["orderId"]] for key in keys if key["orderId"] in by_id])
-        more = len(found) > len(shown) or "LastEvaluatedKey" in answer
-        return Page(shown, (rfc3339(shown[-1].created_at), shown[-1].order_id) if shown and more else None)
+        deadline = Deadline.after(READ_BUDGET_SECONDS)
+        while True:
+            with reading():
+                answer = self._client.query(
+                    TableName=self._table_name,
+                    IndexName="by-buyer",
+                    KeyConditionExpression="buyerId = :buyer_id",
+                    ExpressionAttributeValues=to_wire({":buyer_id": buyer_id}),
+                    ScanIndexForward=False,
+                    Limit=limit + 1,
+                    **start,
+                )
+            found = answer["Items"]
+            keys = [from_wire(item) for item in found[:limit]]
+            if not keys:
+                return Page([], last=None)
+            items = batch_get(self._client, self._table_name, [_key(key["orderId"]) for key in keys], deadline=deadline)
+            by_id = {item["orderId"]: order_from_item(item) for item in items}
+            existing = [by_id[key["orderId"]] for key in keys if key["orderId"] in by_id]
+            shown = _fitting(existing)
+            if len(shown) < len(existing):
+                return Page(shown, (rfc3339(shown[-1].created_at), shown[-1].order_id))
+            if len(found) <= limit and "LastEvaluatedKey" not in answer:
+                return Page(shown, last=None)
+            if shown or deadline.remaining() < 0:
+                return Page(shown, (keys[-1]["createdAt"], keys[-1]["orderId"]))
+            # The table has none of these orders: without another read the client would see an empty page.
+            start = {"ExclusiveStartKey": found[:limit][-1]}
 
     def claim(self, order: Order, attempt: PaymentAttempt, *, deadline: Deadline) -> Order:
         """Make `attempt` the order's one attempt and hold its stock, in one transaction.
@@ -479,7 +484,7 @@ class OrdersTable:
 
 
 def _fitting(orders: list[Order]) -> list[Order]:
-    """As many of the orders as fit into an answer, one at least."""
+    """Return as many of the orders as fit into a response, at least one of those given."""
     sizes = accumulate(
         _LARGEST_REST + sum(_LARGEST_REST + _LARGEST_CHARACTER * len(line.name) for line in order.lines)
         for order in orders
