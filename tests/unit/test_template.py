@@ -1,12 +1,14 @@
 """What `template.yaml` promises, and that the code keeps it."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from order_payments.api import ANSWERS, PROBLEM_TYPE_PREFIX
 from order_payments.event_bus import LONGEST_CALL_SECONDS
+from order_payments.identity import Caller
 from order_payments.order_events import SOURCE
 from order_payments.orders import TRANSITIONS, OrderStatus
 from order_payments.payments import LEASE
@@ -173,6 +175,38 @@ def test_the_gateway_and_the_functions_tell_the_same_refusal_alike(kind: str, co
     (ours,) = (answer for answer in ANSWERS.values() if answer.code == code)
 
     assert (problem["status"], problem["code"], problem["title"]) == (ours.status, ours.code, ours.title)
+
+
+ACCESS_LOG_FORMAT: str = RESOURCES["Api"]["Properties"]["AccessLogSetting"]["Fn::If"][1]["Format"]
+CONTEXT_VARIABLE = re.compile(r"\$context\.([A-Za-z.]+)")
+
+
+@pytest.mark.parametrize(
+    ("user_id", "logged"),
+    [
+        ("auth0|5f7c8ec7c33c6c004bbafe82", "auth0|5f7c8ec7c33c6c004bbafe82"),
+        ('a","status":"200', "a%22,%22status%22:%22200"),
+        ("a\\", "a%5C"),
+        ("100%22", "100%2522"),
+        ("Zo\u00eb", "Zo%C3%AB"),
+    ],
+)
+def test_access_log_is_json_for_any_user_id(user_id: str, logged: str) -> None:
+    context = Caller(user_id, frozenset(), 0).to_authorizer_context()
+    values = {f"authorizer.{name}": value for name, value in context.items()}
+
+    line = CONTEXT_VARIABLE.sub(lambda variable: values.get(variable[1], "-"), ACCESS_LOG_FORMAT)
+
+    assert json.loads(line)["userId"] == logged
+    assert len(json.loads(line)) == line.count('":"')
+
+
+def test_access_log_has_no_value_that_a_caller_can_break() -> None:
+    assert set(CONTEXT_VARIABLE.findall(ACCESS_LOG_FORMAT)) == {
+        *("requestId", "extendedRequestId", "requestTime", "httpMethod", "resourcePath", "status"),
+        *("error.responseType", "authorizer.loggedUserId", "identity.sourceIp", "responseLatency"),
+        *("integrationLatency", "authorizer.latency", "responseLength"),
+    }
 
 
 def test_only_the_functions_that_talk_to_stripe_carry_its_sdk() -> None:

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
+from urllib.parse import quote
+
+# Printable ASCII except what ends or escapes a JSON string, and the percent sign itself.
+_LOG_SAFE = "".join(set(map(chr, range(0x20, 0x7F))) - set('"\\%'))
 
 
 class Role(StrEnum):
@@ -23,8 +27,17 @@ class Caller:
     expires_at: int
 
     def to_authorizer_context(self) -> dict[str, str]:
-        """As the authorizer's `context`: API Gateway passes on strings, numbers and booleans only."""
-        return {"sub": self.user_id, "roles": " ".join(sorted(self.roles)), "exp": str(self.expires_at)}
+        """Return the authorizer's `context`: API Gateway passes on strings, numbers and booleans only.
+
+        `loggedUserId` is for the access log, which is JSON, and into which API Gateway writes values unescaped. It is
+        the user id with unsafe characters percent-encoded.
+        """
+        return {
+            "sub": self.user_id,
+            "loggedUserId": quote(self.user_id, safe=_LOG_SAFE),
+            "roles": " ".join(sorted(self.roles)),
+            "exp": str(self.expires_at),
+        }
 
     @classmethod
     def from_authorizer_context(cls, context: Mapping[str, object]) -> Self:

@@ -12,7 +12,7 @@ def test_the_event_is_allowed(start: Start) -> None:
 
     answer = start(**{name: value for name, value in variables.items() if name.startswith("JWT_")})(event)
 
-    assert answer["context"] == {"sub": "alice", "roles": "admin buyer", "exp": "4102444800"}
+    assert answer["context"] == {"sub": "alice", "loggedUserId": "alice", "roles": "admin buyer", "exp": "4102444800"}
     (statement,) = answer["policyDocument"]["Statement"]
     assert statement["Effect"] == "Allow"
     assert event["methodArn"] in statement["Resource"]

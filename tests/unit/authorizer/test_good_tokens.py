@@ -40,7 +40,12 @@ def test_the_caller_is_handed_on_with_the_expiry_of_the_token(authorize: Authori
         event_with(f"Bearer {issuer.token({'sub': 'bob', 'roles': ['buyer', 'admin'], 'exp': expires_at})}")
     )
 
-    assert answer["context"] == {"sub": "bob", "roles": "admin buyer", "exp": str(expires_at)}
+    assert answer["context"] == {
+        "sub": "bob",
+        "loggedUserId": "bob",
+        "roles": "admin buyer",
+        "exp": str(expires_at),
+    }
 
 
 GOOD_CLAIMS: dict[str, dict[str, object]] = {

@@ -143,5 +143,5 @@ def test_the_answer_is_json_in_the_form_of_an_authorizer() -> None:
                 }
             ],
         },
-        "context": {"sub": "alice", "roles": "", "exp": "2000000000"},
+        "context": {"sub": "alice", "loggedUserId": "alice", "roles": "", "exp": "2000000000"},
     }
