@@ -46,7 +46,7 @@ _ENVIRONMENT = {
 }
 # The headers of errors, and the codes that they come with.
 _ERROR_HEADERS: Mapping[str, tuple[Any, frozenset[str]]] = {
-    "Retry-After": (HEADERS["Retry-After"], frozenset({"busy", "too_many_requests"})),
+    "Retry-After": (HEADERS["Retry-After"], frozenset({"busy", "payment_in_progress", "too_many_requests"})),
     REPLAYED_HEADER: (HEADERS[REPLAYED_HEADER], frozenset({"payment_failed", "insufficient_stock"})),
     "WWW-Authenticate": (
         {"description": "RFC 6750.", "schema": {"type": "string"}},

@@ -79,6 +79,19 @@ def test_busy_says_when_to_come_again() -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
+def test_payment_in_progress_carries_retry_after() -> None:
+    api = Api()
+
+    @api.get("/thing")
+    def fail() -> Response[str]:
+        raise errors.PaymentInProgress("A payment of this order is in flight.")
+
+    answer = call(api)
+
+    assert (answer.status, answer.body["code"]) == (409, "payment_in_progress")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
 @pytest.fixture
 def buyers_only() -> Api:
     api = Api(Role.BUYER)

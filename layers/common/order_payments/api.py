@@ -268,6 +268,8 @@ class Api(APIGatewayRestResolver):
         if isinstance(error, errors.Busy):
             count(Count.BUSY)
             response.headers["Retry-After"] = str(error.retry_after_seconds)
+        if isinstance(error, errors.PaymentInProgress):
+            response.headers["Retry-After"] = str(UNKNOWN_RETRY_AFTER_SECONDS)
         return response
 
     def _tell_invalid(self, error: RequestValidationError) -> Response[str]:
