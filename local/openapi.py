@@ -48,6 +48,10 @@ _ENVIRONMENT = {
 _ERROR_HEADERS: Mapping[str, tuple[Any, frozenset[str]]] = {
     "Retry-After": (HEADERS["Retry-After"], frozenset({"busy", "payment_in_progress", "too_many_requests"})),
     REPLAYED_HEADER: (HEADERS[REPLAYED_HEADER], frozenset({"payment_failed", "insufficient_stock"})),
+    "Accept-Encoding": (
+        {"description": "RFC 9110, section 15.5.16.", "schema": {"type": "string"}},
+        frozenset({"unsupported_encoding"}),
+    ),
     "WWW-Authenticate": (
         {"description": "RFC 6750.", "schema": {"type": "string"}},
         frozenset({"unauthorized"}),
@@ -66,7 +70,8 @@ def document() -> dict[str, Any]:
         description=(
             "Place an order, pay it once, and have order and stock settled in one transaction.\n\n"
             "Money is an integer in the minor unit of its currency (`4599` is $45.99), times are RFC 3339 in UTC. "
-            "Errors are `application/problem+json` (RFC 9457) with a stable `code`. Unknown fields are refused."
+            "Errors are `application/problem+json` (RFC 9457) with a stable `code`. "
+            "Unknown fields and unknown query parameters are refused."
         ),
         servers=[{"url": "/v1"}],  # type: ignore[list-item]  # a mapping does as well as its model
         tags=[{"name": name, "description": what} for name, what in _TAGS.items()],  # type: ignore[misc]  # likewise
@@ -186,12 +191,11 @@ def _put_parameters_right(operation: dict[str, Any], path: str) -> None:
 
 def _answers(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Answer]:
     """What the function may answer but success: its own errors, and those that its form brings with it."""
-    raised = {*api.raises, errors.Busy}
+    raised = {*api.raises, errors.Busy, errors.InvalidRequest}
     if not api.public:
         raised |= {errors.Unauthenticated, errors.Forbidden}
-    constrained = [each for each in operation.get("parameters", ()) if each["schema"] != {"type": "string"}]
-    if ("requestBody" in operation and not api.public) or constrained:
-        raised.add(errors.InvalidRequest)
+    if "requestBody" in operation:
+        raised.add(errors.UnsupportedEncoding)
     yield from (answer for error, answer in ANSWERS.items() if error in raised)
     if "{" in path:
         yield Answer(HTTPStatus.NOT_FOUND, "not_found", "Not found")
@@ -256,7 +260,7 @@ def _fault_in(operation: Mapping[str, Any]) -> FaultView:
             return FaultView(location=["query", parameter["name"]], message="Input should be less than or equal to 100")
     if "requestBody" in operation:
         return FaultView(location=["body", "colour"], message="Extra inputs are not permitted")
-    return FaultView(location=["path"], message="Value error")
+    return FaultView(location=["query", "colour"], message="Unknown query parameter. This route has none.")
 
 
 def _order(status: str, code: str) -> OrderStatusView:

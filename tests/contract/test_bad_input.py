@@ -7,7 +7,20 @@ import pytest
 
 from tests.support.shop import ADMIN, ALICE, SELLER, Shop, Stock, User
 
-NOT_AN_OBJECT = ["", "not json", "{", '"text"', "[]", "1", "null", "\ufeff{}", "[" * 100_000, '{"a":' * 50_000]
+NOT_AN_OBJECT = [
+    "",
+    "not json",
+    "{",
+    '"text"',
+    "[]",
+    "1",
+    "null",
+    "\ufeff{}",
+    "\ufeff",
+    "\0{}",
+    "[" * 100_000,
+    '{"a":' * 50_000,
+]
 
 BAD_ITEMS: dict[str, Any] = {
     "no items": {},
@@ -217,6 +230,25 @@ def test_a_bad_payment_request_is_refused_and_changes_nothing(shop: Shop, case: 
     assert (reply.status, reply.code) == (422, "validation_error")
     assert shop.status(order) == before
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
+
+
+@pytest.mark.parametrize("query", ["colour=red", "paymentMethodId=pm_card_visa", "Limit=5", "=", "%00=1", "x[]=1"])
+def test_payment_with_an_unknown_query_parameter_is_refused(shop: Shop, query: str) -> None:
+    product = shop.add_product(stock=5)
+    order = shop.order((product, 1))
+
+    reply = shop.call("POST", f"/orders/{order}/payment?{query}", ALICE)
+
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert reply.body["errors"][0]["location"][0] == "query"
+    assert shop.status(order)["status"] == "pending"
+
+
+def test_role_is_checked_before_the_query_parameters(shop: Shop) -> None:
+    order = shop.order((shop.add_product(), 1))
+
+    assert shop.call("GET", f"/orders/{order}/status?colour=red", SELLER).status == 403
+    assert shop.call("GET", f"/orders/{order}/status?colour=red", ALICE).status == 422
 
 
 @pytest.mark.parametrize("content", ["null", "{", "[]", '"pm_card_visa"', "0", "false"])

@@ -125,6 +125,36 @@ def test_a_limit_is_a_whole_number_from_1_to_100(shop: Shop, listing: str, limit
     assert reply.body["errors"][0]["location"] == ["query", "limit"]
 
 
+@pytest.mark.parametrize("listing", LISTINGS)
+@pytest.mark.parametrize("query", ["limt=5", "limit=5&page=2", "Limit=5", "offset=0&limit=5"])
+def test_listing_refuses_an_unknown_query_parameter(shop: Shop, listing: str, query: str) -> None:
+    reply = shop.call("GET", f"/{listing}?{query}", ALICE)
+
+    (unknown,) = {part.partition("=")[0] for part in query.split("&")} - {"limit"}
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert [error["location"] for error in reply.body["errors"]] == [["query", unknown]]
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+@pytest.mark.parametrize(("query", "name"), [("limit=5&limit=6", "limit"), ("limit=5&limit=5", "limit")])
+def test_listing_refuses_a_repeated_query_parameter(shop: Shop, listing: str, query: str, name: str) -> None:
+    reply = shop.call("GET", f"/{listing}?{query}", ALICE)
+
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert [error["location"] for error in reply.body["errors"]] == [["query", name]]
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+def test_listing_refuses_a_repeated_cursor(shop: Shop, listing: str) -> None:
+    buyer = new_buyer()
+    cursor = cursor_of(shop, listing, buyer)
+
+    reply = shop.call("GET", f"/{listing}?cursor={cursor}&cursor={cursor}", buyer)
+
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert [error["location"] for error in reply.body["errors"]] == [["query", "cursor"]]
+
+
 def cursor_of(shop: Shop, listing: str, user: User) -> str:
     """A cursor of the user's listing, which has at least two entries for it."""
     product = shop.add_product()

@@ -1,7 +1,10 @@
 """How the edge tells errors, and whom it lets in."""
 
+import gzip
 import json
+import re
 import time
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -11,7 +14,8 @@ from order_payments import errors
 from order_payments.api import ANSWERS, MAXIMUM_BODY_BYTES, Api
 from order_payments.errors import OrderPaymentError
 from order_payments.identity import Role
-from tests.support.lambda_functions import Answer, Context, event_for
+from tests.support.function_shop import routes
+from tests.support.lambda_functions import Answer, Context, event_for, load_function
 
 
 def error_classes(base: type[Exception] = OrderPaymentError) -> set[type[Exception]]:
@@ -176,19 +180,108 @@ def test_a_body_that_is_no_json_document_is_told_where(body: str) -> None:
     assert json.loads(answered["body"])["errors"]
 
 
-@pytest.mark.parametrize("body", ["!!!", "/w=="])
-def test_a_body_that_is_no_text_is_told_where(body: str) -> None:
+@pytest.fixture
+def echo() -> Api:
+    """An endpoint that returns the body that it has read."""
     api = Api()
 
     @api.post("/thing")
     def answer(body: dict[str, str]) -> dict[str, str]:
         return body
 
-    event = {**event_for("POST /thing", body=body), "isBase64Encoded": True}
-    answered = api.resolve(event, Context())  # type: ignore[arg-type]  # as above
+    return api
+
+
+def post(api: Api, body: str | bytes, **headers: str) -> Answer:
+    """Send the body as a gateway does: as text, or in base64."""
+    is_binary = isinstance(body, bytes)
+    event = event_for("POST /thing", body=b64encode(body).decode() if is_binary else body, headers=headers)
+    answer = api.resolve({**event, "isBase64Encoded": is_binary}, Context())  # type: ignore[arg-type]  # as above
+    return Answer(
+        answer["statusCode"],
+        {name: values[0] for name, values in answer["multiValueHeaders"].items()},
+        json.loads(answer["body"]),
+    )
+
+
+def test_body_in_broken_base64_is_refused(echo: Api) -> None:
+    event = {**event_for("POST /thing", body="!!!"), "isBase64Encoded": True}
+
+    answered = echo.resolve(event, Context())  # type: ignore[arg-type]  # as above
 
     assert answered["statusCode"] == 422
     assert json.loads(answered["body"])["errors"]
+
+
+TEXT = '{"name":"Caf\u00e9"}'
+NOT_UTF_8: dict[str, str | bytes] = {
+    "latin-1": TEXT.encode("latin-1"),
+    "utf-16": TEXT.encode("utf-16"),
+    "utf-16, no byte order mark": TEXT.encode("utf-16-le"),
+    "utf-32": TEXT.encode("utf-32"),
+    "gzip": gzip.compress(TEXT.encode()),
+}
+
+
+@pytest.mark.parametrize("how", ["base64", "text"])
+@pytest.mark.parametrize("case", NOT_UTF_8)
+def test_body_that_is_not_utf_8_is_refused_with_advice(echo: Api, case: str, how: str) -> None:
+    body = NOT_UTF_8[case]
+    assert isinstance(body, bytes)
+
+    answer = post(echo, body if how == "base64" else body.decode(errors="replace"))
+
+    assert (answer.status, answer.body["code"]) == (422, "validation_error")
+    (error,) = answer.body["errors"]
+    assert error["location"] == ["body"]
+    assert "UTF-8" in error["message"]
+
+
+@pytest.mark.parametrize("how", ["base64", "text"])
+def test_byte_order_mark_before_json_is_ignored(echo: Api, how: str) -> None:
+    answer = post(echo, TEXT.encode("utf-8-sig") if how == "base64" else "\ufeff" + TEXT)
+
+    assert (answer.status, answer.body) == (200, {"name": "Caf\u00e9"})
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "nonsense"])
+def test_charset_label_does_not_change_how_json_is_read(echo: Api, charset: str) -> None:
+    answer = post(echo, TEXT, **{"Content-Type": f"application/json; charset={charset}"})
+
+    assert (answer.status, answer.body) == (200, {"name": "Caf\u00e9"})
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "deflate", "identity, gzip", "aws-chunked"])
+def test_body_with_a_content_encoding_is_refused(echo: Api, encoding: str) -> None:
+    answer = post(echo, gzip.compress(TEXT.encode()), **{"content-encoding": encoding})
+
+    assert (answer.status, answer.body["code"]) == (415, "unsupported_encoding")
+    assert encoding in answer.body["detail"]
+    assert answer.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_body_with_the_identity_encoding_is_read(echo: Api, encoding: str) -> None:
+    assert post(echo, TEXT, **{"Content-Encoding": encoding}).status == 200
+
+
+@pytest.mark.usefixtures("dynamodb")
+@pytest.mark.parametrize("route", routes())
+def test_every_route_refuses_an_unknown_query_parameter(route: tuple[str, str]) -> None:
+    method, path = route
+    api: Api = load_function(routes()[route]).api
+
+    event = event_for(
+        f"{method} {path}",
+        roles=" ".join(sorted(api.open_to)),
+        path_parameters=dict.fromkeys(re.findall(r"{(\w+)}", path), "x"),
+        query={"colour": ["red"]},
+    )
+    answer = api.resolve(event, Context())  # type: ignore[arg-type]  # as above
+
+    problem = json.loads(answer["body"])
+    assert (answer["statusCode"], problem["code"]) == (422, "validation_error")
+    assert [error["location"] for error in problem["errors"]] == [["query", "colour"]]
 
 
 def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch, **event: Any) -> Answer:

@@ -100,6 +100,9 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     errors.InvalidSignature: Answer(HTTPStatus.BAD_REQUEST, "invalid_signature", "Invalid signature"),
     errors.InvalidRequest: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation_error", "Invalid request"),
     errors.RequestTooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_too_large", "Request too large"),
+    errors.UnsupportedEncoding: Answer(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "Unsupported encoding"
+    ),
     errors.OrderNotFound: Answer(HTTPStatus.NOT_FOUND, "order_not_found", "Order not found"),
     errors.ProductNotFound: Answer(HTTPStatus.NOT_FOUND, "product_not_found", "Product not found"),
     errors.UnknownProduct: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_product", "Unknown product"),
@@ -128,6 +131,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
 _INTERNAL_ERROR = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Internal error")
 _NOT_FOUND = Answer(HTTPStatus.NOT_FOUND, "not_found", "Not found")
 _INVALID_REQUEST = ANSWERS[errors.InvalidRequest]
+_NOT_UTF_8 = "The body is not UTF-8 text. Send JSON in UTF-8, not compressed."
 
 
 class Api(APIGatewayRestResolver):
@@ -197,9 +201,12 @@ class Api(APIGatewayRestResolver):
             try:
                 self._check(event)
             except OrderPaymentError as error:
-                problem = _problem(ANSWERS[type(error)], str(error), request_context["requestId"])
+                faults = [_fault(error)] if isinstance(error, errors.InvalidRequest) else []
+                problem = _problem(ANSWERS[type(error)], str(error), request_context["requestId"], faults=faults)
                 if isinstance(error, errors.Unauthenticated):
                     problem.headers["WWW-Authenticate"] = "Bearer"
+                if isinstance(error, errors.UnsupportedEncoding):
+                    problem.headers["Accept-Encoding"] = "identity"  # RFC 9110, section 15.5.16
                 answer = _as_proxy_answer(problem)
             else:
                 route_path = event["resource"].format_map(path_parameters)
@@ -216,10 +223,22 @@ class Api(APIGatewayRestResolver):
             self.context["caller"] = _caller(event["requestContext"].get("authorizer") or {}, self.open_to)
         if len((event.get("body") or "").encode(errors="surrogatepass")) > MAXIMUM_BODY_BYTES:
             raise errors.RequestTooLarge(f"A body has at most {MAXIMUM_BODY_BYTES} bytes.")
+        if event.get("body") and event["httpMethod"] != "GET" and (encoding := _content_encoding(event)):
+            raise errors.UnsupportedEncoding(f"The body is encoded as {encoding}. Send it without Content-Encoding.")
         for name, value in (event.get("pathParameters") or {}).items():
             if not value.isprintable():
                 # No id has such characters, and Powertools drops a line break at the end of a path.
                 raise _not_found(name)
+        self._check_query(event.get("queryStringParameters") or {})
+
+    def _check_query(self, query: Mapping[str, str]) -> None:
+        """Refuse a parameter that the route does not declare: a typo must not silently do nothing."""
+        (route,) = self._static_routes + self._dynamic_routes
+        declared = [parameter.alias for parameter in route.dependant.query_params]
+        for name in query:
+            if name not in declared:
+                known = f"This route has {' and '.join(declared) or 'none'}."
+                raise errors.InvalidRequest(f"Unknown query parameter. {known}", location=("query", name))
 
     def _cors_headers(self, event: Mapping[str, Any]) -> dict[str, list[str]]:
         """Leave for the web page that sent the request to read the answer, if it may.
@@ -246,7 +265,7 @@ class Api(APIGatewayRestResolver):
         faults: list[FaultView] = []
         match error:
             case errors.InvalidRequest():
-                faults = [FaultView(location=list(error.location), message=str(error))]
+                faults = [_fault(error)]
             case errors.UnknownProduct():
                 faults = [
                     FaultView(location=["body", "items", line, "productId"], message=f"There is no product {name}.")
@@ -282,8 +301,7 @@ class Api(APIGatewayRestResolver):
         return self._problem(_INVALID_REQUEST, "The request does not have the form that it must have.", faults=faults)
 
     def _tell_unreadable(self, _: Exception) -> Response[str]:
-        detail = "The body is not UTF-8 text."
-        return self._problem(_INVALID_REQUEST, detail, faults=[FaultView(location=["body"], message=detail)])
+        return self._problem(_INVALID_REQUEST, _NOT_UTF_8, faults=[FaultView(location=["body"], message=_NOT_UTF_8)])
 
     def _tell_not_found(self, _: NotFoundError) -> Response[str]:
         """Tell of a path whose id cannot be one: it has characters that no route takes."""
@@ -301,6 +319,18 @@ class Api(APIGatewayRestResolver):
         request_id: str | None = None,
     ) -> Response[str]:
         return _problem(answer, detail, request_id or self.request_id, faults=faults, order=order)
+
+
+def _content_encoding(event: Mapping[str, Any]) -> str | None:
+    """Return the content encodings of the body, or None if it has none but `identity`."""
+    headers: Mapping[str, str] = event.get("headers") or {}
+    value = next((value for name, value in headers.items() if name.lower() == "content-encoding"), "")
+    codings = [coding.strip().lower() for coding in value.split(",")]
+    return value if set(codings) - {"", "identity"} else None
+
+
+def _fault(error: errors.InvalidRequest) -> FaultView:
+    return FaultView(location=list(error.location), message=str(error))
 
 
 def _not_found(parameter: str) -> OrderPaymentError:
@@ -353,8 +383,12 @@ def _parse_json(text: str) -> Any:
     """As `json.loads`, safe from what makes that fail in other ways: nesting too deep, numbers too long, odd text.
 
     `null` is refused: a body that says nothing is left out. So is an object that names a member twice: who checks the
-    one may be charged for the other.
+    one may be charged for the other. A byte order mark is ignored, as RFC 8259, section 8.1 allows.
     """
+    text = text.removeprefix("\ufeff")
+    if "\0" in text or "\ufffd" in text:
+        # UTF-16 or UTF-32 has null bytes, which JSON has not. A gateway replaces bytes that are not UTF-8 by U+FFFD.
+        raise json.JSONDecodeError(_NOT_UTF_8, "", 0)
     try:
         value = from_json(text, allow_inf_nan=False)
         json.loads(text, object_pairs_hook=_object)

@@ -43,6 +43,10 @@ class RequestTooLarge(OrderPaymentError):
     """The body is longer than any that this endpoint has a use for."""
 
 
+class UnsupportedEncoding(OrderPaymentError):
+    """The body is compressed, or encoded in another way that the service does not read."""
+
+
 class OrderNotFound(OrderPaymentError):
     """There is no order with this id."""
 
