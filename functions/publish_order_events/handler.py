@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.clock import Deadline
 from order_payments.dead_letters import LONGEST_KEEP_SECONDS, DeadLetters
-from order_payments.event_bus import EventBus, events_client
+from order_payments.event_bus import EventBus, events_client, size_of
 from order_payments.observability import Count, count, logger, write_cancelled, write_metrics
 from order_payments.order_events import OrderEvent, event_in
 from order_payments.orders import Order, OrderStatus
@@ -32,36 +32,47 @@ class NothingPublished(Exception):
 def publish_order_events(
     records: Sequence[Record], bus: EventBus, dead_letters: DeadLetters, *, deadline: Deadline
 ) -> int:
-    """Publish what a batch of records says, in its order. Returns how many records are done, from the first on.
+    """Publish what a batch of records says, in its order. Return how many records are done, from the first on.
 
-    What comes behind an event that EventBridge does not take waits for it: an order's events keep their order. A record
-    that cannot be read is kept for people to look at, and nobody waits: it will not become readable.
+    What follows an event that EventBridge does not take now waits for it: an order's events keep their order. A record
+    that cannot be read, and an event that EventBridge will never take, go to the dead-letter queue. Nothing waits for
+    them.
     """
-    events: list[tuple[int, OrderEvent]] = []
+
+    def give_up(record: Record) -> bool:
+        return deadline.remaining() >= LONGEST_KEEP_SECONDS and dead_letters.keep(record, **whereabouts(record))
+
+    def publish(events: Mapping[int, OrderEvent]) -> int | None:
+        """Publish events by their records' places. Return the first place that is not done."""
+        places = {event.event_id: place for place, event in events.items()}
+
+        def give_up_event(event: OrderEvent) -> bool:
+            record = records[places[event.event_id]]
+            logger.error("an event was rejected", eventId=event.event_id, bytes=size_of(event), **whereabouts(record))
+            return give_up(record)
+
+        done = bus.publish(list(events.values()), give_up=give_up_event, deadline=deadline)
+        count_outcomes([event.order for event in list(events.values())[:done]])
+        return list(events)[done] if done < len(events) else None
+
+    events: dict[int, OrderEvent] = {}
     for place, record in enumerate(records):
         try:
             event = event_in(record)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, the others are to be published
             logger.exception("a record could not be read", **whereabouts(record))
             # First what comes before it: neither is done again because the other could not be.
-            unpublished = publish(events, bus, deadline)
-            if unpublished is not None:
-                return unpublished
-            events = []
-            if deadline.remaining() < LONGEST_KEEP_SECONDS or not dead_letters.keep(record, **whereabouts(record)):
+            not_done = publish(events)
+            if not_done is not None:
+                return not_done
+            events = {}
+            if not give_up(record):
                 return place
         else:
             if event is not None:
-                events.append((place, event))
-    unpublished = publish(events, bus, deadline)
-    return len(records) if unpublished is None else unpublished
-
-
-def publish(events: Sequence[tuple[int, OrderEvent]], bus: EventBus, deadline: Deadline) -> int | None:
-    """Publish events, each with its place, and count them. Returns the place of the first that could not be."""
-    published = bus.publish([event for _, event in events], deadline=deadline)
-    count_outcomes([event.order for _, event in events[:published]])
-    return events[published][0] if published < len(events) else None
+                events[place] = event
+    not_done = publish(events)
+    return len(records) if not_done is None else not_done
 
 
 def count_outcomes(orders: Sequence[Order]) -> None:

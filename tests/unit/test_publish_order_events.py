@@ -125,6 +125,29 @@ class Moody:
         return {"FailedEntryCount": sum("ErrorCode" in answer for answer in answers), "Entries": answers}
 
 
+class Strict:
+    """EventBridge, which never takes some orders' events: it rejects the entry, or the request that has it."""
+
+    def __init__(
+        self, rejected: set[str], *, request_code: str | None = None, entry_code: str = "MalformedDetail"
+    ) -> None:
+        self.client = events_client()
+        self.rejected = rejected
+        self.request_code = request_code
+        self.entry_code = entry_code
+
+    def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803 - boto3's
+        bad = [json.loads(entry["Detail"])["order"]["orderId"] in self.rejected for entry in Entries]
+        if self.request_code and any(bad):
+            raise ClientError({"Error": {"Code": self.request_code}}, "PutEvents")
+        error = {"ErrorCode": self.entry_code, "ErrorMessage": "The event is not valid."}
+        answers = [
+            error if is_bad else self.client.put_events(Entries=[entry])["Entries"][0]
+            for entry, is_bad in zip(Entries, bad, strict=True)
+        ]
+        return {"FailedEntryCount": sum(bad), "Entries": answers}
+
+
 class Dead:
     """EventBridge or the queue, when it is down or does not let us in."""
 
@@ -388,3 +411,83 @@ def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
         }.items()
     )
     assert "somebody" not in logged.getvalue()
+
+
+def test_event_too_large_for_eventbridge_goes_to_the_dead_letters_and_nothing_waits(
+    function: ModuleType, listener: Listener, letters: Letters, logged: io.StringIO
+) -> None:
+    large, other = placed(lines=100, name=2_000 * "\x01"), placed()
+    records = [creation(other), creation(large), confirmation(other)]
+
+    assert handle(function, *records) == {"batchItemFailures": []}
+
+    assert listener.ids() == [f"{other.order_id}.pending", f"{other.order_id}.confirmed"]
+    (letter,) = letters.came()
+    assert letter == {"orderId": large.order_id, "sequenceNumber": sequence_number(records[1])}
+    (line,) = [line for line in map(json.loads, logged.getvalue().splitlines()) if line["level"] == "ERROR"]
+    assert (line["message"], line["eventId"]) == ("an event was rejected", f"{large.order_id}.pending")
+    assert line["bytes"] > 1024 * 1024
+
+
+def test_event_larger_than_a_request_of_several_is_published(function: ModuleType, listener: Listener) -> None:
+    large, others = placed(lines=100, name=3_000 * "x"), [placed(), placed()]
+
+    assert handle(function, creation(others[0]), creation(large), creation(others[1])) == {"batchItemFailures": []}
+
+    assert listener.ids() == [f"{order.order_id}.pending" for order in (others[0], large, others[1])]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"entry_code": "MalformedDetail"},
+        {"entry_code": "InvalidArgument"},
+        {"request_code": "ValidationException"},
+        {"request_code": "ValidationError"},
+    ],
+    ids=lambda how: next(iter(how.values())),
+)
+def test_event_that_eventbridge_rejects_goes_to_the_dead_letters_and_nothing_waits(
+    function: ModuleType,
+    listener: Listener,
+    letters: Letters,
+    monkeypatch: pytest.MonkeyPatch,
+    how: dict[str, str],
+) -> None:
+    first, bad, last = placed(), placed(), placed()
+    with_bus(function, monkeypatch, Strict({bad.order_id}, **how))
+    records = [creation(first), creation(bad), creation(last), confirmation(bad), confirmation(last)]
+
+    assert handle(function, *records) == {"batchItemFailures": []}
+
+    assert listener.ids() == [f"{first.order_id}.pending", f"{last.order_id}.pending", f"{last.order_id}.confirmed"]
+    assert [letter["record"] for letter in letters.came()] == [records[1], records[3]]
+
+
+def test_rejected_event_waits_while_the_dead_letter_queue_is_down(
+    function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, bad = placed(), placed()
+    with_bus(function, monkeypatch, Strict({bad.order_id}))
+    down = EndpointConnectionError(endpoint_url="https://queue.example")
+    monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(down)))
+    records = [creation(first), creation(bad), confirmation(first)]
+
+    assert first_failed(handle(function, *records)) == [sequence_number(records[1])]
+    assert listener.ids() == [f"{first.order_id}.pending"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"entry_code": "NotAuthorizedForSourceException"}, {"request_code": "ResourceNotFoundException"}],
+    ids=lambda how: next(iter(how.values())),
+)
+def test_event_that_a_permission_would_let_in_is_tried_again(
+    function: ModuleType, letters: Letters, monkeypatch: pytest.MonkeyPatch, how: dict[str, str]
+) -> None:
+    order = placed()
+    with_bus(function, monkeypatch, Strict({order.order_id}, **how))
+
+    with pytest.raises(function.NothingPublished):
+        handle(function, creation(order), seconds=17.1)
+    assert letters.came() == []

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+# A queue may take 1 MiB, but one that was made before 2025 may still have this limit.
 LARGEST_LETTER_BYTES = 256 * 1024
 
 CONNECT_TIMEOUT_SECONDS = 1.0
@@ -43,7 +44,10 @@ class DeadLetters:
         self._client = client
 
     def keep(self, record: Mapping[str, Any], **whereabouts: Any) -> bool:
-        """Keep a record of the stream that cannot be read, whole where there is room. Returns whether it is kept."""
+        """Keep a record of the stream that cannot be published. Return whether it is kept.
+
+        If the record does not fit into a message, the message has only the whereabouts: the table has the order.
+        """
         letter = json.dumps({**whereabouts, "record": record}, default=str)
         if len(letter.encode()) > LARGEST_LETTER_BYTES:
             letter = json.dumps(whereabouts)

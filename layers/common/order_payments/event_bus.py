@@ -1,6 +1,8 @@
 """An EventBridge bus: events in, in order, and what became of them."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import boto3
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
 LARGEST_REQUEST_ENTRIES = 10
 LARGEST_REQUEST_BYTES = 256 * 1024
+"""Of several events in one request. A larger event is sent alone."""
+# Since 2026: https://aws.amazon.com/blogs/compute/more-room-to-build-serverless-services-now-support-payloads-up-to-1-mb
+LARGEST_EVENT_BYTES = 1024 * 1024
 _BYTES_OF_TIME = 14
+
+# https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
+# Those that depend on the event alone. Other errors end when the outage does, or when a permission is granted.
+REJECTION_CODES = frozenset({"InvalidArgument", "MalformedDetail", "RedactionFailure"})
+# https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html, of the whole request.
+_REQUEST_REJECTION_CODES = frozenset({"ValidationError", "ValidationException"})
 
 CONNECT_TIMEOUT_SECONDS = 1.0
 READ_TIMEOUT_SECONDS = 3.0
@@ -41,6 +52,10 @@ def events_client() -> "EventBridgeClient":
     )
 
 
+class _RequestRejected(Exception):
+    """EventBridge rejects the whole request for what is in it."""
+
+
 class EventBus:
     """The bus that order events go to."""
 
@@ -48,33 +63,55 @@ class EventBus:
         self._client = client
         self._name = name
 
-    def publish(self, events: Sequence[OrderEvent], *, deadline: Deadline) -> int:
-        """Publish events in their order. Returns how many were, from the first on, before one could not be.
+    def publish(
+        self, events: Sequence[OrderEvent], *, give_up: Callable[[OrderEvent], bool], deadline: Deadline
+    ) -> int:
+        """Publish events in their order. Return how many are done, from the first on, before one that is not.
 
-        Of the request with that one, later events of other orders may have been published as well; they will be
-        again. None of its own order's have.
+        An event that EventBridge will never take is done once `give_up` returns True for it. Of the request with the
+        first event that is not done, later events of other orders may have been published; they are published again.
+        None of its own order's are.
         """
-        published = 0
-        for batch in batches(events):
+        done = 0
+        requests = deque(batches(events))
+        while requests:
+            batch = requests.popleft()
             if deadline.remaining() < LONGEST_CALL_SECONDS:
-                logger.warning("no time left to publish", left=len(events) - published)
-                return published
-            refused = self._refused(batch, deadline=deadline.sooner(LONGEST_CALL_SECONDS))
-            if refused:
-                return published + batch.index(refused[0])
-            published += len(batch)
-        return published
+                logger.warning("no time left to publish", left=len(events) - done)
+                return done
+            try:
+                left, rejected = self._send(batch, deadline=deadline.sooner(LONGEST_CALL_SECONDS))
+            except _RequestRejected:
+                if len(batch) > 1:
+                    # Send each event alone, so that the others do not wait for the one at fault.
+                    requests.extendleft([event] for event in reversed(batch))
+                    continue
+                left, rejected = [], batch
+            for event in batch:
+                if event in left or (event in rejected and not give_up(event)):
+                    return done
+                done += 1
+        return done
 
-    def _refused(self, batch: Sequence[OrderEvent], *, deadline: Deadline) -> Sequence[OrderEvent]:
-        """Those of one request's events that are not published, in their order: all where no answer tells."""
-        left = batch
+    def _send(
+        self, batch: Sequence[OrderEvent], *, deadline: Deadline
+    ) -> tuple[Sequence[OrderEvent], Sequence[OrderEvent]]:
+        """Send one request, and again what may still be taken. Return the events not published, and those rejected.
+
+        If no response tells, none counts as published. Raises `_RequestRejected`.
+        """
+        if size_of(batch[0]) > LARGEST_EVENT_BYTES:
+            raise _RequestRejected
+        left, rejected = batch, list[OrderEvent]()
         for _ in tries(deadline):
             try:
                 answer = self._client.put_events(Entries=[self._entry(event) for event in left])
-            except (ClientError, BotoCoreError):
+            except (ClientError, BotoCoreError) as error:
+                if isinstance(error, ClientError) and _is_rejection(error):
+                    raise _RequestRejected from error
                 # botocore has tried again what may pass.
                 logger.exception("events were not taken", eventIds=[event.event_id for event in left])
-                return left
+                break
             entries = list(zip(left, answer["Entries"], strict=True))
             for event, entry in entries:
                 if "ErrorCode" not in entry:
@@ -85,15 +122,16 @@ class EventBus:
                         orderId=event.order_id,
                         correlationId=event.correlation_id,
                     )
-            left = [event for event, entry in entries if "ErrorCode" in entry]
+            rejected += [event for event, entry in entries if entry.get("ErrorCode") in REJECTION_CODES]
+            left = [event for event, entry in entries if "ErrorCode" in entry and event not in rejected]
             if not left:
-                return []
+                break
             logger.warning(
                 "events were refused",
                 eventIds=[event.event_id for event in left],
                 errors=sorted({entry["ErrorCode"] for _, entry in entries if "ErrorCode" in entry}),
             )
-        return left
+        return left, rejected
 
     def _entry(self, event: OrderEvent) -> "PutEventsRequestEntryTypeDef":
         return {
@@ -103,6 +141,12 @@ class EventBus:
             "Detail": event.detail,
             "Time": event.occurred_at,
         }
+
+
+def _is_rejection(error: ClientError) -> bool:
+    """Return whether EventBridge rejects what is in the request, as it does with one that is too large."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or error.response["Error"]["Code"] in _REQUEST_REJECTION_CODES
 
 
 def batches(events: Sequence[OrderEvent]) -> Iterator[list[OrderEvent]]:
