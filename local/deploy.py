@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,8 @@ def deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, st
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     responses = from_template(transformed)
     body = transformed["Resources"]["Api"]["Properties"]["Body"]
-    _complete_api(outputs["ApiId"], body, responses.values(), emulator)
+    values = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+    _complete_api(outputs["ApiId"], body, values, responses.values(), emulator)
     return Deployment(
         api_id=outputs["ApiId"],
         orders_table=outputs["OrdersTable"],
@@ -75,7 +77,11 @@ def _sam_deploy(template: Path, parameters: Mapping[str, str], emulator: Emulato
 
 
 def _complete_api(
-    api_id: str, body: Mapping[str, Any], responses: Iterable[GatewayResponse], emulator: Emulator
+    api_id: str,
+    body: Mapping[str, Any],
+    parameters: Mapping[str, str],
+    responses: Iterable[GatewayResponse],
+    emulator: Emulator,
 ) -> None:
     """Do what CloudFormation does on AWS: of an API's body MiniStack 1.5.33 passes over the answers of its own.
 
@@ -102,7 +108,9 @@ def _complete_api(
                     resourceId=ids[path],
                     httpMethod="OPTIONS",
                     statusCode=answer["statusCode"],
-                    responseParameters=answer["responseParameters"],
+                    responseParameters={
+                        name: _substituted(value, parameters) for name, value in answer["responseParameters"].items()
+                    },
                 )
         client.create_deployment(restApiId=api_id, stageName=STAGE)
         settings = client.get_stage(restApiId=api_id, stageName=STAGE)["methodSettings"]
@@ -115,3 +123,10 @@ def _complete_api(
                 client.update_stage(restApiId=api_id, stageName=STAGE, patchOperations=operations)
     finally:
         client.close()
+
+
+def _substituted(value: str | Mapping[str, str], parameters: Mapping[str, str]) -> str:
+    """Return a value of the API's body, with the stack's parameters in the place of their names."""
+    if isinstance(value, str):
+        return value
+    return re.sub(r"\$\{(\w+)\}", lambda name: parameters[name[1]], value["Fn::Sub"])

@@ -133,6 +133,9 @@ class Rendering:
         match value:
             case {"Ref": str(name)} if name in self.parameters:
                 return self.parameters[name]
+            case {"Fn::Sub": str(text)}:
+                substituted = re.sub(r"\$\{(\w+)\}", lambda name: self.parameters.get(name[1], name[0]), text)
+                return {"Fn::Sub": substituted} if "${" in substituted else substituted
             case {"Fn::If": [condition, if_true, if_false]}:
                 return self._resolved(if_true if self.conditions[condition] else if_false)
             case {"Fn::FindInMap": [name, *keys]}:

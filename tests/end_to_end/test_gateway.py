@@ -1,5 +1,6 @@
 """What the gateway does by itself: pages of other origins, limits and throttling."""
 
+import gzip
 import json
 from collections.abc import Iterator
 
@@ -13,6 +14,10 @@ from tests.end_to_end.conftest import Mint
 from tests.support.function_shop import routes
 
 PAGE = "https://shop.example"
+SENT_BY_PAGES = {
+    *("authorization", "content-type", "idempotency-key", "if-match"),
+    *("traceparent", "tracestate", "baggage", "sentry-trace"),
+}
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def test_a_web_page_may_ask_whether_it_may_call_and_needs_no_token_for_that(api:
         asked = {
             "Origin": PAGE,
             "Access-Control-Request-Method": method,
-            "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+            "Access-Control-Request-Headers": ",".join(sorted(SENT_BY_PAGES)),
         }
         answer = api.options(concrete, headers=asked)
 
@@ -46,7 +51,8 @@ def test_a_web_page_may_ask_whether_it_may_call_and_needs_no_token_for_that(api:
         assert answer.headers["access-control-allow-origin"] in ("*", PAGE)
         assert method in answer.headers["access-control-allow-methods"].split(",")
         allowed = answer.headers["access-control-allow-headers"].lower().split(",")
-        assert {"authorization", "content-type", "idempotency-key"} <= set(allowed)
+        assert set(allowed) >= SENT_BY_PAGES
+        assert int(answer.headers["access-control-max-age"]) > 0
 
 
 def test_a_web_page_reads_answers_and_refusals_alike(api: httpx.Client, buyer: dict[str, str]) -> None:
@@ -68,7 +74,8 @@ def test_a_web_page_sees_where_and_when_to_ask_again(api: httpx.Client, buyer: d
     answer = api.get("/products", headers=buyer | {"Origin": PAGE})
 
     exposed = set(answer.headers["access-control-expose-headers"].split(", "))
-    assert exposed >= {"Location", "Retry-After", "Idempotent-Replayed"}
+    assert exposed >= {"ETag", "Location", "Retry-After", "Idempotent-Replayed", "x-amzn-RequestId"}
+    assert "x-amzn-requestid" in answer.headers
 
 
 def test_no_answer_lets_a_page_send_cookies(api: httpx.Client, buyer: dict[str, str]) -> None:
@@ -91,6 +98,29 @@ def test_headers_that_are_too_large_are_refused(api: httpx.Client, buyer: dict[s
     answer = api.get("/products", headers=buyer | {"X-Large": "x" * size})
 
     assert_problem(answer, 413, "request_too_large")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_compressed_body_is_refused(api: httpx.Client, buyer: dict[str, str], encoding: str) -> None:
+    answer = api.post("/orders", headers=buyer | {"Content-Encoding": encoding}, content=gzip.compress(b'{"items":[]}'))
+
+    assert_problem(answer, 415, "unsupported_encoding")
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32", "latin-1"])
+def test_body_in_another_character_set_is_refused_with_advice(
+    api: httpx.Client, buyer: dict[str, str], charset: str
+) -> None:
+    answer = api.post("/orders", headers=buyer, content='{"caf\u00e9":1}'.encode(charset))
+
+    assert_problem(answer, 422, "validation_error")
+    assert "UTF-8" in answer.json()["errors"][0]["message"]
+
+
+def test_body_with_a_byte_order_mark_is_read(api: httpx.Client, buyer: dict[str, str]) -> None:
+    body = '{"items":[{"productId":"no-such-thing","quantity":1}]}'
+
+    assert_problem(api.post("/orders", headers=buyer, content=body.encode("utf-8-sig")), 422, "unknown_product")
 
 
 def throttle_payments(stack: Stack, rate: str, burst: str) -> None:

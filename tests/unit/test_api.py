@@ -315,6 +315,13 @@ def test_any_other_page_may_not(monkeypatch: pytest.MonkeyPatch, origin: str | N
     assert not [name for name in answer.headers if name.startswith("Access-Control")]
 
 
+def test_web_page_may_read_every_header_that_tells_what_to_do_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = call_from("https://shop.example", "*", monkeypatch)
+
+    exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+    assert exposed >= {"ETag", "Location", "Retry-After", "Idempotent-Replayed", "WWW-Authenticate", "x-amzn-RequestId"}
+
+
 @pytest.mark.parametrize("character", ["x", "é"])
 def test_a_body_is_measured_in_bytes(character: str) -> None:
     api = Api()

@@ -117,6 +117,8 @@ def test_parameters_that_do_not_go_together_are_refused_before_anything_is_made(
         ({"RecoveryDays": "36"}, "RecoveryDays"),
         ({"AlarmTopicArn": "ops@shop.example"}, "AlarmTopicArn"),
         ({"CorsAllowedOrigins": "https://shop.example/"}, "CorsAllowedOrigins"),
+        ({"CorsAllowedHeaders": "Authorization,'"}, "CorsAllowedHeaders"),
+        ({"CorsAllowedHeaders": ""}, "CorsAllowedHeaders"),
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value.values())),
 )
@@ -131,6 +133,20 @@ def test_api_gateway_has_a_role_to_log_with_before_the_stage_takes_the_log() -> 
     assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["AccessLog", "Arn"]}
     # CloudFormation makes what a resource's metadata refers to before the resource.
     assert rendering.resources["AccessLog"]["Metadata"] == {"After": {"Ref": "ApiLogsAccount"}}
+
+
+def test_preflight_response_allows_the_headers_of_the_parameter() -> None:
+    (api,) = (
+        Rendering({**LEAST, "CorsAllowedHeaders": "Authorization,X-Trace"}).of_type("AWS::ApiGateway::RestApi").values()
+    )
+
+    allowed = {
+        each["options"]["x-amazon-apigateway-integration"]["responses"]["default"]["responseParameters"][
+            "method.response.header.Access-Control-Allow-Headers"
+        ]
+        for each in api["Body"]["paths"].values()
+    }
+    assert allowed == {"'Authorization,X-Trace'"}
 
 
 def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None:

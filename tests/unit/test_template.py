@@ -169,6 +169,23 @@ def test_the_gateways_own_answers_have_the_form_of_ours(kind: str) -> None:
     assert response["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
 
 
+@pytest.mark.parametrize("kind", [kind for kind, each in GATEWAY_RESPONSES.items() if each["StatusCode"] == 429])
+def test_gateway_says_when_a_throttled_caller_may_retry(kind: str) -> None:
+    headers = GATEWAY_RESPONSES[kind]["ResponseParameters"]["Headers"]
+
+    assert int(headers["Retry-After"].strip("'")) > 0
+
+
+@pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
+def test_web_page_may_read_the_headers_of_the_gateways_responses(kind: str) -> None:
+    headers = GATEWAY_RESPONSES[kind]["ResponseParameters"]["Headers"]
+
+    exposed = set(headers["Access-Control-Expose-Headers"].strip("'").split(","))
+    assert headers.keys() - {"Content-Type"} <= exposed | {
+        name for name in headers if name.startswith("Access-Control")
+    }
+
+
 @pytest.mark.parametrize(("kind", "code"), [("UNAUTHORIZED", "unauthorized"), ("ACCESS_DENIED", "forbidden")])
 def test_the_gateway_and_the_functions_tell_the_same_refusal_alike(kind: str, code: str) -> None:
     problem = json.loads(GATEWAY_RESPONSES[kind]["ResponseTemplates"]["application/json"])

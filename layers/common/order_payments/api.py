@@ -55,6 +55,8 @@ HEADERS: "Mapping[str, OpenAPIResponseHeader]" = {
     },
 }
 """The headers of our answers, as OpenAPI describes them."""
+EXPOSED_HEADERS = tuple(dict.fromkeys([*HEADERS, "ETag", "WWW-Authenticate", "x-amzn-RequestId"]))
+"""The response headers that a web page may read (CORS)."""
 
 
 def _digits(value: object) -> object:
@@ -252,7 +254,7 @@ class Api(APIGatewayRestResolver):
             return varies
         return varies | {
             "Access-Control-Allow-Origin": [origin],
-            "Access-Control-Expose-Headers": [", ".join(HEADERS)],
+            "Access-Control-Expose-Headers": [", ".join(EXPOSED_HEADERS)],
         }
 
     def _tell(self, error: Exception) -> Response[str]:
