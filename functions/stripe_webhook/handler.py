@@ -5,6 +5,7 @@ https://docs.stripe.com/webhooks
 
 from order_payments.start_up import started
 
+import json
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler.openapi.params import Header
@@ -15,7 +16,7 @@ from stripe import SignatureVerificationError, Webhook, WebhookSignature
 from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
 from order_payments.errors import Busy, InvalidSignature, OrderNotFound
-from order_payments.observability import logger
+from order_payments.observability import Count, count, logger
 from order_payments.orders import NO_ORDER, OrderStatus
 from order_payments.orders_table import OrdersTable
 from order_payments.payments import follow_intent
@@ -103,7 +104,7 @@ def receive_event(
 
 
 def signed_event(signature: str) -> Event | None:
-    """The event, if Stripe signed it within the last five minutes, and None if it is about nothing of ours.
+    """Return the event if Stripe signed it within the last five minutes, and None if it is about nothing of ours.
 
     Raises `InvalidSignature`.
     """
@@ -116,7 +117,30 @@ def signed_event(signature: str) -> Event | None:
     try:
         return Event.model_validate_json(payload)
     except ValidationError:
+        log_unread(payload)
         return None
+
+
+def log_unread(payload: str) -> None:
+    """Log a signed event that is not about one of our intents, unless it is of a type that has another subject.
+
+    The webhook still responds 200, as the event stays unreadable however often Stripe sends it.
+    """
+    try:
+        event = json.loads(payload)
+    except (ValueError, RecursionError):
+        event = None
+    texts = (
+        {name: value[:64] for name, value in event.items() if isinstance(value, str)} if isinstance(event, dict) else {}
+    )
+    with logger.append_context_keys(
+        eventId=texts.get("id"), eventType=texts.get("type"), eventObject=texts.get("object")
+    ):
+        if texts.get("object") != "event":
+            logger.error("stripe event cannot be read")
+            count(Count.STRIPE_EVENT_UNREADABLE)
+        elif texts.get("type") in NEWS:
+            logger.warning("event of an intent that is not ours")
 
 
 def check_signature(payload: str, signature: str) -> None:

@@ -1,5 +1,7 @@
 """Fixtures of the unit tests: the template's tables on moto, and the functions on top of them."""
 
+import io
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ from moto import mock_aws
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments import audit
+from order_payments.observability import logger
 from tests.support.auditor import Auditor
 from tests.support.function_shop import FunctionShop
 from tests.support.template import create_tables
@@ -40,3 +43,14 @@ def auditor(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> Auditor:  # 
     """Who audits the shop and repairs it, and takes a charge for ripe as soon as it is there."""
     monkeypatch.setattr(audit, "GRACE", timedelta(seconds=-5))
     return Auditor()
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """Return what is written to the log."""
+    stream = io.StringIO()
+    handler = logger.registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(stream)
+    yield stream
+    handler.setStream(before)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import closing
 from types import ModuleType
@@ -17,7 +16,6 @@ from moto import mock_aws
 from local import event_schemas
 from order_payments.dead_letters import LARGEST_LETTER_BYTES, DeadLetters
 from order_payments.event_bus import EventBus, events_client
-from order_payments.observability import logger
 from tests.support.lambda_functions import Context, load_function
 from tests.support.order_stream import (
     Record,
@@ -91,17 +89,6 @@ def letters(listener: Listener) -> Letters:  # noqa: ARG001 - needs the AWS that
 def function(letters: Letters, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("ORDER_EVENTS_DEAD_LETTERS", letters.url)
     return load_function("publish_order_events")
-
-
-@pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    """What the function writes to its log."""
-    stream = io.StringIO()
-    handler = logger.registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    before = handler.setStream(stream)
-    yield stream
-    handler.setStream(before)
 
 
 class Moody:

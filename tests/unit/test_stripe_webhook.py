@@ -1,5 +1,6 @@
 """News from Stripe: who may bring it, and that it only makes the service look for itself."""
 
+import io
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import stripe
 
 from order_payments.clock import Deadline, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from order_payments.observability import Count
 from order_payments.orders import Order
 from order_payments.orders_table import OrdersTable
 from order_payments.stripe_gateway import StripeGateway
@@ -121,6 +123,73 @@ def test_webhook_without_a_secret_refuses_every_event(
 )
 def test_signed_news_that_is_not_about_our_intents_is_received_and_ignored(body: str) -> None:
     assert deliver(body, signature(body)).status == 200
+
+
+THIN = {
+    "id": "evt_test_65T0Y6PRLXqpvXAPBeH16T0Y6P",
+    "object": "v2.core.event",
+    "type": "v1.payment_intent.succeeded",
+    "livemode": False,
+    "created": "2026-11-23T05:50:20.090Z",
+    "related_object": {"id": "pi_1", "type": "payment_intent", "url": "/v1/payment_intents/pi_1"},
+}
+
+
+def levels_in(log: io.StringIO) -> dict[str, str]:
+    """Return the level of each message."""
+    return {line["message"]: line["level"] for line in map(json.loads, log.getvalue().splitlines())}
+
+
+@pytest.mark.parametrize(
+    ("body", "event_id", "event_type"),
+    [
+        (json.dumps(THIN), THIN["id"], THIN["type"]),
+        ('{"id":"evt_1","type":"payment_intent.succeeded"}', "evt_1", "payment_intent.succeeded"),
+        ('{"id":7,"object":"event.v9","type":null}', None, None),
+        ("{", None, None),
+        ("[" * 100_000, None, None),
+    ],
+    ids=["thin payload", "no object", "odd", "not JSON", "deep"],
+)
+def test_signed_event_that_cannot_be_read_is_acknowledged_logged_and_counted(
+    logged: io.StringIO,
+    capsys: pytest.CaptureFixture[str],
+    body: str,
+    event_id: str | None,
+    event_type: str | None,
+) -> None:
+    assert deliver(body, signature(body)).status == 200
+
+    (line,) = [line for line in map(json.loads, logged.getvalue().splitlines()) if line["level"] == "ERROR"]
+    assert line["message"] == "stripe event cannot be read"
+    assert (line.get("eventId"), line.get("eventType")) == (event_id, event_type)
+    assert metrics_in(capsys.readouterr().out)[Count.STRIPE_EVENT_UNREADABLE] == [1]
+
+
+def test_unsigned_event_that_cannot_be_read_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert deliver(json.dumps(THIN), signature("another")).status == 400
+
+    assert Count.STRIPE_EVENT_UNREADABLE not in metrics_in(capsys.readouterr().out)
+
+
+def test_event_of_another_systems_intent_is_acknowledged_with_a_warning(logged: io.StringIO) -> None:
+    body = json.dumps(
+        {**json.loads(payload("payment_intent.succeeded", "", "pi_1")), "data": {"object": {"id": "pi_1"}}}
+    )
+
+    assert deliver(body, signature(body)).status == 200
+
+    assert levels_in(logged) == {"event of an intent that is not ours": "WARNING", "answered": "INFO"}
+
+
+def test_event_with_another_subject_is_acknowledged_without_a_warning(logged: io.StringIO) -> None:
+    body = json.dumps(
+        {"id": "evt_1", "object": "event", "type": "customer.created", "data": {"object": {"id": "cus_1"}}}
+    )
+
+    assert deliver(body, signature(body)).status == 200
+
+    assert levels_in(logged) == {"answered": "INFO"}
 
 
 @pytest.mark.usefixtures("shop")

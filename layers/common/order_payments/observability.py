@@ -36,6 +36,8 @@ class Count(StrEnum):
     BUSY = "Busy"
     THROTTLED = "Throttled"
     """Calls that DynamoDB throttled, of a table or an index, and botocore did not get through either."""
+    STRIPE_EVENT_UNREADABLE = "StripeEventUnreadable"
+    """Events that Stripe signed and the webhook cannot read, as those of the thin payload style."""
     INTERNAL_ERROR = "InternalError"
     """Requests and reconciled payments that met an unexpected exception of ours. It rolls deployments back."""
     AUTHORIZER_FAILED = "AuthorizerFailed"
