@@ -136,23 +136,14 @@ def test_listing_refuses_an_unknown_query_parameter(shop: Shop, listing: str, qu
 
 
 @pytest.mark.parametrize("listing", LISTINGS)
-@pytest.mark.parametrize(("query", "name"), [("limit=5&limit=6", "limit"), ("limit=5&limit=5", "limit")])
-def test_listing_refuses_a_repeated_query_parameter(shop: Shop, listing: str, query: str, name: str) -> None:
+@pytest.mark.parametrize("query", ["limit=5&limit=6", "limit=5&limit=5", "cursor=x&cursor=x"])
+def test_listing_refuses_a_repeated_query_parameter(shop: Shop, listing: str, query: str) -> None:
     reply = shop.call("GET", f"/{listing}?{query}", ALICE)
 
     assert (reply.status, reply.code) == (422, "validation_error")
-    assert [error["location"] for error in reply.body["errors"]] == [["query", name]]
-
-
-@pytest.mark.parametrize("listing", LISTINGS)
-def test_listing_refuses_a_repeated_cursor(shop: Shop, listing: str) -> None:
-    buyer = new_buyer()
-    cursor = cursor_of(shop, listing, buyer)
-
-    reply = shop.call("GET", f"/{listing}?cursor={cursor}&cursor={cursor}", buyer)
-
-    assert (reply.status, reply.code) == (422, "validation_error")
-    assert [error["location"] for error in reply.body["errors"]] == [["query", "cursor"]]
+    (error,) = reply.body["errors"]
+    assert error["location"] == ["query", query.partition("=")[0]]
+    assert "repeated" in error["message"]
 
 
 def cursor_of(shop: Shop, listing: str, user: User) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.compat import is_scalar_field
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from pydantic import BeforeValidator
@@ -231,16 +232,19 @@ class Api(APIGatewayRestResolver):
             if not value.isprintable():
                 # No id has such characters, and Powertools drops a line break at the end of a path.
                 raise _not_found(name)
-        self._check_query(event.get("queryStringParameters") or {})
+        single = {name: [value] for name, value in (event.get("queryStringParameters") or {}).items()}
+        self._check_query(single | (event.get("multiValueQueryStringParameters") or {}))
 
-    def _check_query(self, query: Mapping[str, str]) -> None:
-        """Refuse a parameter that the route does not declare: a typo must not silently do nothing."""
+    def _check_query(self, query: Mapping[str, Sequence[str]]) -> None:
+        """Refuse a parameter that the route does not declare, or declares once: a typo must not silently do nothing."""
         (route,) = self._static_routes + self._dynamic_routes
-        declared = [parameter.alias for parameter in route.dependant.query_params]
-        for name in query:
+        declared = {parameter.alias: parameter for parameter in route.dependant.query_params}
+        for name, values in query.items():
             if name not in declared:
                 known = f"This route has {' and '.join(declared) or 'none'}."
                 raise errors.InvalidRequest(f"Unknown query parameter. {known}", location=("query", name))
+            if len(values) > 1 and is_scalar_field(declared[name]):
+                raise errors.InvalidRequest("The query parameter is repeated. Send it once.", location=("query", name))
 
     def _cors_headers(self, event: Mapping[str, Any]) -> dict[str, list[str]]:
         """Leave for the web page that sent the request to read the answer, if it may.
