@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
 LARGEST_REQUEST_ENTRIES = 10
 LARGEST_REQUEST_BYTES = 256 * 1024
-"""Of several events in one request. A larger event is sent alone."""
+"""Limit of a request with several events. A larger event is sent alone."""
 # Since 2026: https://aws.amazon.com/blogs/compute/more-room-to-build-serverless-services-now-support-payloads-up-to-1-mb
 LARGEST_EVENT_BYTES = 1024 * 1024
 _BYTES_OF_TIME = 14
@@ -68,9 +68,9 @@ class EventBus:
     ) -> int:
         """Publish events in their order. Return how many are done, from the first on, before one that is not.
 
-        An event that EventBridge will never take is done once `give_up` returns True for it. Of the request with the
-        first event that is not done, later events of other orders may have been published; they are published again.
-        None of its own order's are.
+        An event that EventBridge will never take is done once `give_up` returns True for it. The request with the first
+        event that is not done may have published later events of other orders, which are published again. It has
+        published none of the same order.
         """
         done = 0
         requests = deque(batches(events))
@@ -98,7 +98,7 @@ class EventBus:
     ) -> tuple[Sequence[OrderEvent], Sequence[OrderEvent]]:
         """Send one request, and again what may still be taken. Return the events not published, and those rejected.
 
-        If no response tells, none counts as published. Raises `_RequestRejected`.
+        Without a response none counts as published. Raises `_RequestRejected`.
         """
         if size_of(batch[0]) > LARGEST_EVENT_BYTES:
             raise _RequestRejected
