@@ -1,12 +1,13 @@
 """The AWS emulator (MiniStack) as a process on a free loopback port."""
 
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class Emulator:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    key: str = field(repr=False)
+    """Lets the requests of web pages pass; see `guard.ProgramsOnly`."""
 
     @property
     def endpoint_url(self) -> str:
@@ -81,23 +84,24 @@ def running_emulator(project: Path, state: Path, unpacked: Path, *, enforce_poli
     scratch.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, _ATTEMPTS + 1):
         port = free_port()
+        key = secrets.token_urlsafe()
         with running(
             [sys.executable, "-m", "local.emulator_host"],
-            environment=_environment(port, state, unpacked, enforce_policies=enforce_policies),
+            environment=_environment(port, key, state, unpacked, enforce_policies=enforce_policies),
             directory=project,
             log=log,
             patience=_STOP_SECONDS,
             stdin=subprocess.PIPE,
         ) as process:
             if _answers(port, process):
-                yield Emulator(port, log, process)
+                yield Emulator(port, log, process, key)
                 return
         # Somebody may have taken the port between our looking and the emulator's binding it.
         if attempt == _ATTEMPTS:
             raise StackError(f"The AWS emulator does not start. See {log}.")
 
 
-def _environment(port: int, state: Path, unpacked: Path, *, enforce_policies: bool) -> dict[str, str]:
+def _environment(port: int, key: str, state: Path, unpacked: Path, *, enforce_policies: bool) -> dict[str, str]:
     scratch = state / "emulator"
     return for_programs(
         scratch,
@@ -106,6 +110,7 @@ def _environment(port: int, state: Path, unpacked: Path, *, enforce_policies: bo
             "GATEWAY_PORT": str(port),
             "AUTH": "true" if enforce_policies else "false",
             "TMPDIR": str(scratch),
+            "LOCAL_STACK_KEY": key,
             "LOCAL_STACK_UNPACKED": str(unpacked),
             "LOCAL_STACK_DESCRIPTION": str(state / DESCRIPTION),
             # As many functions at once as a new AWS account may run; the emulator's own choice depends on the memory.

@@ -16,6 +16,8 @@ from typing import Self
 from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime
 
+from local.guard import ProgramsOnly
+
 _unpacking = threading.Lock()
 
 
@@ -29,6 +31,7 @@ def main() -> None:
         ZipFile=_SharedArchive, BadZipFile=zipfile.BadZipFile, LargeZipFile=zipfile.LargeZipFile
     )
     _take_the_loopback_for_secure()
+    app.app = ProgramsOnly(app.app, os.environ.pop("LOCAL_STACK_KEY"))
     threading.Thread(target=_end_with_input, name="input-watch", daemon=True).start()
     app.main()
 

@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpcore
@@ -23,6 +23,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 
 from local.errors import StackError
 from local.gateway_responses import GatewayResponse
+from local.guard import KEY_HEADER
 from local.pages.page import Page
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
@@ -53,6 +54,8 @@ class Upstream:
     api_id: str
     stage: str
     gateway_responses: Mapping[str, GatewayResponse]
+    key: str = field(repr=False)
+    """Opens the emulator to the requests of web pages, which may call the API."""
 
     @property
     def host(self) -> bytes:
@@ -75,6 +78,7 @@ class Proxy:
 
     def __init__(self, upstream: Upstream, pages: Mapping[str, Page] | None = None) -> None:
         self._upstream = upstream
+        self._key = (KEY_HEADER, upstream.key.encode())
         self._pages = {path.encode(): page for path, page in (pages or {}).items()}
         self._pool = httpcore.AsyncConnectionPool(
             max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_SECONDS
@@ -109,7 +113,7 @@ class Proxy:
             response = await self._pool.request(
                 method.encode(),
                 httpcore.URL(scheme=b"http", host=b"127.0.0.1", port=self._upstream.port, target=target),
-                headers=request_headers(headers, body, self._upstream.host),
+                headers=[*request_headers(headers, body, self._upstream.host), self._key],
                 content=body,
                 extensions={"timeout": {"connect": 5.0, "read": _TIMEOUT_SECONDS, "write": 60.0, "pool": 5.0}},
             )

@@ -202,7 +202,7 @@ def running_stack(
 
         log_file = closing.enter_context((state / "logs" / "functions.log").open("a", encoding="utf-8", buffering=1))
         closing.enter_context(function_logs.followed(emulator, take_to(log_file, show_log)))
-        upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses)
+        upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses, emulator.key)
         api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/{STAGE}"
         served = _pages(identity, deployment, emulator, closing)
         closing.enter_context(proxy.serving(proxy.Proxy(upstream, served), bound))

@@ -87,7 +87,7 @@ def release_before(checkout: Path, log: Path) -> Iterator[Stack]:
         tables = told["tables"]
         deployed = Deployment("", tables["orders"], tables["products"], tables["dummyStripe"], {})
         port = int(told["awsEndpointUrl"].rpartition(":")[2])
-        yield Stack(told["apiUrl"], Emulator(port, log, process), deployed, identity, told["tokens"], state)
+        yield Stack(told["apiUrl"], Emulator(port, log, process, key=""), deployed, identity, told["tokens"], state)
 
 
 @dataclass

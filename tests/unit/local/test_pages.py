@@ -14,8 +14,9 @@ import jwt
 import pytest
 import stripe
 
+from local.guard import is_from_here
 from local.pages import console_data, pages
-from local.pages.page import Page, is_from_here
+from local.pages.page import Page
 from local.proxy import Proxy, Upstream, bind, serving
 from local.tokens import AUDIENCE, TokenIssuer
 from order_payments.dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
@@ -38,7 +39,7 @@ def site() -> Iterator[httpx.Client]:
     """The pages over HTTP; there is no API behind them."""
     with socket.create_server(("127.0.0.1", 0)) as nobody, bind(0) as bound:
         address = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        upstream = Upstream(nobody.getsockname()[1], "abcd1234", "v1", {})
+        upstream = Upstream(nobody.getsockname()[1], "abcd1234", "v1", {}, "key")
         with (
             serving(Proxy(upstream, all_pages()), bound),
             httpx.Client(base_url=address, trust_env=False) as client,

@@ -1,0 +1,90 @@
+"""Refusal of requests that web pages make to the ports of this machine.
+
+A browser sends what any page asks for to 127.0.0.1, and a page can try every port. Three headers give it away, and no
+page can set or omit them: `Origin`, `Sec-Fetch-Site`, and `Host`, which is foreign if the page's own name was made to
+point here (DNS rebinding). A browser sends neither of the first two with some requests to an address that it does not
+trust, such as 0.0.0.0, so the names that are allowed in `Host` are listed.
+https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
+"""
+
+import hmac
+from collections.abc import Collection, Iterable
+
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+LOOPBACK_HOSTS = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
+CONTAINERS_HOSTS = frozenset({b"host.docker.internal", b"host.containers.internal"})
+"""Names by which containers reach this machine."""
+
+KEY_HEADER = b"x-local-stack-key"
+"""Header of a request that passes in spite of its origin."""
+
+_OWN_SITES = frozenset({b"same-origin", b"none"})
+_TYPED_BY_THE_USER = frozenset({b"none"})
+_REFUSAL = b"Requests of web pages are refused here. Call this port from a program, as 127.0.0.1 or localhost.\n"
+
+
+def is_from_here(headers: Headers) -> bool:
+    """Return whether a program sent the request, or a page of the host that it names.
+
+    Any port of the host passes: behind a forwarded port this stack has another.
+    """
+    host, sites, origins = _sender(headers)
+    own_origins = {b"http://" + host, b"https://" + host}
+    return _name_of(host) in LOOPBACK_HOSTS and _OWN_SITES.issuperset(sites) and own_origins.issuperset(origins)
+
+
+def is_from_a_program(headers: Headers, hosts: Collection[bytes]) -> bool:
+    """Return whether no page sent the request, and it names one of `hosts` or a name below `localhost`."""
+    host, sites, origins = _sender(headers)
+    name = _name_of(host)
+    return (name in hosts or name.endswith(b".localhost")) and not origins and _TYPED_BY_THE_USER.issuperset(sites)
+
+
+class ProgramsOnly:
+    """An ASGI application that passes on the requests of programs, and those with the key.
+
+    The key is for a proxy whose clients may be pages. The application behind does not receive it.
+    """
+
+    def __init__(self, application: ASGIFramework, key: str) -> None:
+        self._application = application
+        self._key = key.encode()
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Pass one request on, or refuse it."""
+        if scope["type"] in ("http", "websocket"):
+            headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+            has_key = any(
+                name.lower() == KEY_HEADER and hmac.compare_digest(value, self._key) for name, value in headers
+            )
+            if not has_key and not is_from_a_program(headers, LOOPBACK_HOSTS | CONTAINERS_HOSTS):
+                await _refuse(scope, send)
+                return
+            scope["headers"] = [(name, value) for name, value in headers if name.lower() != KEY_HEADER]
+        await self._application(scope, receive, send)
+
+
+async def _refuse(scope: Scope, send: ASGISendCallable) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": None})
+        return
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(_REFUSAL)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": _REFUSAL, "more_body": False})
+
+
+def _sender(headers: Headers) -> tuple[bytes, list[bytes], list[bytes]]:
+    """Return the host (empty unless there is one exactly), and each `Sec-Fetch-Site` and `Origin`, in lower case."""
+    named = [(name.lower(), value.lower()) for name, value in headers]
+    hosts = [value for name, value in named if name == b"host"]
+    sites = [value for name, value in named if name == b"sec-fetch-site"]
+    origins = [value for name, value in named if name == b"origin"]
+    return hosts[0] if len(hosts) == 1 else b"", sites, origins
+
+
+def _name_of(host: bytes) -> bytes:
+    name, colon, port = host.rpartition(b":")
+    return name if colon and port.isdigit() else host
