@@ -9,13 +9,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Network, ip_address
+from ipaddress import ip_address
 
 import httpcore
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 from local.container_engine import WayIn
 from local.errors import StackError
+from local.guard import CONTAINERS_HOSTS, is_from_a_program
 from local.proxy import Headers, end_to_end, read_body, serving
 
 _TARGETS = (b"DynamoDB_20120810.", b"AWSEvents.PutEvents")
@@ -26,11 +27,12 @@ _IP_FREEBIND = 15  # Linux's
 
 
 class DynamoDBDoor:
-    """An ASGI application that hands what functions call from `peers` on to `endpoint_url`."""
+    """An ASGI application that passes on to `endpoint_url` what functions call by `way_in`."""
 
-    def __init__(self, endpoint_url: str, peers: IPv4Network) -> None:
+    def __init__(self, endpoint_url: str, way_in: WayIn) -> None:
         self._url = f"{endpoint_url}/"
-        self._peers = peers
+        self._peers = way_in.peers
+        self._hosts = CONTAINERS_HOSTS | {way_in.address.encode()}
         self._pool = httpcore.AsyncConnectionPool(max_connections=None, keepalive_expiry=_IDLE_SECONDS)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -58,6 +60,8 @@ class DynamoDBDoor:
         return (
             client is not None
             and ip_address(client[0]) in self._peers
+            # A rootless engine's containers come from this machine's own address, as its browsers do.
+            and is_from_a_program(scope["headers"], self._hosts)
             and len(targets) == 1
             and targets[0].startswith(_TARGETS)
         )
@@ -89,5 +93,5 @@ def dynamodb_door(endpoint_url: str, way_in: WayIn) -> Iterator[int]:
         bound.close()
         raise StackError(f"Cannot listen where containers reach this machine ({way_in.address}): {error}") from error
     port = int(bound.getsockname()[1])
-    with serving(DynamoDBDoor(endpoint_url, way_in.peers), bound):
+    with serving(DynamoDBDoor(endpoint_url, way_in), bound):
         yield port

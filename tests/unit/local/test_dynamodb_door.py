@@ -121,3 +121,23 @@ def test_an_address_that_cannot_be_had_is_told() -> None:
         dynamodb_door("http://127.0.0.1:1", WayIn("::1", LOOPBACK.peers)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "of_a_page",
+    [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example"}],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_web_page_on_this_machine_is_not_let_in(emulator: Emulator, of_a_page: dict[str, str]) -> None:
+    with dynamodb_door(emulator.url, LOOPBACK) as port:
+        assert post(port, "/", CALL | of_a_page).status_code == 403
+
+    assert not emulator.calls
+
+
+@pytest.mark.parametrize("name", ["host.docker.internal", "host.containers.internal"])
+def test_containers_name_of_this_machine_is_let_in(emulator: Emulator, name: str) -> None:
+    with dynamodb_door(emulator.url, LOOPBACK) as port:
+        assert post(port, "/", CALL | {"Host": f"{name}:{port}"}).status_code == 400
+
+    assert len(emulator.calls) == 1
