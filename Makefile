@@ -16,6 +16,9 @@ scan_installed := .venv-scan/.installed
 runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
 ARCHITECTURE ?= arm64
 target = Runtime=$(runtime) Architecture=$(ARCHITECTURE)
+# The user's AWS settings are for `make deploy` alone: a profile that is not there would stop what needs no account.
+without_aws_settings = env $(patsubst %,-u %,$(filter AWS_%,$(.VARIABLES))) \
+  AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 # Strict: a package that the index says nothing of counts as audited otherwise.
 pip_audit := .venv-scan/bin/pip-audit --strict --require-hashes --disable-pip
@@ -82,7 +85,7 @@ lint: $(installed) ## Check style, types and the template
 	ruff check .
 	ruff format --check .
 	mypy
-	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 sam validate --lint
+	$(without_aws_settings) sam validate --lint
 
 scan: $(scan_installed) ## Look for weak spots in what is deployed, and in the pipeline (.checkov.yaml says what is let be)
 	@python -m local.rendering .local/rendered
@@ -105,7 +108,7 @@ format: $(installed) ## Put the code into shape
 	ruff format .
 
 build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNTIME=python3.13 ARCHITECTURE=x86_64)
-	SAM_CLI_TELEMETRY=0 sam build --parameter-overrides $(target)
+	$(without_aws_settings) sam build --parameter-overrides $(target)
 	@python -m local.packaging .aws-sam/build/template.yaml --runtime $(runtime)
 
 deploy: build ## Build, and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value …"; without them it asks)

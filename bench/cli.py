@@ -15,6 +15,7 @@ from bench.families import available, measure
 from bench.figures import Family
 from bench.options import Options
 from local.console import make_console, progress_on
+from local.environment import use_local_aws_settings
 from local.errors import StackError
 from local.stack import PROJECT, STATE
 
@@ -96,6 +97,7 @@ def draw_plots(families: list[Family], directory: Path) -> None:
 
 def main() -> None:
     """Run the command."""
+    use_local_aws_settings()
     try:
         app()
     except StackError as error:

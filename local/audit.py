@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Annotated, Any
 
-import boto3
 import typer
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from local.aws_account import AwsAccount
 from local.console import make_console
 from local.emulator import client_at
+from local.environment import users_aws_settings
 from local.errors import StackError
 from local.shop import describe_running_stack
 from order_payments.clock import from_rfc3339, rfc3339, utc_now
@@ -82,14 +83,14 @@ def target(stack_name: str | None, region: str | None, profile: str | None) -> I
             def make(service: str) -> Any:
                 return client_at(description["awsEndpointUrl"], service)
         else:
-            session = boto3.Session(profile_name=profile, region_name=region)
+            closing_all.enter_context(users_aws_settings())
+            account = AwsAccount(profile=profile, region=region)
 
             # A repair is one call and takes its time; whoever sends it again has it done twice at once.
             once = Config(read_timeout=_LONGEST_CALL_SECONDS, retries={"total_max_attempts": 1})
 
             def make(service: str) -> Any:
-                config = once if service == "lambda" else None
-                return session.client(service, config=config)  # type: ignore[call-overload]  # any of them, by name
+                return account.client(service, once if service == "lambda" else None)
 
         clients: dict[str, Any] = {}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from local import packaging
-from local.environment import for_programs
+from local.environment import for_programs, users_environment
 from local.errors import StackError
 from local.processes import run_to_end
 
@@ -129,7 +129,7 @@ class Build:
                     *("--require-hashes", "--only-binary=:all:", "--dest", wheels, *target, *files),
                 ],
                 # The user's own environment: how to reach the package index is theirs to say.
-                environment=os.environ,
+                environment=users_environment(),
                 directory=self._cache,
                 log=self._log,
                 what="Downloading the functions' requirements",

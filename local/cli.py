@@ -16,6 +16,7 @@ from local import audit, catalogue, demo, doctor, order_list, reconciler, sam_lo
 from local.cards import payment_method
 from local.console import counted, make_console, progress_on, width_of
 from local.deploy import STAGE
+from local.environment import use_local_aws_settings
 from local.errors import StackError
 from local.order_list import STATUS_STYLES
 from local.shop import Buyer, after_payment, bearer, describe_running_stack, newest_orders, require_order_id, visit
@@ -299,6 +300,7 @@ def _say_where(stack: Stack, console: Console) -> None:
 def main() -> None:
     """Run the program."""
     stop_on_signals()
+    use_local_aws_settings()
     try:
         app(prog_name=PROGRAM)
     except Stopped:

@@ -19,6 +19,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
+from local.environment import use_local_aws_settings
 from local.release import parameters_of
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -197,6 +198,7 @@ def _is_allowed(value: str | None, parameter: Mapping[str, Any]) -> bool:
 
 def main(directory: Path) -> None:
     """Write what each environment is made of."""
+    use_local_aws_settings()
     directory.mkdir(parents=True, exist_ok=True)
     for name in WANTED:
         text = json.dumps(Rendering.of_environment(name).as_template(), indent=1)

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from local.dynamodb_local import missing_programs
+from local.environment import use_local_aws_settings
 from local.stack import STATE, Stack, running_stack
 from tests.support.chromium import PROGRAMS, chromium
+
+use_local_aws_settings()
 
 DYNAMODB_LOCAL = STATE / "dynamodb-local"
 ENGINE_TESTS = Path(__file__).parent / "engine"

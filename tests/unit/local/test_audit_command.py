@@ -3,7 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from local import audit, cli
+from local import audit, cli, environment
+from local.environment import AWS_SETTINGS
 from local.errors import StackError
 
 
@@ -24,8 +25,7 @@ def test_what_cannot_be_meant_is_refused(command: str, arguments: list[str], sai
 
 
 def test_a_repair_is_sent_once_and_what_only_asks_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setattr(environment, "_users_aws_settings", AWS_SETTINGS)
     tries = {}
 
     with audit.target("shop", "eu-central-1", None) as stack:

@@ -1,0 +1,33 @@
+"""The user's own AWS account, as the user's AWS settings name it."""
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from local.errors import StackError
+
+_SOURCES = "the AWS_… environment variables, ~/.aws/config or ~/.aws/credentials"
+
+
+class AwsAccount:
+    """Makes clients with the user's AWS settings. Raises `StackError` if the settings cannot be used."""
+
+    def __init__(self, *, profile: str | None = None, region: str | None = None) -> None:
+        try:
+            self._session = boto3.Session(profile_name=profile, region_name=region)
+        except (BotoCoreError, ValueError) as error:
+            raise _unusable(error) from error
+
+    def client(self, service: str, config: Config | None = None) -> Any:
+        """Return a client of a service. The caller closes it."""
+        try:
+            return self._session.client(service, config=config)  # type: ignore[call-overload]  # any of them, by name
+        # botocore converts some settings without a check of its own.
+        except (BotoCoreError, ValueError) as error:
+            raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> StackError:
+    return StackError(f"The AWS settings cannot be used: {str(error).rstrip('.')}. Correct {_SOURCES}.")
