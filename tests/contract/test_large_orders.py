@@ -1,0 +1,19 @@
+"""The largest order: 99 products, whose payment fills a DynamoDB transaction of 100 items.
+
+DynamoDB Local, the engine of the tests of races, takes only 10 items in a transaction.
+"""
+
+from order_payments.orders import MAXIMUM_PRODUCTS
+from tests.support.shop import ALICE, Shop, Stock
+
+
+def test_order_of_as_many_products_as_a_transaction_takes_is_paid(shop: Shop) -> None:
+    products = [shop.add_product(stock=3, unit_price=100) for _ in range(MAXIMUM_PRODUCTS)]
+    order = shop.order(*[(product, 2) for product in products])
+
+    reply = shop.pay(order)
+    listed = [product for page in shop.pages("products", ALICE, limit=100) for product in page]
+
+    assert (reply.status, reply.body["status"]) == (200, "confirmed")
+    assert [each["stock"] for each in listed if each["productId"] in products] == [1] * MAXIMUM_PRODUCTS
+    assert shop.stock(products[0]) == Stock(stock=1, reserved=0, available=1)
