@@ -9,7 +9,8 @@ import pytest
 
 from local.dynamodb_local import missing_programs
 from local.environment import use_local_aws_settings
-from local.stack import STATE, Stack, running_stack
+from local.stack import PROJECT, STATE, Stack, running_stack
+from tests.support import release_before
 from tests.support.chromium import PROGRAMS, chromium
 
 use_local_aws_settings()
@@ -17,18 +18,24 @@ use_local_aws_settings()
 DYNAMODB_LOCAL = STATE / "dynamodb-local"
 ENGINE_TESTS = Path(__file__).parent / "engine"
 BROWSER_TESTS = Path(__file__).parent / "browser"
+UPDATE_TESTS = Path(__file__).parent / "end_to_end" / "test_update_in_place.py"
 
 
 @cache
 def left_out() -> dict[Path, str]:
     """Tests that are left out, and why: where this machine lacks what they need.
 
-    On CI the engine tests are not: there a missing Java is an error. A browser is a person's machine's to have.
+    With `CI` set they run and fail instead, except those of the browser, which CI need not have.
     """
     reasons = {}
-    missing = missing_programs(DYNAMODB_LOCAL)
-    if missing and not os.environ.get("CI"):
-        reasons[ENGINE_TESTS] = f"(races, crashes, faults). DynamoDB Local needs {' and '.join(missing)}."
+    if not os.environ.get("CI"):
+        if missing := missing_programs(DYNAMODB_LOCAL):
+            reasons[ENGINE_TESTS] = f"(races, crashes, faults). DynamoDB Local needs {' and '.join(missing)}."
+        if not release_before.is_available():
+            reasons[UPDATE_TESTS] = (
+                "(an update of the release before). It needs the git history: neither a source archive nor a shallow "
+                "clone has it."
+            )
     if not chromium():
         reasons[BROWSER_TESTS] = f"(the checkout console). They need one of {', '.join(PROGRAMS)}."
     return reasons
@@ -40,7 +47,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for tests, reason in left_out().items():
-        terminalreporter.write_line(f"LEFT OUT: tests/{tests.name} {reason}", yellow=True, bold=True)
+        terminalreporter.write_line(f"LEFT OUT: {tests.relative_to(PROJECT)} {reason}", yellow=True, bold=True)
 
 
 @pytest.fixture(scope="session")

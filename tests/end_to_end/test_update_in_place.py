@@ -1,11 +1,8 @@
 """The release before this one, updated to this one while payments are in flight: nothing is lost, nobody is refused."""
 
-import io
 import json
-import shutil
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,16 +21,14 @@ from local.deploy import STACK_NAME, Deployment, deploy
 from local.emulator import DESCRIPTION, Emulator, free_port
 from local.environment import for_programs
 from local.processes import running
-from local.stack import BUILD_CACHE, PROJECT, STATE, Stack, parameters_here
+from local.stack import BUILD_CACHE, PROJECT, Stack, parameters_here
 from local.tokens import TokenIssuer
 from order_payments.dummy_stripe import DynamoDBStore
 from order_payments.dummy_stripe.payment_intents import ChargeStatus
+from tests.support import release_before
 from tests.support.http_shop import HttpShop
 from tests.support.order_listener import Listener, listening
 from tests.support.shop import Reply, Stock
-
-RELEASE_BEFORE = "93e3d6ff50064671505489f5b8c83e9547781d2e"
-"""The commit of the release before this one; CONTRIBUTING.md, "Release", says when it is another."""
 
 PATIENCE_SECONDS = 300
 PAYERS = 2
@@ -50,23 +45,12 @@ STATUSES = {"paid": 200, "declined": 402, "charged, and not told": 202, "not cha
 
 @pytest.fixture(scope="module")
 def checkout() -> Path:
-    """The release before, as it was committed. It stays, with what was built of it, for the next run."""
-    directory = STATE / "releases" / RELEASE_BEFORE[:12]
-    if not directory.exists():
-        archive = subprocess.run(
-            ["git", "archive", RELEASE_BEFORE], cwd=PROJECT, capture_output=True, check=False, timeout=60
-        )
-        assert archive.returncode == 0, f"The whole history is needed, not a shallow clone: {archive.stderr.decode()}"
-        unfinished = directory.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(unfinished, filter="data")
-        unfinished.replace(directory)
-    return directory
+    """The release before."""
+    return release_before.checkout()
 
 
 @contextmanager
-def release_before(checkout: Path, log: Path) -> Iterator[Stack]:
+def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
     """The release before, as its own `make run` has it."""
     state = checkout / ".local"
     with running(
@@ -139,7 +123,7 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         if not build.is_current():
             build.make()
     with (
-        release_before(checkout, state / "logs" / "release-before.log") as stack,
+        running_release(checkout, state / "logs" / "release-before.log") as stack,
         closing(HttpShop(stack)) as shop,
         listening(stack, stack.outputs()) as listener,
         ThreadPoolExecutor(PAYERS + 1) as pool,
