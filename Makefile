@@ -85,7 +85,7 @@ lint: $(installed) ## Check style, types and the template
 	ruff check .
 	ruff format --check .
 	mypy
-	$(without_aws_settings) sam validate --lint
+	@$(without_aws_settings) sam validate --lint
 
 scan: $(scan_installed) ## Look for weak spots in what is deployed, and in the pipeline (.checkov.yaml says what is let be)
 	@python -m local.rendering .local/rendered
@@ -108,11 +108,15 @@ format: $(installed) ## Put the code into shape
 	ruff format .
 
 build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNTIME=python3.13 ARCHITECTURE=x86_64)
-	$(without_aws_settings) sam build --parameter-overrides $(target)
+	@$(without_aws_settings) sam build --parameter-overrides $(target)
 	@python -m local.packaging .aws-sam/build/template.yaml --runtime $(runtime)
 
-deploy: build ## Build, and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value …"; without them it asks)
-	@exec python -m local.release --runtime $(runtime) --architecture $(ARCHITECTURE)
+release = python -m local.release --runtime $(runtime) --architecture $(ARCHITECTURE)
+
+deploy: $(installed) ## Build, and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value …", secrets in PARAMETERS_FILE=…)
+	@$(release) --check
+	@$(MAKE) build
+	@exec $(release)
 
 lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer versions)
 	$(lock) $(UPGRADE) requirements-bootstrap.in -o requirements-bootstrap.txt

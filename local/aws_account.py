@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError
 
 from local.errors import StackError
 
+_ANY_REGION = "us-east-1"
 _SOURCES = "the AWS_… environment variables, ~/.aws/config or ~/.aws/credentials"
 
 
@@ -22,8 +23,15 @@ class AwsAccount:
 
     def client(self, service: str, config: Config | None = None) -> Any:
         """Return a client of a service. The caller closes it."""
+        return self._client(service, config=config)
+
+    def check(self) -> None:
+        """Make a client, of whichever region."""
+        self._client("sts", region_name=self._session.region_name or _ANY_REGION).close()
+
+    def _client(self, service: str, **options: Any) -> Any:
         try:
-            return self._session.client(service, config=config)  # type: ignore[call-overload]  # any of them, by name
+            return self._session.client(service, **options)  # type: ignore[call-overload]  # any of them, by name
         # botocore converts some settings without a check of its own.
         except (BotoCoreError, ValueError) as error:
             raise _unusable(error) from error
