@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,16 +78,26 @@ def _read_csv(path: Path) -> Iterator[Row]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, strict=True)
         if rows.fieldnames is not None:
+            rows.fieldnames = _without_blank_end(rows.fieldnames)
             _check_header(path, rows.fieldnames)
         for values in rows:
+            # A row with more fields than the header has them under None; one with fewer has None in them.
+            too_many = _without_blank_end(values.pop(None, []))
+            if not too_many and not any(value and value.strip() for value in values.values()):
+                continue  # spreadsheets keep rows that were emptied
             # What is no whole number stays text, and the API says what is wrong with it.
             numbers = {name: int(values[name]) for name in _NUMBERS if WHOLE_NUMBER.fullmatch(values.get(name) or "")}
-            # A row with more fields than the header has them under None; one with fewer has None in them.
-            named = {name: value for name, value in values.items() if name is not None and value is not None}
+            named = {name: value for name, value in values.items() if value is not None}
             fault = None
-            if None in values:
+            if too_many:
                 fault = f"more than the {len(COLUMNS)} fields of the header. A text with a comma needs quotes around it"
             yield Row(rows.line_num, {**named, **numbers}, fault)
+
+
+def _without_blank_end(cells: Sequence[str]) -> list[str]:
+    """Return the cells up to the last one that is not blank: spreadsheets keep columns that were emptied."""
+    end = max((number for number, cell in enumerate(cells, 1) if cell.strip()), default=0)
+    return list(cells[:end])
 
 
 def _check_header(path: Path, header: Iterable[str]) -> None:
@@ -119,10 +129,11 @@ def _with_repeated_ids_marked(rows: Iterable[Row]) -> Iterator[Row]:
     """Of two rows of one product the first one counts: several are loaded at once, so the last one to arrive would."""
     first: dict[str, int] = {}
     for row in rows:
-        product_id = row.values.get("productId")
-        if row.fault is None and isinstance(product_id, str) and product_id in first:
+        product_id: Any = row.values.get("productId")
+        has_id = isinstance(product_id, str) and product_id.strip() != ""
+        if row.fault is None and has_id and product_id in first:
             yield Row(row.number, row.values, f"productId: {product_id!r} is the product of row {first[product_id]}")
         else:
-            if isinstance(product_id, str):
+            if has_id:
                 first.setdefault(product_id, row.number)
             yield row

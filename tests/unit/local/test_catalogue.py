@@ -150,3 +150,38 @@ def test_a_file_that_may_not_be_read_is_refused_in_words(tmp_path: Path, monkeyp
 
 def test_the_sample_is_a_catalogue() -> None:
     assert all(row.values.keys() == set(COLUMNS) and row.fault is None for row in read(SAMPLE))
+
+
+@pytest.mark.parametrize("blank", [",,,,", " ,\t,,,  ", ",", ",,,,,,,", '"",,,,'])
+def test_blank_row_of_a_spreadsheet_is_skipped_and_still_counted(tmp_path: Path, blank: str) -> None:
+    rows = read(
+        written(tmp_path, "c.csv", f"{HEADER}{blank}\ntea,Tea,1,usd,1\n{blank}\n{blank}\nmug,Mug,1,usd,1\n{blank}")
+    )
+
+    assert [(row.number, row.values["productId"], row.fault) for row in rows] == [(3, "tea", None), (6, "mug", None)]
+
+
+def test_blank_columns_at_the_end_of_a_spreadsheet_are_ignored(tmp_path: Path) -> None:
+    (row,) = read(written(tmp_path, "c.csv", HEADER.replace("\n", ",,\n") + "tea,Tea,1,usd,1,, \n"))
+
+    assert row == Row(2, {"productId": "tea", "name": "Tea", "unitPrice": 1, "currency": "usd", "stock": 1})
+
+
+def test_file_of_blank_rows_has_no_products(tmp_path: Path) -> None:
+    assert "has no products" in refusal(written(tmp_path, "c.csv", HEADER + ",,,,\n"))
+
+
+@pytest.mark.parametrize("product_id", ["", "  "])
+def test_rows_without_an_id_do_not_repeat_each_other(tmp_path: Path, product_id: str) -> None:
+    rows = read(written(tmp_path, "c.csv", f"{HEADER}{product_id},Tea,1,usd,1\n{product_id},Mug,1,usd,1\n"))
+
+    assert [row.fault for row in rows] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("c.csv", HEADER + "tea,Tea,1,usd,1\n"), ("c.json", '[{"productId": "tea"}]')]
+)
+def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_catalogue(tmp_path: Path, name: str, content: str) -> None:
+    (row,) = read(written(tmp_path, name, f"\ufeff{content}"))
+
+    assert row.values["productId"] == "tea"
