@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +60,22 @@ def read(path: Path) -> list[Row]:
     return list(_with_repeated_ids_marked(rows))
 
 
+class _Object(dict[str, Any]):
+    """A JSON object, with the names that it has more than once: `json` keeps the last value and drops the others."""
+
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        self.repeated = [name for name, times in Counter(name for name, _ in members).items() if times > 1]
+
+
 def _read_json(path: Path) -> Iterator[Row]:
-    products = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
+    products = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse, object_pairs_hook=_Object)
     if not isinstance(products, list):
         raise StackError(f"{path} is no array of products. It has to begin with [, as {_SAMPLE_NAME} does.")
     for number, product in enumerate(products, 1):
-        if isinstance(product, dict):
-            yield Row(number, product)
+        if isinstance(product, _Object):
+            fault = f"more than one {', '.join(map(repr, product.repeated))}. Keep one" if product.repeated else None
+            yield Row(number, product, fault)
         else:
             yield Row(number, {}, f"not an object with {', '.join(COLUMNS)}")
 

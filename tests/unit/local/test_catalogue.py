@@ -178,6 +178,15 @@ def test_rows_without_an_id_do_not_repeat_each_other(tmp_path: Path, product_id:
     assert [row.fault for row in rows] == [None, None]
 
 
+def test_json_row_that_has_a_member_twice_is_a_bad_row_that_names_it(tmp_path: Path) -> None:
+    products = '[{"productId": "tea", "stock": 1}, {"productId": "mug", "stock": 1, "name": "Mug", "stock": 20}]'
+
+    tea, mug = read(written(tmp_path, "c.json", products))
+
+    assert tea.fault is None
+    assert (mug.number, mug.fault) == (2, "more than one 'stock'. Keep one")
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("c.csv", HEADER + "tea,Tea,1,usd,1\n"), ("c.json", '[{"productId": "tea"}]')]
 )
