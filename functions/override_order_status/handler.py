@@ -17,7 +17,8 @@ from order_payments.orders_table import OrdersTable
 from order_payments.payments import override_status
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
-from order_payments.views import LINE_OF_TEXT, OrderStatusView, RequestBody
+from order_payments.text import LINE_OF_TEXT
+from order_payments.views import OrderStatusView, RequestBody
 
 
 class OverrideRequest(RequestBody):

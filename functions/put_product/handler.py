@@ -17,7 +17,8 @@ from order_payments.observability import logger
 from order_payments.products import PRODUCT_ID_PATTERN
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
-from order_payments.views import LINE_OF_TEXT, ProductView, RequestBody
+from order_payments.text import LINE_OF_TEXT
+from order_payments.views import ProductView, RequestBody
 
 MAXIMUM_STOCK = 1_000_000_000
 

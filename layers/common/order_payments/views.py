@@ -12,12 +12,6 @@ from order_payments.clock import rfc3339
 from order_payments.orders import PAYMENT_METHOD, Order, OrderStatus
 from order_payments.products import Product
 
-_BREAKS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
-_BLANKS = r"\x20\xa0\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff"
-LINE_OF_TEXT = f"^[^{_BREAKS}]*[^{_BREAKS}{_BLANKS}][^{_BREAKS}]*$"
-"""Text for people: one line, not blank, and read in the order in which it is written."""
-
-
 _TIME: dict[str, JsonValue] = {"format": "date-time"}
 
 
