@@ -57,6 +57,30 @@ def test_a_plan_is_not_done_when_other_payments_are_in_flight(shop: FunctionShop
     assert shop.stock(product).available == 4
 
 
+@pytest.mark.parametrize("to", [1_000_000, 10, 7, -1])
+def test_a_step_with_another_number_than_was_planned_is_not_done(shop: FunctionShop, auditor: Auditor, to: int) -> None:
+    product = shop.add_product(stock=10)
+    shop.pay(shop.order((product, 2)), "pm_dummy_timeout_after_charge")
+    write_product(shop, product, "SET available = :available", available=5)
+    (step,) = auditor.plan()
+
+    (outcome,) = auditor.apply([step | {"to": to}])
+
+    assert outcome.startswith("not done")
+    assert shop.stock(product) == Stock(10, 5, 5)
+    assert auditor.apply([step]) == ["done"]
+
+
+def test_a_negative_stock_is_never_repaired_to_a_negative_number(shop: FunctionShop, auditor: Auditor) -> None:
+    product = shop.add_product(stock=10)
+    write_product(shop, product, "SET stock = :stock", stock=-5)
+    step = {"action": "set_available", "tells": "", "productId": product, "stock": -5, "available": 10, "to": -5}
+
+    (outcome,) = auditor.apply([step])
+
+    assert outcome.startswith("not done")
+
+
 def test_an_attempt_that_the_reconciler_cannot_find_is_found_and_listed(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(stock=5), 1))
     shop.pay(order, "pm_dummy_timeout_after_charge")

@@ -165,8 +165,12 @@ class Repair:
                 available=int(available),
                 to=int(to),
             ):
-                if self.holds.of(product_id).digest != (step.held_by or ""):
+                held = self.holds.of(product_id)
+                if held.digest != (step.held_by or ""):
                     return "left alone: other payments are in flight than when it was planned"
+                # The caller hands the plan back, and may have changed it.
+                if to != stock - held.units or not 0 <= to <= stock:
+                    return f"not done: payments in flight hold {held.units} of a stock of {stock}, so it cannot be {to}"
                 written = self.tables.set_available(product_id, stock=stock, available=available, to=to)
             case Step(action=Action.LIST, order_id=str(order_id)):
                 written = self.tables.list_as_unsettled(order_id)
