@@ -4,10 +4,12 @@ from order_payments.start_up import started
 
 from typing import Any
 
+from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.api import Api, described
 from order_payments.dynamodb import dynamodb_client
+from order_payments.entity_tags import product_response
 from order_payments.errors import ProductNotFound
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
@@ -18,10 +20,10 @@ products = ProductsTable(client, TableSettings.from_environment().products_table
 api = Api(raises=[ProductNotFound])
 
 
-@api.get("/products/<product_id>", responses={200: described("The product.")})
-def get_product(product_id: str) -> ProductView:
+@api.get("/products/<product_id>", responses={200: described("The product.", "ETag")})
+def get_product(product_id: str) -> Response[ProductView]:
     """Read the product."""
-    return ProductView.of(products.get(product_id))
+    return product_response(products.get(product_id))
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -1,26 +1,27 @@
-"""`PUT /admin/products/{productId}`: an admin creates a product, or sets its name, price and stock."""
+"""`PUT /admin/products/{productId}`: an admin creates a product, or sets its name and price, and perhaps its stock."""
 
 from order_payments.start_up import started
 
 from typing import Annotated, Any
 
+from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AfterValidator, Field
 
 from order_payments.api import Api, described
+from order_payments.audited_tables import AuditedTables, Held
 from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import InvalidRequest, ProductNotFound, StockBelowReserved
+from order_payments.entity_tags import IfMatch, IfNoneMatch, meets, product_response
+from order_payments.errors import InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
 from order_payments.identity import Role
 from order_payments.money import CURRENCIES, MAXIMUM_AMOUNT, is_currency, price_fault
 from order_payments.observability import logger
-from order_payments.products import PRODUCT_ID_PATTERN
+from order_payments.products import MAXIMUM_NAME_LENGTH, MAXIMUM_STOCK, PRODUCT_ID_PATTERN, Product
 from order_payments.products_table import ProductsTable
 from order_payments.settings import TableSettings
 from order_payments.text import LINE_OF_TEXT
 from order_payments.views import ProductView, RequestBody
-
-MAXIMUM_STOCK = 1_000_000_000
 
 
 def _chargeable(currency: str) -> str:
@@ -30,29 +31,52 @@ def _chargeable(currency: str) -> str:
 
 
 class ProductRequest(RequestBody):
-    """A product as it shall be. `unitPrice` is in the minor unit of `currency`."""
+    """A product as it shall be. `unitPrice` is in the minor unit of `currency`. Without `stock` its stock stays."""
 
-    name: Annotated[str, Field(max_length=200, pattern=LINE_OF_TEXT, examples=["Green tea"])]
+    name: Annotated[str, Field(max_length=MAXIMUM_NAME_LENGTH, pattern=LINE_OF_TEXT, examples=["Green tea"])]
     unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_AMOUNT, examples=[4599])]
     currency: Annotated[str, AfterValidator(_chargeable), Field(json_schema_extra={"enum": sorted(CURRENCIES)})]
-    stock: Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_STOCK, examples=[25])]
+    # Optional, and never null. A factory is a default that the schema does not show.
+    stock: Annotated[int, Field(default_factory=int, strict=True, ge=0, le=MAXIMUM_STOCK, examples=[25])]
+
+    @property
+    def given_stock(self) -> int | None:
+        """The stock, or None if the request does not name it."""
+        return self.stock if "stock" in self.model_fields_set else None
 
 
+settings = TableSettings.from_environment()
 client = dynamodb_client()
-products = ProductsTable(client, TableSettings.from_environment().products_table)
-api = Api(Role.ADMIN, raises=[ProductNotFound, StockBelowReserved])
+products = ProductsTable(client, settings.products_table)
+tables = AuditedTables(client, settings.orders_table, settings.products_table)
+api = Api(Role.ADMIN, raises=[ProductNotFound, PreconditionFailed, StockBelowReserved])
 
 
-@api.put("/admin/products/<product_id>", responses={200: described("The product as it is now.")})
-def put_product(product_id: Annotated[str, Path(pattern=PRODUCT_ID_PATTERN)], body: ProductRequest) -> ProductView:
+@api.put("/admin/products/<product_id>", responses={200: described("The product as it is now.", "ETag")})
+def put_product(
+    product_id: Annotated[str, Path(pattern=PRODUCT_ID_PATTERN)],
+    body: ProductRequest,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response[ProductView]:
     """Create or change the product. What payments in flight hold of it stays held."""
     if fault := price_fault(body.unit_price, body.currency):
         raise InvalidRequest(fault, location=("body", "unitPrice"))
+
+    def is_wanted(product: Product | None) -> bool:
+        return meets(product, if_match=if_match, if_none_match=if_none_match)
+
     product = products.put(
-        product_id, name=body.name, unit_price=body.unit_price, currency=body.currency, stock=body.stock
+        product_id,
+        name=body.name,
+        unit_price=body.unit_price,
+        currency=body.currency,
+        stock=body.given_stock,
+        precondition=None if if_match is None and if_none_match is None else is_wanted,
+        count_held=lambda product_id: tables.held().get(product_id, Held()).units,
     )
     logger.info("product put", productId=product_id, stock=product.stock, by=api.caller.user_id)
-    return ProductView.of(product)
+    return product_response(product)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

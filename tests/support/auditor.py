@@ -46,7 +46,7 @@ class Auditor:
 
 def write(shop: FunctionShop, table: str, key: dict[str, str], update: str, **values: Any) -> None:
     """Write an item past the service."""
-    names = {"#payment": "payment", "#status": "status"}
+    names = {"#payment": "payment", "#status": "status", "#lines": "items"}
     request: dict[str, Any] = {"TableName": table, "Key": to_wire(key), "UpdateExpression": update}
     if used := {name: attribute for name, attribute in names.items() if name in update}:
         request["ExpressionAttributeNames"] = used

@@ -52,7 +52,7 @@ def test_a_shop_in_which_all_went_as_it_should_has_no_mismatch(
 ) -> None:
     live(shop)
     # Another service's, and another system's.
-    write_product(shop, "of-another-service", "SET stock = :stock", stock=3)
+    write_product(shop, "of-another-service", "SET note = :note", note="sold elsewhere")
     past_us(shop).v1.payment_intents.create({"amount": 500, "currency": "usd", "metadata": {"orderId": "theirs"}})
 
     report = auditor.run()
@@ -239,12 +239,25 @@ def test_what_is_handed_on_stays_small_whatever_is_wrong(
         ("SET stock = :stock", {"stock": Decimal("9.5")}, "product_unreadable"),
         ("SET available = :available", {"available": True}, "product_unreadable"),
         ("REMOVE stock", {}, "product_unreadable"),
+        ("REMOVE unitPrice", {}, "product_unreadable"),
+        ("SET unitPrice = :price", {"price": Decimal("45.99")}, "product_unreadable"),
+        ("SET currency = :currency", {"currency": "zzz"}, "product_unreadable"),
         ("SET stock = :stock, available = :stock", {"stock": -1}, "stock_out_of_range"),
         ("SET available = :available", {"available": 11}, "stock_out_of_range"),
     ],
-    ids=["text", "fraction", "boolean", "no stock", "negative", "more than there is"],
+    ids=[
+        "text",
+        "fraction",
+        "boolean",
+        "no stock",
+        "no price",
+        "fractional price",
+        "unknown currency",
+        "negative",
+        "more than there is",
+    ],
 )
-def test_a_product_with_numbers_that_cannot_be_is_found(
+def test_an_item_that_cannot_be_sold_is_found(
     shop: FunctionShop, auditor: Auditor, update: str, values: dict[str, Any], kind: str
 ) -> None:
     write_product(shop, shop.add_product(stock=10), update, **values)
@@ -322,9 +335,9 @@ def test_of_money_for_a_cancelled_order_all_has_to_go_back(shop: FunctionShop, a
 
 
 def test_a_gift_is_no_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
-    gift = shop.add_product()
-    write_product(shop, gift, "SET unitPrice = :nothing", nothing=0)
-    shop.pay(shop.order((gift, 1), (shop.add_product(), 1)))
+    order = shop.order((shop.add_product(), 1), (shop.add_product(unit_price=450), 1))
+    write_order(shop, order, "SET #lines[0].unitPrice = :nothing, totalAmount = :rest", nothing=0, rest=450)
+    shop.pay(order)
 
     assert auditor.kinds() == []
 

@@ -50,13 +50,17 @@ IdempotencyKey = Annotated[
 HEADERS: "Mapping[str, OpenAPIResponseHeader]" = {
     "Location": {"description": "Path of the order's status.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}},
+    "ETag": {
+        "description": "Strong entity tag of the product, for `If-Match`. It changes with any field, stock included.",
+        "schema": {"type": "string"},
+    },
     REPLAYED_HEADER: {
         "description": "`true` where the same request was answered before and nothing was done again.",
         "schema": {"type": "string", "enum": ["true"]},
     },
 }
 """The headers of our answers, as OpenAPI describes them."""
-EXPOSED_HEADERS = tuple(dict.fromkeys([*HEADERS, "ETag", "WWW-Authenticate", "x-amzn-RequestId"]))
+EXPOSED_HEADERS = (*HEADERS, "WWW-Authenticate", "x-amzn-RequestId")
 """The response headers that a web page may read (CORS)."""
 
 
@@ -111,6 +115,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     errors.UnknownProduct: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_product", "Unknown product"),
     errors.MixedCurrencies: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "mixed_currencies", "Mixed currencies"),
     errors.StockBelowReserved: Answer(HTTPStatus.CONFLICT, "stock_below_reserved", "Stock below what is reserved"),
+    errors.PreconditionFailed: Answer(HTTPStatus.PRECONDITION_FAILED, "precondition_failed", "Precondition failed"),
     errors.PaymentAlreadyAttempted: Answer(
         HTTPStatus.CONFLICT, "payment_already_attempted", "Payment already attempted"
     ),

@@ -19,7 +19,8 @@ from order_payments.clock import Deadline, from_rfc3339, utc_now
 from order_payments.dynamodb import Item
 from order_payments.errors import PaymentProviderError
 from order_payments.orders import Order, OrderStatus, is_order_id
-from order_payments.products_table import stock_in
+from order_payments.products import MAXIMUM_STOCK, faults_in_stock
+from order_payments.products_table import InvalidProductItem, is_product_item, product_from_item, stock_in
 from order_payments.stripe_outcomes import ChargeRefunded, IntentSummary, Paid, State, Unknown
 
 if TYPE_CHECKING:
@@ -69,27 +70,15 @@ def _look_at_products(audit: Audit, tables: AuditedTables) -> None:
     doubtful: list[str] = []
     for item in page.items:
         audit.products += 1
-        product_id = str(item["productId"])
-        numbers = stock_in(item)
-        if numbers is None:
-            # What has neither is another service's, and there is nothing to sell of it.
-            if item.keys() & {"stock", "available"}:
-                found = f"stock {item.get('stock')!r}, available {item.get('available')!r}"
-                audit.report(
-                    Finding(
-                        kind=Kind.PRODUCT_UNREADABLE, product_id=product_id, found=found, expected="two whole numbers"
-                    )
-                )
+        if not is_product_item(item):
             continue
-        stock, available = numbers
-        if not 0 <= available <= stock:
-            found = f"stock {stock}, available {available}"
-            audit.report(
-                Finding(
-                    kind=Kind.STOCK_OUT_OF_RANGE, product_id=product_id, found=found, expected="0 <= available <= stock"
-                )
-            )
-        elif stock - available != held.get(product_id, Held()).units:
+        product_id = str(item["productId"])
+        try:
+            product = product_from_item(item)
+        except InvalidProductItem as invalid:
+            audit.report(_not_for_sale(product_id, item, invalid))
+            continue
+        if product.reserved != held.get(product_id, Held()).units:
             doubtful.append(product_id)
     if doubtful:
         # Mostly because somebody paid between the two looks, where many do: they would crowd out who stays a suspect.
@@ -100,9 +89,24 @@ def _look_at_products(audit: Audit, tables: AuditedTables) -> None:
     audit.next_page(page.last, Phase.ORDERS)
 
 
+def _not_for_sale(product_id: str, item: Item, invalid: InvalidProductItem) -> Finding:
+    numbers = stock_in(item)
+    if numbers is not None and any(faults_in_stock(*numbers)):
+        return Finding(
+            kind=Kind.STOCK_OUT_OF_RANGE,
+            product_id=product_id,
+            found=f"stock {numbers[0]}, available {numbers[1]}",
+            expected=f"0 <= available <= stock <= {MAXIMUM_STOCK}",
+        )
+    return Finding(
+        kind=Kind.PRODUCT_UNREADABLE, product_id=product_id, found=str(invalid), expected="a product that can be sold"
+    )
+
+
 def _look_for_product(audit: Audit, product_id: str, held: Held, tables: AuditedTables) -> None:
     """Report a product that is gone while payments hold some of it: they can never be settled."""
-    if tables.product_item(product_id) is None:
+    item = tables.product_item(product_id)
+    if item is None or not is_product_item(item):
         found = f"no such product, and {held.units} held by payments in flight"
         audit.report(
             Finding(

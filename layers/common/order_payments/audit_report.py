@@ -31,7 +31,7 @@ class Kind(StrEnum):
     """What does not fit."""
 
     PRODUCT_UNREADABLE = "product_unreadable"
-    """A product of which stock, or what can be sold of it, is no whole number."""
+    """An item that should be a product, with a name, a price, a currency or numbers of stock that are invalid."""
     PRODUCT_MISSING = "product_missing"
     """A product that does not exist, and payments in flight hold some of it."""
     STOCK_OUT_OF_RANGE = "stock_out_of_range"

@@ -71,6 +71,10 @@ class StockBelowReserved(OrderPaymentError):
     """The new stock is less than what payments in flight hold of it."""
 
 
+class PreconditionFailed(OrderPaymentError):
+    """The product is not in the state that `If-Match` or `If-None-Match` requires."""
+
+
 class PaymentAlreadyAttempted(OrderPaymentError):
     """The order's one payment was made, or an admin settled the order."""
 

@@ -1,10 +1,17 @@
 """A product and its stock."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from order_payments.money import is_currency, price_fault
+from order_payments.text import is_line_of_text
 
 PRODUCT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _PRODUCT_ID = re.compile(PRODUCT_ID_PATTERN.removeprefix("^").removesuffix("$"))
+
+MAXIMUM_NAME_LENGTH = 200
+MAXIMUM_STOCK = 1_000_000_000
 
 
 def is_product_id(text: str) -> bool:
@@ -30,3 +37,23 @@ class Product:
     def reserved(self) -> int:
         """What payments in flight hold."""
         return self.stock - self.available
+
+
+def faults_in_offer(name: object, unit_price: int | None, currency: object) -> Iterator[str]:
+    """Yield what is wrong with the name and the price of a product. `unit_price` is None if it is no whole number."""
+    if not is_line_of_text(name, maximum_length=MAXIMUM_NAME_LENGTH):
+        yield f"name must be one line of text of at most {MAXIMUM_NAME_LENGTH} characters"
+    if unit_price is None or unit_price < 1:
+        yield "unitPrice must be a whole number of at least 1"
+    if not isinstance(currency, str) or not is_currency(currency):
+        yield "currency must be a lower-case ISO 4217 code that Stripe charges in"
+    elif unit_price is not None and (fault := price_fault(unit_price, currency)):
+        yield f"unitPrice cannot be charged. {fault}"
+
+
+def faults_in_stock(stock: int, available: int) -> Iterator[str]:
+    """Yield what is wrong with the numbers of a stock."""
+    if not 0 <= stock <= MAXIMUM_STOCK:
+        yield f"stock must be from 0 to {MAXIMUM_STOCK}"
+    if not 0 <= available <= stock:
+        yield "available must be from 0 to stock"

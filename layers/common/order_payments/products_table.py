@@ -1,8 +1,9 @@
 """The products table: every access pattern on products, one method each."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from order_payments.clock import Deadline
 from order_payments.dynamodb import (
@@ -17,15 +18,40 @@ from order_payments.dynamodb import (
     tries,
     writing,
 )
-from order_payments.errors import Busy, ProductNotFound, StockBelowReserved
+from order_payments.errors import Busy, InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
+from order_payments.observability import Count, count, logger
 from order_payments.paging import Page
-from order_payments.products import Product, is_product_id
+from order_payments.products import MAXIMUM_STOCK, Product, faults_in_offer, faults_in_stock, is_product_id
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 BUDGET_SECONDS = 3.0
+LONGEST_PAGE_SECONDS = 6.0
+
+Precondition = Callable[[Product | None], bool]
+"""Decides from the product that is for sale now, or None if there is none, whether a write is still wanted."""
+
+_IS_NUMBER = "attribute_type({}, :number)"
+_CAN_SELL = (
+    f"{_IS_NUMBER.format('stock')} AND ("
+    f"({_IS_NUMBER.format('available')} AND available >= :quantity AND available <= stock)"
+    " OR (attribute_not_exists(available) AND stock >= :quantity))"
+)
+"""Without the types, DynamoDB rejects a transaction that calculates with a text, whatever its other writes are."""
+
+_OFFER = ("name", "unitPrice", "currency")
+_STOCK = ("stock", "available")
+_LONGEST_LOGGED_ID = 200
+
+
+class InvalidProductItem(Exception):
+    """An item of the products table that is not a product. `faults` says why, and quotes no value."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(self.faults))
 
 
 class ProductsTable:
@@ -41,10 +67,10 @@ class ProductsTable:
 
     def get(self, product_id: str) -> Product:
         """The product as it is now. Raises `ProductNotFound`."""
-        item = self._read(product_id)
-        if item is None or not _is_whole(item):
+        product = _for_sale(self._read(product_id))
+        if product is None:
             raise ProductNotFound("There is no such product.")
-        return _product(item)
+        return product
 
     def _read(self, product_id: str) -> Item | None:
         if not is_product_id(product_id):
@@ -59,76 +85,158 @@ class ProductsTable:
         """Those of up to 100 products that exist, by id."""
         keys = [_key(product_id) for product_id in product_ids]
         items = batch_get(self._client, self._table_name, keys, deadline=Deadline.after(BUDGET_SECONDS))
-        return {item["productId"]: _product(item) for item in items if _is_whole(item)}
+        return {product.product_id: product for product in filter(None, map(_for_sale, items))}
 
     def page(self, *, limit: int, after: tuple[str, ...] | None) -> Page[Product]:
-        """Up to `limit` products as they are now, in an order of DynamoDB's own that stays, from behind `after`."""
+        """Up to `limit` products as they are now, in an order of DynamoDB's own that stays, from behind `after`.
+
+        Fewer if there are many items that are not for sale. Raises `Busy` if there was nothing else to go on from.
+        """
         found: list[Product] = []
         start: dict[str, Any] = {"ExclusiveStartKey": _key(*after)} if after else {}
-        deadline = Deadline.after(BUDGET_SECONDS)
+        deadline, last_resort = Deadline.after(BUDGET_SECONDS), Deadline.after(LONGEST_PAGE_SECONDS)
+        read_last: str | None = None
         while True:
             with reading():
                 answer = self._client.scan(
                     TableName=self._table_name, ConsistentRead=True, Limit=limit + 1 - len(found), **start
                 )
-            found += [_product(item) for item in map(from_wire, answer["Items"]) if _is_whole(item)]
+            items = [from_wire(item) for item in answer["Items"]]
+            found += filter(None, map(_for_sale, items))
+            # A cursor has the form of a product's id, which the key of another service's item may not have.
+            read_last = next(
+                (item["productId"] for item in reversed(items) if is_product_id(item["productId"])), read_last
+            )
             if len(found) > limit:
                 return Page(found[:limit], last=(found[limit - 1].product_id,))
             if "LastEvaluatedKey" not in answer:
                 return Page(found, last=None)
-            if deadline.remaining() < 0:
+            if deadline.remaining() < 0 and read_last is not None:
                 # There are many that cannot be shown. Whoever asks goes on from here.
-                return Page(found, last=(from_wire(answer["LastEvaluatedKey"])["productId"],))
+                return Page(found, last=(read_last,))
+            if last_resort.remaining() < 0:
+                raise Busy("The table has too many items that are not products.")
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def put(self, product_id: str, *, name: str, unit_price: int, currency: str, stock: int) -> Product:
-        """Create the product, or set what is given; what payments hold stays held. Raises `StockBelowReserved`.
+    def put(
+        self,
+        product_id: str,
+        *,
+        name: str,
+        unit_price: int,
+        currency: str,
+        stock: int | None = None,
+        precondition: Precondition | None = None,
+        count_held: Callable[[str], int] = lambda _: 0,
+    ) -> Product:
+        """Create the product, or set what is given. Without `stock`, its stock stays. What payments hold stays held.
 
-        `available` follows from what it was, and a condition cannot calculate: so it is written on the condition
-        that the stock is still as it was read, and read again where a payment moved it in between.
+        Each write carries the condition that the attributes it was computed from are unchanged, because a condition
+        cannot calculate. If a payment moved the stock in between, the item is read again.
+
+        `count_held` returns how many units payments in flight hold. It is called if the item does not say so: a new
+        item, one without `available`, and one that is not a product, which this repairs. While the stored numbers are
+        invalid no payment can hold more of them.
+
+        Raises
+        ------
+        InvalidRequest
+            `stock` is missing and the item has none that can be kept.
+        PreconditionFailed
+            `precondition` returned false.
+        StockBelowReserved
+            Payments in flight hold more than `stock`.
         """
+        written: Product | None = None
         for _ in tries(Deadline.after(BUDGET_SECONDS)):
-            before = self._read(product_id)
-            reserved = int(before["stock"]) - available_in(before) if before else 0
-            if stock < reserved:
+            item = self._read(product_id)
+            before = _product_or_none(item)
+            if written is not None and before == written:
+                # botocore repeats a write whose reply was lost, and then meets the result of its own write.
+                return written
+            if precondition is not None and not precondition(before):
+                raise PreconditionFailed("The product is not as the request expects it. Read it again to get its ETag.")
+            new_stock = _stock_to_keep(item) if stock is None else stock
+            if new_stock is None:
+                raise InvalidRequest(
+                    "A product that is new, or whose stored stock is invalid, needs stock.", location=("body", "stock")
+                )
+            states_holds = before is not None and item is not None and "available" in item
+            reserved = before.reserved if before is not None and states_holds else count_held(product_id)
+            if new_stock < reserved:
                 raise StockBelowReserved(f"Payments in flight hold {reserved} of this product.")
-            product = Product(product_id, name, unit_price, currency, stock, stock - reserved)
+            if item is not None and before is None:
+                logger.warning("invalid product item replaced", productId=product_id, held=reserved)
+            written = Product(product_id, name, unit_price, currency, new_stock, new_stock - reserved)
+            with_stock = stock is not None or not states_holds
+            unchanged = (*_OFFER, *_STOCK) if precondition is not None else _STOCK if with_stock else ()
             try:
-                self._replace(before, product)
-            except (ConditionFailed, Contended):
+                return self._write(item, written, with_stock=with_stock, unchanged=unchanged)
+            except (ConditionFailed, Contended, InvalidProductItem):
                 continue
             except ReplyLost:
                 raise Busy("The database does not answer.") from None
-            return product
         raise Busy("Too many payments move the stock of this product.")
 
-    def _replace(self, before: Item | None, after: Product) -> None:
-        if before is None:
-            condition, expected = "attribute_not_exists(productId)", {}
-        else:
-            condition = "stock = :stock_before AND (available = :available_before OR attribute_not_exists(available))"
-            expected = {":stock_before": before["stock"], ":available_before": available_in(before)}
+    def _write(self, item: Item | None, after: Product, *, with_stock: bool, unchanged: Iterable[str]) -> Product:
+        """Write `after` over `item` if the attributes `unchanged` are as they were read, and return what is stored.
+
+        A write without the stock is made even if payments moved the stock since it was read.
+        """
+        values = product_to_item(after)
+        written = {name: values[name] for name in ((*_OFFER, *_STOCK) if with_stock else _OFFER)}
+        conditions = ["attribute_not_exists(productId)" if item is None else "attribute_exists(productId)"]
+        conditions += [] if with_stock else ["attribute_exists(available)"]
+        as_read = _as_read(item or {}, unchanged)
         with writing():
-            self._client.update_item(
+            stored = self._client.update_item(
                 TableName=self._table_name,
                 Key=_key(after.product_id),
-                UpdateExpression=(
-                    "SET #name = :name, unitPrice = :unit_price, currency = :currency,"
-                    " stock = :stock, available = :available"
-                ),
-                ConditionExpression=condition,
-                ExpressionAttributeNames={"#name": "name"},
-                ExpressionAttributeValues=to_wire(
-                    {
-                        ":name": after.name,
-                        ":unit_price": after.unit_price,
-                        ":currency": after.currency,
-                        ":stock": after.stock,
-                        ":available": after.available,
-                        **expected,
-                    }
-                ),
+                UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in written)}",
+                ConditionExpression=" AND ".join([*conditions, *as_read.conditions]),
+                ExpressionAttributeNames={f"#{name}": name for name in {*written, *as_read.names}},
+                ExpressionAttributeValues=to_wire({f":{name}": written[name] for name in written} | as_read.values),
+                ReturnValues="ALL_NEW",
             )
+        return product_from_item(from_wire(stored["Attributes"]))
+
+    def adjust(self, product_id: str, change: int) -> "tuple[Product, TransactWriteItemTypeDef]":
+        """Return the product with `change` more units, and the write that makes it so if it is unchanged until then.
+
+        Raises
+        ------
+        ProductNotFound
+            There is no such product, or its item is invalid.
+        StockBelowReserved
+            Payments in flight hold more than would be left.
+        InvalidRequest
+            The stock would exceed `MAXIMUM_STOCK`.
+        """
+        item = self._read(product_id)
+        before = _for_sale(item)
+        if item is None or before is None:
+            raise ProductNotFound("There is no such product.")
+        after = replace(before, stock=before.stock + change, available=before.available + change)
+        if after.available < 0:
+            raise StockBelowReserved(
+                f"The stock is {before.stock}, and payments in flight hold {before.reserved} of it."
+            )
+        if after.stock > MAXIMUM_STOCK:
+            raise InvalidRequest(f"The stock would exceed {MAXIMUM_STOCK}.", location=("body", "change"))
+        as_read = _as_read(item, (*_OFFER, *_STOCK))
+        return after, {
+            "Update": {
+                "TableName": self._table_name,
+                "Key": _key(product_id),
+                "UpdateExpression": "SET #stock = :stock, #available = :available",
+                "ConditionExpression": " AND ".join(as_read.conditions),
+                "ExpressionAttributeNames": {f"#{name}": name for name in as_read.names},
+                "ExpressionAttributeValues": to_wire(
+                    {":stock": after.stock, ":available": after.available} | as_read.values
+                ),
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
 
     def hold(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
         """Set `quantity` aside for a payment, if so much can be sold. Without it two orders sell the last unit.
@@ -139,12 +247,17 @@ class ProductsTable:
             product_id,
             quantity,
             update="SET available = if_not_exists(available, stock) - :quantity",
-            condition="available >= :quantity OR (attribute_not_exists(available) AND stock >= :quantity)",
+            condition=_CAN_SELL,
         )
 
     def take(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
         """Make a hold a reduction of the stock: the payment succeeded."""
-        return self._move(product_id, quantity, update="SET stock = stock - :quantity", condition="stock >= :quantity")
+        return self._move(
+            product_id,
+            quantity,
+            update="SET stock = stock - :quantity",
+            condition=f"{_IS_NUMBER.format('stock')} AND stock >= :quantity",
+        )
 
     def sell(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
         """Reduce the stock without a hold before it, as an admin does who confirms an order by hand."""
@@ -152,7 +265,7 @@ class ProductsTable:
             product_id,
             quantity,
             update="SET available = if_not_exists(available, stock) - :quantity, stock = stock - :quantity",
-            condition="available >= :quantity OR (attribute_not_exists(available) AND stock >= :quantity)",
+            condition=_CAN_SELL,
         )
 
     def release(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
@@ -161,7 +274,7 @@ class ProductsTable:
             product_id,
             quantity,
             update="SET available = available + :quantity",
-            condition="attribute_exists(available)",
+            condition=_IS_NUMBER.format("available"),
         )
 
     def _move(self, product_id: str, quantity: int, *, update: str, condition: str) -> "TransactWriteItemTypeDef":
@@ -171,15 +284,33 @@ class ProductsTable:
                 "Key": _key(product_id),
                 "UpdateExpression": update,
                 "ConditionExpression": condition,
-                "ExpressionAttributeValues": to_wire({":quantity": quantity}),
+                "ExpressionAttributeValues": to_wire({":quantity": quantity, ":number": "N"}),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
 
 
+class _AsRead(NamedTuple):
+    """The conditions that attributes are unchanged since an item was read, with their names and values."""
+
+    conditions: list[str]
+    names: tuple[str, ...]
+    values: dict[str, Any]
+
+
+def _as_read(item: Item, names: Iterable[str]) -> _AsRead:
+    names = tuple(names)
+    return _AsRead(
+        [f"#{name} = :{name}_before" if name in item else f"attribute_not_exists(#{name})" for name in names],
+        names,
+        {f":{name}_before": item[name] for name in names if name in item},
+    )
+
+
 def available_in(item: Item | None) -> int:
-    """What can still be sold of the product that `item` stores; nothing of one that does not exist."""
-    return int(item["available"] if "available" in item else item["stock"]) if item else 0
+    """What can still be sold of the product that `item` stores; nothing of one that does not exist or is invalid."""
+    numbers = stock_in(item or {})
+    return max(0, numbers[1]) if numbers else 0
 
 
 def stock_in(item: Item) -> tuple[int, int] | None:
@@ -187,32 +318,75 @@ def stock_in(item: Item) -> tuple[int, int] | None:
 
     A product that another service wrote with `stock` alone is wholly available.
     """
-    stock = item.get("stock")
-    available = item.get("available", stock)
-    if not (_is_whole_number(stock) and _is_whole_number(available)):
+    stock = _whole_number(item.get("stock"))
+    available = _whole_number(item["available"]) if "available" in item else stock
+    return None if stock is None or available is None else (stock, available)
+
+
+def product_from_item(item: Item) -> Product:
+    """Return the product that `item` stores. Raises `InvalidProductItem`.
+
+    This is the only reader of product items: what it refuses is not for sale.
+    """
+    product_id, name, currency = (item.get(attribute) for attribute in ("productId", "name", "currency"))
+    unit_price, numbers = _whole_number(item.get("unitPrice")), stock_in(item)
+    faults = [] if is_product_id(str(product_id)) else ["productId does not have the form of an id"]
+    faults += faults_in_offer(name, unit_price, currency)
+    faults += faults_in_stock(*numbers) if numbers else ["stock and available must be whole numbers"]
+    if faults or unit_price is None or numbers is None:
+        raise InvalidProductItem(faults)
+    return Product(str(product_id), str(name), unit_price, str(currency), *numbers)
+
+
+def is_product_item(item: Item) -> bool:
+    """Return whether `item` is meant to be a product. Other items of the table belong to other services.
+
+    Ids with `#` are reserved for items that are part of a product.
+    """
+    return bool(item.keys() & {"name", "unitPrice", *_STOCK}) and "#" not in str(item.get("productId"))
+
+
+def _product_or_none(item: Item | None) -> Product | None:
+    try:
+        return product_from_item(item) if item is not None else None
+    except InvalidProductItem:
         return None
-    return int(stock), int(available)
 
 
-def _is_whole_number(value: object) -> TypeGuard[Decimal]:
-    return isinstance(value, Decimal) and value == value.to_integral_value()
+def _for_sale(item: Item | None) -> Product | None:
+    """Return the product that `item` stores, if it can be sold. Report an invalid product: a person must repair it."""
+    if item is None or not is_product_item(item):
+        return None
+    try:
+        return product_from_item(item)
+    except InvalidProductItem as invalid:
+        product_id = str(item.get("productId"))[:_LONGEST_LOGGED_ID]
+        logger.error("invalid product item", productId=product_id, faults=invalid.faults)
+        count(Count.MISMATCH)
+        return None
+
+
+def _stock_to_keep(item: Item | None) -> int | None:
+    """Return the stored stock, if it is one that a product can have."""
+    stock = _whole_number((item or {}).get("stock"))
+    return None if stock is None or any(faults_in_stock(stock, stock)) else stock
+
+
+def product_to_item(product: Product) -> Item:
+    """Return the item that stores the product."""
+    return {
+        "productId": product.product_id,
+        "name": product.name,
+        "unitPrice": product.unit_price,
+        "currency": product.currency,
+        "stock": product.stock,
+        "available": product.available,
+    }
+
+
+def _whole_number(value: object) -> int | None:
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else None
 
 
 def _key(product_id: str) -> dict[str, Any]:
     return to_wire({"productId": product_id})
-
-
-def _is_whole(item: Item) -> bool:
-    """Whether it can be sold: another service may know of no more than its stock."""
-    return {"name", "unitPrice", "currency", "stock"} <= item.keys() and is_product_id(item["productId"])
-
-
-def _product(item: Item) -> Product:
-    return Product(
-        product_id=item["productId"],
-        name=item["name"],
-        unit_price=int(item["unitPrice"]),
-        currency=item["currency"],
-        stock=int(item["stock"]),
-        available=available_in(item),
-    )

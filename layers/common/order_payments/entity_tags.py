@@ -1,0 +1,66 @@
+"""Entity tags of products, and the preconditions of requests on them (RFC 9110, sections 8.8.3 and 13.1)."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Header
+
+from order_payments.products import Product
+from order_payments.views import ProductView
+
+_TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
+# A malformed If-Match matches nothing, so nothing is written. A malformed If-None-Match would match nothing, too.
+_TAGS = rf"^[ \t]*(?:\*|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*)[ \t]*$"
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        max_length=1024,
+        description="Entity tags, or `*`: change the product only if it exists and has one of these tags.",
+    ),
+]
+IfNoneMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-None-Match",
+        max_length=1024,
+        pattern=_TAGS,
+        description="`*`: create the product only if it does not exist. Or entity tags that it must not have.",
+    ),
+]
+
+
+def entity_tag(product: Product) -> str:
+    """Return the strong entity tag of the representation that `GET /products/{productId}` shows."""
+    representation = json.dumps(ProductView.of(product).to_json(), sort_keys=True)
+    return f'"{hashlib.sha256(representation.encode()).hexdigest()[:32]}"'
+
+
+def meets(product: Product | None, *, if_match: str | None, if_none_match: str | None) -> bool:
+    """Return whether the product that is for sale now, if there is one, meets the preconditions of a request."""
+    if if_match is not None and not _has_tag_of(if_match, product):
+        return False
+    return if_none_match is None or not _has_tag_of(if_none_match.replace("W/", ""), product)
+
+
+def product_response(product: Product, headers: Mapping[str, str] | None = None) -> Response[ProductView]:
+    """Return 200 with the product and its entity tag."""
+    return Response(
+        HTTPStatus.OK,
+        content_type="application/json",
+        body=ProductView.of(product),
+        headers={"ETag": entity_tag(product), **(headers or {})},
+    )
+
+
+def _has_tag_of(header: str, product: Product | None) -> bool:
+    """Compare strongly: a weak tag in `header` never matches."""
+    if product is None:
+        return False
+    return header.strip() == "*" or entity_tag(product) in re.findall(_TAG, header)
