@@ -41,6 +41,7 @@ _ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "ORDERS_TABLE": "orders",
     "PRODUCTS_TABLE": "products",
+    "STOCK_ADJUSTMENTS_TABLE": "stock-adjustments",
     "STRIPE_SECRET_KEY": "sk_test_openapi",
     "STRIPE_WEBHOOK_SECRET": "whsec_openapi",
 }

@@ -17,6 +17,7 @@ ROUTES: tuple[tuple[str, str, frozenset[Role | None]], ...] = (
     ("GET", "orders/*/status", frozenset({Role.BUYER, Role.ADMIN})),
     ("PUT", "admin/orders/*/status", frozenset({Role.ADMIN})),
     ("PUT", "admin/products/*", frozenset({Role.ADMIN})),
+    ("POST", "admin/products/*/stock-adjustments", frozenset({Role.ADMIN})),
 )
 
 # What follows the stage is the client's raw input: it may hold anything, wildcards too, so it goes no further.

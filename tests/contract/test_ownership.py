@@ -25,6 +25,7 @@ class Request:
 
 PLACE = {"items": [{"productId": "tea", "quantity": 1}]}
 PRODUCT = {"name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 1000}
+ADJUST = {"change": 1, "reason": "A delivery has arrived."}
 SETTLE = {"status": "cancelled", "reason": "As agreed."}
 EVERYBODY = {role: dict.fromkeys((OWN, ANOTHERS, NOBODYS), 200) for role in ("", BUYER, SELLER, ADMIN)}
 
@@ -43,6 +44,7 @@ OF_NO_ORDER = [
     Request(("GET", "/products"), None, EVERYBODY),
     Request(("GET", "/products/{productId}"), None, EVERYBODY),
     Request(("PUT", "/admin/products/{productId}"), PRODUCT, {ADMIN: {OWN: 200}}),
+    Request(("POST", "/admin/products/{productId}/stock-adjustments"), ADJUST, {ADMIN: {OWN: 200}}),
 ]
 CASES = [(request, whose) for request in OF_ORDERS for whose in (OWN, ANOTHERS, NOBODYS)] + [
     (request, OWN) for request in OF_NO_ORDER

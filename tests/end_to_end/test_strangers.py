@@ -26,9 +26,10 @@ MAY_BE_REFUSED = {
     "POST /orders/{orderId}/payment": [402, 422],
     "PUT /admin/orders/{orderId}/status": [422],
     "POST /webhooks/stripe": [400],
-    "PUT /admin/products/{productId}": [422],  # 4599.0 is an integer to JSON Schema, and none to us
+    "PUT /admin/products/{productId}": [412, 422],  # 4599.0 is an integer to JSON Schema, and none to us
+    "POST /admin/products/{productId}/stock-adjustments": [422],  # likewise
 }
-REFUSALS = ["400", "401", "403", "404", "409", "413", "422"]
+REFUSALS = ["400", "401", "403", "404", "409", "412", "413", "422"]
 
 
 def configuration(orders: Iterable[str]) -> str:

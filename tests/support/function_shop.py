@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "ORDERS_TABLE": "OrdersTable",
     "PRODUCTS_TABLE": "ProductsTable",
+    "STOCK_ADJUSTMENTS_TABLE": "StockAdjustmentsTable",
     "DUMMY_STRIPE_TABLE": "DummyStripeTable",
     "ORDER_EVENTS_BUS": "order-events",
     "ORDER_EVENTS_DEAD_LETTERS": "https://sqs.us-east-1.amazonaws.com/123456789012/order-events-dead-letters",

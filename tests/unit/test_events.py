@@ -64,6 +64,7 @@ def test_the_events_tell_of_one_order_that_is_placed_and_paid() -> None:
     status, product = invoke("get_product")
     assert (status, product["stock"], product["available"]) == (200, 8, 8)
     assert invoke("list_products") == (200, {"products": [product], "cursor": None})
+    assert (invoke("adjust_stock")[0], invoke("adjust_stock")[1]["stock"]) == (200, 13)
     assert invoke("stripe_webhook") == (200, {"received": True})
     assert not any(invoke("reconcile_payments").values())
     assert invoke("override_order_status")[0] == 409

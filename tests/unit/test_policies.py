@@ -21,7 +21,7 @@ from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, call, event_for, load_function
 from tests.support.order_stream import creation, foreign, placed
 from tests.support.policies import Rights, granted
-from tests.support.shop import ALICE
+from tests.support.shop import ADMIN, ALICE
 from tests.support.template import create_tables
 
 DUMMY = "DummyStripeTable"
@@ -103,6 +103,11 @@ def live_a_full_life() -> None:
     product = shop.add_product(stock=10)
     items = {"items": [{"productId": product, "quantity": 1}]}
     shop.call("POST", "/orders", ALICE, items, {"Idempotency-Key": "k"})
+    adjustment = {"change": -1, "reason": "Damaged."}
+    shop.call("POST", f"/admin/products/{product}/stock-adjustments", ADMIN, adjustment)
+    shop.pay(shop.order((product, 1)), "pm_dummy_timeout_before_charge")
+    shop.write_product(product, stock=10)
+    shop.add_product(product_id=product, stock=10)
     for card in ("pm_card_visa", "pm_card_chargeDeclined", "pm_nobody_has"):
         shop.pay(shop.order((product, 1)), card)
     shop.pay(shop.order((product, 100)))

@@ -310,7 +310,7 @@ def test_operations_have_the_figures_of_the_capacity_mapping() -> None:
 
 
 def test_the_tables_that_matter_are_protected_and_take_nothing_but_tls() -> None:
-    for name in ("OrdersTable", "ProductsTable"):
+    for name in ("OrdersTable", "ProductsTable", "StockAdjustmentsTable"):
         (deny,) = TABLES[name]["ResourcePolicy"]["PolicyDocument"]["Statement"]
         assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "dynamodb:*")
         assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}

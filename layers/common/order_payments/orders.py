@@ -1,6 +1,5 @@
 """An order, its lines and its status, and the one table of what the status may become."""
 
-import hashlib
 import re
 import uuid
 from collections import Counter
@@ -8,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+
+from order_payments.idempotency import idempotency_digest
 
 PAYMENT_METHOD = "stripe-dummy"
 
@@ -22,8 +23,7 @@ _ORDER_ID = re.compile(r"ord_[0-9a-f]{32}")
 
 def order_id_for(buyer_id: str, idempotency_key: str) -> str:
     """The id of the order that a buyer places under an idempotency key, so that the same request finds it again."""
-    digest = hashlib.sha256("\0".join((str(len(buyer_id)), buyer_id, idempotency_key)).encode()).hexdigest()
-    return f"ord_{digest[:32]}"
+    return f"ord_{idempotency_digest(buyer_id, idempotency_key)}"
 
 
 NO_ORDER = "ord_" + 32 * "0"

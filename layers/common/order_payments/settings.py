@@ -94,6 +94,16 @@ class TableSettings(NamedTuple):
         )
 
 
+class StockAdjustmentSettings(NamedTuple):
+    """Name of the DynamoDB table that records stock adjustments."""
+
+    stock_adjustments_table: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        return cls(stock_adjustments_table=_required(environment, "STOCK_ADJUSTMENTS_TABLE"))
+
+
 class EventSettings(NamedTuple):
     """Name of the EventBridge bus that order events go to, and address of the queue for what cannot be published."""
 

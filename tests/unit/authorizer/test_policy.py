@@ -21,6 +21,7 @@ REQUESTS: dict[str, set[Role | None]] = {
     "GET/orders/o-1/status": {Role.BUYER, Role.ADMIN},
     "PUT/admin/orders/o-1/status": {Role.ADMIN},
     "PUT/admin/products/p-1": {Role.ADMIN},
+    "POST/admin/products/p-1/stock-adjustments": {Role.ADMIN},
 }
 ROLES = [frozenset(some) for some in chain.from_iterable(combinations(Role, size) for size in range(4))]
 
@@ -60,6 +61,8 @@ def test_a_route_is_allowed_to_exactly_its_roles(request_line: str, roles: froze
         "PUT/products/p-1",
         "PUT/admin/orders/o-1",
         "GET/admin/products/p-1",
+        "POST/admin/products/p-1",
+        "GET/admin/products/p-1/stock-adjustments",
     ],
 )
 def test_what_is_no_route_is_allowed_to_nobody(request_line: str, roles: frozenset[Role]) -> None:

@@ -1,0 +1,88 @@
+"""`POST /admin/products/{productId}/stock-adjustments`: an admin adds units to a product's stock, or takes some off."""
+
+from order_payments.start_up import started
+
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import AfterValidator, Field
+
+from order_payments.api import REPLAYED_HEADER, Api, IdempotencyKey, described
+from order_payments.clock import utc_now
+from order_payments.dynamodb import dynamodb_client
+from order_payments.entity_tags import product_response
+from order_payments.errors import IdempotencyKeyReused, ProductNotFound, StockBelowReserved
+from order_payments.identity import Role
+from order_payments.observability import logger
+from order_payments.products import MAXIMUM_STOCK
+from order_payments.products_table import ProductsTable
+from order_payments.settings import StockAdjustmentSettings, TableSettings
+from order_payments.stock_adjustments import StockAdjustment, StockAdjustmentsTable
+from order_payments.text import LINE_OF_TEXT
+from order_payments.views import ProductView, RequestBody
+
+
+def _not_zero(change: int) -> int:
+    if change == 0:
+        raise ValueError("Input should not be zero")
+    return change
+
+
+class StockAdjustmentRequest(RequestBody):
+    """By how many units the stock changes, and why. The reason is kept with the change."""
+
+    change: Annotated[
+        int,
+        AfterValidator(_not_zero),
+        Field(strict=True, ge=-MAXIMUM_STOCK, le=MAXIMUM_STOCK, examples=[-3], json_schema_extra={"not": {"const": 0}}),
+    ]
+    reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["Damaged in the warehouse."])]
+
+
+client = dynamodb_client()
+products = ProductsTable(client, TableSettings.from_environment().products_table)
+adjustments = StockAdjustmentsTable(
+    client, StockAdjustmentSettings.from_environment().stock_adjustments_table, products
+)
+api = Api(Role.ADMIN, raises=[ProductNotFound, StockBelowReserved, IdempotencyKeyReused])
+
+
+@api.post(
+    "/admin/products/<product_id>/stock-adjustments",
+    responses={200: described("The product with its new stock.", "ETag", REPLAYED_HEADER)},
+)
+def adjust_stock(
+    product_id: str, body: StockAdjustmentRequest, idempotency_key: IdempotencyKey = None
+) -> Response[ProductView]:
+    """Change the stock by so many units, but take none that payments in flight hold."""
+    adjustment = StockAdjustment.requested(
+        product_id,
+        body.change,
+        body.reason,
+        by=api.caller.user_id,
+        at=utc_now(),
+        request_id=api.request_id,
+        idempotency_key=idempotency_key,
+    )
+    applied = adjustments.apply(adjustment, deadline=api.deadline)
+    if applied.replayed:
+        return product_response(applied.product, {REPLAYED_HEADER: "true"})
+    logger.info(
+        "stock adjusted",
+        adjustmentId=adjustment.adjustment_id,
+        productId=product_id,
+        change=body.change,
+        stock=applied.product.stock,
+        by=adjustment.by,
+        reason=body.reason,
+    )
+    return product_response(applied.product)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The function's entry point."""
+    return api.resolve(event, context)
+
+
+started(client, rehearsal=lambda: products.get("nothing"))

@@ -1,0 +1,148 @@
+"""The ledger of stock adjustments: who changed a product's stock, by how much, and why."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from order_payments.clock import Deadline, rfc3339
+from order_payments.dynamodb import (
+    Item,
+    ReplyLost,
+    TransactionRefused,
+    from_wire,
+    reading,
+    to_wire,
+    tries,
+    write_transaction,
+)
+from order_payments.errors import Busy, IdempotencyKeyReused
+from order_payments.idempotency import idempotency_digest
+from order_payments.products import Product
+from order_payments.products_table import ProductsTable, product_to_item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+KEPT_FOR = timedelta(days=90)
+"""How long a record is kept, and so an idempotency key is known. DynamoDB deletes it within days afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class StockAdjustment:
+    """A request to change a product's stock by `change` units."""
+
+    adjustment_id: str
+    product_id: str
+    change: int
+    reason: str
+    by: str
+    at: datetime
+    request_id: str
+
+    @classmethod
+    def requested(
+        cls,
+        product_id: str,
+        change: int,
+        reason: str,
+        *,
+        by: str,
+        at: datetime,
+        request_id: str,
+        idempotency_key: str | None,
+    ) -> Self:
+        """Return the adjustment that an admin asks for. Its id follows from the admin's idempotency key, if any."""
+        unique = idempotency_digest(by, idempotency_key) if idempotency_key else uuid.uuid4().hex
+        return cls(f"adj_{unique}", product_id, change, reason, by, at, request_id)
+
+
+class Applied(NamedTuple):
+    """The product after an adjustment, and whether an earlier request made it."""
+
+    product: Product
+    replayed: bool
+
+
+class StockAdjustmentsTable:
+    """Adjustments by `adjustmentId`. One transaction writes the record and the stock: neither is there alone."""
+
+    def __init__(self, client: "DynamoDBClient", table_name: str, products: ProductsTable) -> None:
+        self._client = client
+        self._table_name = table_name
+        self._products = products
+
+    def apply(self, adjustment: StockAdjustment, *, deadline: Deadline) -> Applied:
+        """Change the stock and record why; for a repeated request, return what the first one made of the product.
+
+        Raises
+        ------
+        IdempotencyKeyReused
+            Another request is recorded under this id.
+        ProductNotFound, StockBelowReserved, InvalidRequest
+            See `ProductsTable.adjust`. Nothing was written.
+        Busy
+            Payments moved the stock for longer than `deadline`, or the database does not respond.
+        """
+        came_before = True
+        for _ in tries(deadline):
+            if applied := self._find(adjustment):
+                return applied._replace(replayed=came_before or applied.replayed)
+            came_before = False
+            product, write = self._products.adjust(adjustment.product_id, adjustment.change)
+            try:
+                write_transaction(self._client, [self._record(adjustment, product), write], deadline=deadline)
+            except TransactionRefused:
+                # The same request was faster, or the product changed after it was read.
+                continue
+            except ReplyLost:
+                if applied := self._find(adjustment):
+                    return applied
+                raise Busy("The database does not answer.") from None
+            return Applied(product, replayed=False)
+        raise Busy("Too many payments move the stock of this product.")
+
+    def _find(self, adjustment: StockAdjustment) -> Applied | None:
+        with reading():
+            found = self._client.get_item(
+                TableName=self._table_name,
+                Key=to_wire({"adjustmentId": adjustment.adjustment_id}),
+                ConsistentRead=True,
+            ).get("Item")
+        if found is None:
+            return None
+        item = from_wire(found)
+        if (item["productId"], item["change"], item["reason"]) != (
+            adjustment.product_id,
+            adjustment.change,
+            adjustment.reason,
+        ):
+            raise IdempotencyKeyReused("This idempotency key was used for another stock adjustment.")
+        return Applied(_product_from(item["product"]), replayed=item["requestId"] != adjustment.request_id)
+
+    def _record(self, adjustment: StockAdjustment, product: Product) -> "TransactWriteItemTypeDef":
+        item = {
+            "adjustmentId": adjustment.adjustment_id,
+            "productId": adjustment.product_id,
+            "change": adjustment.change,
+            "reason": adjustment.reason,
+            "by": adjustment.by,
+            "at": rfc3339(adjustment.at),
+            "requestId": adjustment.request_id,
+            "product": product_to_item(product),
+            "expiresAt": int((adjustment.at + KEPT_FOR).timestamp()),
+        }
+        return {
+            "Put": {
+                "TableName": self._table_name,
+                "Item": to_wire(item),
+                "ConditionExpression": "attribute_not_exists(adjustmentId)",
+            }
+        }
+
+
+def _product_from(item: Item) -> Product:
+    """Return the product of a record: what it was then, whatever rules apply to products now."""
+    unit_price, stock, available = (int(item[name]) for name in ("unitPrice", "stock", "available"))
+    return Product(item["productId"], item["name"], unit_price, item["currency"], stock, available)
