@@ -1,0 +1,122 @@
+"""Stock edited while it is sold, and items that other services damaged, on an engine that isolates transactions."""
+
+from contextlib import suppress
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+
+from order_payments.clock import Deadline, utc_now
+from order_payments.dynamodb import ReplyLost, TransactionRefused, to_wire, write_transaction
+from order_payments.errors import Busy
+from order_payments.products_table import ProductsTable
+from order_payments.stock_adjustments import Applied, StockAdjustment, StockAdjustmentsTable
+from tests.support.rivals import at_once
+from tests.support.world import World
+
+DAMAGE: list[dict[str, Any]] = [
+    {"stock": "5"},
+    {"available": "3"},
+    {"stock": "5", "available": "3"},
+    {"stock": Decimal("5.5")},
+    {"available": Decimal("1.5")},
+    {"stock": 1, "available": 5},
+    {"stock": -1, "available": -1},
+    {"available": [3]},
+    {"stock": True},
+]
+
+
+def adjustment(change: int, key: str | None = None, *, request_id: str = "r-1") -> StockAdjustment:
+    return StockAdjustment.requested(
+        "tea", change, "Counted.", by="ada", at=utc_now(), request_id=request_id, idempotency_key=key
+    )
+
+
+def ledger(world: World) -> StockAdjustmentsTable:
+    return StockAdjustmentsTable(world.service, "StockAdjustmentsTable", ProductsTable(world.service, "ProductsTable"))
+
+
+def records(world: World) -> int:
+    return world.undisturbed.scan(TableName="StockAdjustmentsTable")["Count"]
+
+
+def test_adjustments_and_sales_at_once_lose_no_unit(world: World) -> None:
+    world.add_product("tea", 100)
+    orders = [world.place({"tea": 1}, f"buyer-{number}") for number in range(16)]
+
+    def adjust(change: int) -> int:
+        done = 0
+        for number in range(8):
+            with suppress(Busy):
+                ledger(world).apply(adjustment(change, f"{change}-{number}"), deadline=Deadline.after(20))
+                done += change
+        return done
+
+    def buy(share: int) -> int:
+        for order in orders[share::2]:
+            world.pay(order)
+        return 0
+
+    changes = sum(at_once([partial(adjust, 3), partial(adjust, -2), partial(buy, 0), partial(buy, 1)]))
+
+    world.initial_stock["tea"] += changes
+    world.reconcile()
+    world.check_at_rest()
+
+
+def test_of_one_adjustment_sent_many_times_at_once_one_is_made(world: World) -> None:
+    world.add_product("tea", 100)
+
+    def apply(number: int) -> Applied:
+        return ledger(world).apply(adjustment(-3, "k", request_id=f"r-{number}"), deadline=Deadline.after(20))
+
+    applied = at_once([partial(apply, number) for number in range(12)])
+
+    assert world.stock("tea") == (97, 97)
+    assert {each.product for each in applied} == {world.products.get("tea")}
+    assert sorted(each.replayed for each in applied) == [False] + [True] * 11
+    assert records(world) == 1
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_an_adjustment_whose_reply_is_lost_is_looked_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_written: bool
+) -> None:
+    world.add_product("tea", 100)
+
+    def lose(*args: Any, **kwargs: Any) -> None:
+        if is_written:
+            write_transaction(*args, **kwargs)
+        raise ReplyLost
+
+    monkeypatch.setattr("order_payments.stock_adjustments.write_transaction", lose)
+
+    if is_written:
+        assert ledger(world).apply(adjustment(-3), deadline=Deadline.after(5)) == (world.products.get("tea"), False)
+    else:
+        with pytest.raises(Busy):
+            ledger(world).apply(adjustment(-3), deadline=Deadline.after(5))
+    assert world.stock("tea")[0] == (97 if is_written else 100)
+    assert records(world) == is_written
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=str)
+def test_a_stock_move_of_a_damaged_item_fails_by_its_condition_alone(world: World, damage: dict[str, Any]) -> None:
+    item = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 5, "available": 3}
+    for move in (world.products.hold, world.products.take, world.products.sell, world.products.release):
+        world.undisturbed.put_item(TableName="ProductsTable", Item=to_wire(item | damage))
+        with suppress(TransactionRefused):
+            write_transaction(world.service, [move("tea", 2)], deadline=Deadline.after(5))
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=str)
+def test_put_repairs_a_damaged_item(world: World, damage: dict[str, Any]) -> None:
+    item = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 5, "available": 3}
+    world.undisturbed.put_item(TableName="ProductsTable", Item=to_wire(item | damage))
+
+    product = world.products.put("tea", name="Tea", unit_price=450, currency="usd", stock=9, count_held=lambda _: 4)
+
+    assert (product.stock, product.available) == (9, 5)
+    assert world.products.get("tea") == product
