@@ -186,13 +186,18 @@ def sam_invoke(
 @app.command("seed")
 def load_seed(
     file: Annotated[Path, typer.Argument(help="A catalogue, .json or .csv, like local/catalogue.json.")],
+    set_stock: Annotated[
+        bool, typer.Option("--set-stock", help="Set the stock of existing products, too. It overwrites what was sold.")
+    ] = False,
 ) -> None:
-    """Load a catalogue into the running stack. Bad rows are told by their number, and the others loaded."""
+    """Load a catalogue into the running stack. Bad rows are reported with their row number, and the others loaded."""
     console = make_console()
     rows = catalogue.read(file)
     with visit("admin") as shop, counted(console, f"Load {file.name}", len(rows)) as one_is_done:
-        report = seed.load(shop, rows, done=one_is_done)
+        report = seed.load(shop, rows, set_stock=set_stock, done=one_is_done)
     console.print(f"{report.loaded} of {len(rows)} products are loaded.")
+    if not set_stock:
+        console.print("Existing products keep their stock. To set it, too: --set-stock", style="dim", soft_wrap=True)
     for number, reason in list(report.bad.items())[:_BAD_ROWS_SHOWN]:
         console.print(f"  row {number}: {reason}", style="red", markup=False, soft_wrap=True)
     if len(report.bad) > _BAD_ROWS_SHOWN:

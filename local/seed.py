@@ -1,16 +1,17 @@
-"""Catalogues, loaded through the public API as any admin would."""
+"""Catalogues, loaded through the public API as any admin would; the stock of existing products stays."""
 
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 
 from local.catalogue import COLUMNS, WHOLE_NUMBER, Row
 from order_payments.money import MAXIMUM_AMOUNT, is_currency, price_fault
-from order_payments.products import is_product_id
+from order_payments.products import MAXIMUM_STOCK, is_product_id
 
 _AT_ONCE = 8
 _LONGEST_SHOWN = 40
@@ -20,7 +21,7 @@ RULES: Mapping[str, str] = {
     "name": "a text of one line, with 1 to 200 characters",
     "unitPrice": f"a whole number from 1 to {MAXIMUM_AMOUNT:,}, in the currency's smallest unit (4599 is 45.99 USD)",
     "currency": "a lower-case ISO 4217 code that Stripe charges in, like 'usd'",
-    "stock": "a whole number from 0 to 1,000,000,000",
+    "stock": f"a whole number from 0 to {MAXIMUM_STOCK:,}",
 }
 """What each column has to be, in words: the API's own are for programs, with patterns in them."""
 
@@ -33,15 +34,17 @@ class Report:
     bad: dict[int, str] = field(default_factory=dict)
 
 
-def load(api: httpx.Client, rows: list[Row], done: Callable[[], None] = lambda: None) -> Report:
+def load(
+    api: httpx.Client, rows: list[Row], *, set_stock: bool = False, done: Callable[[], None] = lambda: None
+) -> Report:
     """Put every product, with an admin's client, and call `done` after each. The API judges the values, not we.
 
-    Loading a catalogue again changes nothing, but for what was sold or restocked in between.
+    An existing product keeps its stock, so that loading a catalogue again puts no sold units back, unless `set_stock`.
     """
     report = Report()
 
     def put(row: Row) -> str | None:
-        reason = row.fault or _put(api, row)
+        reason = row.fault or _put(api, row, set_stock=set_stock)
         done()
         return reason
 
@@ -54,15 +57,19 @@ def load(api: httpx.Client, rows: list[Row], done: Callable[[], None] = lambda: 
     return report
 
 
-def _put(api: httpx.Client, row: Row) -> str | None:
+def _put(api: httpx.Client, row: Row, *, set_stock: bool) -> str | None:
     """Put one product. Returns why it was refused, if it was."""
     body = dict(row.values)
     product_id = body.pop("productId", None)
     # Here and not by the API, for it is part of the address: one of another form would not arrive as what it is.
     if not isinstance(product_id, str) or not is_product_id(product_id):
         return _fault("productId", row.values)
+    path = f"/admin/products/{product_id}"
     try:
-        answer = api.put(f"/admin/products/{product_id}", json=body)
+        # The API decides whether the product is new, so that no product is created or sold in between.
+        answer = api.put(path, json=body, headers={} if set_stock else {"If-None-Match": "*"})
+        if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
+            answer = api.put(path, json={name: value for name, value in body.items() if name != "stock"})
     except (ValueError, RecursionError):
         return "it has a text or a number that JSON cannot carry: half a character, or infinity"
     if answer.is_success:

@@ -45,6 +45,19 @@ def test_seed_loads_a_catalogue_and_tells_of_bad_rows(run: Run, shop: HttpShop, 
     assert shop.stock("seeded") == Stock(stock=7, reserved=0, available=7)
 
 
+def test_seeding_again_puts_no_sold_units_back(run: Run, shop: HttpShop, tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("productId,name,unitPrice,currency,stock\nsold-and-seeded,Seeded,450,usd,7\n")
+    run("seed", path)
+    shop.pay(shop.order(("sold-and-seeded", 4)))
+
+    assert "1 of 1 products are loaded." in run("seed", path).output
+    assert shop.stock("sold-and-seeded") == Stock(stock=3, reserved=0, available=3)
+
+    run("seed", path, "--set-stock")
+    assert shop.stock("sold-and-seeded") == Stock(stock=7, reserved=0, available=7)
+
+
 def test_orders_lists_the_buyers_orders(run: Run, shop: HttpShop) -> None:
     order = shop.order((shop.add_product(unit_price=1250), 2), user=BUYER)
 

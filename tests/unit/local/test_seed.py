@@ -25,9 +25,12 @@ class Api:
         if "unitPrice" not in body:
             fault = {"location": ["body", "unitPrice"], "message": "Field required"}
             return httpx.Response(422, json={"detail": "Bad form.", "code": "validation_error", "errors": [fault]})
-        if body["stock"] < 0:
+        if body.get("stock", 0) < 0:
             return httpx.Response(409, json={"detail": "Payments hold some.", "code": "stock_below_reserved"})
-        self.products[request.url.raw_path.decode()] = body
+        path = request.url.raw_path.decode()
+        if request.headers.get("If-None-Match") == "*" and path in self.products:
+            return httpx.Response(412, json={"detail": "It exists.", "code": "precondition_failed"})
+        self.products[path] = self.products.get(path, {}) | body
         return httpx.Response(200, json=body)
 
 
@@ -133,6 +136,26 @@ def test_the_words_say_what_the_api_says() -> None:
     for column in ("unitPrice", "stock"):
         limits = properties[column]
         assert f"from {int(limits['minimum'])} to {int(limits['maximum']):,}" in RULES[column]
+
+
+def test_loading_again_updates_a_product_and_leaves_its_stock() -> None:
+    api = Api()
+    load(api.client, [Row(1, GOOD)])
+    api.products["/v1/admin/products/tea"]["stock"] = 0
+
+    report = load(api.client, [Row(1, {**GOOD, "unitPrice": 500, "stock": 9})])
+
+    assert (report.loaded, report.bad) == (1, {})
+    assert api.products["/v1/admin/products/tea"] == {"name": "Tea", "unitPrice": 500, "currency": "usd", "stock": 0}
+
+
+def test_stock_is_set_if_asked_for() -> None:
+    api = Api()
+    load(api.client, [Row(1, GOOD)])
+
+    load(api.client, [Row(1, {**GOOD, "stock": 9})], set_stock=True)
+
+    assert api.products["/v1/admin/products/tea"]["stock"] == 9
 
 
 def test_a_catalogue_is_loaded_twice_with_the_same_end() -> None:
