@@ -209,9 +209,9 @@ def test_why_a_stock_was_refused_stays_told(open_console: OpenConsole, shop: Htt
     console = open_console(user="Admin", expects=(409,))
     console.page.clock.install()
     console.page.reload()
-    console.find(product)
-    console.page.get_by_label(f"Stock of {product}", exact=True).fill("2")
-    console.page.get_by_role("button", name=f"Set the stock of {product}").click()
+    console.edit(product)
+    console.page.get_by_label("Units to add").fill("-8")
+    console.page.get_by_role("button", name="Change stock").click()
     refusal = console.page.locator("#stock-problem")
     expect(refusal).to_contain_text("stock_below_reserved")
 

@@ -158,14 +158,35 @@ def test_an_admin_settles_an_order_by_hand(open_console: OpenConsole, shop: Http
     assert shop.stock(id_of(product)) == Stock(7, 0, 7)
 
 
-def test_an_admin_sets_the_stock(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+def test_an_admin_changes_the_stock_with_a_reason(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     console = open_console(user="Admin")
-    console.find(product)
-    console.page.get_by_label(f"Stock of {product}", exact=True).fill("25")
-    console.page.get_by_role("button", name=f"Set the stock of {product}").click()
+    console.edit(product)
+    shop.pay(shop.order((id_of(product), 4)))
 
-    expect(console.stock_of(product).last).to_have_text("25")
-    assert shop.stock(id_of(product)) == Stock(25, 0, 25)
+    console.page.get_by_label("Units to add").fill("15")
+    console.page.get_by_label("Reason for the change").fill("A delivery has arrived.")
+    console.page.get_by_role("button", name="Change stock").click()
+
+    expect(console.page.locator("#product-editor-note")).to_have_text("There are now 21 in stock.")
+    expect(console.stock_of(product)).to_have_text(["21", "0", "21"])
+    assert shop.stock(id_of(product)) == Stock(21, 0, 21)
+
+
+def test_a_price_change_puts_no_sold_units_back(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+    console = open_console(user="Admin", expects=(412,))
+    console.edit(product)
+    shop.pay(shop.order((id_of(product), 4)))
+    save = console.page.get_by_role("button", name="Save")
+
+    console.page.get_by_label("Price, in the smallest unit of USD").fill("4999")
+    save.click()
+    expect(console.page.locator("#offer-problem")).to_contain_text("the product changed after you opened it")
+    expect(console.page.locator("#offer-problem")).to_contain_text("6 in stock")
+    save.click()
+
+    expect(console.page.locator("#product-editor-note")).to_contain_text("Saved.")
+    expect(console.page.get_by_role("row", name=product)).to_contain_text("$49.99")
+    assert shop.stock(id_of(product)) == Stock(6, 0, 6)
 
 
 def test_two_buyers_race_for_the_last_unit(open_console: OpenConsole, shop: HttpShop, product: str) -> None:

@@ -100,6 +100,12 @@ class ConsolePage:
         self.search.fill(product)
         expect(self.stock_of(product).first).to_be_visible()
 
+    def edit(self, product: str) -> None:
+        """Find the product and open its forms, as an admin."""
+        self.find(product)
+        self.page.get_by_role("button", name=f"Edit {product}", exact=True).click()
+        expect(self.page.get_by_label("Units to add")).to_be_visible()
+
     def place_order(self, product: str, quantity: int = 1) -> str:
         """Find the product, fill the basket, place the order, and return its id."""
         self.find(product)

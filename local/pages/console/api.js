@@ -33,10 +33,11 @@ let made = 0;
  * @returns {Promise<{ok: boolean, status: number, headers: Headers, body: any, ms: number}>}  It never fails: where no
  *   answer comes, `status` is 0 and `body` tells why in the form of a problem.
  */
-export async function call(method, path, user, { body, idempotencyKey, background = false } = {}) {
+export async function call(method, path, user, { body, idempotencyKey, ifMatch, background = false } = {}) {
   const headers = [["Authorization", "Bearer $TOKEN"]];
   if (body !== undefined) headers.push(["Content-Type", "application/json"]);
   if (idempotencyKey) headers.push(["Idempotency-Key", idempotencyKey]);
+  if (ifMatch) headers.push(["If-Match", ifMatch]);
   const record = {
     number: ++made,
     ...{ method, path: `${API}${path}`, headers, body: body === undefined ? null : JSON.stringify(body) },

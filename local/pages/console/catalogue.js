@@ -1,11 +1,11 @@
 /** The catalogue, with the stock as it is now: on the shelf, held by payments in flight, for sale. */
 
-import { call } from "./api.js";
 import { add, productsInBasket } from "./basket.js";
 import { byId, el, setText, showList } from "./dom.js";
 import { money } from "./format.js";
 import { showProblem } from "./problem.js";
-import { learnProduct, productOf, products, readAgain, readMore } from "./products.js";
+import { editProduct } from "./product_editor.js";
+import { productOf, products, readAgain, readMore } from "./products.js";
 import { has, user } from "./session.js";
 
 // A search reads on until so many are found, but no more pages than these before somebody wants it to.
@@ -25,10 +25,7 @@ export function startCatalogue() {
   });
   byId("more-products").addEventListener("click", readOn);
   products.watch(show);
-  user.watch(() => {
-    showProblem(byId("stock-problem"), null);
-    show();
-  });
+  user.watch(show);
 }
 
 /**
@@ -105,53 +102,21 @@ function row(product) {
   const name = el("span", { class: "name" });
   const price = el("span", {});
   const about = el("span", { class: "quiet" }, price, " ", el("code", {}, product.productId));
-  const numbers = { reserved: el("td", { class: "number" }), available: el("td", { class: "number" }) };
-  const [shelf, action, showShelf] = has("admin") ? stockForm(product.productId) : addButton(product.productId);
-  const cells = [el("th", { scope: "row" }, name, about), shelf, numbers.reserved, numbers.available];
-  return Object.assign(el("tr", {}, ...cells, el("td", { class: "act" }, action)), {
+  const number = () => el("td", { class: "number" });
+  const numbers = { stock: number(), reserved: number(), available: number() };
+  const cells = [el("th", { scope: "row" }, name, about), ...Object.values(numbers)];
+  const [verb, act] = has("admin") ? ["Edit", editProduct] : ["Add", (id) => add(productOf(id))];
+  const button = el("button", { type: "button", onclick: () => act(product.productId) }, verb);
+  return Object.assign(el("tr", {}, ...cells, el("td", { class: "act" }, button)), {
     update(now) {
       setText(name, now.name);
       setText(price, money(now.unitPrice, now.currency));
-      action.setAttribute("aria-label", `${has("admin") ? "Set the stock of" : "Add"} ${now.name}`);
-      showShelf(now);
+      button.setAttribute("aria-label", `${verb} ${now.name}`);
       for (const [field, cell] of Object.entries(numbers)) showNumber(cell, now[field]);
       numbers.reserved.classList.toggle("some", now.reserved > 0);
       numbers.available.classList.toggle("none", now.available === 0);
     },
   });
-}
-
-function addButton(productId) {
-  const shelf = el("td", { class: "number" });
-  const button = el("button", { type: "button", onclick: () => add(productOf(productId)) }, "Add");
-  return [shelf, button, (now) => showNumber(shelf, now.stock)];
-}
-
-function stockForm(productId) {
-  const input = el("input", { type: "number", min: 0, max: 1_000_000_000, required: true, class: "stock" });
-  const button = el("button", { type: "button", onclick: save }, "Set");
-  let known = null;
-  input.addEventListener("keydown", (event) => event.key === "Enter" && save());
-  return [el("td", { class: "number" }, input), button, update];
-
-  function update(now) {
-    input.setAttribute("aria-label", `Stock of ${now.name}`);
-    // What an admin is typing stays.
-    if (known === null || input.value === String(known)) input.value = String(now.stock);
-    known = now.stock;
-  }
-
-  async function save() {
-    if (!input.reportValidity()) return;
-    const { name, unitPrice, currency } = productOf(productId);
-    const body = { name, unitPrice, currency, stock: input.valueAsNumber };
-    const answer = await call("PUT", `/admin/products/${encodeURIComponent(productId)}`, user.value, { body });
-    if (answer.ok) {
-      known = body.stock;
-      learnProduct(answer.body);
-    }
-    showProblem(byId("stock-problem"), answer.ok ? null : answer.body);
-  }
 }
 
 function showNumber(cell, number) {

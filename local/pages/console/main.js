@@ -11,6 +11,7 @@ import { refreshLedger, startLedger } from "./ledger.js";
 import { news } from "./order_actions.js";
 import { startOrderPanel } from "./order_panel.js";
 import { startPaymentForm } from "./payment_form.js";
+import { startProductEditor } from "./product_editor.js";
 import { isExpired, startSession, user } from "./session.js";
 
 const POLL_MS = 3000;
@@ -29,6 +30,7 @@ async function poll() {
 async function start() {
   startCalls();
   startCatalogue();
+  startProductEditor();
   startBasket();
   startOrderPanel();
   startLedger();
