@@ -1,6 +1,7 @@
 """Stock edited while it is sold, and items that other services damaged, on an engine that isolates transactions."""
 
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from order_payments.clock import Deadline, utc_now
 from order_payments.dynamodb import ReplyLost, TransactionRefused, to_wire, write_transaction
-from order_payments.errors import Busy
+from order_payments.errors import Busy, PreconditionFailed
 from order_payments.products_table import ProductsTable
 from order_payments.stock_adjustments import Applied, StockAdjustment, StockAdjustmentsTable
 from tests.support.rivals import at_once
@@ -78,6 +79,22 @@ def test_of_one_adjustment_sent_many_times_at_once_one_is_made(world: World) -> 
     assert {each.product for each in applied} == {world.products.get("tea")}
     assert sorted(each.replayed for each in applied) == [False] + [True] * 11
     assert records(world) == 1
+
+
+def test_of_many_edits_of_the_same_version_one_is_made(world: World) -> None:
+    world.add_product("tea", 100)
+    seen = world.products.get("tea")
+
+    def edit(price: int) -> int | None:
+        with suppress(PreconditionFailed, Busy):
+            return world.products.put(
+                "tea", name="tea", unit_price=price, currency="usd", precondition=lambda now: now == seen
+            ).unit_price
+        return None
+
+    (made,) = filter(None, at_once([partial(edit, 5000 + number) for number in range(12)]))
+
+    assert world.products.get("tea") == replace(seen, unit_price=made)
 
 
 @pytest.mark.parametrize("is_written", [True, False])
