@@ -31,7 +31,7 @@ def _chargeable(currency: str) -> str:
 
 
 class ProductRequest(RequestBody):
-    """A product as it shall be. `unitPrice` is in the minor unit of `currency`. Without `stock` its stock stays."""
+    """The product to store. `unitPrice` is in the minor unit of `currency`. Without `stock`, the stored stock stays."""
 
     name: Annotated[str, Field(max_length=MAXIMUM_NAME_LENGTH, pattern=LINE_OF_TEXT, examples=["Green tea"])]
     unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_AMOUNT, examples=[4599])]

@@ -39,7 +39,7 @@ _CAN_SELL = (
     f"({_IS_NUMBER.format('available')} AND available >= :quantity AND available <= stock)"
     " OR (attribute_not_exists(available) AND stock >= :quantity))"
 )
-"""Without the types, DynamoDB rejects a transaction that calculates with a text, whatever its other writes are."""
+"""DynamoDB rejects a transaction that calculates with a text, so that its other writes would not be made either."""
 
 _OFFER = ("name", "unitPrice", "currency")
 _STOCK = ("stock", "available")
@@ -66,7 +66,7 @@ class ProductsTable:
         self._table_name = table_name
 
     def get(self, product_id: str) -> Product:
-        """The product as it is now. Raises `ProductNotFound`."""
+        """Return the product as it is now. Raises `ProductNotFound`."""
         product = _for_sale(self._read(product_id))
         if product is None:
             raise ProductNotFound("There is no such product.")
@@ -308,7 +308,7 @@ def _as_read(item: Item, names: Iterable[str]) -> _AsRead:
 
 
 def available_in(item: Item | None) -> int:
-    """What can still be sold of the product that `item` stores; nothing of one that does not exist or is invalid."""
+    """Return what can still be sold of the product that `item` stores: nothing if it does not exist or is invalid."""
     numbers = stock_in(item or {})
     return max(0, numbers[1]) if numbers else 0
 

@@ -143,6 +143,6 @@ class StockAdjustmentsTable:
 
 
 def _product_from(item: Item) -> Product:
-    """Return the product of a record: what it was then, whatever rules apply to products now."""
+    """Return the product of a record as it was then, by the rules of then."""
     unit_price, stock, available = (int(item[name]) for name in ("unitPrice", "stock", "available"))
     return Product(item["productId"], item["name"], unit_price, item["currency"], stock, available)
