@@ -307,12 +307,6 @@ def _as_read(item: Item, names: Iterable[str]) -> _AsRead:
     )
 
 
-def available_in(item: Item | None) -> int:
-    """Return what can still be sold of the product that `item` stores: nothing if it does not exist or is invalid."""
-    numbers = stock_in(item or {})
-    return max(0, numbers[1]) if numbers else 0
-
-
 def stock_in(item: Item) -> tuple[int, int] | None:
     """Return `stock` and `available` of a product item; None if either is not a whole number.
 
