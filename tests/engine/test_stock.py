@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from order_payments.audited_tables import AuditedTables, Held
 from order_payments.clock import Deadline, utc_now
 from order_payments.dynamodb import ReplyLost, TransactionRefused, to_wire, write_transaction
-from order_payments.errors import Busy, PreconditionFailed
+from order_payments.errors import Busy, InsufficientStock, PreconditionFailed, ProductNotFound
+from order_payments.orders import OrderStatus
 from order_payments.products_table import ProductsTable
 from order_payments.stock_adjustments import Applied, StockAdjustment, StockAdjustmentsTable
 from tests.support.rivals import at_once
@@ -137,3 +139,35 @@ def test_put_repairs_a_damaged_item(world: World, damage: dict[str, Any]) -> Non
 
     assert (product.stock, product.available) == (9, 5)
     assert world.products.get("tea") == product
+
+
+@pytest.mark.parametrize("damage", [{"stock": "5"}, {"available": "3"}, {"stock": 1, "available": 5}], ids=str)
+def test_the_documented_remedy_follows_a_settlement_without_its_hold(world: World, damage: dict[str, Any]) -> None:
+    """docs/operations.md, "Repair a product": a charged order is settled after the damage, and no order is lost."""
+    world.add_product("tea", 5)
+    settled, open_ = (world.place({"tea": 2}, buyer) for buyer in ("alice", "bob"))
+    world.pay(settled, "pm_dummy_timeout_after_charge")
+    world.undisturbed.update_item(
+        TableName="ProductsTable",
+        Key=to_wire({"productId": "tea"}),
+        UpdateExpression=f"SET {', '.join(f'{name} = :{name}' for name in damage)}",
+        ExpressionAttributeValues=to_wire({f":{name}": value for name, value in damage.items()}),
+    )
+    world.reconcile()
+    assert world.orders.get(settled.order_id).status is OrderStatus.CONFIRMED
+    with pytest.raises(ProductNotFound):
+        world.products.get("tea")
+    assert isinstance(world.pay(open_), InsufficientStock)
+
+    tables = AuditedTables(world.service, "OrdersTable", "ProductsTable")
+    product = world.products.put(
+        "tea",
+        name="tea",
+        unit_price=4599,
+        currency="usd",
+        stock=3,
+        count_held=lambda product_id: tables.held().get(product_id, Held()).units,
+    )
+
+    assert (product.stock, product.available) == (3, 3)
+    world.check_at_rest()
