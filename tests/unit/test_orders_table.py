@@ -11,7 +11,7 @@ from order_payments.clock import Deadline
 from order_payments.dynamodb import from_wire
 from order_payments.errors import Busy, OrderNotFound
 from order_payments.observability import Count, write_metrics
-from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason, Shortage
+from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason, Refund, Shortage
 from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
 from order_payments.products_table import ProductsTable
 from tests.support.metrics import metrics_in
@@ -319,3 +319,35 @@ def test_refused_attempts_are_counted_before_and_after_a_claim(orders: OrdersTab
 
     assert order.refused_attempts == 2
     assert orders.get(order.order_id) == order
+
+
+def test_stale_entry_is_removed_from_the_index(dynamodb: DynamoDBClient, orders: OrdersTable, order: Order) -> None:
+    dynamodb.update_item(
+        TableName="OrdersTable",
+        Key={"orderId": {"S": order.order_id}},
+        UpdateExpression="SET unsettledShard = :shard, unsettledSince = :since",
+        ExpressionAttributeValues={":shard": {"S": "unsettled-0"}, ":since": {"S": "2026-01-01T00:00:00.000Z"}},
+    )
+
+    assert orders.remove_stale_entry(order.order_id) is True
+    assert unsettled(dynamodb) == []
+    assert orders.get(order.order_id) == order
+    assert orders.remove_stale_entry(order.order_id) is False
+
+
+def test_entry_of_an_attempt_in_flight_is_not_removed(
+    dynamodb: DynamoDBClient, orders: OrdersTable, order: Order
+) -> None:
+    orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert orders.remove_stale_entry(order.order_id) is False
+    assert unsettled(dynamodb) == [order.order_id]
+
+
+def test_entry_of_an_owed_refund_is_not_removed(dynamodb: DynamoDBClient, orders: OrdersTable, order: Order) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+    cancelled = orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
+    orders.owe_refund(cancelled, Refund("pi_1", owed_since=LATER), deadline=PLENTY)
+
+    assert orders.remove_stale_entry(order.order_id) is False
+    assert unsettled(dynamodb) == [order.order_id]

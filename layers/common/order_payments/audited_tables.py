@@ -167,18 +167,6 @@ class AuditedTables:
             {"#status": "status", "#payment": "payment"},
         )
 
-    def take_off_unsettled(self, order_id: str) -> bool:
-        """Take an order out of the reconciler's sight of which nothing is left to settle."""
-        return self._write(
-            self._orders,
-            {"orderId": order_id},
-            "REMOVE unsettledShard, unsettledSince, firstUnsettledSince",
-            "attribute_exists(unsettledShard) AND (#status <> :pending OR attribute_not_exists(#payment))"
-            " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))",
-            {":pending": OrderStatus.PENDING},
-            {"#status": "status", "#payment": "payment"},
-        )
-
     def _write(
         self,
         table: str,

@@ -370,8 +370,44 @@ class OrdersTable:
                 ExpressionAttributeValues=to_wire({":shard": shard, ":before": rfc3339(before)}),
                 Limit=limit,
             )["Items"]
-        items = map(from_wire, found)
-        return [Unsettled(item["orderId"], item["unsettledSince"]) for item in items]
+        return [Unsettled(item["orderId"], item["unsettledSince"]) for item in map(from_wire, found)]
+
+    def unsettled_ahead(self, shard: str, *, after: datetime, limit: int) -> list[Unsettled]:
+        """Return up to `limit` of a shard's entries that sort behind the time `after`.
+
+        Such an entry has a time in the future, or a text that is no time. `unsettled` would not find it for years.
+        """
+        with reading():
+            found = self._client.query(
+                TableName=self._table_name,
+                IndexName="unsettled",
+                KeyConditionExpression="unsettledShard = :shard AND unsettledSince > :after",
+                ExpressionAttributeValues=to_wire({":shard": shard, ":after": rfc3339(after)}),
+                Limit=limit,
+            )["Items"]
+        return [Unsettled(item["orderId"], item["unsettledSince"]) for item in map(from_wire, found)]
+
+    def remove_stale_entry(self, order_id: str) -> bool:
+        """Remove an order from the `unsettled` index if it has nothing to settle. Returns whether it was removed.
+
+        The condition keeps the entry of an order that was claimed, or that came to owe a refund, in the meantime.
+        Raises `Contended`, `ReplyLost` or `WriteRejected`.
+        """
+        write = self._update(
+            order_id,
+            "REMOVE unsettledShard, unsettledSince, firstUnsettledSince",
+            condition=(
+                "attribute_exists(unsettledShard) AND (#status <> :pending OR attribute_not_exists(#payment))"
+                " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))"
+            ),
+            values={":pending": OrderStatus.PENDING},
+        )
+        try:
+            with writing():
+                self._client.update_item(**write["Update"])
+        except ConditionFailed:
+            return False
+        return True
 
     def postpone(self, order_id: str, *, to: datetime) -> datetime | None:
         """Put an order that could not be settled behind those unsettled since `to`, so that it does not block them.

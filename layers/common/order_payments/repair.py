@@ -175,7 +175,7 @@ class Repair:
             case Step(action=Action.LIST, order_id=str(order_id)):
                 written = self.tables.list_as_unsettled(order_id)
             case Step(action=Action.TAKE_OFF, order_id=str(order_id)):
-                written = self.tables.take_off_unsettled(order_id)
+                written = self.orders.remove_stale_entry(order_id)
             case Step(action=Action.FOLLOW_INTENT, order_id=str(order_id), payment_intent_id=str(intent_id)):
                 order = follow_intent(order_id, intent_id, orders=self.orders, stripe=self.stripe, deadline=deadline)
                 if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
