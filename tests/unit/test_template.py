@@ -277,18 +277,28 @@ def test_a_change_of_a_layer_publishes_the_functions_on_it() -> None:
 
 
 CAPACITY = template()["Mappings"]["Capacity"]
+STRIPE_CALLS_OF_A_PAYMENT = 2
 
 
 @pytest.mark.parametrize("peak", CAPACITY)
 def test_throttles_and_reserved_concurrency_follow_from_the_peak(peak: str) -> None:
     level = CAPACITY[peak]
-    payments = max(2 * int(peak), 200)
+    payments = int(peak)
 
-    assert (level["PaymentRate"], level["PaymentBurst"]) == (payments, 2 * payments)
-    assert (level["Rate"], level["Burst"]) == (10 * payments, 20 * payments)
+    assert (level["PaymentRate"], level["PaymentBurst"]) == (payments, payments)
+    assert int(level["Reconciled"]) == 0.8 * payments
+    assert (level["Rate"], level["Burst"]) == (max(20 * payments, 2000), max(40 * payments, 4000))
     reserved = (level["Payers"], level["Webhooks"], level["Authorizers"])
-    seconds = (1.5, 0.5, 0.2) if int(peak) > 10 else (0, 0, 0)
+    seconds = (3, 1, 0.4) if payments > 10 else (0, 0, 0)
     assert reserved == tuple(round(payments * of_one) for of_one in seconds)
+
+
+def test_default_peak_stays_within_the_rate_of_a_stripe_sandbox() -> None:
+    # https://docs.stripe.com/rate-limits: 25 requests per second, of all endpoints together.
+    payments = int(template()["Parameters"]["PaymentsPerSecond"]["Default"])
+
+    assert STRIPE_CALLS_OF_A_PAYMENT * CAPACITY[str(payments)]["PaymentRate"] <= 25
+    assert STRIPE_CALLS_OF_A_PAYMENT * int(CAPACITY[str(payments)]["Reconciled"]) <= 25
 
 
 def test_operations_have_the_figures_of_the_capacity_mapping() -> None:
@@ -302,7 +312,11 @@ def test_operations_have_the_figures_of_the_capacity_mapping() -> None:
     def row(key: str) -> list[str]:
         return [str(level[key] or "none") for level in CAPACITY.values()]
 
+    assert rows["requests a second that Stripe must allow"] == [
+        str(STRIPE_CALLS_OF_A_PAYMENT * level["PaymentRate"]) for level in CAPACITY.values()
+    ]
     assert rows["payments a second throttle"] == row("PaymentRate")
+    assert rows["orders a second that the reconciler settles at most"] == row("Reconciled")
     assert rows["requests a second of each other route throttle"] == row("Rate")
     assert rows["reserved for `initiate_payment`"] == row("Payers")
     assert rows["reserved for `stripe_webhook`"] == row("Webhooks")
