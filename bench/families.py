@@ -13,6 +13,7 @@ FAMILIES: Mapping[str, str] = {
     "capacity": "bench.capacity",
     "throughput": "bench.throughput",
     "contention": "bench.contention",
+    "backlog": "bench.backlog",
     "growth": "bench.growth",
     "price": "bench.price",
 }

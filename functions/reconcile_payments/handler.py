@@ -1,14 +1,15 @@
-"""Every minute: bring the payments to their end whose outcome was left unknown."""
+"""Reconciler: settles the payments whose outcome was left unknown. Runs every minute."""
 
 from order_payments.start_up import started
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
 from operator import attrgetter
+from threading import Lock
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -21,132 +22,237 @@ from order_payments.orders import NO_ORDER, Order, OrderStatus
 from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
 from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
 from order_payments.products_table import ProductsTable
-from order_payments.settings import StripeSettings, TableSettings
+from order_payments.settings import ReconcilerSettings, StripeSettings, TableSettings
 from order_payments.stripe_gateway import StripeGateway, stripe_gateway
+from order_payments.stripe_outcomes import Unknown
 
-BATCH = 32
-CONCURRENCY = 8
+BATCH = 1250
+"""Entries read from each shard at a time: for all shards together, more than a run settles in its minute."""
+CONCURRENCY = 64
+"""Orders settled at the same time: 80 per second, each for half a second while Stripe responds normally, and more."""
+UNANSWERED_LIMIT = 16
+"""Orders that Stripe leaves open in succession before the run checks whether Stripe responds at all."""
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clock of another writer may be ahead of ours before its entries count as dated in the future."""
 TIME_FOR_ONE_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * LONGEST_CALL_SECONDS + 2.0
-"""What one order may take where neither Stripe nor DynamoDB answers: it is read, fenced, settled and put behind the
-others. With less left, the next run goes on."""
+"""Longest time that one order may take if neither Stripe nor DynamoDB responds: read, fence, settle, postpone. No order
+starts with less time left. The function's timeout is a minute plus this time, so two runs do not work in parallel."""
 TIME_TO_REPORT_SECONDS = 2.0
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()
+reconciler_settings = ReconcilerSettings.from_environment()
 client = dynamodb_client()
 orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
 stripe = stripe_gateway(stripe_settings, client)
 
 
 class End(StrEnum):
-    """How the look at an order ended: `left` where Stripe does not tell, or where the time was up."""
+    """Outcome of one entry: `cleared` had nothing to settle, `left` has no outcome yet or was not tried."""
 
     SETTLED = "settled"
     REFUNDED = "refunded"
+    CLEARED = "cleared"
     LEFT = "left"
     FAILED = "failed"
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many orders a run settled, refunded, left and failed at; and the age of the oldest that stays unsettled."""
+    """Entries of a run by outcome, and the age of the oldest entry that stays."""
 
     settled: int = 0
     refunded: int = 0
+    cleared: int = 0
     left: int = 0
     failed: int = 0
     oldest_seconds: int = 0
 
     def count(self, end: End, age_seconds: int) -> None:
-        """Count one order, which was left unsettled so long ago."""
+        """Count one entry of this age."""
         setattr(self, end, getattr(self, end) + 1)
         if end in (End.LEFT, End.FAILED):
             self.oldest_seconds = max(self.oldest_seconds, age_seconds)
 
 
+class Pace:
+    """Spreads the orders of all threads evenly over time, at most `per_second`."""
+
+    def __init__(self, per_second: float) -> None:
+        self._interval = 1 / per_second
+        self._next = time.monotonic()
+        self._lock = Lock()
+
+    def wait(self) -> None:
+        """Sleep until this thread may start an order."""
+        with self._lock:
+            turn = max(self._next, time.monotonic())
+            self._next = turn + self._interval
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+
+class Run:
+    """One run of the reconciler, whose entries are settled by several threads."""
+
+    def __init__(
+        self, orders: OrdersTable, stripe: StripeGateway, *, now: datetime, deadline: Deadline, pace: Pace
+    ) -> None:
+        self._orders = orders
+        self._stripe = stripe
+        self._now = now
+        self._deadline = deadline
+        self._pace = pace
+        self._lock = Lock()
+        self._unanswered = 0
+        self._is_stripe_silent = False
+        self._is_over = False
+        self.unreadable_shards: set[str] = set()
+
+    def batches(self) -> Iterator[list[Unsettled]]:
+        """Yield the unsettled entries, each once, oldest first, until all were yielded or the run has to end.
+
+        Entries are read even if there is no time left to settle them, so that the run reports their age.
+        """
+        seen: dict[str, set[str]] = {shard: set() for shard in UNSETTLED_SHARDS}
+        shards = list(UNSETTLED_SHARDS)
+        is_first = True
+        while not self._is_over:
+            batch: list[Unsettled] = []
+            unfinished: list[str] = []
+            for shard in shards:
+                if self._deadline.remaining() < LONGEST_CALL_SECONDS:
+                    break
+                ids = seen[shard]
+                # A settled or postponed entry leaves this query with a delay: the index follows the table.
+                limit = BATCH + len(ids)
+                try:
+                    found = self._orders.unsettled(shard, before=self._now - LEASE, limit=limit)
+                    if len(found) == limit:
+                        unfinished.append(shard)
+                    if is_first:
+                        found += self._orders.unsettled_ahead(shard, after=self._now + CLOCK_TOLERANCE, limit=BATCH)
+                except Busy:
+                    logger.warning("shard could not be read, left to the next run", shard=shard)
+                    self.unreadable_shards.add(shard)
+                    continue
+                new = [entry for entry in found if entry.order_id not in ids]
+                ids.update(entry.order_id for entry in new)
+                batch += new
+            if not batch:
+                return
+            is_first, shards = False, unfinished
+            yield sorted(batch, key=attrgetter("since_text"))
+
+    def settle(self, entry: Unsettled) -> tuple[End, int]:
+        """Settle one order. Returns the outcome, and the order's age in seconds if it stays unsettled.
+
+        Raises nothing. An order that was tried and stays unsettled moves behind the others.
+        """
+        age_seconds = self._age_of(entry)
+        if not self._may_start():
+            return End.LEFT, age_seconds
+        self._pace.wait()
+        if not self._may_start():
+            return End.LEFT, age_seconds
+        logger.thread_safe_append_keys(orderId=entry.order_id)
+        postponed_to = utc_now() - LEASE  # behind all that this run could find, and within reach of the next
+        by = self._deadline.sooner(LONGEST_CALL_SECONDS)  # to postpone the order
+        try:
+            listed_since = from_rfc3339(entry.since_text)
+            order = self._orders.get(entry.order_id)
+            since = unsettled_since(order)
+            if since is None:
+                return self._clear(order), age_seconds
+            # An attempt dated in the future is from a clock that is ahead. By ours its lease is over, if an earlier run
+            # has corrected its entry.
+            is_overdue = self._is_ahead(since) and not self._is_ahead(listed_since)
+            before = since if is_overdue else self._now - LEASE
+            order = reconcile(order, before=before, orders=self._orders, stripe=self._stripe, deadline=by)
+            since = unsettled_since(order)
+            if since is None:
+                self._unanswered = 0
+                logger.info("payment reconciled", status=order.status, ageSeconds=age_seconds)
+                return (End.REFUNDED if order.refund else End.SETTLED), age_seconds
+            end, age_seconds = End.LEFT, max(age_seconds, seconds_between(since, self._now))
+            if self._is_ahead(listed_since):
+                logger.warning("entry dated in the future, corrected", unsettledSince=entry.since_text)
+                postponed_to = utc_now()  # its payer may still be at work: the lease starts now
+            elif since > self._now - LEASE:
+                return end, age_seconds
+            else:
+                self._note_unanswered(order, by)
+        except Busy:
+            logger.warning("the database is busy, left to the next run")
+            end = End.FAILED
+        except Exception:  # noqa: BLE001 - any fault of one order must not keep the others waiting
+            logger.exception("payment could not be reconciled")
+            count(Count.INTERNAL_ERROR)
+            end = End.FAILED
+        finally:
+            logger.thread_safe_clear_keys()
+        first = self._orders.postpone(entry.order_id, to=postponed_to)
+        if end is End.FAILED and first is not None:
+            # Earlier runs postponed it, too, and an order that cannot be read does not say since when it waits.
+            age_seconds = max(age_seconds, seconds_between(first, self._now))
+        return end, age_seconds
+
+    def _may_start(self) -> bool:
+        """Return whether there is time for another order, and a Stripe to ask about it. If not, the run is over."""
+        if self._is_stripe_silent or self._deadline.remaining() < TIME_FOR_ONE_SECONDS:
+            self._is_over = True
+        return not self._is_over
+
+    def _clear(self, order: Order) -> End:
+        """Remove the entry of an order that has nothing to settle. It would come back in every run."""
+        if not self._orders.remove_stale_entry(order.order_id):
+            return End.SETTLED  # by someone else, after the entry was read
+        logger.warning("unsettled entry removed, nothing to settle", status=order.status)
+        return End.CLEARED
+
+    def _note_unanswered(self, order: Order, by: Deadline) -> None:
+        """Stop the run if Stripe does not respond: each further order would cost its thread a timeout, and a write."""
+        with self._lock:
+            self._unanswered += 1
+            if self._unanswered < UNANSWERED_LIMIT:
+                return
+            self._unanswered = 0
+        # Stripe may also have responded each time that the payment is still being processed.
+        intent_id = order.refund.payment_intent_id if order.refund else order.payment_intent_id
+        state = self._stripe.state_of(order, intent_id or "", deadline=by.sooner(TIME_TO_SETTLE_SECONDS))
+        if isinstance(state, Unknown):
+            self._is_stripe_silent = True
+            logger.warning("stripe does not respond, the rest is left to the next run")
+
+    def _is_ahead(self, moment: datetime) -> bool:
+        return moment > self._now + CLOCK_TOLERANCE
+
+    def _age_of(self, entry: Unsettled) -> int:
+        """Return the entry's age in seconds: 0 if it is dated in the future, or has no readable time."""
+        try:
+            return max(0, seconds_between(from_rfc3339(entry.since_text), self._now))
+        except ValueError:
+            return 0
+
+
 def reconcile_payments(orders: OrdersTable, stripe: StripeGateway, *, now: datetime, deadline: Deadline) -> Tally:
     """Settle all that is unsettled for longer than the lease at `now`, until `deadline`, the oldest first."""
     tally = Tally()
-    settle = partial(settle_one, orders=orders, stripe=stripe, now=now, deadline=deadline)
+    run = Run(orders, stripe, now=now, deadline=deadline, pace=Pace(reconciler_settings.orders_per_second))
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="reconcile") as pool:
-        for batch in batches(orders, tally, before=now - LEASE, deadline=deadline):
-            for end, age_seconds in pool.map(settle, batch):
+        for batch in run.batches():
+            for end, age_seconds in pool.map(run.settle, batch):
                 tally.count(end, age_seconds)
+    tally.failed += len(run.unreadable_shards)
     return tally
 
 
-def batches(orders: OrdersTable, tally: Tally, *, before: datetime, deadline: Deadline) -> Iterator[list[Unsettled]]:
-    """What is unsettled since `before`, each order once, while there is time: some of every shard, the oldest first."""
-    seen: dict[str, set[str]] = {shard: set() for shard in UNSETTLED_SHARDS}
-    not_seen: set[str] = set()
-    while True:
-        batch: list[Unsettled] = []
-        for shard, ids in seen.items():
-            if deadline.remaining() < TIME_FOR_ONE_SECONDS:
-                break
-            try:
-                # What was settled or postponed leaves this query, if with a delay: the index follows the table.
-                found = orders.unsettled(shard, before=before, limit=BATCH + len(ids))
-            except Busy:
-                logger.warning("some attempts could not be looked for, left to the next run", shard=shard)
-                if shard not in not_seen:
-                    tally.count(End.FAILED, 0)
-                not_seen.add(shard)
-                continue
-            new = [entry for entry in found if entry.order_id not in ids][:BATCH]
-            ids.update(entry.order_id for entry in new)
-            batch += new
-        if not batch:
-            return
-        yield sorted(batch, key=attrgetter("since_text"))
-
-
-def settle_one(
-    entry: Unsettled, *, orders: OrdersTable, stripe: StripeGateway, now: datetime, deadline: Deadline
-) -> tuple[End, int]:
-    """Bring one order to its end. Returns how that ended, and for how many seconds the order was unsettled by then.
-
-    Raises nothing. What stays unsettled goes behind the others.
-    """
-    logger.thread_safe_append_keys(orderId=entry.order_id)
-    age_seconds = 0
-    try:
-        age_seconds = seconds_between(from_rfc3339(entry.since_text), now)
-        if deadline.remaining() < TIME_FOR_ONE_SECONDS:
-            return End.LEFT, age_seconds
-        by = deadline.sooner(LONGEST_CALL_SECONDS)  # to put it behind the others
-        order = reconcile(entry.order_id, before=now - LEASE, orders=orders, stripe=stripe, deadline=by)
-        since = unsettled_since(order)
-        if since is None:
-            logger.info("payment reconciled", status=order.status, ageSeconds=age_seconds)
-            return (End.REFUNDED if order.refund else End.SETTLED), age_seconds
-        end, age_seconds = End.LEFT, seconds_between(since, now)
-        if since > now - LEASE:
-            return end, age_seconds
-    except Busy:
-        logger.warning("the database is busy, left to the next run")
-        end = End.FAILED
-    except Exception:  # noqa: BLE001 - whatever is wrong with one order, the others are not to wait for it
-        logger.exception("payment could not be reconciled")
-        count(Count.INTERNAL_ERROR)
-        end = End.FAILED
-    finally:
-        logger.thread_safe_clear_keys()
-    # Behind all that this run could find, and still in sight of the next.
-    first = orders.postpone(entry.order_id, to=utc_now() - LEASE)
-    if end is End.FAILED and first is not None:
-        # Earlier runs have put it off, too, and the order itself may not say since when it waits.
-        age_seconds = max(age_seconds, seconds_between(first, now))
-    return end, age_seconds
-
-
 def seconds_between(since: datetime, now: datetime) -> int:
-    """Whole seconds from `since` to `now`."""
+    """Return the whole seconds from `since` to `now`."""
     return int((now - since).total_seconds())
 
 
 def unsettled_since(order: Order) -> datetime | None:
-    """Since when the order is unsettled, if it is."""
+    """Return when the order's attempt started, or its refund was owed; None if there is nothing to settle."""
     if order.owes_refund and order.refund is not None:
         return order.refund.owed_since
     if order.status is OrderStatus.PENDING and order.attempt is not None:
@@ -155,7 +261,7 @@ def unsettled_since(order: Order) -> datetime | None:
 
 
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """The function's entry point. Returns the tally."""
+    """Run the reconciler. Returns the tally."""
     with logger.append_context_keys(requestId=context.aws_request_id):
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
         tally = reconcile_payments(orders, stripe, now=utc_now(), deadline=deadline)
@@ -163,6 +269,7 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             "reconciled",
             settled=tally.settled,
             refunded=tally.refunded,
+            cleared=tally.cleared,
             left=tally.left,
             failed=tally.failed,
             oldestSeconds=tally.oldest_seconds,

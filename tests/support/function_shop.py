@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "DUMMY_STRIPE_TABLE": "DummyStripeTable",
     "ORDER_EVENTS_BUS": "order-events",
     "ORDER_EVENTS_DEAD_LETTERS": "https://sqs.us-east-1.amazonaws.com/123456789012/order-events-dead-letters",
+    "RECONCILED_PER_SECOND": "1000",
     "STRIPE_SECRET_KEY": "sk_test_unit",
     "STRIPE_WEBHOOK_SECRET": "whsec_unit",
     "POWERTOOLS_SERVICE_NAME": "order-payments",

@@ -32,9 +32,9 @@ def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:
 
     reconcile = payments.reconcile
 
-    def reconcile_without(order_id: str, **collaborators: Any) -> Order:
+    def reconcile_without(order: Order, **collaborators: Any) -> Order:
         with mock_patch.object(StripeGateway, "cancel", look):
-            return reconcile(order_id, **collaborators)
+            return reconcile(order, **collaborators)
 
     patch.setattr(payments, "reconcile", reconcile_without)
 

@@ -100,7 +100,11 @@ class World:
     def reconcile_one(self, order_id: str) -> Order:
         """What the reconciler does to one order once its lease has run out."""
         return payments.reconcile(
-            order_id, before=utc_now() + FAR_OFF, orders=self.orders, stripe=self.stripe, deadline=Deadline.after(50)
+            self.orders.get(order_id),
+            before=utc_now() + FAR_OFF,
+            orders=self.orders,
+            stripe=self.stripe,
+            deadline=Deadline.after(50),
         )
 
     def recorded(self, order: Order) -> Order:

@@ -9,7 +9,14 @@ import pytest
 from local.sam_local import ENV_VARS, EVENTS
 from local.stack import WEBHOOK_SECRET
 from local.tokens import AUDIENCE, ISSUER
-from order_payments.settings import EventSettings, JwtSettings, StripeSettings, TableSettings, WebhookSettings
+from order_payments.settings import (
+    EventSettings,
+    JwtSettings,
+    ReconcilerSettings,
+    StripeSettings,
+    TableSettings,
+    WebhookSettings,
+)
 from tests.support.function_shop import routes
 from tests.support.lambda_functions import Context, load_function
 from tests.support.template import ROOT, template
@@ -95,6 +102,7 @@ def test_the_environment_is_one_that_the_functions_start_with() -> None:
     WebhookSettings.from_environment(VARIABLES)
     JwtSettings.from_environment(VARIABLES)
     EventSettings.from_environment(VARIABLES)
+    ReconcilerSettings.from_environment(VARIABLES)
 
 
 def test_the_environment_has_what_only_a_deployment_could_tell_and_nothing_unknown() -> None:

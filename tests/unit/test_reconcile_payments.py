@@ -6,13 +6,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import stripe
 
 from order_payments.clock import Deadline, rfc3339
+from order_payments.dummy_stripe import DummyStripeHTTPClient
 from order_payments.errors import Busy
 from order_payments.payments import LEASE
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
 from tests.support.shop import Stock
+from tests.support.template import template
 
 
 @pytest.fixture
@@ -76,14 +79,23 @@ def unsettled_since(shop: FunctionShop, order: str) -> str:
 def watch(reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The orders that are looked at from now on, in turn."""
     looked_at: list[str] = []
-    reconcile = reconciler.reconcile
+    get = reconciler.orders.get
 
-    def look(order_id: str, **by: Any) -> Any:
+    def look(order_id: str) -> Any:
         looked_at.append(order_id)
-        return reconcile(order_id, **by)
+        return get(order_id)
 
-    monkeypatch.setattr(reconciler, "reconcile", look)
+    monkeypatch.setattr(reconciler.orders, "get", look)
     return looked_at
+
+
+def silence_stripe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lose every reply of Stripe from now on, and spare the SDK's pauses."""
+
+    def lose(*_: Any, **__: Any) -> Any:
+        raise stripe.APIConnectionError("timed out", should_retry=False)
+
+    monkeypatch.setattr(DummyStripeHTTPClient, "request", lose)
 
 
 def test_what_was_charged_is_confirmed_and_what_was_not_is_cancelled(
@@ -173,13 +185,110 @@ def test_what_a_run_leaves_is_in_sight_of_the_next(shop: FunctionShop, reconcile
     assert [run(reconciler, now=now).left, run(reconciler, now=now + timedelta(minutes=1)).left] == [1, 1]
 
 
-def test_no_shard_is_asked_for_where_no_time_is_left_to_settle_what_it_has(
+def test_run_without_time_to_settle_still_reports_the_oldest(shop: FunctionShop, reconciler: ModuleType) -> None:
+    order = leave_unknown(shop, shop.add_product())
+    listed = unsettled_since(shop, order)
+
+    tally = run(reconciler, seconds=reconciler.TIME_FOR_ONE_SECONDS - 1)
+
+    assert (tally.settled, tally.left) == (0, 1)
+    assert 3600 <= tally.oldest_seconds < 4200
+    assert unsettled_since(shop, order) == listed
+
+
+def test_no_shard_is_queried_without_time_for_a_query(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_unknown(shop, shop.add_product())
-    monkeypatch.setattr(reconciler.orders, "unsettled", lambda *_, **__: pytest.fail("nobody has time for that"))
+    monkeypatch.setattr(reconciler.orders, "unsettled", lambda *_, **__: pytest.fail("there is no time for a query"))
 
-    assert run(reconciler, seconds=reconciler.TIME_FOR_ONE_SECONDS - 1).settled == 0
+    assert run(reconciler, seconds=reconciler.LONGEST_CALL_SECONDS - 1).left == 0
+
+
+def test_run_works_for_most_of_a_minute_and_ends_before_the_next(reconciler: ModuleType) -> None:
+    timeout = template()["Resources"]["ReconcilePaymentsFunction"]["Properties"]["Timeout"]
+
+    assert 55 <= timeout - reconciler.TIME_TO_REPORT_SECONDS - reconciler.TIME_FOR_ONE_SECONDS <= 60
+
+
+def test_run_stops_and_leaves_the_rest_untouched_if_stripe_is_silent(
+    shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "UNANSWERED_LIMIT", 2)
+    product = shop.add_product(stock=9)
+    orders = [leave_unknown(shop, product) for _ in range(5)]
+    for hours, order in enumerate(orders):
+        rewrite(shop, order, unsettledSince=hours_ago(9 - hours))
+    listed = [unsettled_since(shop, order) for order in orders]
+    silence_stripe(monkeypatch)
+
+    tried = watch(reconciler, monkeypatch)
+    tally = run(reconciler)
+
+    assert (tally.left, tally.settled, tally.failed) == (5, 0, 0)
+    assert round(tally.oldest_seconds / 3600) == 10
+    assert tried == orders[:2]
+    assert [unsettled_since(shop, order) for order in orders][2:] == listed[2:]
+
+
+def test_run_goes_on_while_stripe_responds_that_payments_are_processing(
+    shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "UNANSWERED_LIMIT", 2)
+    product = shop.add_product(stock=9)
+    processing = [leave_unknown(shop, product, "pm_dummy_processing") for _ in range(4)]
+    for order in processing:
+        rewrite(shop, order, unsettledSince=hours_ago(9))
+    good = leave_unknown(shop, product)
+
+    tally = run(reconciler)
+
+    assert (tally.settled, tally.left) == (1, 4)
+    assert shop.status(good)["status"] == "confirmed"
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_entry_with_nothing_to_settle_is_removed_and_counted_apart(
+    shop: FunctionShop, reconciler: ModuleType, paid: bool
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    if paid:
+        shop.pay(order)
+    rewrite(shop, order, unsettledShard="unsettled-0", unsettledSince=hours_ago(1))
+
+    tallies = [run(reconciler), run(reconciler)]
+
+    assert [(tally.cleared, tally.settled, tally.failed) for tally in tallies] == [(1, 0, 0), (0, 0, 0)]
+    assert not item_of(shop, order).keys() & {"unsettledShard", "unsettledSince", "firstUnsettledSince"}
+    assert shop.status(order)["status"] == ("confirmed" if paid else "pending")
+
+
+def test_entry_dated_in_the_future_is_settled_like_any_other(shop: FunctionShop, reconciler: ModuleType) -> None:
+    order = leave_unknown(shop, shop.add_product())
+    rewrite(shop, order, unsettledSince="2999-01-01T00:00:00.000Z")
+
+    assert run(reconciler).settled == 1
+    assert shop.status(order)["status"] == "confirmed"
+
+
+def test_attempt_dated_in_the_future_gets_a_lease_and_is_then_settled(
+    shop: FunctionShop, reconciler: ModuleType
+) -> None:
+    order = leave_unknown(shop, shop.add_product())
+    in_2999 = "2999-01-01T00:00:00.000Z"
+    rewrite(shop, order, unsettledSince=in_2999)
+    shop.dynamodb.update_item(
+        TableName="OrdersTable",
+        Key={"orderId": {"S": order}},
+        UpdateExpression="SET payment.startedAt = :then",
+        ExpressionAttributeValues={":then": {"S": in_2999}},
+    )
+    now = datetime.now(UTC)
+
+    tallies = [run(reconciler, now=now + later) for later in (timedelta(), timedelta(seconds=20), 2 * LEASE)]
+
+    assert [(tally.left, tally.settled) for tally in tallies] == [(1, 0), (0, 0), (0, 1)]
+    assert shop.status(order)["status"] == "confirmed"
 
 
 def test_an_order_that_cannot_be_read_fails_alone(shop: FunctionShop, reconciler: ModuleType) -> None:
@@ -218,7 +327,9 @@ def test_an_order_that_was_put_off_and_is_settled_keeps_nothing_of_it(
     assert not item_of(shop, order).keys() & {"unsettledShard", "unsettledSince", "firstUnsettledSince"}
 
 
-@pytest.mark.parametrize("since", ["0", "2020-01-01", "2020-01-01T00:00:00.000", "1"])
+@pytest.mark.parametrize(
+    "since", ["0", "2020-01-01", "2020-01-01T00:00:00.000", "1", "9", "zzz", "2999-13-32T00:00:00.000Z"]
+)
 def test_an_attempt_of_no_known_time_fails_alone_and_once(
     shop: FunctionShop, reconciler: ModuleType, since: str
 ) -> None:
@@ -309,4 +420,11 @@ def test_the_function_answers_with_its_tally(shop: FunctionShop, reconciler: Mod
 
     answer = reconciler.handler({"source": "aws.events"}, Context(50))
 
-    assert json.loads(json.dumps(answer)) == {"settled": 0, "refunded": 0, "left": 0, "failed": 0, "oldest_seconds": 0}
+    assert json.loads(json.dumps(answer)) == {
+        "settled": 0,
+        "refunded": 0,
+        "cleared": 0,
+        "left": 0,
+        "failed": 0,
+        "oldest_seconds": 0,
+    }

@@ -147,6 +147,8 @@ def start(function: str, **environment: str) -> subprocess.CompletedProcess[str]
         ("list_products", "CORS_ALLOWED_ORIGINS", "51SecretSecret"),
         ("override_order_status", "ORDERS_TABLE", ""),
         ("reconcile_payments", "STRIPE_API_BASE", "51SecretSecret"),
+        ("reconcile_payments", "RECONCILED_PER_SECOND", "51SecretSecret"),
+        ("reconcile_payments", "RECONCILED_PER_SECOND", "0"),
         ("put_product", "PRODUCTS_TABLE", ""),
         ("authorizer", "JWT_ISSUER", ""),
         ("authorizer", "JWT_JWKS", ""),

@@ -30,6 +30,7 @@ Item = dict[str, Any]
 
 CONNECT_TIMEOUT_SECONDS = 0.5
 READ_TIMEOUT_SECONDS = 2.0
+MAX_CONNECTIONS = 64
 SDK_TRIES = 2
 LONGEST_CALL_SECONDS = SDK_TRIES * (CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS) + 1.0
 """What a call may take where DynamoDB does not answer; between its tries botocore pauses for up to a second.
@@ -104,6 +105,8 @@ def dynamodb_client() -> "DynamoDBClient":
             read_timeout=READ_TIMEOUT_SECONDS,
             retries={"mode": "standard", "total_max_attempts": SDK_TRIES},
             tcp_keepalive=True,
+            # The threads of the reconciler share a client. botocore would keep ten connections and drop the others.
+            max_pool_connections=MAX_CONNECTIONS,
             # DynamoDB checks what it is sent, and mypy what we send: a third check takes time with every request.
             parameter_validation=False,
         ),

@@ -234,13 +234,12 @@ def refund_late_money(
 
 
 def reconcile(
-    order_id: str, *, before: datetime, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
+    order: Order, *, before: datetime, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Bring an order to its end that was left unsettled, of whatever age. Returns it as it is then recorded.
+    """Settle an order that was left unsettled. Returns it as it is then recorded.
 
-    An attempt that began after `before` is its payer's, whatever the index said of the order.
+    An attempt that began after `before` is its payer's, so it is left alone.
     """
-    order = orders.get(order_id)
     correlate(order.last_request_id)
     if order.owes_refund and order.refund is not None:
         return refund_late_money(order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)

@@ -172,6 +172,22 @@ class WebhookSettings:
         return cls(signing_secret=environment.get("STRIPE_WEBHOOK_SECRET", "").strip() or None)
 
 
+class ReconcilerSettings(NamedTuple):
+    """The reconciler's share of Stripe's rate limit: how many orders it may start to settle in a second.
+
+    An order takes one call of an endpoint, or one call of each of two endpoints if it was paid.
+    """
+
+    orders_per_second: float
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        text = environment.get("RECONCILED_PER_SECOND") or "8"
+        if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+            raise InvalidSettings("RECONCILED_PER_SECOND must be a whole number above 0")
+        return cls(orders_per_second=float(text))
+
+
 class JwtSettings(NamedTuple):
     """Whose tokens to trust: `jwks` is the key set itself as JSON, `jwks_url` where to fetch it; one of them is set.
 

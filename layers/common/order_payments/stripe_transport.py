@@ -6,6 +6,8 @@ from typing import Any
 
 import requests
 
+MAX_CONNECTIONS = 64
+
 
 class TimedSession(requests.Session):
     """A session that waits `timeout` seconds for an answer, whatever its caller says and however the server dawdles.
@@ -21,6 +23,9 @@ class TimedSession(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
+        # The threads of the reconciler share a session, which would keep ten connections and drop the others.
+        for prefix in tuple(self.adapters):
+            self.mount(prefix, requests.adapters.HTTPAdapter(pool_maxsize=MAX_CONNECTIONS))
         self._per_thread = _PerThread()
 
     @property

@@ -28,7 +28,7 @@ def test_what_the_endpoints_cost(metered: dict[str, Metered]) -> None:
     assert service["payment, sent again"] == service[STATUS_READ]
     assert service["order placed"] == Cost(requests=2, read_units=1, write_units=1, index_write_units=1)
     assert service["order placed, with a key"] == Cost(requests=3, read_units=2, write_units=1, index_write_units=1)
-    assert service["reconciler, nothing to do"] == Cost(requests=8, read_units=4, write_units=0, index_write_units=0)
+    assert service["reconciler, nothing to do"] == Cost(requests=16, read_units=8, write_units=0, index_write_units=0)
     assert service["a page of 20 orders"] == Cost(requests=2, read_units=20.5, write_units=0, index_write_units=0)
 
 
