@@ -21,6 +21,7 @@ UNKNOWN_TO_THE_EMULATOR = {
     "EventArchiveDays": "0",  # nor archives in a template
     "AlarmOnSilence": "off",  # nor metric math in an alarm
     "StripeBackend": "dummy",  # and nothing here reaches Stripe
+    "PaymentsPerCaller": "0",  # nor can a template associate a web ACL
 }
 
 

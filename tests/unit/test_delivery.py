@@ -17,6 +17,11 @@ GITHUB = yaml_parse((ROOT / "delivery" / "github.yaml").read_text())["Resources"
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yaml")}
 
 NOT_NEEDED = {
+    "amplify:*WebACL*": "the web ACL is of an API stage",
+    "apprunner:*WebAcl*": "the web ACL is of an API stage",
+    "appsync:*WebACL*": "the web ACL is of an API stage",
+    "bedrock-agentcore:*WebACL*": "the web ACL is of an API stage",
+    "cognito-idp:*WebACL*": "the web ACL is of an API stage",
     "cognito-idp:AddCustomAttributes": "the pool has none",
     "codedeploy:RegisterOnPremisesInstance": "of servers",
     "dynamodb:*Item": "to import a table",
@@ -27,6 +32,7 @@ NOT_NEEDED = {
     "dynamodb:Scan": "to import a table",
     "ec2:*": "of functions in a network of one's own",
     "elasticfilesystem:*": "of functions with a file system",
+    "elasticloadbalancing:*WebACL*": "the web ACL is of an API stage",
     "events:*Permission": "the bus lets in this account alone",
     "firehose:*": "logs stay in CloudWatch",
     "iam:CreateServiceLinkedRole": "of global tables, and of pools that send messages",
@@ -49,6 +55,7 @@ NOT_NEEDED = {
     "s3:ListBucket": "to import a table",
     "s3:REST.PUT.OBJECT": "logs stay in CloudWatch",
     "s3files:*": "of functions with a file system",
+    "wafv2:*PermissionPolicy": "of rule groups that are shared with other accounts",
 }
 """What a type of resource may need for what ours do not have, and that is."""
 

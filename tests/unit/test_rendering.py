@@ -22,6 +22,7 @@ SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "ArchiveEvents": ({"EventArchiveDays": "1"}, {"EventArchiveDays": "0"}),
     "UseCognito": ({"IdentityProvider": "cognito", **dict.fromkeys(OPENID, "")}, {"IdentityProvider": "openid"}),
     "ReserveConcurrency": ({"PaymentsPerSecond": "100"}, {"PaymentsPerSecond": "10"}),
+    "LimitCallers": ({"PaymentsPerCaller": "10"}, {"PaymentsPerCaller": "0"}),
     "ProtectTables": ({"DeletionProtection": "on"}, {"DeletionProtection": "off"}),
     "LogAccess": ({"AccessLogs": "on"}, {"AccessLogs": "off"}),
     "SetUpAccessLogs": ({"AccessLogs": "on-and-set-up-account"}, {"AccessLogs": "on"}),
@@ -114,6 +115,7 @@ def test_parameters_that_do_not_go_together_are_refused_before_anything_is_made(
         ({"StripeSecretKey": "rk_live_1"}, "StripeSecretKey"),
         ({"StripeWebhookSecret": "secret"}, "StripeWebhookSecret"),
         ({"PaymentsPerSecond": "7"}, "PaymentsPerSecond"),
+        ({"PaymentsPerCaller": "9"}, "PaymentsPerCaller"),
         ({"RecoveryDays": "36"}, "RecoveryDays"),
         ({"AlarmTopicArn": "ops@shop.example"}, "AlarmTopicArn"),
         ({"CorsAllowedOrigins": "https://shop.example/"}, "CorsAllowedOrigins"),
@@ -147,6 +149,23 @@ def test_preflight_response_allows_the_headers_of_the_parameter() -> None:
         for each in api["Body"]["paths"].values()
     }
     assert allowed == {"'Authorization,X-Trace'"}
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_payments_of_one_token_are_limited_apart(environment: str) -> None:
+    rendering = Rendering.of_environment(environment)
+    (rule,) = rendering.of_type("AWS::WAFv2::WebACL")["CallerLimit"]["Rules"]
+    (association,) = rendering.of_type("AWS::WAFv2::WebACLAssociation").values()
+    limit = rule["Statement"]["RateBasedStatement"]
+    (key,) = limit["CustomKeys"]
+
+    assert rule["Action"] == {"Block": {}}
+    assert (int(limit["Limit"]), key["Header"]["Name"]) == (100, "authorization")
+    # A request that lacks the key is not counted, so Stripe's news always gets through.
+    assert limit["ScopeDownStatement"]["ByteMatchStatement"]["SearchString"] in "/v1/orders/ord_1/payment"
+    assert association["WebACLArn"] == {"Fn::GetAtt": ["CallerLimit", "Arn"]}
+    (stage,) = [name for name, r in rendering.resources.items() if r["Type"] == "AWS::ApiGateway::Stage"]
+    assert association["ResourceArn"]["Fn::Sub"].endswith(f"::/restapis/${{Api}}/stages/${{{stage}}}")
 
 
 def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None:
