@@ -1,11 +1,13 @@
 """The reconciler's run loop against a backlog: in minutes, at its pace, and cheap while Stripe does not respond."""
 
+import json
 from types import ModuleType
 
 import pytest
 
 from bench.backlog import BEFORE, HANGING_RUN_LIMIT, Outcome, Point, chosen, drain, orders_tried_while_stripe_hangs
 from tests.support.lambda_functions import load_function
+from tests.support.template import ROOT
 
 PEAK = 10
 
@@ -43,3 +45,13 @@ def test_model_of_the_former_reconciler_settles_what_it_settled(reconciler: Modu
 
 def test_run_tries_few_orders_while_stripe_does_not_respond(reconciler: ModuleType) -> None:
     assert orders_tried_while_stripe_hangs(reconciler) <= HANGING_RUN_LIMIT
+
+
+def test_performance_page_has_the_recorded_figures() -> None:
+    record = json.loads((ROOT / "bench" / "results.json").read_text())["figures"]
+    section = (ROOT / "docs" / "performance.md").read_text().partition("\n## Backlog\n")[2].partition("\n## ")[0]
+    values = [figure["value"] for figure in record if figure["family"] == "backlog"]
+    texts = [f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:#.3g}" for value in values]
+
+    assert texts
+    assert [text for text in texts if text not in section] == []
