@@ -135,8 +135,8 @@ def parameters_here(identity: TokenIssuer) -> dict[str, str]:
         "JwtAudience": identity.audience,
         "JwtJwks": identity.jwks_json(),
         "DeletionProtection": "off",
-        # The dummy Stripe has no rate limit to respect: the throttle is above what one machine takes.
-        "PaymentsPerSecond": "100",
+        # The dummy Stripe has no rate limit to respect. This throttle is above what one machine takes.
+        "PaymentsPerSecond": "1000",
         # MiniStack 1.5.33 has archives, but not in a template.
         "EventArchiveDays": "0",
     }
