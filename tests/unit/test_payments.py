@@ -1,4 +1,4 @@
-"""What the steps of a payment come to that no client can provoke over HTTP."""
+"""Payments in situations that no client can provoke over HTTP."""
 
 import boto3
 import pytest

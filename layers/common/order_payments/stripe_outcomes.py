@@ -35,7 +35,7 @@ class Declined:
 
 
 class RefusalCause(StrEnum):
-    """What Stripe found wrong with a request."""
+    """The fault that Stripe found in a request."""
 
     PAYMENT_METHOD = "payment_method"
     AMOUNT = "amount"

@@ -115,7 +115,7 @@ def stripe_code(error: Exception) -> str | None:
 
 
 def header(error: stripe.StripeError, name: str) -> str | None:
-    """Return a header of the response, whatever the case of its name."""
+    """Return a header of the response. Upper and lower case of its name are the same."""
     return {key.lower(): value for key, value in dict(error.headers or {}).items()}.get(name.lower())
 
 

@@ -13,7 +13,7 @@ import { has, user } from "./session.js";
 
 /** The product as it was last read for the forms, with its ETag. */
 let seen = null;
-/** Identifies the change that is being sent. It stays while nobody knows whether it was made. */
+/** Identifies the change that is being sent. It stays until the outcome of the change is known. */
 let changeKey = null;
 
 export function startProductEditor() {
