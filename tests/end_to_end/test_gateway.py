@@ -142,7 +142,7 @@ def throttle_payments(stack: Stack, rate: str, burst: str) -> None:
 def one_payment_an_hour(stack: Stack) -> Iterator[None]:
     throttle_payments(stack, "0.0003", "1")
     yield
-    throttle_payments(stack, "100", "100")
+    throttle_payments(stack, "1000", "1000")
 
 
 @pytest.mark.usefixtures("one_payment_an_hour")
@@ -161,8 +161,8 @@ def test_the_deployed_stage_throttles_payments_apart(stack: Stack) -> None:
     client.close()
 
     of_all, of_payments = settings["*/*"], settings["/orders/{orderId}/payment/POST"]
-    assert (of_all["throttlingRateLimit"], of_all["throttlingBurstLimit"]) == (2000, 4000)
-    assert (of_payments["throttlingRateLimit"], of_payments["throttlingBurstLimit"]) == (100, 100)
+    assert (of_all["throttlingRateLimit"], of_all["throttlingBurstLimit"]) == (20_000, 40_000)
+    assert (of_payments["throttlingRateLimit"], of_payments["throttlingBurstLimit"]) == (1000, 1000)
 
 
 def test_a_refusal_says_no_more_than_it_must(api: httpx.Client) -> None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from local.audit import Target
 from local.build import Build
-from local.deploy import STACK_NAME, Deployment, deploy
+from local.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator import DESCRIPTION, Emulator, free_port
 from local.environment import for_programs
 from local.processes import running
@@ -74,6 +75,38 @@ def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
         yield Stack(told["apiUrl"], Emulator(port, log, process, key=""), deployed, identity, told["tokens"], state)
 
 
+class CurrentApi(httpx.BaseTransport):
+    """Carries requests to the API under the id that it has at the moment.
+
+    CloudFormation changes an API in place. MiniStack replaces one whose routes change. Until the stack has the new
+    id, it responds 404 to the old one. Such a request was not executed, so it is sent again.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._api_id = stack.outputs()["ApiId"]
+        self._transport = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        stage_path = request.url.raw_path.removeprefix(f"/{STAGE}".encode())
+        while True:
+            path = f"/restapis/{self._api_id}/{STAGE}/_user_request_".encode() + stage_path
+            url = request.url.copy_with(port=self._stack.emulator.port, raw_path=path)
+            response = self._transport.handle_request(
+                httpx.Request(request.method, url, headers=request.headers, content=request.content)
+            )
+            response.read()
+            is_replaced = response.status_code == 404 and response.json() == {"message": "Not Found"}
+            if not is_replaced or time.monotonic() > deadline:
+                return response
+            time.sleep(0.1)
+            self._api_id = self._stack.outputs()["ApiId"]
+
+    def close(self) -> None:
+        self._transport.close()
+
+
 @dataclass
 class Customers:
     """Buyers who go on ordering one of a product and paying it, each in a thread, until they are told to stop."""
@@ -124,7 +157,8 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             build.make()
     with (
         running_release(checkout, state / "logs" / "release-before.log") as stack,
-        closing(HttpShop(stack)) as shop,
+        closing(httpx.Client(base_url=stack.api_url, transport=CurrentApi(stack), timeout=PATIENCE_SECONDS)) as http,
+        closing(HttpShop(stack, http)) as shop,
         listening(stack, stack.outputs()) as listener,
         ThreadPoolExecutor(PAYERS + 1) as pool,
     ):

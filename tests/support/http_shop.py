@@ -3,6 +3,8 @@
 import json
 from contextlib import closing
 
+import httpx
+
 from local.stack import Stack
 from tests.support.documented import check_documented
 from tests.support.shop import Reply, Shop, User
@@ -13,9 +15,10 @@ LONG_AGO = "2026-01-01T00:00:00.000Z"
 class HttpShop(Shop):
     """Calls the API at the stack's short address, with tokens that its issuer signed."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, http: httpx.Client | None = None) -> None:
+        """Call the stack's API, by `http` if it is given. The shop closes it."""
         self._stack = stack
-        self._http = stack.http()
+        self._http = http or stack.http()
         self.dynamodb = stack.client("dynamodb")
         self.orders_table = stack.deployment.orders_table
         self.products_table = stack.deployment.products_table

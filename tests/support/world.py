@@ -118,8 +118,10 @@ class World:
 
     def stock(self, product_id: str) -> tuple[int, int]:
         """What there is of a product, and what can be sold of it."""
-        product = ProductsTable(self.undisturbed, "ProductsTable").get(product_id)
-        return product.stock, product.available
+        key = {"productId": {"S": product_id}}
+        item = self.undisturbed.get_item(TableName="ProductsTable", Key=key, ConsistentRead=True)["Item"]
+        stock, available = (int(from_wire(item)[name]) for name in ("stock", "available"))
+        return stock, available
 
     def charges_of(self, order: Order) -> int:
         """How often the order was charged and the money kept."""

@@ -311,11 +311,11 @@ def test_key_used_with_other_parameters_is_replaced(gateway: StripeGateway, wire
     assert gateway.state_of(order, intent_id, deadline=PLENTY) == Open()
 
 
-def test_intent_accepts_cards_only(gateway: StripeGateway, wire: Wire) -> None:
-    claimed(gateway)
+def test_intent_accepts_cards_only(gateway: StripeGateway) -> None:
+    order = claimed(gateway)
 
-    (intent,) = wire._store.intents()
-    assert (intent.allowed_payment_method_types, intent.allow_redirects) == (("card",), None)
+    intent = gateway._client.v1.payment_intents.retrieve(intent_of(order))
+    assert (intent.allowed_payment_method_types, intent.automatic_payment_methods) == (["card"], None)
 
 
 @pytest.mark.parametrize("case", [case for case in GARBAGE if case != "a decline that is an array"])

@@ -37,7 +37,7 @@ def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dic
     return {
         "id": intent.id,
         "object": "payment_intent",
-        "allowed_payment_method_types": list(intent.allowed_payment_method_types) or None,
+        "allowed_payment_method_types": None if automatic else list(intent.payment_method_types),
         "amount": intent.amount,
         "amount_capturable": 0,
         "amount_details": {"tip": {}},

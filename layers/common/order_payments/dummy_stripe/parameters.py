@@ -74,7 +74,6 @@ class Creation(NamedTuple):
     """POST /v1/payment_intents. `confirmation` is there where the intent is to be confirmed at once.
 
     `allow_redirects` is `always` or `never` where the intent takes Stripe's automatic payment methods, else None.
-    `allowed_payment_method_types` is empty if the request does not limit them.
     """
 
     amount: int
@@ -84,7 +83,6 @@ class Creation(NamedTuple):
     payment_method: str | None
     payment_method_types: tuple[str, ...]
     allow_redirects: str | None
-    allowed_payment_method_types: tuple[str, ...]
     capture_method: str
     receipt_email: str | None
     statement_descriptor_suffix: str | None
@@ -97,8 +95,7 @@ class Creation(NamedTuple):
         for name in ("amount", "currency"):
             form.required(name)
         currency = _currency(form)
-        allowed = _allowed_payment_method_types(form)
-        types, allow_redirects = (("card",), None) if allowed else _payment_method_types(form)
+        types, allow_redirects = _payment_method_types(form)
         form.choice("confirmation_method", ("automatic", "manual"))
         confirming = form.boolean("confirm") is True
         for name in _ONLY_WHEN_CONFIRMING:
@@ -114,7 +111,6 @@ class Creation(NamedTuple):
             payment_method=confirmation.payment_method,
             payment_method_types=types,
             allow_redirects=allow_redirects,
-            allowed_payment_method_types=allowed,
             capture_method=confirmation.capture_method or "automatic_async",
             receipt_email=confirmation.receipt_email,
             statement_descriptor_suffix=form.text("statement_descriptor_suffix"),
@@ -337,10 +333,9 @@ def _metadata(form: Form) -> dict[str, str]:
     return metadata
 
 
-def _allowed_payment_method_types(form: Form) -> tuple[str, ...]:
-    """Return the types to which the request limits the intent; empty if it does not.
+def _limits_payment_method_types(form: Form) -> bool:
+    """Return whether the request limits the types of payment method. Stripe leaves out those that do not fit.
 
-    Stripe leaves out those that do not fit the payment.
     https://docs.stripe.com/changelog/dahlia/2026-07-29/allowed-payment-method-types-parameter
     """
     allowed = tuple(form.nested("allowed_payment_method_types").values())
@@ -351,11 +346,13 @@ def _allowed_payment_method_types(form: Form) -> tuple[str, ...]:
     if allowed and "card" not in allowed:
         message = "None of the payment method types fits this payment: the dummy Stripe takes cards only."
         raise refusals.invalid_parameter("allowed_payment_method_types", message, "payment_intent_invalid_parameter")
-    return allowed
+    return bool(allowed)
 
 
 def _payment_method_types(form: Form) -> tuple[tuple[str, ...], str | None]:
     """The types of payment method, and whether automatic ones may redirect (None: types were named instead)."""
+    if _limits_payment_method_types(form):
+        return ("card",), None
     automatic = form.nested("automatic_payment_methods")
     if unknown := automatic.keys() - {"enabled", "allow_redirects"}:
         raise refusals.unknown_parameters(f"automatic_payment_methods[{name}]" for name in unknown)

@@ -116,7 +116,6 @@ class Intent:
     settles_at: float | None = None
     canceled_at: float | None = None
     cancellation_reason: str | None = None
-    allowed_payment_method_types: tuple[str, ...] = ()
     version: int = 0
 
     def to_json(self) -> str:
@@ -128,7 +127,6 @@ class Intent:
         values: dict[str, Any] = json.loads(text)
         values["status"] = Status(values["status"])
         values["payment_method_types"] = tuple(values["payment_method_types"])
-        values["allowed_payment_method_types"] = tuple(values.get("allowed_payment_method_types", ()))
         values["charges"] = tuple(_charge(charge) for charge in values["charges"])
         values["last_failure"] = _failure(values["last_failure"])
         return cls(**values)
@@ -158,7 +156,6 @@ def create(creation: Creation, now: float) -> Intent:
         metadata=creation.metadata,
         payment_method_types=creation.payment_method_types,
         allow_redirects=creation.allow_redirects,
-        allowed_payment_method_types=creation.allowed_payment_method_types,
         description=creation.description,
         receipt_email=creation.receipt_email,
         statement_descriptor_suffix=creation.statement_descriptor_suffix,
