@@ -1,9 +1,11 @@
 """Refusal of requests that web pages make to the ports of this machine.
 
-A browser sends what any page asks for to 127.0.0.1, and a page can try every port. Three headers give it away, and no
-page can set or omit them: `Origin`, `Sec-Fetch-Site`, and `Host`, which is foreign if the page's own name was made to
-point here (DNS rebinding). A browser sends neither of the first two with some requests to an address that it does not
-trust, such as 0.0.0.0, so the names that are allowed in `Host` are listed.
+A browser sends what any page asks for to 127.0.0.1, and a page can try every port. Three headers reveal a browser, and
+no page can set or omit them: `Origin`, `Sec-Fetch-Site`, and `Host`, which is foreign if the page's own name was made
+to point here (DNS rebinding). `Sec-Fetch-Site: none` does not prove that the user typed the address: a link from
+outside the browser keeps it when a page redirects. A browser omits the first two with some requests to a name that it
+does not trust, such as 0.0.0.0, so the names that are allowed in `Host` are listed. Browsers that never send
+`Sec-Fetch-Site` reveal themselves by `User-Agent`.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
 """
 
@@ -22,7 +24,6 @@ KEY_HEADER = b"x-local-stack-key"
 """Header of a request that passes in spite of its origin."""
 
 _OWN_SITES = frozenset({b"same-origin", b"none"})
-_TYPED_BY_THE_USER = frozenset({b"none"})
 _REFUSAL = b"Requests of web pages are refused here. Call this port from a program, as 127.0.0.1 or localhost.\n"
 
 
@@ -37,10 +38,13 @@ def is_from_here(headers: Headers) -> bool:
 
 
 def is_from_a_program(headers: Headers, hosts: Collection[bytes]) -> bool:
-    """Return whether no page sent the request, and it names one of `hosts` or a name below `localhost`."""
+    """Return whether no browser sent the request, and it names one of `hosts` or a name below `localhost`."""
+    headers = list(headers)
     host, sites, origins = _sender(headers)
     name = _name_of(host)
-    return (name in hosts or name.endswith(b".localhost")) and not origins and _TYPED_BY_THE_USER.issuperset(sites)
+    agents = [value for header, value in headers if header.lower() == b"user-agent"]
+    is_browser = bool(sites or origins) or any(agent.startswith(b"Mozilla/") for agent in agents)
+    return (name in hosts or name.endswith(b".localhost")) and not is_browser
 
 
 class ProgramsOnly:
@@ -60,7 +64,7 @@ class ProgramsOnly:
             has_key = any(
                 name.lower() == KEY_HEADER and hmac.compare_digest(value, self._key) for name, value in headers
             )
-            if not has_key and not is_from_a_program(headers, LOOPBACK_HOSTS | CONTAINERS_HOSTS):
+            if not has_key and not is_from_a_program(headers, LOOPBACK_HOSTS):
                 await _refuse(scope, send)
                 return
             scope["headers"] = [(name, value) for name, value in headers if name.lower() != KEY_HEADER]

@@ -49,8 +49,7 @@ def call(application: Application, headers: Headers, type_: str = "http") -> lis
         [HERE],
         [(b"Host", b"LOCALHOST:4566")],
         [(b"host", b"bucket.s3.localhost:4566")],
-        [(b"host", b"host.docker.internal:4566")],
-        [HERE, (b"sec-fetch-site", b"none")],
+        [HERE, (b"user-agent", b"Boto3/1.40 md/Botocore#1.40")],
     ],
 )
 def test_program_passes(headers: Headers) -> None:
@@ -68,6 +67,9 @@ OF_PAGES = {
     "cross-site image": [HERE, (b"Sec-Fetch-Site", b"cross-site")],
     "page of another port": [HERE, (b"sec-fetch-site", b"same-site")],
     "page of this port": [HERE, (b"sec-fetch-site", b"same-origin")],
+    "redirect of a link from outside the browser": [HERE, (b"sec-fetch-site", b"none")],
+    "browser without fetch metadata": [HERE, (b"user-agent", b"Mozilla/5.0 (Macintosh) Safari/605.1.15")],
+    "name of this machine in containers": [(b"host", b"host.docker.internal:4566")],
     "name that was made to point here": [(b"host", b"evil.example:4566")],
     "name that begins with ours": [(b"host", b"127.0.0.1.evil.example:4566")],
     "name that ends with ours": [(b"host", b"evillocalhost:4566")],
