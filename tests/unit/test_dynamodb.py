@@ -1,6 +1,7 @@
 """What the client makes of answers that DynamoDB did not give."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,14 @@ from botocore.awsrequest import AWSResponse
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments.clock import Deadline, utc_now
-from order_payments.dynamodb import LONGEST_CALL_SECONDS, ReplyLost, dynamodb_client, write_transaction
+from order_payments.dynamodb import (
+    LONGEST_CALL_SECONDS,
+    ReplyLost,
+    dynamodb_client,
+    from_wire,
+    to_wire,
+    write_transaction,
+)
 from order_payments.errors import Busy
 from order_payments.orders import Order, OrderLine
 from order_payments.orders_table import OrdersTable
@@ -60,3 +68,11 @@ def test_the_time_that_is_kept_for_settling_is_enough_where_dynamodb_does_not_an
     assert tries == 2
     assert tries * (config.connect_timeout + config.read_timeout) + 1 <= LONGEST_CALL_SECONDS
     assert SETTLE_BUDGET_SECONDS + 2 * LONGEST_CALL_SECONDS <= TIME_TO_SETTLE_SECONDS
+
+
+@pytest.mark.parametrize("text", ["1" + 100 * "0", "1E+100", "0.1", "12345678901234567890123456789012345678"])
+def test_every_number_that_dynamodb_stores_is_read_and_written_back(text: str) -> None:
+    read = from_wire({"n": {"N": text}})["n"]
+
+    assert read == Decimal(text)
+    assert Decimal(to_wire({"n": read})["n"]["N"]) == read

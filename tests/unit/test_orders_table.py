@@ -300,7 +300,7 @@ def test_claim_with_one_line_held_and_one_sold_out_names_the_one_sold_out(
     assert refused.value.shortages == (Shortage("tea", requested=4, available=3),)
 
 
-@pytest.mark.parametrize("written", [{"stock": {"N": "2.5"}}, {"available": {"N": "-1"}}, {"available": {"N": "3.5"}}])
+@pytest.mark.parametrize("written", [{"stock": {"N": "2.5"}}, {"available": {"N": "3.5"}}])
 def test_claim_of_a_product_with_invalid_stock_names_it(
     orders: OrdersTable, order: Order, dynamodb: DynamoDBClient, written: dict[str, Any]
 ) -> None:
@@ -310,6 +310,44 @@ def test_claim_of_a_product_with_invalid_stock_names_it(
         orders.claim(order, attempt(), deadline=PLENTY)
 
     assert refused.value.shortages == (Shortage("tea", requested=4, available=0),)
+
+
+@pytest.mark.parametrize("available", ["10", "-1"])
+def test_claim_of_units_that_are_there_beside_a_wrong_available_is_busy(
+    orders: OrdersTable, order: Order, dynamodb: DynamoDBClient, available: str
+) -> None:
+    tea = {"productId": {"S": "tea"}, "stock": {"N": "9"}, "available": {"N": available}}
+    dynamodb.put_item(TableName="ProductsTable", Item=tea)
+
+    with pytest.raises(Busy):
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert orders.get(order.order_id) == order
+
+
+def test_confirmed_settlement_sells_units_whose_hold_was_overwritten(
+    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+    tea = {"productId": {"S": "tea"}, "name": {"S": "Tea"}, "unitPrice": {"N": "450"}, "currency": {"S": "usd"}}
+    dynamodb.put_item(TableName="ProductsTable", Item={**tea, "stock": {"N": "9"}, "available": {"N": "9"}})
+
+    settled = orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
+
+    assert settled.status is OrderStatus.CONFIRMED
+    assert stock(products) == [(5, 5), (1, 1)]
+
+
+def test_cancelled_settlement_returns_no_units_that_are_not_held(
+    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+    tea = {"productId": {"S": "tea"}, "name": {"S": "Tea"}, "unitPrice": {"N": "450"}, "currency": {"S": "usd"}}
+    dynamodb.put_item(TableName="ProductsTable", Item={**tea, "stock": {"N": "9"}, "available": {"N": "9"}})
+
+    orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
+
+    assert stock(products) == [(9, 9), (3, 3)]
 
 
 def test_refused_attempts_are_counted_before_and_after_a_claim(orders: OrdersTable, order: Order) -> None:

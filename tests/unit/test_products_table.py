@@ -88,8 +88,10 @@ def test_put_with_a_stock_repairs_an_invalid_item(shop: FunctionShop, case: str)
 
     reply = put(shop, "tea", stock=20)
 
+    # No order holds units. Valid numbers that say otherwise are kept, since payments may change them at any moment.
+    reserved = 0 if INVALID[case].keys() & {"stock", "available"} else 2
     assert reply.status == 200
-    assert shop.stock("tea") == Stock(stock=20, reserved=0, available=20)
+    assert shop.stock("tea") == Stock(stock=20, reserved=reserved, available=20 - reserved)
 
 
 def test_an_invalid_item_is_reported_once_for_each_read(

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -58,8 +59,23 @@ _NOT_NOW = _THROTTLED | {
 _THROTTLED_PARTS = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError"})
 _IN_THE_WAY = _THROTTLED_PARTS | {"TransactionConflict"}
 
-_serializer = TypeSerializer()
-_deserializer = TypeDeserializer()
+
+class _Deserializer(TypeDeserializer):
+    """Reads every number that DynamoDB stores. boto3's raises for more than 38 digits, even if they are zeros."""
+
+    def _deserialize_n(self, value: str) -> Decimal:
+        return Decimal(value)
+
+
+class _Serializer(TypeSerializer):
+    """Writes a number as it was read, for conditions on what is stored."""
+
+    def _serialize_n(self, value: Decimal | int) -> str:
+        return str(value)
+
+
+_serializer = _Serializer()
+_deserializer = _Deserializer()
 
 
 class ConditionFailed(Exception):

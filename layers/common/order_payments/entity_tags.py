@@ -63,4 +63,6 @@ def _has_tag_of(header: str, product: Product | None) -> bool:
     """Compare strongly: a weak tag in `header` never matches."""
     if product is None:
         return False
+    if re.fullmatch(_TAGS.removeprefix("^").removesuffix("$"), header) is None:
+        return False
     return header.strip() == "*" or entity_tag(product) in re.findall(_TAG, header)

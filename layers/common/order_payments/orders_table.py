@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from order_payments.clock import Deadline, from_rfc3339, rfc3339
@@ -206,11 +206,15 @@ class OrdersTable:
         return self._move_payable(order, claimed, [write, *self._stock_moves(order, self._products.hold)], deadline)
 
     def settle_confirmed(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
-        """Confirm the order and make its holds reductions of the stock, in one transaction."""
+        """Confirm the order and make its holds reductions of the stock, in one transaction.
+
+        Units whose hold is gone are sold from what is available, if there are as many.
+        """
         return self._settle(
             order,
             replace(order, status=OrderStatus.CONFIRMED, updated_at=now),
             self._stock_moves(order, self._products.take),
+            without_holds=self._stock_moves(order, self._products.sell),
             deadline=deadline,
         )
 
@@ -224,7 +228,13 @@ class OrdersTable:
         )
 
     def _settle(
-        self, order: Order, settled: Order, stock_moves: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
+        self,
+        order: Order,
+        settled: Order,
+        stock_moves: "Sequence[TransactWriteItemTypeDef]",
+        *,
+        without_holds: "Sequence[TransactWriteItemTypeDef]" = (),
+        deadline: Deadline,
     ) -> Order:
         """Write `settled` on the condition that its attempt is still in flight.
 
@@ -243,7 +253,9 @@ class OrdersTable:
             condition=_IN_FLIGHT,
             values={":expected": expected, ":attempt_id": order.attempt_in_flight().attempt_id, **values},
         )
-        return self._move_in_flight(order, settled, [write, *stock_moves], deadline=deadline)
+        return self._move_in_flight(
+            order, settled, [write, *stock_moves], without_holds=without_holds, deadline=deadline
+        )
 
     def void(self, order: Order, *, was_refused: bool, now: datetime, deadline: Deadline) -> Order:
         """Remove the attempt and release its holds, in one transaction. The order can be paid again.
@@ -471,23 +483,38 @@ class OrdersTable:
         return [move(product_id, quantity) for product_id, quantity in order.quantities().items()]
 
     def _move_in_flight(
-        self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
+        self,
+        order: Order,
+        moved: Order,
+        writes: "Sequence[TransactWriteItemTypeDef]",
+        *,
+        without_holds: "Sequence[TransactWriteItemTypeDef]" = (),
+        deadline: Deadline,
     ) -> Order:
         """Write what turns `order` into `moved`, or return it as it is recorded: moved by another, or in flight.
 
-        Holds do not outlast an edit of the products table by another service. A product whose hold is gone is left as
-        it is and reported, so that the order still ends.
+        Holds do not outlast an edit of the products table by another service. A product whose hold is gone is reported
+        and gets its write of `without_holds`, or stays as it is, so that the order still ends.
         """
+        alternatives = list(zip_longest(writes, [None, *without_holds]))
+        reported: set[str] = set()
         while True:
+            writes = [write for write, _ in alternatives if write is not None]
             try:
                 write_transaction(self._client, writes, deadline=deadline)
             except TransactionRefused as refused:
                 if 0 in refused.old_items:
                     return _existing(refused.old_items[0])
-                without_hold = [from_wire(dict(writes[at]["Update"]["Key"]))["productId"] for at in refused.old_items]
-                logger.error("stock mismatch: holds are gone", orderId=order.order_id, productIds=without_hold)
-                count(Count.MISMATCH)
-                writes = [write for at, write in enumerate(writes) if at not in refused.old_items]
+                lost = {from_wire(dict(writes[at]["Update"]["Key"]))["productId"] for at in refused.old_items}
+                if lost - reported:
+                    logger.error("stock mismatch: holds are gone", orderId=order.order_id, productIds=sorted(lost))
+                    count(Count.MISMATCH)
+                reported |= lost
+                alternatives = [
+                    (alternative, None) if at in refused.old_items else (write, alternative)
+                    for at, (write, alternative) in enumerate(alternatives)
+                ]
+                alternatives = [each for each in alternatives if each[0] is not None]
                 continue
             except ReplyLost:
                 with suppress(Busy):
@@ -547,15 +574,17 @@ def _shortages(order: Order, old_items: Mapping[int, Item | None]) -> list[Short
     """Return the products of which the shelf has too little, from the refused writes of a transaction.
 
     Position 0 is the order; the products follow. Units that other payments hold may come back, so they are no shortage.
-    A product whose stock is not valid is not for sale.
+    Nor is a product whose `available` exceeds its `stock`: it is not for sale until it is repaired, but its units are
+    there. A product whose stock is not readable has none.
     """
     wanted = list(order.quantities().items())
     shortages = []
     for position, item in sorted(old_items.items()):
         product_id, quantity = wanted[position - 1]
         stock, available = (stock_in(item) if item else None) or (0, 0)
-        if not 0 <= available <= stock:
-            stock = available = 0
         if stock < quantity:
-            shortages.append(Shortage(product_id, quantity, available))
+            shortages.append(Shortage(product_id, quantity, max(0, min(available, stock))))
+        elif not 0 <= available <= stock:
+            logger.error("stock mismatch: available is out of range", orderId=order.order_id, productIds=[product_id])
+            count(Count.MISMATCH)
     return shortages

@@ -370,8 +370,8 @@ def _answer(order: Order, *, replayed: bool = False) -> PaymentResult:
 
 
 def _was_refused(outcome: Refused | RateLimited | NotStarted) -> bool:
-    """Return whether Stripe refused what the buyer sent. A rate limit or a wrong API key is not the buyer's fault."""
-    return isinstance(outcome, Refused) and outcome.cause is not RefusalCause.ACCESS
+    """Return whether Stripe refused what the buyer sent. Any other refusal must not cost the buyer the order."""
+    return isinstance(outcome, Refused) and outcome.cause in (RefusalCause.PAYMENT_METHOD, RefusalCause.AMOUNT)
 
 
 def _not_charged(outcome: Refused | RateLimited | NotStarted, order: Order) -> Exception:

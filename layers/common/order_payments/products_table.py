@@ -41,6 +41,9 @@ _CAN_SELL = (
 )
 """DynamoDB rejects a transaction that calculates with a text, so that its other writes would not be made either."""
 
+_HAS_HOLD = f"{_IS_NUMBER.format('available')} AND available < stock"
+"""Misses a hold that is gone while another payment holds units of the product: a condition cannot calculate."""
+
 _OFFER = ("name", "unitPrice", "currency")
 _STOCK = ("stock", "available")
 _LONGEST_LOGGED_ID = 200
@@ -162,7 +165,9 @@ class ProductsTable:
                     "A product that is new, or whose stored stock is invalid, needs stock.", location=("body", "stock")
                 )
             states_holds = before is not None and item is not None and "available" in item
-            reserved = before.reserved if before is not None and states_holds else count_held(product_id)
+            reserved = _reserved_in(item)
+            if reserved is None:
+                reserved = count_held(product_id)
             if new_stock < reserved:
                 raise StockBelowReserved(f"Payments in flight hold {reserved} of this product.")
             if item is not None and before is None:
@@ -251,12 +256,15 @@ class ProductsTable:
         )
 
     def take(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
-        """Make a hold a reduction of the stock: the payment succeeded."""
+        """Make a hold a reduction of the stock: the payment succeeded. A hold keeps `available` below `stock`."""
         return self._move(
             product_id,
             quantity,
             update="SET stock = stock - :quantity",
-            condition=f"{_IS_NUMBER.format('stock')} AND stock >= :quantity",
+            condition=(
+                f"{_IS_NUMBER.format('stock')} AND stock >= :quantity"
+                f" AND (attribute_not_exists(available) OR ({_HAS_HOLD}))"
+            ),
         )
 
     def sell(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
@@ -274,7 +282,7 @@ class ProductsTable:
             product_id,
             quantity,
             update="SET available = available + :quantity",
-            condition=_IS_NUMBER.format("available"),
+            condition=f"{_IS_NUMBER.format('stock')} AND {_HAS_HOLD}",
         )
 
     def _move(self, product_id: str, quantity: int, *, update: str, condition: str) -> "TransactWriteItemTypeDef":
@@ -358,6 +366,12 @@ def _for_sale(item: Item | None) -> Product | None:
         logger.error("invalid product item", productId=product_id, faults=invalid.faults)
         count(Count.MISMATCH)
         return None
+
+
+def _reserved_in(item: Item | None) -> int | None:
+    """Return how many units payments hold, if the item has valid numbers. Its other fields may be invalid."""
+    numbers = stock_in(item) if item and "available" in item else None
+    return None if numbers is None or any(faults_in_stock(*numbers)) else numbers[0] - numbers[1]
 
 
 def _stock_to_keep(item: Item | None) -> int | None:
