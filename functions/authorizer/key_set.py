@@ -3,9 +3,8 @@
 JWK sets are RFC 7517 and RFC 7518, section 6; Ed25519 keys RFC 8037.
 """
 
-import http.client
 import json
-import time
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -40,7 +39,7 @@ CACHE_SECONDS = 600
 COOL_DOWN_SECONDS = 30
 NO_KEYS_COOL_DOWN_SECONDS = 1
 FETCH_TIMEOUT_SECONDS = 2
-"""For the connection and for the whole document: a server that sends it byte by byte is given up as well."""
+"""For the whole fetch: a server that sends its response byte by byte is given up as well."""
 
 USER_AGENT = "order-payments"
 """Issuers behind a CDN may answer `Python-urllib` with 403."""
@@ -132,7 +131,7 @@ class FetchedKeySet:
 
     def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
         fresh = self._is_within(CACHE_SECONDS, self._fetched_at)
-        if not fresh or (kid is not None and not self._keys.knows(kid)):
+        if not fresh or not self._keys.keys or (kid is not None and not self._keys.knows(kid)):
             self._refresh()
         if not self._keys.keys:
             raise NoKeys
@@ -176,20 +175,38 @@ def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> Keys:
 
 
 def fetch(url: str) -> bytes:
-    """Return the document at the address, from that server alone: neither a redirect nor a proxy is followed."""
+    """Return the document at the address, from that server alone: neither a redirect nor a proxy is followed.
+
+    In a thread of its own: a socket's timeout begins again with each byte, and does not bound the name lookup.
+    """
+    outcome: list[bytes | NoKeySet] = []
+
+    def run() -> None:
+        try:
+            outcome.append(_download(url))
+        except NoKeySet as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, name="key-set", daemon=True)
+    thread.start()
+    thread.join(FETCH_TIMEOUT_SECONDS)
+    if not outcome:
+        raise NoKeySet("the key server is too slow")
+    if isinstance(outcome[0], NoKeySet):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _download(url: str) -> bytes:
     opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
-    give_up_at = time.monotonic() + FETCH_TIMEOUT_SECONDS
-    document = b""
     request = urllib.request.Request(url, headers={"User-Agent": USER_AGENT})  # noqa: S310 - `keys_from` checked it
     try:
         with opener.open(request, timeout=FETCH_TIMEOUT_SECONDS) as response:
-            while len(document) <= MAX_KEY_SET_BYTES and (part := response.read1(MAX_KEY_SET_BYTES + 1)):
-                document += part
-                if time.monotonic() > give_up_at:
-                    raise NoKeySet("the key server sent too slowly")
+            document: bytes = response.read(MAX_KEY_SET_BYTES + 1)
     except urllib.error.HTTPError as error:
+        error.close()
         raise NoKeySet("the key server responded with an error", status=error.code) from error
-    except (OSError, http.client.HTTPException) as error:
+    except Exception as error:
         raise NoKeySet(f"the key server failed: {type(error).__name__}") from error
     if len(document) > MAX_KEY_SET_BYTES:
         raise NoKeySet("the key server sent too much")

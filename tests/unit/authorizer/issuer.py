@@ -162,6 +162,7 @@ class KeyServer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b'{"keys": []}'
     seconds_per_byte: float = 0
+    is_slow_from_the_headers_on: bool = False
     requests: int = 0
     user_agents: list[str | None] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
@@ -181,12 +182,15 @@ def run_key_server() -> Iterator[KeyServer]:
             self.send_response(state.status)
             for name, value in {"Content-Length": str(len(state.body)), **state.headers}.items():
                 self.send_header(name, value)
-            self.end_headers()
+            if not state.is_slow_from_the_headers_on:
+                self.end_headers()
             if not state.seconds_per_byte:
                 self.wfile.write(state.body)
                 return
             with suppress(OSError):  # The client may have hung up.
-                for byte in state.body:
+                slowly = b"X-Slow: " + 50 * b"x" if state.is_slow_from_the_headers_on else state.body
+                self.flush_headers()
+                for byte in slowly:
                     threading.Event().wait(state.seconds_per_byte)
                     self.wfile.write(bytes([byte]))
 

@@ -1,6 +1,7 @@
 """The keys: which are used, when they are fetched, and what happens while they cannot be."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -290,6 +291,20 @@ def test_tokens_are_accepted_within_two_seconds_of_the_servers_return(issuance: 
     assert NO_KEYS_COOL_DOWN_SECONDS < 2
 
 
+@pytest.mark.parametrize("kid", ["old", None])
+def test_empty_key_set_is_fetched_again_for_any_token(issuance: Issuance, kid: str | None) -> None:
+    keys = list(issuance.keys)
+    issuance.keys.clear()
+    with pytest.raises(NoKeys):
+        issuance.key_set.find(kid, "RS256")
+    issuance.keys.extend(keys)
+    issuance.now += NO_KEYS_COOL_DOWN_SECONDS
+
+    issuance.key_set.find(kid, "RS256")
+
+    assert issuance.fetches == 2
+
+
 @pytest.mark.parametrize("kid", ["old", "unknown", None])
 def test_no_token_is_judged_by_a_set_without_keys(issuance: Issuance, kid: str | None) -> None:
     issuance.keys.clear()
@@ -445,16 +460,23 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
     monkeypatch.setattr(key_set, "FETCH_TIMEOUT_SECONDS", 0.05)
     key_server.release.clear()
 
-    with pytest.raises(NoKeySet, match=r"TimeoutError|URLError"):
+    with pytest.raises(NoKeySet):
         fetch(key_server.url)
 
 
-def test_server_that_sends_byte_by_byte_is_given_up(key_server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("from_the_headers_on", [False, True])
+def test_server_that_sends_byte_by_byte_is_given_up(
+    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch, from_the_headers_on: bool
+) -> None:
     monkeypatch.setattr(key_set, "FETCH_TIMEOUT_SECONDS", 0.1)
     key_server.seconds_per_byte = 0.03
+    key_server.is_slow_from_the_headers_on = from_the_headers_on
+    started = time.monotonic()
 
-    with pytest.raises(NoKeySet, match="too slowly"):
+    with pytest.raises(NoKeySet, match="slow"):
         fetch(key_server.url)
+
+    assert time.monotonic() - started < 1
 
 
 def test_a_server_that_is_not_there_gives_no_document(key_server: KeyServer) -> None:
