@@ -183,7 +183,7 @@ def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None
         assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
         alarms = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
         assert alarms <= gradual.of_type("AWS::CloudWatch::Alarm").keys()
-        common = {"InternalErrorsAlarm", "ReconcilerErrorsAlarm", "PublisherErrorsAlarm"}
+        common = {"InternalErrorsAlarm", "ReconcilerErrorsAlarm"}
         assert common <= alarms
         own_alarms |= alarms - common
         assert len(alarms) <= 10  # CodeDeploy's limit
