@@ -36,8 +36,9 @@ def given_parameters(text: str) -> dict[str, str]:
     words = _words(text)
     if words is None:
         raise StackError("PARAMETERS must be Name=value, with blanks between them and quotes in pairs.")
-    if wrong := [word for word in words if not _is_pair(word)]:
-        raise StackError(f"PARAMETERS must be Name=value, with blanks between them. This is none: {wrong[0]}")
+    if wrong := [place for place, word in enumerate(words, 1) if not _is_pair(word)]:
+        # Not the word itself: it may be a secret.
+        raise StackError(f"PARAMETERS must be Name=value, with blanks between them. Word {wrong[0]} is not.")
     return _pairs(words)
 
 

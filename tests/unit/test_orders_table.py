@@ -350,6 +350,16 @@ def test_cancelled_settlement_returns_no_units_that_are_not_held(
     assert stock(products) == [(9, 9), (3, 3)]
 
 
+def test_claim_by_a_payer_who_missed_a_refused_attempt_is_refused(orders: OrdersTable, order: Order) -> None:
+    counted = orders.count_refused_attempt(order, now=NOW, deadline=PLENTY)
+
+    with pytest.raises(NotClaimable) as refused:
+        orders.claim(order, attempt(), deadline=PLENTY)
+
+    assert refused.value.order == counted
+    assert orders.claim(counted, attempt(), deadline=PLENTY).attempt is not None
+
+
 def test_refused_attempts_are_counted_before_and_after_a_claim(orders: OrdersTable, order: Order) -> None:
     order = orders.count_refused_attempt(order, now=NOW, deadline=PLENTY)
     order = orders.void(orders.claim(order, attempt(), deadline=PLENTY), was_refused=True, now=NOW, deadline=PLENTY)

@@ -70,6 +70,7 @@ _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
 _IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
 _UNCLAIMED = "#status = :expected AND attribute_not_exists(#payment)"
 _COUNT_REFUSAL = "refusedAttempts = if_not_exists(refusedAttempts, :none) + :one"
+_NO_MORE_REFUSALS = "(attribute_not_exists(refusedAttempts) OR refusedAttempts <= :refused_attempts)"
 _REFUSAL_VALUES = {":none": 0, ":one": 1}
 
 
@@ -195,9 +196,11 @@ class OrdersTable:
         write = self._update(
             order.order_id,
             "SET #payment = :payment, unsettledShard = :shard, unsettledSince = :now, updatedAt = :now",
-            condition=_UNCLAIMED,
+            # Of payers who read the order at the same time, none may pass the limit of refused attempts.
+            condition=f"{_UNCLAIMED} AND {_NO_MORE_REFUSALS}",
             values={
                 ":expected": OrderStatus.PENDING,
+                ":refused_attempts": order.refused_attempts,
                 ":payment": attempt_to_item(attempt),
                 ":shard": shard_of(order.order_id),
                 ":now": rfc3339(attempt.started_at),
