@@ -3,6 +3,7 @@
 JWK sets are RFC 7517 and RFC 7518, section 6; Ed25519 keys RFC 8037.
 """
 
+import http.client
 import json
 import threading
 import urllib.error
@@ -179,12 +180,12 @@ def fetch(url: str) -> bytes:
 
     In a thread of its own: a socket's timeout begins again with each byte, and does not bound the name lookup.
     """
-    outcome: list[bytes | NoKeySet] = []
+    outcome: list[bytes | Exception] = []
 
     def run() -> None:
         try:
             outcome.append(_download(url))
-        except NoKeySet as error:
+        except Exception as error:  # noqa: BLE001 - it is raised where the document is waited for
             outcome.append(error)
 
     thread = threading.Thread(target=run, name="key-set", daemon=True)
@@ -192,7 +193,7 @@ def fetch(url: str) -> bytes:
     thread.join(FETCH_TIMEOUT_SECONDS)
     if not outcome:
         raise NoKeySet("the key server is too slow")
-    if isinstance(outcome[0], NoKeySet):
+    if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
 
@@ -206,7 +207,7 @@ def _download(url: str) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise NoKeySet("the key server responded with an error", status=error.code) from error
-    except Exception as error:
+    except (OSError, http.client.HTTPException) as error:
         raise NoKeySet(f"the key server failed: {type(error).__name__}") from error
     if len(document) > MAX_KEY_SET_BYTES:
         raise NoKeySet("the key server sent too much")

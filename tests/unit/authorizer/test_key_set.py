@@ -464,6 +464,15 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
         fetch(key_server.url)
 
 
+def test_fault_of_ours_during_a_fetch_is_not_the_key_servers(
+    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_set, "USER_AGENT", None)
+
+    with pytest.raises(TypeError):
+        fetch(key_server.url)
+
+
 @pytest.mark.parametrize("from_the_headers_on", [False, True])
 def test_server_that_sends_byte_by_byte_is_given_up(
     key_server: KeyServer, monkeypatch: pytest.MonkeyPatch, from_the_headers_on: bool

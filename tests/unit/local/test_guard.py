@@ -20,7 +20,7 @@ class Application:
     def __init__(self) -> None:
         self.received: list[Headers] = []
 
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG002 - ASGI
         assert scope["type"] in ("http", "websocket")
         self.received.append(list(scope["headers"]))
 
