@@ -23,17 +23,17 @@ from bench.options import Options
 from bench.service import ORDERS, PRODUCTS, Service, running_service
 from bench.virtual_time import VirtualTime
 from local.stack import DUMMY_STRIPE_KEY
-from order_payments import clock
-from order_payments.clock import Deadline, rfc3339, utc_now
+from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt
 from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
-from order_payments.dynamodb import dynamodb_client
-from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt
-from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled, shard_of
 from order_payments.payments import PaymentRequest, initiate_payment, reconcile
-from order_payments.products_table import ProductsTable
-from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Unknown
-from order_payments.stripe_retries import CALL_TIMEOUT_SECONDS
+from order_payments.runtime import clock
+from order_payments.runtime.clock import Deadline, rfc3339, utc_now
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled, shard_of
+from order_payments.storage.products_table import ProductsTable
+from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.stripe_adapter.outcomes import Unknown
+from order_payments.stripe_adapter.retries import CALL_TIMEOUT_SECONDS
 from tests.support.lambda_functions import load_function
 
 OUTAGE_MINUTES = 10

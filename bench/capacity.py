@@ -11,7 +11,7 @@ from bench.figures import Bars, Family, Figure
 from bench.metering import Request, metering
 from bench.options import Options
 from bench.service import DUMMY_STRIPE, Function, Service, call, running_service
-from order_payments.clock import utc_now
+from order_payments.runtime.clock import utc_now
 from tests.support.lambda_functions import Context
 
 PRODUCT = "green-tea"

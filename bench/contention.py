@@ -21,16 +21,18 @@ from bench.options import Options
 from bench.service import ORDERS, PRODUCTS, Service, running_service
 from bench.virtual_time import VirtualTime
 from local.stack import DUMMY_STRIPE_KEY
-from order_payments import clock, dynamodb, payments
-from order_payments.clock import Deadline
+from order_payments import payments
+from order_payments.domain.errors import Busy
+from order_payments.domain.orders import Order, OrderStatus
 from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
-from order_payments.dynamodb import BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS, dynamodb_client
-from order_payments.errors import Busy
-from order_payments.orders import Order, OrderStatus
-from order_payments.orders_table import OrdersTable
 from order_payments.payments import CLAIM_BUDGET_SECONDS, SETTLE_BUDGET_SECONDS
-from order_payments.products_table import ProductsTable
-from order_payments.stripe_gateway import StripeGateway
+from order_payments.runtime import clock
+from order_payments.runtime.clock import Deadline
+from order_payments.storage import dynamodb
+from order_payments.storage.dynamodb import BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS, dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
+from order_payments.stripe_adapter.gateway import StripeGateway
 
 BUYERS = (1, 2, 4, 8, 16, 32, 64)
 SHOWN_BUYERS = (8, 32, 64)

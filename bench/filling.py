@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from bench.service import UNIT_PRICE, Service
-from order_payments.clock import rfc3339
-from order_payments.dynamodb import to_wire
-from order_payments.order_records import order_to_item
-from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt
+from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt
+from order_payments.runtime.clock import rfc3339
+from order_payments.storage.dynamodb import to_wire
+from order_payments.storage.order_records import order_to_item
 
 ORDERS_OF_A_BUYER = 100
 _BATCH = 25

@@ -14,7 +14,7 @@ from bench.filling import ORDERS_OF_A_BUYER, PaidOrder, fill
 from bench.metering import metering
 from bench.options import Options
 from bench.service import Function, Service, call, running_service
-from order_payments import stripe_retries
+from order_payments.stripe_adapter import retries as stripe_retries
 
 PRODUCT = "green-tea"
 SIZES, QUICK_SIZES = (10**2, 10**4, 10**6), (10**2, 10**3, 10**4)

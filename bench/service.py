@@ -16,10 +16,10 @@ from bench.options import Options
 from local.dynamodb_local import client_of, install, running_dynamodb_local
 from local.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from local.stack import DUMMY_STRIPE_KEY, STATE, WEBHOOK_SECRET
-from order_payments.clock import utc_now
-from order_payments.dynamodb import dynamodb_client, to_wire
-from order_payments.order_records import order_to_item
-from order_payments.orders import Order, OrderLine
+from order_payments.domain.orders import Order, OrderLine
+from order_payments.runtime.clock import utc_now
+from order_payments.storage.dynamodb import dynamodb_client, to_wire
+from order_payments.storage.order_records import order_to_item
 from tests.support.lambda_functions import Context, load_function
 from tests.support.template import create_tables, recreate_tables
 
@@ -73,7 +73,7 @@ class Service:
             return made[-1]
 
         tables = {variable: self.prefix + table for variable, table in TABLES.items()}
-        with patch.dict(os.environ, tables), patch("order_payments.dynamodb.dynamodb_client", make_client):
+        with patch.dict(os.environ, tables), patch("order_payments.storage.dynamodb.dynamodb_client", make_client):
             module = load_function(name)
         (client,) = made
         return Function(module, client)

@@ -19,14 +19,14 @@ from bench.service import BUYER, ORDERS, PLENTY, PRODUCTS, UNIT_PRICE, running_s
 from local.shop import bearer
 from local.stack import running_stack
 from order_payments import payments
-from order_payments.clock import Deadline, utc_now
-from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import Busy
-from order_payments.orders import Order, OrderLine, OrderStatus
-from order_payments.orders_table import OrdersTable
-from order_payments.products_table import ProductsTable
-from order_payments.settings import StripeSettings
-from order_payments.stripe_gateway import stripe_gateway
+from order_payments.domain.errors import Busy
+from order_payments.domain.orders import Order, OrderLine, OrderStatus
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.runtime.settings import StripeSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
+from order_payments.stripe_adapter.gateway import stripe_gateway
 
 CLIENTS = (1, 2, 4, 8, 16, 32)
 DEMANDS: Mapping[str, Sequence[str]] = {

@@ -17,7 +17,7 @@ from local.emulator import client_at
 from local.environment import users_aws_settings
 from local.errors import StackError
 from local.shop import describe_running_stack
-from order_payments.clock import from_rfc3339, rfc3339, utc_now
+from order_payments.runtime.clock import from_rfc3339, rfc3339, utc_now
 
 _ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
 _POLL_SECONDS = 1.0

@@ -24,7 +24,7 @@ from local.signals import Stopped, stop_on_signals, stop_with_parent
 from local.stack import DUMMY_STRIPE_KEY, PROJECT, STATE, Stack, is_running, running_stack
 from local.stripe_events import SUCCEEDED
 from local.tokens import TokenIssuer
-from order_payments.identity import Role
+from order_payments.domain.identity import Role
 
 # Settings of the functions that may be given in the environment, and the template's parameters for them.
 _PARAMETERS = {

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from local.errors import StackError
 from local.shop import bearer, expect
-from order_payments import money
+from order_payments.domain import money
 
 _LINES: Mapping[str, int] = {"espresso-cup": 2, "house-blend-1kg": 1}
 _PAYMENT_METHOD = "pm_card_visa"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from order_payments.order_events import DETAIL_TYPES, SOURCE, VERSION, OrderEventDetail
+from order_payments.events.order_events import DETAIL_TYPES, SOURCE, VERSION, OrderEventDetail
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / "docs" / "events"

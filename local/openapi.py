@@ -20,9 +20,9 @@ from aws_lambda_powertools.event_handler.openapi.constants import DEFAULT_OPENAP
 from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
 from samtranslator.yaml_helper import yaml_parse
 
-from order_payments import errors
-from order_payments.api import ANSWERS, HEADERS, PROBLEM_TYPE_PREFIX, REPLAYED_HEADER, Answer, Api
-from order_payments.views import FaultView, OrderStatusView, ProblemView, ReasonView
+from order_payments.api.resolver import ANSWERS, HEADERS, PROBLEM_TYPE_PREFIX, REPLAYED_HEADER, Answer, Api
+from order_payments.api.views import FaultView, OrderStatusView, ProblemView, ReasonView
+from order_payments.domain import errors
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENT = PROJECT / "docs" / "openapi.json"

@@ -6,7 +6,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from order_payments import money
+from order_payments.domain import money
 
 STATUS_STYLES: Mapping[str, str] = {"pending": "yellow", "confirmed": "bold green", "cancelled": "red"}
 

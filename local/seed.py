@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from local.catalogue import COLUMNS, WHOLE_NUMBER, Row
-from order_payments.money import MAXIMUM_AMOUNT, is_currency, price_fault
-from order_payments.products import MAXIMUM_STOCK, is_product_id
+from order_payments.domain.money import MAXIMUM_AMOUNT, is_currency, price_fault
+from order_payments.domain.products import MAXIMUM_STOCK, is_product_id
 
 _AT_ONCE = 8
 _LONGEST_SHOWN = 40

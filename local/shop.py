@@ -10,7 +10,7 @@ import httpx
 
 from local.errors import StackError
 from local.stack import running_description
-from order_payments.orders import is_order_id
+from order_payments.domain.orders import is_order_id
 
 _REQUEST_SECONDS = 150
 _OF_OLD_TOKENS = "The tokens of a run are good for twelve hours. Start the stack again: make run"

@@ -1,6 +1,6 @@
 """`POST /admin/products/{productId}/stock-adjustments`: an admin adds units to a product's stock, or takes some off."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Annotated, Any
 
@@ -8,19 +8,19 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AfterValidator, Field
 
-from order_payments.api import REPLAYED_HEADER, Api, IdempotencyKey, described
-from order_payments.clock import utc_now
-from order_payments.dynamodb import dynamodb_client
-from order_payments.entity_tags import product_response
-from order_payments.errors import IdempotencyKeyReused, ProductNotFound, StockBelowReserved
-from order_payments.identity import Role
-from order_payments.observability import logger
-from order_payments.products import MAXIMUM_STOCK
-from order_payments.products_table import ProductsTable
-from order_payments.settings import StockAdjustmentSettings, TableSettings
-from order_payments.stock_adjustments import StockAdjustment, StockAdjustmentsTable
-from order_payments.text import LINE_OF_TEXT
-from order_payments.views import ProductView, RequestBody
+from order_payments.api.entity_tags import product_response
+from order_payments.api.resolver import REPLAYED_HEADER, Api, IdempotencyKey, described
+from order_payments.api.views import ProductView, RequestBody
+from order_payments.domain.errors import IdempotencyKeyReused, ProductNotFound, StockBelowReserved
+from order_payments.domain.identity import Role
+from order_payments.domain.products import MAXIMUM_STOCK
+from order_payments.domain.text import LINE_OF_TEXT
+from order_payments.runtime.clock import utc_now
+from order_payments.runtime.observability import logger
+from order_payments.runtime.settings import StockAdjustmentSettings, TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.products_table import ProductsTable
+from order_payments.storage.stock_adjustments_table import StockAdjustment, StockAdjustmentsTable
 
 
 def _not_zero(change: int) -> int:

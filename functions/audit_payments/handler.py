@@ -1,19 +1,19 @@
 """Every day, and on demand: whether orders, stock and Stripe's charges fit together. A state machine calls it on."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.audit import go_on
-from order_payments.audit_report import Audit
-from order_payments.audited_tables import AuditedTables
-from order_payments.clock import Deadline
-from order_payments.dynamodb import dynamodb_client
-from order_payments.observability import Count, count, logger, write_metrics
-from order_payments.settings import StripeSettings, TableSettings
-from order_payments.stripe_gateway import stripe_gateway
+from order_payments.audit.check import go_on
+from order_payments.audit.report import Audit
+from order_payments.audit.tables import AuditedTables
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import Count, count, logger, write_metrics
+from order_payments.runtime.settings import StripeSettings, TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.stripe_adapter.gateway import stripe_gateway
 
 TIME_TO_REPORT_SECONDS = 5.0
 

@@ -1,6 +1,6 @@
 """Lambda authorizer of the REST API: identifies the caller and returns the routes that the caller may call."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from log_lines import AUTHORIZER_FAILED, INTERNAL_ERROR, start_failures_counted, write_counts, write_line
 
@@ -12,7 +12,7 @@ with start_failures_counted():
     from policy import answer_for
     from tokens import TokenRefused, TokenVerifier
 
-    from order_payments.settings import JwtSettings
+    from order_payments.runtime.settings import JwtSettings
 
     # Composed while the function starts, so that one that is misconfigured answers no request.
     _SETTINGS = JwtSettings.from_environment()

@@ -17,7 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from log_lines import write_line
 
-from order_payments.settings import InvalidSettings, JwtSettings
+from order_payments.runtime.settings import InvalidSettings, JwtSettings
 
 if TYPE_CHECKING:
     from jwt.algorithms import AllowedPublicKeys

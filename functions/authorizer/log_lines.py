@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from order_payments.settings import MetricSettings, function_name
+from order_payments.runtime.settings import MetricSettings, function_name
 
 SERVICE = "order-payments"  # as POWERTOOLS_SERVICE_NAME has it for the other functions
 AUTHORIZER_FAILED = "AuthorizerFailed"
 INTERNAL_ERROR = "InternalError"
-"""Metrics, named as in `order_payments.observability.Count`, which this function does not import."""
+"""Metrics, named as in `order_payments.runtime.observability.Count`, which this function does not import."""
 
 _FUNCTION_NAME = function_name()
 _METRIC_NAMESPACE = MetricSettings.from_environment().namespace

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from order_payments.identity import Caller, Role
+from order_payments.domain.identity import Caller, Role
 
 _EVERYONE = frozenset(Role) | {None}
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from key_set import ALLOWED_ALGORITHMS, Keys
 
-from order_payments.identity import Caller, Role
+from order_payments.domain.identity import Caller, Role
 
 if TYPE_CHECKING:
     from jwt.algorithms import AllowedPublicKeys

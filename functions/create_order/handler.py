@@ -1,6 +1,6 @@
 """`POST /orders`: a buyer places an order. It is `pending`; nothing is held or charged yet."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 import hashlib
 from http import HTTPStatus
@@ -10,24 +10,24 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from order_payments.api import REPLAYED_HEADER, Api, IdempotencyKey, described
-from order_payments.clock import utc_now
-from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import (
+from order_payments.api.resolver import REPLAYED_HEADER, Api, IdempotencyKey, described
+from order_payments.api.views import OrderView, RequestBody
+from order_payments.domain.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     MixedCurrencies,
     OrderNotFound,
     UnknownProduct,
 )
-from order_payments.identity import Role
-from order_payments.money import as_text, charge_fault
-from order_payments.observability import logger
-from order_payments.orders import MAXIMUM_PRODUCTS, NO_ORDER, Order, OrderLine, order_id_for
-from order_payments.orders_table import OrdersTable
-from order_payments.products_table import ProductsTable
-from order_payments.settings import TableSettings
-from order_payments.views import OrderView, RequestBody
+from order_payments.domain.identity import Role
+from order_payments.domain.money import as_text, charge_fault
+from order_payments.domain.orders import MAXIMUM_PRODUCTS, NO_ORDER, Order, OrderLine, order_id_for
+from order_payments.runtime.clock import utc_now
+from order_payments.runtime.observability import logger
+from order_payments.runtime.settings import TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
 
 MAXIMUM_LINES = 100
 MAXIMUM_QUANTITY = 10_000

@@ -1,20 +1,20 @@
 """`GET /orders/{orderId}/status`: how an order stands, for its buyer and for admins."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.api import Api, described
-from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import Forbidden, OrderNotFound
-from order_payments.identity import Role
-from order_payments.orders import NO_ORDER
-from order_payments.orders_table import OrdersTable
-from order_payments.products_table import ProductsTable
-from order_payments.settings import TableSettings
-from order_payments.views import OrderStatusView
+from order_payments.api.resolver import Api, described
+from order_payments.api.views import OrderStatusView
+from order_payments.domain.errors import Forbidden, OrderNotFound
+from order_payments.domain.identity import Role
+from order_payments.domain.orders import NO_ORDER
+from order_payments.runtime.settings import TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
 
 settings = TableSettings.from_environment()
 client = dynamodb_client()

@@ -1,19 +1,19 @@
 """`GET /products/{productId}`: a product and its stock, for any signed-in user."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.api import Api, described
-from order_payments.dynamodb import dynamodb_client
-from order_payments.entity_tags import product_response
-from order_payments.errors import ProductNotFound
-from order_payments.products_table import ProductsTable
-from order_payments.settings import TableSettings
-from order_payments.views import ProductView
+from order_payments.api.entity_tags import product_response
+from order_payments.api.resolver import Api, described
+from order_payments.api.views import ProductView
+from order_payments.domain.errors import ProductNotFound
+from order_payments.runtime.settings import TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.products_table import ProductsTable
 
 client = dynamodb_client()
 products = ProductsTable(client, TableSettings.from_environment().products_table)

@@ -1,6 +1,6 @@
 """`POST /orders/{orderId}/payment`: the buyer pays an order of theirs, once."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -10,9 +10,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
 from order_payments import payments
-from order_payments.api import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api, IdempotencyKey, described
-from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import (
+from order_payments.api.resolver import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api, IdempotencyKey, described
+from order_payments.api.views import OrderStatusView, RequestBody
+from order_payments.domain.errors import (
     AmountNotChargeable,
     Forbidden,
     InsufficientStock,
@@ -24,13 +24,13 @@ from order_payments.errors import (
     PaymentProviderError,
     TooManyAttempts,
 )
-from order_payments.identity import Role
-from order_payments.orders import NO_ORDER, OrderStatus
-from order_payments.orders_table import OrdersTable
-from order_payments.products_table import ProductsTable
-from order_payments.settings import StripeSettings, TableSettings
-from order_payments.stripe_gateway import stripe_gateway
-from order_payments.views import OrderStatusView, RequestBody
+from order_payments.domain.identity import Role
+from order_payments.domain.orders import NO_ORDER, OrderStatus
+from order_payments.runtime.settings import StripeSettings, TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
+from order_payments.stripe_adapter.gateway import stripe_gateway
 
 
 class PaymentBody(RequestBody):

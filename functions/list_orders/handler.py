@@ -1,21 +1,21 @@
 """`GET /orders`: a buyer's own orders, the newest first."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.api import DEFAULT_LIMIT, Api, Cursor, Limit, described
-from order_payments.clock import is_rfc3339
-from order_payments.dynamodb import dynamodb_client
-from order_payments.identity import Role
-from order_payments.orders import is_order_id
-from order_payments.orders_table import OrdersTable
-from order_payments.paging import Cursors
-from order_payments.products_table import ProductsTable
-from order_payments.settings import TableSettings
-from order_payments.views import OrdersView, OrderView
+from order_payments.api.resolver import DEFAULT_LIMIT, Api, Cursor, Limit, described
+from order_payments.api.views import OrdersView, OrderView
+from order_payments.domain.identity import Role
+from order_payments.domain.orders import is_order_id
+from order_payments.runtime.clock import is_rfc3339
+from order_payments.runtime.settings import TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.paging import Cursors
+from order_payments.storage.products_table import ProductsTable
 
 settings = TableSettings.from_environment()
 client = dynamodb_client()

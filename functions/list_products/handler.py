@@ -1,18 +1,18 @@
 """`GET /products`: the catalogue, with what there is of each product."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.api import DEFAULT_LIMIT, Api, Cursor, Limit, described
-from order_payments.dynamodb import dynamodb_client
-from order_payments.paging import Cursors
-from order_payments.products import is_product_id
-from order_payments.products_table import ProductsTable
-from order_payments.settings import TableSettings
-from order_payments.views import ProductsView, ProductView
+from order_payments.api.resolver import DEFAULT_LIMIT, Api, Cursor, Limit, described
+from order_payments.api.views import ProductsView, ProductView
+from order_payments.domain.products import is_product_id
+from order_payments.runtime.settings import TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.paging import Cursors
+from order_payments.storage.products_table import ProductsTable
 
 client = dynamodb_client()
 products = ProductsTable(client, TableSettings.from_environment().products_table)

@@ -1,24 +1,24 @@
 """`PUT /admin/orders/{orderId}/status`: an admin settles an order by hand that nobody has tried to pay."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from order_payments.api import Api, described
-from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import InsufficientStock, OrderNotFound, OrderNotPending, PaymentInProgress
-from order_payments.identity import Role
-from order_payments.observability import logger
-from order_payments.orders import NO_ORDER, OrderStatus
-from order_payments.orders_table import OrdersTable
+from order_payments.api.resolver import Api, described
+from order_payments.api.views import OrderStatusView, RequestBody
+from order_payments.domain.errors import InsufficientStock, OrderNotFound, OrderNotPending, PaymentInProgress
+from order_payments.domain.identity import Role
+from order_payments.domain.orders import NO_ORDER, OrderStatus
+from order_payments.domain.text import LINE_OF_TEXT
 from order_payments.payments import override_status
-from order_payments.products_table import ProductsTable
-from order_payments.settings import TableSettings
-from order_payments.text import LINE_OF_TEXT
-from order_payments.views import OrderStatusView, RequestBody
+from order_payments.runtime.observability import logger
+from order_payments.runtime.settings import TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
 
 
 class OverrideRequest(RequestBody):

@@ -1,6 +1,6 @@
 """The orders table's stream: tell others what became of each order, on an EventBridge bus."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.clock import Deadline
-from order_payments.dead_letters import LONGEST_KEEP_SECONDS, DeadLetters
-from order_payments.event_bus import EventBus, events_client, size_of
-from order_payments.observability import Count, count, logger, write_cancelled, write_metrics
-from order_payments.order_events import OrderEvent, event_in
-from order_payments.orders import Order, OrderStatus
-from order_payments.settings import EventSettings
+from order_payments.domain.orders import Order, OrderStatus
+from order_payments.events.dead_letters import LONGEST_KEEP_SECONDS, DeadLetters
+from order_payments.events.event_bus import EventBus, events_client, size_of
+from order_payments.events.order_events import OrderEvent, event_in
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import Count, count, logger, write_cancelled, write_metrics
+from order_payments.runtime.settings import EventSettings
 
 TIME_TO_REPORT_SECONDS = 2.0
 

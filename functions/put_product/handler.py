@@ -1,6 +1,6 @@
 """`PUT /admin/products/{productId}`: an admin creates a product, or sets its name and price, and perhaps its stock."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Annotated, Any
 
@@ -9,19 +9,19 @@ from aws_lambda_powertools.event_handler.openapi.params import Path
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AfterValidator, Field
 
-from order_payments.api import Api, described
-from order_payments.audited_tables import AuditedTables, Held
-from order_payments.dynamodb import dynamodb_client
-from order_payments.entity_tags import IfMatch, IfNoneMatch, meets, product_response
-from order_payments.errors import InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
-from order_payments.identity import Role
-from order_payments.money import CURRENCIES, MAXIMUM_AMOUNT, is_currency, price_fault
-from order_payments.observability import logger
-from order_payments.products import MAXIMUM_NAME_LENGTH, MAXIMUM_STOCK, PRODUCT_ID_PATTERN, Product
-from order_payments.products_table import ProductsTable
-from order_payments.settings import TableSettings
-from order_payments.text import LINE_OF_TEXT
-from order_payments.views import ProductView, RequestBody
+from order_payments.api.entity_tags import IfMatch, IfNoneMatch, meets, product_response
+from order_payments.api.resolver import Api, described
+from order_payments.api.views import ProductView, RequestBody
+from order_payments.audit.tables import AuditedTables, Held
+from order_payments.domain.errors import InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
+from order_payments.domain.identity import Role
+from order_payments.domain.money import CURRENCIES, MAXIMUM_AMOUNT, is_currency, price_fault
+from order_payments.domain.products import MAXIMUM_NAME_LENGTH, MAXIMUM_STOCK, PRODUCT_ID_PATTERN, Product
+from order_payments.domain.text import LINE_OF_TEXT
+from order_payments.runtime.observability import logger
+from order_payments.runtime.settings import TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.products_table import ProductsTable
 
 
 def _chargeable(currency: str) -> str:

@@ -1,6 +1,6 @@
 """Reconciler: settles the payments whose outcome was left unknown. Runs every minute."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 import time
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.clock import Deadline, from_rfc3339, utc_now
-from order_payments.dynamodb import LONGEST_CALL_SECONDS, dynamodb_client
-from order_payments.errors import Busy
-from order_payments.observability import Count, Gauge, count, gauge, logger, write_metrics
-from order_payments.orders import NO_ORDER, Order, OrderStatus
-from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
+from order_payments.domain.errors import Busy
+from order_payments.domain.orders import NO_ORDER, Order, OrderStatus
 from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
-from order_payments.products_table import ProductsTable
-from order_payments.settings import ReconcilerSettings, StripeSettings, TableSettings
-from order_payments.stripe_gateway import StripeGateway, stripe_gateway
-from order_payments.stripe_outcomes import Unknown
+from order_payments.runtime.clock import Deadline, from_rfc3339, utc_now
+from order_payments.runtime.observability import Count, Gauge, count, gauge, logger, write_metrics
+from order_payments.runtime.settings import ReconcilerSettings, StripeSettings, TableSettings
+from order_payments.storage.dynamodb import LONGEST_CALL_SECONDS, dynamodb_client
+from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
+from order_payments.storage.products_table import ProductsTable
+from order_payments.stripe_adapter.gateway import StripeGateway, stripe_gateway
+from order_payments.stripe_adapter.outcomes import Unknown
 
 BATCH = 1250
 """Entries read from each shard at a time: for all shards together, more than a run settles in its minute."""

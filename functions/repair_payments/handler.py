@@ -1,24 +1,24 @@
 """On demand: what can be done about what an audit found. Without `apply` it only says so."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict, Field
 
-from order_payments.audit_report import MOST_FINDINGS, Finding
-from order_payments.audited_tables import AuditedTables
-from order_payments.clock import Deadline
-from order_payments.dynamodb import dynamodb_client
-from order_payments.observability import logger, write_metrics
-from order_payments.orders_table import OrdersTable
+from order_payments.audit.repair import Holds, Repair, Step
+from order_payments.audit.report import MOST_FINDINGS, Finding
+from order_payments.audit.tables import AuditedTables
 from order_payments.payments import TIME_TO_SETTLE_SECONDS
-from order_payments.products_table import ProductsTable
-from order_payments.repair import Holds, Repair, Step
-from order_payments.settings import StripeSettings, TableSettings
-from order_payments.stripe_gateway import stripe_gateway
-from order_payments.stripe_retries import CALL_TIMEOUT_SECONDS
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import logger, write_metrics
+from order_payments.runtime.settings import StripeSettings, TableSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
+from order_payments.stripe_adapter.gateway import stripe_gateway
+from order_payments.stripe_adapter.retries import CALL_TIMEOUT_SECONDS
 
 TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * CALL_TIMEOUT_SECONDS + 10.0
 

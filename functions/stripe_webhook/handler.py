@@ -3,7 +3,7 @@
 https://docs.stripe.com/webhooks
 """
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 import json
 from typing import Annotated, Any, Literal
@@ -13,17 +13,17 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field, ValidationError
 from stripe import SignatureVerificationError, Webhook, WebhookSignature
 
-from order_payments.api import Api, described
-from order_payments.dynamodb import dynamodb_client
-from order_payments.errors import Busy, InvalidSignature, OrderNotFound
-from order_payments.observability import Count, count, logger
-from order_payments.orders import NO_ORDER, OrderStatus
-from order_payments.orders_table import OrdersTable
+from order_payments.api.resolver import Api, described
+from order_payments.api.views import View
+from order_payments.domain.errors import Busy, InvalidSignature, OrderNotFound
+from order_payments.domain.orders import NO_ORDER, OrderStatus
 from order_payments.payments import follow_intent
-from order_payments.products_table import ProductsTable
-from order_payments.settings import StripeSettings, TableSettings, WebhookSettings
-from order_payments.stripe_gateway import stripe_gateway
-from order_payments.views import View
+from order_payments.runtime.observability import Count, count, logger
+from order_payments.runtime.settings import StripeSettings, TableSettings, WebhookSettings
+from order_payments.storage.dynamodb import dynamodb_client
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
+from order_payments.stripe_adapter.gateway import stripe_gateway
 
 FINAL_NEWS = frozenset({"payment_intent.succeeded", "payment_intent.canceled"})
 NEWS = FINAL_NEWS | {"payment_intent.payment_failed", "payment_intent.processing", "payment_intent.requires_action"}

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.tokens import TokenIssuer
-from order_payments.clock import rfc3339
+from order_payments.domain.money import TABLE
 from order_payments.dummy_stripe import Charge, Store
 from order_payments.dummy_stripe.payment_intents import Intent, settle
-from order_payments.money import TABLE
+from order_payments.runtime.clock import rfc3339
 
 SHOWN_INTENTS = 100
 _EXPIRED = timedelta(minutes=-5)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Route, expect
 
-from order_payments.money import TABLE, as_number
+from order_payments.domain.money import TABLE, as_number
 from tests.browser.conftest import OpenConsole, id_of
 from tests.support.console_page import ConsolePage
 from tests.support.http_shop import HttpShop

@@ -3,7 +3,7 @@
 DynamoDB Local, the engine of the tests of races, takes only 10 items in a transaction.
 """
 
-from order_payments.orders import MAXIMUM_PRODUCTS
+from order_payments.domain.orders import MAXIMUM_PRODUCTS
 from tests.support.shop import ALICE, Shop, Stock
 
 

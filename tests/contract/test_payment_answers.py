@@ -2,7 +2,7 @@
 
 import pytest
 
-from order_payments.orders import MAXIMUM_REFUSED_ATTEMPTS
+from order_payments.domain.orders import MAXIMUM_REFUSED_ATTEMPTS
 from tests.support.shop import ADMIN, ALICE, BOB, SELLER, Shop, Stock, User
 
 STATUS_FIELDS = {

@@ -9,7 +9,7 @@ import pytest
 
 from local.proxy import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from local.stack import Stack
-from order_payments.api import MAXIMUM_BODY_BYTES
+from order_payments.api.resolver import MAXIMUM_BODY_BYTES
 from tests.end_to_end.conftest import Mint
 from tests.support.function_shop import routes
 

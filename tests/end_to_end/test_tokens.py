@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from local.stack import Stack
-from order_payments.api import TOKEN_LEEWAY_SECONDS
+from order_payments.api.resolver import TOKEN_LEEWAY_SECONDS
 from tests.support.function_shop import routes
 from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN, ALICE, Shop, Stock

@@ -23,11 +23,11 @@ from urllib.parse import parse_qsl
 import pytest
 import requests
 
-from order_payments.clock import Deadline
-from order_payments.orders import Order, OrderLine, PaymentAttempt
-from order_payments.settings import StripeBackend, StripeSettings
-from order_payments.stripe_gateway import StripeGateway, stripe_gateway
-from order_payments.stripe_transport import TimedSession
+from order_payments.domain.orders import Order, OrderLine, PaymentAttempt
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.settings import StripeBackend, StripeSettings
+from order_payments.stripe_adapter.gateway import StripeGateway, stripe_gateway
+from order_payments.stripe_adapter.transport import TimedSession
 
 KEY = "sk_test_overHttp1234"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -12,11 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-from order_payments import clock as service_clock
-from order_payments import dynamodb, payments
-from order_payments.clock import Deadline, utc_now
-from order_payments.dynamodb import BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS, WriteRejected
-from order_payments.errors import (
+from order_payments import payments
+from order_payments.domain.errors import (
     Busy,
     InsufficientStock,
     InvalidPaymentMethod,
@@ -24,8 +21,12 @@ from order_payments.errors import (
     PaymentFailed,
     PaymentInProgress,
 )
-from order_payments.orders import Order, OrderStatus, PaymentAttempt
+from order_payments.domain.orders import Order, OrderStatus, PaymentAttempt
 from order_payments.payments import CLAIM_BUDGET_SECONDS, SETTLE_BUDGET_SECONDS
+from order_payments.runtime import clock as service_clock
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.storage import dynamodb
+from order_payments.storage.dynamodb import BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS, WriteRejected
 from tests.support.world import World
 
 TRANSACTIONS = ("claim", "settle_confirmed", "settle_cancelled", "void", "settle_by_hand")

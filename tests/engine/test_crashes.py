@@ -17,11 +17,11 @@ import stripe
 
 from local.dynamodb_local import client_of
 from order_payments import payments
-from order_payments.clock import Deadline
+from order_payments.domain.errors import InsufficientStock
+from order_payments.domain.orders import Order, OrderStatus
 from order_payments.dummy_stripe import DummyStripeHTTPClient
-from order_payments.errors import InsufficientStock
-from order_payments.orders import Order, OrderStatus
-from order_payments.orders_table import UNSETTLED_SHARDS
+from order_payments.runtime.clock import Deadline
+from order_payments.storage.orders_table import UNSETTLED_SHARDS
 from tests.support.interference import Effect, Killed, Plan, emptied, interfering, killed_at
 from tests.support.world import World
 

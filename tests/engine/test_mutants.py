@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from order_payments.orders import Order, OrderStatus
-from order_payments.stripe_retries import RATE_LIMITED_TRIES
+from order_payments.domain.orders import Order, OrderStatus
+from order_payments.stripe_adapter.retries import RATE_LIMITED_TRIES
 from tests.support.interference import Effect, in_turn, interfering, stripe_answer, stripe_silence
 from tests.support.mutants import MUTANTS
 from tests.support.world import World

@@ -2,8 +2,8 @@
 
 import pytest
 
-from order_payments.errors import InsufficientStock, PaymentFailed
-from order_payments.orders import Order, OrderStatus
+from order_payments.domain.errors import InsufficientStock, PaymentFailed
+from order_payments.domain.orders import Order, OrderStatus
 from tests.support.world import World
 
 

@@ -28,9 +28,7 @@ from hypothesis.stateful import (
 
 from local.dynamodb_local import client_of
 from order_payments import payments
-from order_payments.clock import Deadline, utc_now
-from order_payments.dummy_stripe.payment_intents import Intent, Status, settle
-from order_payments.errors import (
+from order_payments.domain.errors import (
     Busy,
     InsufficientStock,
     InvalidPaymentMethod,
@@ -42,8 +40,10 @@ from order_payments.errors import (
     StockBelowReserved,
     TooManyAttempts,
 )
-from order_payments.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderStatus
-from order_payments.products_table import ProductsTable
+from order_payments.domain.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderStatus
+from order_payments.dummy_stripe.payment_intents import Intent, Status, settle
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.storage.products_table import ProductsTable
 from tests.support.interference import (
     Effect,
     Interference,

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from order_payments.audited_tables import AuditedTables, Held
-from order_payments.clock import Deadline, utc_now
-from order_payments.dynamodb import ReplyLost, TransactionRefused, to_wire, write_transaction
-from order_payments.errors import Busy, InsufficientStock, PreconditionFailed, ProductNotFound
-from order_payments.orders import OrderStatus
-from order_payments.products_table import ProductsTable
-from order_payments.stock_adjustments import Applied, StockAdjustment, StockAdjustmentsTable
+from order_payments.audit.tables import AuditedTables, Held
+from order_payments.domain.errors import Busy, InsufficientStock, PreconditionFailed, ProductNotFound
+from order_payments.domain.orders import OrderStatus
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.storage.dynamodb import ReplyLost, TransactionRefused, to_wire, write_transaction
+from order_payments.storage.products_table import ProductsTable
+from order_payments.storage.stock_adjustments_table import Applied, StockAdjustment, StockAdjustmentsTable
 from tests.support.rivals import at_once
 from tests.support.world import World
 
@@ -110,7 +110,7 @@ def test_an_adjustment_whose_reply_is_lost_is_looked_up(
             write_transaction(*args, **kwargs)
         raise ReplyLost
 
-    monkeypatch.setattr("order_payments.stock_adjustments.write_transaction", lose)
+    monkeypatch.setattr("order_payments.storage.stock_adjustments_table.write_transaction", lose)
 
     if is_written:
         assert ledger(world).apply(adjustment(-3), deadline=Deadline.after(5)) == (world.products.get("tea"), False)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import stripe
 
-from order_payments import stripe_retries
-from order_payments.clock import Deadline
-from order_payments.errors import Busy, PaymentProviderError
-from order_payments.orders import Order
-from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Paid, RateLimited, Unknown
-from order_payments.stripe_transport import TimedSession
+from order_payments.domain.errors import Busy, PaymentProviderError
+from order_payments.domain.orders import Order
+from order_payments.runtime.clock import Deadline
+from order_payments.stripe_adapter import retries as stripe_retries
+from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.stripe_adapter.outcomes import Paid, RateLimited, Unknown
+from order_payments.stripe_adapter.transport import TimedSession
 
 from .stripe_servers import (
     KEY,

@@ -31,12 +31,12 @@ import pytest
 import requests
 import stripe
 
-from order_payments.clock import Deadline
+from order_payments.domain.errors import PaymentProviderError
+from order_payments.domain.orders import Order
 from order_payments.dummy_stripe import sign
-from order_payments.errors import PaymentProviderError
-from order_payments.orders import Order
-from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Cancelled, Declined, Open, Paid, Refunded, RefusalCause, Refused
+from order_payments.runtime.clock import Deadline
+from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.stripe_adapter.outcomes import Cancelled, Declined, Open, Paid, Refunded, RefusalCause, Refused
 
 from .stripe_servers import (
     KEY,

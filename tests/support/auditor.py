@@ -5,9 +5,9 @@ from typing import Any
 
 import stripe
 
-from order_payments.clock import rfc3339, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
-from order_payments.dynamodb import to_wire
+from order_payments.runtime.clock import rfc3339, utc_now
+from order_payments.storage.dynamodb import to_wire
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
 

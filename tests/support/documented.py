@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 
-from order_payments.api import HEADERS
+from order_payments.api.resolver import HEADERS
 from tests.support.template import ROOT
 
 if TYPE_CHECKING:

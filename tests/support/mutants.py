@@ -11,12 +11,13 @@ from unittest.mock import patch as mock_patch
 
 import pytest
 
-from order_payments import orders_table, payments
-from order_payments.clock import Deadline, utc_now
-from order_payments.orders import Order, PaymentAttempt, Reason
-from order_payments.orders_table import OrdersTable
-from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Cancelled, Confirmation, Declined, Fence, Paid, RateLimited, Unknown
+from order_payments import payments
+from order_payments.domain.orders import Order, PaymentAttempt, Reason
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.storage import orders_table
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.stripe_adapter.outcomes import Cancelled, Confirmation, Declined, Fence, Paid, RateLimited, Unknown
 from tests.support.world import World
 
 TIMED_OUT = Reason("timed_out", "The payment timed out.")

@@ -4,9 +4,9 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from order_payments.dynamodb import to_wire
-from order_payments.order_records import order_to_item
-from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason
+from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason
+from order_payments.storage.dynamodb import to_wire
+from order_payments.storage.order_records import order_to_item
 
 PLACED_AT = datetime(2026, 11, 23, 5, 50, 20, 90000, tzinfo=UTC)
 SETTLED_AT = PLACED_AT + timedelta(seconds=2)

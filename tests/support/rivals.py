@@ -15,8 +15,8 @@ from typing import TypeVar
 from unittest.mock import patch
 
 from local.dynamodb_local import client_of
-from order_payments.errors import Busy
-from order_payments.orders import Order
+from order_payments.domain.errors import Busy
+from order_payments.domain.orders import Order
 from tests.support.world import World
 
 START_SECONDS = 60.0

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import stripe
 
 from order_payments import payments
-from order_payments.clock import Deadline, utc_now
+from order_payments.domain.errors import OrderPaymentError
+from order_payments.domain.orders import Order, OrderLine, OrderStatus
 from order_payments.dummy_stripe import ChargeStatus, DummyStripeHTTPClient, DynamoDBStore
-from order_payments.dynamodb import from_wire
-from order_payments.errors import OrderPaymentError
-from order_payments.orders import Order, OrderLine, OrderStatus
-from order_payments.orders_table import UNSETTLED_SHARDS, OrdersTable
-from order_payments.products_table import ProductsTable
-from order_payments.stripe_gateway import StripeGateway
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.storage.dynamodb import from_wire
+from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable
+from order_payments.storage.products_table import ProductsTable
+from order_payments.stripe_adapter.gateway import StripeGateway
 from tests.support.template import recreate_tables
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 from moto import mock_aws
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments import audit
-from order_payments.observability import logger
+from order_payments.audit import check as audit
+from order_payments.runtime.observability import logger
 from tests.support.auditor import Auditor
 from tests.support.function_shop import FunctionShop
 from tests.support.template import create_tables

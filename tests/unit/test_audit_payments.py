@@ -10,10 +10,11 @@ import pytest
 import stripe
 from pydantic import ValidationError
 
-from order_payments import audit, audit_report
-from order_payments.clock import rfc3339, utc_now
-from order_payments.errors import PaymentProviderError
-from order_payments.observability import Count
+from order_payments.audit import check as audit
+from order_payments.audit import report as audit_report
+from order_payments.domain.errors import PaymentProviderError
+from order_payments.runtime.clock import rfc3339, utc_now
+from order_payments.runtime.observability import Count
 from tests.support.auditor import (
     AT_ONCE,
     Auditor,

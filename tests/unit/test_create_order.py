@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from order_payments.clock import utc_now
+from order_payments.runtime.clock import utc_now
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Answer, call, event_for, load_function
 

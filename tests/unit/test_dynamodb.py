@@ -9,8 +9,11 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments.clock import Deadline, utc_now
-from order_payments.dynamodb import (
+from order_payments.domain.errors import Busy
+from order_payments.domain.orders import Order, OrderLine
+from order_payments.payments import SETTLE_BUDGET_SECONDS, TIME_TO_SETTLE_SECONDS
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.storage.dynamodb import (
     LONGEST_CALL_SECONDS,
     ReplyLost,
     dynamodb_client,
@@ -18,11 +21,8 @@ from order_payments.dynamodb import (
     to_wire,
     write_transaction,
 )
-from order_payments.errors import Busy
-from order_payments.orders import Order, OrderLine
-from order_payments.orders_table import OrdersTable
-from order_payments.payments import SETTLE_BUDGET_SECONDS, TIME_TO_SETTLE_SECONDS
-from order_payments.products_table import ProductsTable
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
 from tests.support.function_shop import FunctionShop
 
 

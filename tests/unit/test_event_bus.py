@@ -1,7 +1,7 @@
 """In which requests events go to EventBridge."""
 
-from order_payments.event_bus import LARGEST_REQUEST_BYTES, batches, size_of
-from order_payments.order_events import OrderEvent, event_in
+from order_payments.events.event_bus import LARGEST_REQUEST_BYTES, batches, size_of
+from order_payments.events.order_events import OrderEvent, event_in
 from tests.support.order_stream import (
     Record,
     cancellation,

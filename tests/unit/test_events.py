@@ -9,7 +9,7 @@ import pytest
 from local.sam_local import ENV_VARS, EVENTS
 from local.stack import WEBHOOK_SECRET
 from local.tokens import AUDIENCE, ISSUER
-from order_payments.settings import (
+from order_payments.runtime.settings import (
     EventSettings,
     JwtSettings,
     ReconcilerSettings,

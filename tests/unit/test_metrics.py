@@ -13,13 +13,13 @@ import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from local.rendering import Rendering
-from order_payments import observability
-from order_payments.clock import Deadline, utc_now
+from order_payments.domain.errors import Busy
+from order_payments.domain.orders import Override, Reason
 from order_payments.dummy_stripe import DummyStripeHTTPClient
-from order_payments.dynamodb import ReplyLost, reading, write_transaction, writing
-from order_payments.errors import Busy
-from order_payments.observability import Count, Gauge, Latency, write_metrics
-from order_payments.orders import Override, Reason
+from order_payments.runtime import observability
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.runtime.observability import Count, Gauge, Latency, write_metrics
+from order_payments.storage.dynamodb import ReplyLost, reading, write_transaction, writing
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
 from tests.support.metrics import Metrics, metric_lines, metrics_in

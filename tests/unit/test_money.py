@@ -2,7 +2,15 @@
 
 import pytest
 
-from order_payments.money import CURRENCIES, TABLE, as_text, charge_fault, is_chargeable, is_currency, price_fault
+from order_payments.domain.money import (
+    CURRENCIES,
+    TABLE,
+    as_text,
+    charge_fault,
+    is_chargeable,
+    is_currency,
+    price_fault,
+)
 
 
 @pytest.mark.parametrize(

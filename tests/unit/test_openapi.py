@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from local import openapi
-from order_payments.api import ANSWERS
+from order_payments.api.resolver import ANSWERS
 from tests.support.documented import DOCUMENT, problem_codes
 from tests.support.function_shop import routes
 from tests.support.template import template

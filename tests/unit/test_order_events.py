@@ -7,8 +7,8 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from local import event_schemas
-from order_payments.order_events import OrderEvent, event_in
-from order_payments.orders import Override
+from order_payments.domain.orders import Override
+from order_payments.events.order_events import OrderEvent, event_in
 from tests.support.order_stream import (
     DECLINED,
     SETTLED_AT,

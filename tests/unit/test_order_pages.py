@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments import orders_table
-from order_payments.orders import Order, OrderLine
-from order_payments.orders_table import OrdersTable
-from order_payments.paging import Page
-from order_payments.products_table import ProductsTable
+from order_payments.domain.orders import Order, OrderLine
+from order_payments.storage import orders_table
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.paging import Page
+from order_payments.storage.products_table import ProductsTable
 
 NOW = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
 

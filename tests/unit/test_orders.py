@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from order_payments.orders import TRANSITIONS, Order, OrderLine, OrderStatus, is_order_id, statuses_before
+from order_payments.domain.orders import TRANSITIONS, Order, OrderLine, OrderStatus, is_order_id, statuses_before
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ALLOWED = {(OrderStatus.PENDING, OrderStatus.CONFIRMED), (OrderStatus.PENDING, OrderStatus.CANCELLED)}

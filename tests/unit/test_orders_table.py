@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments.clock import Deadline
-from order_payments.dynamodb import from_wire
-from order_payments.errors import Busy, OrderNotFound
-from order_payments.observability import Count, write_metrics
-from order_payments.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason, Refund, Shortage
-from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
-from order_payments.products_table import ProductsTable
+from order_payments.domain.errors import Busy, OrderNotFound
+from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason, Refund, Shortage
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import Count, write_metrics
+from order_payments.storage.dynamodb import from_wire
+from order_payments.storage.orders_table import NotClaimable, OrdersTable, StockTooShort
+from order_payments.storage.products_table import ProductsTable
 from tests.support.metrics import metrics_in
 
 NOW = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)

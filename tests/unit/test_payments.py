@@ -6,9 +6,9 @@ import stripe
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments import payments
-from order_payments.clock import Deadline, utc_now
-from order_payments.errors import AmountNotChargeable, PaymentFailed, PaymentProviderError, TooManyAttempts
-from order_payments.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderLine, OrderStatus
+from order_payments.domain.errors import AmountNotChargeable, PaymentFailed, PaymentProviderError, TooManyAttempts
+from order_payments.domain.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderLine, OrderStatus
+from order_payments.runtime.clock import Deadline, utc_now
 from tests.support.interference import Effect, interfering, on, stripe_answer, stripe_silence
 from tests.support.world import World
 

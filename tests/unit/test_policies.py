@@ -11,11 +11,12 @@ import stripe
 from moto import mock_aws
 
 from local.rendering import Rendering
-from order_payments import dead_letters, event_bus, stripe_secrets
-from order_payments import dynamodb as service
-from order_payments.clock import Deadline, rfc3339, utc_now
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from order_payments.dummy_stripe.events import sign
+from order_payments.events import dead_letters, event_bus
+from order_payments.runtime.clock import Deadline, rfc3339, utc_now
+from order_payments.storage import dynamodb as service
+from order_payments.stripe_adapter import secrets as stripe_secrets
 from tests.support import lambda_functions
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, call, event_for, load_function

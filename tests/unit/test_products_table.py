@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments import products_table
-from order_payments.clock import Deadline
-from order_payments.dynamodb import ConditionFailed, TransactionRefused, to_wire, write_transaction
-from order_payments.products import Product
-from order_payments.products_table import InvalidProductItem, ProductsTable, product_from_item
+from order_payments.domain.products import Product
+from order_payments.runtime.clock import Deadline
+from order_payments.storage import products_table
+from order_payments.storage.dynamodb import ConditionFailed, TransactionRefused, to_wire, write_transaction
+from order_payments.storage.products_table import InvalidProductItem, ProductsTable, product_from_item
 from tests.support.auditor import Auditor, write_product
 from tests.support.function_shop import FunctionShop
 from tests.support.metrics import metrics_in

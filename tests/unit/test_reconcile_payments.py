@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import stripe
 
-from order_payments.clock import Deadline, rfc3339
+from order_payments.domain.errors import Busy
 from order_payments.dummy_stripe import DummyStripeHTTPClient
-from order_payments.errors import Busy
 from order_payments.payments import LEASE
+from order_payments.runtime.clock import Deadline, rfc3339
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Context, load_function
 from tests.support.shop import Stock

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments.observability import logger
+from order_payments.runtime.observability import logger
 from tests.support.function_shop import FunctionShop
 from tests.support.shop import ALICE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from order_payments.settings import (
+from order_payments.runtime.settings import (
     CorsSettings,
     InvalidSettings,
     JwtSettings,

@@ -1,6 +1,6 @@
 """How a function starts: what it does first and last, and what it does ahead of requests."""
 
-from order_payments.start_up import started
+from order_payments.runtime.start_up import started
 
 import ast
 import gc
@@ -13,7 +13,7 @@ import snapshot_restore_py
 from botocore.exceptions import ClientError, NoCredentialsError
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments.errors import Busy, OrderNotFound, ProductNotFound
+from order_payments.domain.errors import Busy, OrderNotFound, ProductNotFound
 from tests.support.lambda_functions import load_function
 from tests.support.template import ROOT
 
@@ -52,7 +52,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, dynamodb: DynamoDBClient) -> list[str
 def test_a_function_imports_what_quickens_its_start_before_all_else_and_ends_with_it(function: str) -> None:
     _docstring, first, *_, last = ast.parse(HANDLERS[function].read_text()).body
 
-    assert ast.unparse(first) == "from order_payments.start_up import started"
+    assert ast.unparse(first) == "from order_payments.runtime.start_up import started"
     assert ast.unparse(last).startswith("started(")
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import stripe
 
-from order_payments.clock import Deadline
+from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
+from order_payments.domain.orders import Order, OrderLine, PaymentAttempt, Reason
 from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
-from order_payments.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
-from order_payments.orders import Order, OrderLine, PaymentAttempt, Reason
-from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import (
+from order_payments.runtime.clock import Deadline
+from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.stripe_adapter.outcomes import (
     Cancelled,
     ChargeRefunded,
     Closed,
@@ -30,7 +30,7 @@ from order_payments.stripe_outcomes import (
     Refused,
     Unknown,
 )
-from order_payments.stripe_retries import RATE_LIMITED_TRIES, SHORTEST_CALL_SECONDS
+from order_payments.stripe_adapter.retries import RATE_LIMITED_TRIES, SHORTEST_CALL_SECONDS
 from tests.support.world import no_pause
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -14,16 +14,16 @@ import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from order_payments import stripe_secrets
-from order_payments.clock import Deadline, utc_now
+from order_payments.domain.errors import PaymentProviderError
+from order_payments.domain.orders import Order, OrderLine, PaymentAttempt
 from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from order_payments.dummy_stripe.events import sign
-from order_payments.errors import PaymentProviderError
-from order_payments.orders import Order, OrderLine, PaymentAttempt
-from order_payments.settings import InvalidSettings
-from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Cancelled, Open, Paid, Refunded, Refused, Unknown
-from order_payments.stripe_secrets import COOL_DOWN_SECONDS, GOOD_FOR_SECONDS, StripeSecrets
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.runtime.settings import InvalidSettings
+from order_payments.stripe_adapter import secrets as stripe_secrets
+from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.stripe_adapter.outcomes import Cancelled, Open, Paid, Refunded, Refused, Unknown
+from order_payments.stripe_adapter.secrets import COOL_DOWN_SECONDS, GOOD_FOR_SECONDS, StripeSecrets
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Answer, call, event_for, load_function
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import stripe
 
-from order_payments.clock import Deadline, utc_now
+from order_payments.domain.orders import Order
 from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
-from order_payments.observability import Count
-from order_payments.orders import Order
-from order_payments.orders_table import OrdersTable
-from order_payments.stripe_gateway import StripeGateway
-from order_payments.stripe_outcomes import Unknown
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.runtime.observability import Count
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.stripe_adapter.outcomes import Unknown
 from tests.support.function_shop import FunctionShop
 from tests.support.lambda_functions import Answer, call, event_for, load_function
 from tests.support.metrics import metrics_in

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from order_payments.api import ANSWERS, PROBLEM_TYPE_PREFIX
-from order_payments.event_bus import LONGEST_CALL_SECONDS
-from order_payments.identity import Caller
-from order_payments.order_events import SOURCE
-from order_payments.orders import TRANSITIONS, OrderStatus
+from order_payments.api.resolver import ANSWERS, PROBLEM_TYPE_PREFIX
+from order_payments.domain.identity import Caller
+from order_payments.domain.orders import TRANSITIONS, OrderStatus
+from order_payments.events.event_bus import LONGEST_CALL_SECONDS
+from order_payments.events.order_events import SOURCE
 from order_payments.payments import LEASE
 from tests.support.function_shop import routes
 from tests.support.lambda_functions import load_function

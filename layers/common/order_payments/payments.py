@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from order_payments.clock import Deadline, utc_now
-from order_payments.dynamodb import LONGEST_CALL_SECONDS
-from order_payments.errors import (
+from order_payments.domain.errors import (
     AmountNotChargeable,
     Busy,
     Forbidden,
@@ -24,9 +22,8 @@ from order_payments.errors import (
     PaymentProviderError,
     TooManyAttempts,
 )
-from order_payments.money import is_chargeable
-from order_payments.observability import Count, correlate, count, logger
-from order_payments.orders import (
+from order_payments.domain.money import is_chargeable
+from order_payments.domain.orders import (
     MAXIMUM_REFUSED_ATTEMPTS,
     Order,
     OrderStatus,
@@ -35,8 +32,11 @@ from order_payments.orders import (
     Reason,
     Refund,
 )
-from order_payments.orders_table import NotClaimable, OrdersTable, StockTooShort
-from order_payments.stripe_outcomes import (
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.runtime.observability import Count, correlate, count, logger
+from order_payments.storage.dynamodb import LONGEST_CALL_SECONDS
+from order_payments.storage.orders_table import NotClaimable, OrdersTable, StockTooShort
+from order_payments.stripe_adapter.outcomes import (
     Cancelled,
     ChargeRefunded,
     Closed,
@@ -53,7 +53,7 @@ from order_payments.stripe_outcomes import (
 )
 
 if TYPE_CHECKING:
-    from order_payments.stripe_gateway import StripeGateway
+    from order_payments.stripe_adapter.gateway import StripeGateway
 
 LEASE = timedelta(seconds=45)
 """How long an attempt is its payer's alone: for longer than the paying function can run."""

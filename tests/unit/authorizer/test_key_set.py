@@ -21,8 +21,8 @@ from key_set import (
     keys_from,
 )
 
-from order_payments.observability import Count
-from order_payments.settings import InvalidSettings, JwtSettings
+from order_payments.runtime.observability import Count
+from order_payments.runtime.settings import InvalidSettings, JwtSettings
 from tests.support.metrics import metrics_in
 from tests.unit.authorizer.conftest import Start, event_with, failed, unauthorized
 from tests.unit.authorizer.issuer import ABSENT, Issuer, KeyServer, encode, public_jwk, to_json

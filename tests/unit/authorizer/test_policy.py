@@ -7,7 +7,7 @@ from itertools import chain, combinations
 import pytest
 from policy import answer_for
 
-from order_payments.identity import Caller, Role
+from order_payments.domain.identity import Caller, Role
 
 STAGE_ARN = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/v1"
 

@@ -7,7 +7,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from bench.capacity import PAYMENT, STATUS_READ, Cost, Metered, family, meter_endpoints
 from bench.metering import Charge, metering, reported_locally
 from bench.service import Service
-from order_payments import stripe_retries
+from order_payments.stripe_adapter import retries as stripe_retries
 from tests.support.template import ROOT
 
 KEY = {"orderId": {"S": "ord_1"}}

@@ -9,9 +9,9 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from bench.conflicts import ONE_WAY_SECONDS, Conflicts
 from bench.virtual_time import VirtualTime
-from order_payments.clock import Deadline
-from order_payments.dynamodb import Contended, write_transaction, writing
-from order_payments.errors import Busy
+from order_payments.domain.errors import Busy
+from order_payments.runtime.clock import Deadline
+from order_payments.storage.dynamodb import Contended, write_transaction, writing
 
 HOLD_SECONDS = 0.010
 TABLE = "ProductsTable"

@@ -4,9 +4,9 @@ import json
 
 from bench.filling import ORDERS_OF_A_BUYER, PaidOrder, item_texts
 from bench.growth import power_of_ten
-from order_payments.dynamodb import to_wire
-from order_payments.order_records import order_to_item
-from order_payments.orders import is_order_id
+from order_payments.domain.orders import is_order_id
+from order_payments.storage.dynamodb import to_wire
+from order_payments.storage.order_records import order_to_item
 
 NUMBERS = (0, 1, 99, 100, 12_345, 999_999)
 

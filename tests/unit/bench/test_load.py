@@ -6,7 +6,8 @@ import pytest
 
 from bench.contention import BUSY, CHOSEN, POLICIES, Outcome, Point, plan
 from bench.throughput import Answer, Rate, Round
-from order_payments import dynamodb, payments
+from order_payments import payments
+from order_payments.storage import dynamodb
 
 
 def test_a_rate_counts_payments_alone_from_the_first_request_to_the_last_answer() -> None:

@@ -6,7 +6,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from bench.recording import Call, about, recording
 from bench.service import Service, call
 from bench.warm import replay
-from order_payments.dynamodb import from_wire
+from order_payments.storage.dynamodb import from_wire
 from tests.support.template import ROOT
 
 OLD, NEW = "ord_" + "a" * 32, "ord_" + "b" * 32

@@ -19,10 +19,10 @@ from local.pages import console_data, pages
 from local.pages.page import Page
 from local.proxy import Proxy, Upstream, bind, serving
 from local.tokens import AUDIENCE, TokenIssuer
+from order_payments.domain.money import TABLE
 from order_payments.dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
 from order_payments.dummy_stripe.cards import Fault
 from order_payments.dummy_stripe.payment_intents import settle
-from order_payments.money import TABLE
 from tests.support.template import ROOT
 
 CONSOLE = ROOT / "local" / "pages" / "console"

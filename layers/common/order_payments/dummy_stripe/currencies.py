@@ -1,7 +1,7 @@
-"""Amounts as Stripe checks them and writes them. The rules of each currency stand in `order_payments.money`."""
+"""Amounts as Stripe checks them and writes them. The rules of each currency stand in `order_payments.domain.money`."""
 
+from order_payments.domain.money import TABLE, as_number
 from order_payments.dummy_stripe import refusals
-from order_payments.money import TABLE, as_number
 
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 

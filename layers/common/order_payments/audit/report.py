@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from order_payments.clock import from_rfc3339, rfc3339, utc_now
-from order_payments.observability import logger
+from order_payments.runtime.clock import from_rfc3339, rfc3339, utc_now
+from order_payments.runtime.observability import logger
 
 WINDOW = timedelta(hours=48)
 """How far back orders are held against Stripe, where nobody says otherwise; an audit is every 24 hours."""

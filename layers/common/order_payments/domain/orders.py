@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from order_payments.idempotency import idempotency_digest
+from order_payments.domain.idempotency import idempotency_digest
 
 PAYMENT_METHOD = "stripe-dummy"
 

@@ -5,8 +5,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from order_payments.clock import Deadline
-from order_payments.dynamodb import (
+from order_payments.domain.errors import Busy, InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
+from order_payments.domain.products import MAXIMUM_STOCK, Product, faults_in_offer, faults_in_stock, is_product_id
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import Count, count, logger
+from order_payments.storage.dynamodb import (
     ConditionFailed,
     Contended,
     Item,
@@ -18,10 +21,7 @@ from order_payments.dynamodb import (
     tries,
     writing,
 )
-from order_payments.errors import Busy, InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
-from order_payments.observability import Count, count, logger
-from order_payments.paging import Page
-from order_payments.products import MAXIMUM_STOCK, Product, faults_in_offer, faults_in_stock, is_product_id
+from order_payments.storage.paging import Page
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

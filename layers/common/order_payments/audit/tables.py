@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from order_payments.clock import Deadline, from_rfc3339, rfc3339, utc_now
-from order_payments.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
-from order_payments.errors import Busy
-from order_payments.order_records import order_from_item
-from order_payments.orders import Order, OrderStatus
-from order_payments.orders_table import UNSETTLED_SHARDS, shard_of
+from order_payments.domain.errors import Busy
+from order_payments.domain.orders import Order, OrderStatus
+from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339, utc_now
+from order_payments.storage.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
+from order_payments.storage.order_records import order_from_item
+from order_payments.storage.orders_table import UNSETTLED_SHARDS, shard_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -12,8 +12,21 @@ from datetime import datetime
 from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from order_payments.clock import Deadline, from_rfc3339, rfc3339
-from order_payments.dynamodb import (
+from order_payments.domain.errors import Busy, OrderNotFound
+from order_payments.domain.orders import (
+    Order,
+    OrderStatus,
+    Override,
+    PaymentAttempt,
+    Reason,
+    Refund,
+    Shortage,
+    is_order_id,
+    statuses_before,
+)
+from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339
+from order_payments.runtime.observability import Count, count, logger
+from order_payments.storage.dynamodb import (
     ConditionFailed,
     Contended,
     Item,
@@ -28,9 +41,7 @@ from order_payments.dynamodb import (
     write_transaction,
     writing,
 )
-from order_payments.errors import Busy, OrderNotFound
-from order_payments.observability import Count, count, logger
-from order_payments.order_records import (
+from order_payments.storage.order_records import (
     attempt_to_item,
     order_from_item,
     order_to_item,
@@ -38,19 +49,8 @@ from order_payments.order_records import (
     reason_to_item,
     refund_to_item,
 )
-from order_payments.orders import (
-    Order,
-    OrderStatus,
-    Override,
-    PaymentAttempt,
-    Reason,
-    Refund,
-    Shortage,
-    is_order_id,
-    statuses_before,
-)
-from order_payments.paging import Page
-from order_payments.products_table import ProductsTable, stock_in
+from order_payments.storage.paging import Page
+from order_payments.storage.products_table import ProductsTable, stock_in
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from order_payments.audit_report import Finding, Kind
-from order_payments.audited_tables import AuditedTables, Held, UnreadableOrder, readable
-from order_payments.clock import Deadline
-from order_payments.dynamodb import Contended, ReplyLost, WriteRejected
-from order_payments.errors import Busy, OrderPaymentError, PaymentProviderError
-from order_payments.observability import logger
-from order_payments.orders import OrderStatus
+from order_payments.audit.report import Finding, Kind
+from order_payments.audit.tables import AuditedTables, Held, UnreadableOrder, readable
+from order_payments.domain.errors import Busy, OrderPaymentError, PaymentProviderError
+from order_payments.domain.orders import OrderStatus
 from order_payments.payments import follow_intent
-from order_payments.products_table import stock_in
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import logger
+from order_payments.storage.dynamodb import Contended, ReplyLost, WriteRejected
+from order_payments.storage.products_table import stock_in
 
 if TYPE_CHECKING:
-    from order_payments.orders_table import OrdersTable
-    from order_payments.stripe_gateway import StripeGateway
+    from order_payments.storage.orders_table import OrdersTable
+    from order_payments.stripe_adapter.gateway import StripeGateway
 
 
 class Action(StrEnum):

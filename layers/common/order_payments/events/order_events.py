@@ -6,11 +6,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from order_payments.clock import rfc3339
-from order_payments.dynamodb import from_wire
-from order_payments.order_records import order_from_item
-from order_payments.orders import TRANSITIONS, Order, OrderStatus
-from order_payments.views import OrderView, View
+from order_payments.api.views import OrderView, View
+from order_payments.domain.orders import TRANSITIONS, Order, OrderStatus
+from order_payments.runtime.clock import rfc3339
+from order_payments.storage.dynamodb import from_wire
+from order_payments.storage.order_records import order_from_item
 
 SOURCE = "order-payments"
 VERSION = 1

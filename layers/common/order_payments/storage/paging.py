@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from order_payments.errors import InvalidRequest
+from order_payments.domain.errors import InvalidRequest
 
 Entry = TypeVar("Entry")
 

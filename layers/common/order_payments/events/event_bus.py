@@ -9,10 +9,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from order_payments.clock import Deadline
-from order_payments.dynamodb import tries
-from order_payments.observability import logger
-from order_payments.order_events import SOURCE, OrderEvent
+from order_payments.events.order_events import SOURCE, OrderEvent
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import logger
+from order_payments.storage.dynamodb import tries
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

@@ -10,8 +10,8 @@ from typing import Annotated
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header
 
-from order_payments.products import Product
-from order_payments.views import ProductView
+from order_payments.api.views import ProductView
+from order_payments.domain.products import Product
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
 # A malformed If-Match matches nothing, so nothing is written. A malformed If-None-Match would match nothing, too.

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from order_payments.orders import Reason
+from order_payments.domain.orders import Reason
 
 
 class _Bare:

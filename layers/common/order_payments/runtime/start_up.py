@@ -5,8 +5,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from order_payments.errors import OrderNotFound, ProductNotFound
-from order_payments.settings import InitializationType
+from order_payments.domain.errors import OrderNotFound, ProductNotFound
+from order_payments.runtime.settings import InitializationType
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -44,7 +44,7 @@ def _rehearse(rehearsal: Callable[[], object]) -> None:
             rehearsal()
     except Exception:  # noqa: BLE001 - a version whose start fails is not published
         # Not imported above: the authorizer rehearses nothing, and starts without Powertools.
-        from order_payments.observability import logger
+        from order_payments.runtime.observability import logger
 
         logger.warning("the rehearsal failed", exc_info=True)
 

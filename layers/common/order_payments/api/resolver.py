@@ -20,14 +20,14 @@ from pydantic import BeforeValidator
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
-from order_payments import errors
-from order_payments.clock import Deadline, utc_now
-from order_payments.errors import OrderPaymentError
-from order_payments.identity import Caller, Role
-from order_payments.observability import Count, count, logger, write_metrics
-from order_payments.orders import Order
-from order_payments.settings import CorsSettings
-from order_payments.views import FaultView, OrderStatusView, ProblemView
+from order_payments.api.views import FaultView, OrderStatusView, ProblemView
+from order_payments.domain import errors
+from order_payments.domain.errors import OrderPaymentError
+from order_payments.domain.identity import Caller, Role
+from order_payments.domain.orders import Order
+from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.runtime.observability import Count, count, logger, write_metrics
+from order_payments.runtime.settings import CorsSettings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse, OpenAPIResponseHeader

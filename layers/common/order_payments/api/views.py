@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
-from order_payments.clock import rfc3339
-from order_payments.orders import PAYMENT_METHOD, Order, OrderStatus
-from order_payments.products import Product
+from order_payments.domain.orders import PAYMENT_METHOD, Order, OrderStatus
+from order_payments.domain.products import Product
+from order_payments.runtime.clock import rfc3339
 
 _TIME: dict[str, JsonValue] = {"format": "date-time"}
 

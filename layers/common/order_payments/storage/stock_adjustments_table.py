@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from order_payments.clock import Deadline, rfc3339
-from order_payments.dynamodb import (
+from order_payments.domain.errors import Busy, IdempotencyKeyReused
+from order_payments.domain.idempotency import idempotency_digest
+from order_payments.domain.products import Product
+from order_payments.runtime.clock import Deadline, rfc3339
+from order_payments.storage.dynamodb import (
     Item,
     ReplyLost,
     TransactionRefused,
@@ -16,10 +19,7 @@ from order_payments.dynamodb import (
     tries,
     write_transaction,
 )
-from order_payments.errors import Busy, IdempotencyKeyReused
-from order_payments.idempotency import idempotency_digest
-from order_payments.products import Product
-from order_payments.products_table import ProductsTable, product_to_item
+from order_payments.storage.products_table import ProductsTable, product_to_item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

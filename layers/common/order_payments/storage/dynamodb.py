@@ -18,9 +18,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
-from order_payments.clock import Deadline
-from order_payments.errors import Busy
-from order_payments.observability import Count, Latency, count, timed
+from order_payments.domain.errors import Busy
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import Count, Latency, count, timed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

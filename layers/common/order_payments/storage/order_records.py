@@ -1,8 +1,6 @@
 """How an order is stored: an item of the orders table, made of an order and read back."""
 
-from order_payments.clock import from_rfc3339, rfc3339
-from order_payments.dynamodb import Item
-from order_payments.orders import (
+from order_payments.domain.orders import (
     PAYMENT_METHOD,
     Order,
     OrderLine,
@@ -13,6 +11,8 @@ from order_payments.orders import (
     Refund,
     Shortage,
 )
+from order_payments.runtime.clock import from_rfc3339, rfc3339
+from order_payments.storage.dynamodb import Item
 
 
 def order_to_item(order: Order) -> Item:

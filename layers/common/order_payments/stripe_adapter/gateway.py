@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import stripe
 
-from order_payments.clock import Deadline
-from order_payments.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
-from order_payments.observability import Latency, logger, timed
-from order_payments.orders import Order, Reason
-from order_payments.settings import StripeBackend, StripeSettings
-from order_payments.stripe_outcomes import (
+from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
+from order_payments.domain.orders import Order, Reason
+from order_payments.runtime.clock import Deadline
+from order_payments.runtime.observability import Latency, logger, timed
+from order_payments.runtime.settings import StripeBackend, StripeSettings
+from order_payments.stripe_adapter.outcomes import (
     Cancelled,
     ChargeRefunded,
     Closed,
@@ -37,7 +37,7 @@ from order_payments.stripe_outcomes import (
     State,
     Unknown,
 )
-from order_payments.stripe_retries import (
+from order_payments.stripe_adapter.retries import (
     Call,
     EveryTryRateLimited,
     NoTimeLeft,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from stripe.params import PaymentIntentListParams
 
-    from order_payments.stripe_secrets import StripeSecrets
+    from order_payments.stripe_adapter.secrets import StripeSecrets
 
 _T = TypeVar("_T")
 
@@ -330,7 +330,7 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
     """The gateway to the Stripe that `settings` name; `dynamodb` keeps the dummy's state where a table is named."""
     http_client: stripe.HTTPClient
     if settings.backend is StripeBackend.API:
-        from order_payments.stripe_transport import TimedSession
+        from order_payments.stripe_adapter.transport import TimedSession
 
         session = TimedSession()
         transport: Transport = session
@@ -342,7 +342,7 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
         transport = http_client = DummyStripeHTTPClient(store)
     key, secrets = settings.secret_key or "", None
     if settings.secret_arn:
-        from order_payments.stripe_secrets import stripe_secrets
+        from order_payments.stripe_adapter.secrets import stripe_secrets
 
         secrets = stripe_secrets(settings.secret_arn)
         key = secrets.secret_key()

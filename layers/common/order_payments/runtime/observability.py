@@ -14,7 +14,7 @@ from threading import Lock
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from order_payments.settings import MetricSettings, function_name
+from order_payments.runtime.settings import MetricSettings, function_name
 
 # All functions write to one log group.
 logger = Logger(function_name=function_name())

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import stripe
 
-from order_payments.clock import Deadline
+from order_payments.runtime.clock import Deadline
 
 _T = TypeVar("_T")
 

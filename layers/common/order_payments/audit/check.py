@@ -13,18 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from order_payments.audit_report import Audit, Finding, Kind, Phase, Suspect
-from order_payments.audited_tables import AuditedTables, Held, is_listed, readable
-from order_payments.clock import Deadline, from_rfc3339, utc_now
-from order_payments.dynamodb import Item
-from order_payments.errors import PaymentProviderError
-from order_payments.orders import Order, OrderStatus, is_order_id
-from order_payments.products import MAXIMUM_STOCK, faults_in_stock
-from order_payments.products_table import InvalidProductItem, is_product_item, product_from_item, stock_in
-from order_payments.stripe_outcomes import ChargeRefunded, IntentSummary, Paid, State, Unknown
+from order_payments.audit.report import Audit, Finding, Kind, Phase, Suspect
+from order_payments.audit.tables import AuditedTables, Held, is_listed, readable
+from order_payments.domain.errors import PaymentProviderError
+from order_payments.domain.orders import Order, OrderStatus, is_order_id
+from order_payments.domain.products import MAXIMUM_STOCK, faults_in_stock
+from order_payments.runtime.clock import Deadline, from_rfc3339, utc_now
+from order_payments.storage.dynamodb import Item
+from order_payments.storage.products_table import InvalidProductItem, is_product_item, product_from_item, stock_in
+from order_payments.stripe_adapter.outcomes import ChargeRefunded, IntentSummary, Paid, State, Unknown
 
 if TYPE_CHECKING:
-    from order_payments.stripe_gateway import StripeGateway
+    from order_payments.stripe_adapter.gateway import StripeGateway
 
 _Asked = TypeVar("_Asked")
 _Answer = TypeVar("_Answer")

@@ -14,8 +14,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from order_payments.observability import logger
-from order_payments.settings import InitializationType, InvalidSettings, checked_secret_key
+from order_payments.runtime.observability import logger
+from order_payments.runtime.settings import InitializationType, InvalidSettings, checked_secret_key
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

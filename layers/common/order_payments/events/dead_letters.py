@@ -8,7 +8,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from order_payments.observability import logger
+from order_payments.runtime.observability import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

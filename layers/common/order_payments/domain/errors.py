@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from order_payments.orders import Order, Shortage
+    from order_payments.domain.orders import Order, Shortage
 
 
 class OrderPaymentError(Exception):

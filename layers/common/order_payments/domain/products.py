@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from order_payments.money import is_currency, price_fault
-from order_payments.text import is_line_of_text
+from order_payments.domain.money import is_currency, price_fault
+from order_payments.domain.text import is_line_of_text
 
 PRODUCT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _PRODUCT_ID = re.compile(PRODUCT_ID_PATTERN.removeprefix("^").removesuffix("$"))
