@@ -15,7 +15,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.domain.errors import Busy
-from order_payments.domain.orders import NO_ORDER, Order, OrderStatus
+from order_payments.domain.orders import NO_ORDER, Order
 from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
 from order_payments.runtime.clock import Deadline, from_rfc3339, utc_now
 from order_payments.runtime.observability import Count, Gauge, count, gauge, logger, write_metrics
@@ -255,9 +255,7 @@ def unsettled_since(order: Order) -> datetime | None:
     """Return when the order's attempt started, or its refund was owed; None if there is nothing to settle."""
     if order.owes_refund and order.refund is not None:
         return order.refund.owed_since
-    if order.status is OrderStatus.PENDING and order.attempt is not None:
-        return order.attempt.started_at
-    return None
+    return order.in_flight.started_at if order.in_flight else None
 
 
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:

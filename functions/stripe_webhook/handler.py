@@ -16,7 +16,7 @@ from stripe import SignatureVerificationError, Webhook, WebhookSignature
 from order_payments.api.resolver import Api, described
 from order_payments.api.views import View
 from order_payments.domain.errors import Busy, InvalidSignature, OrderNotFound
-from order_payments.domain.orders import NO_ORDER, OrderStatus
+from order_payments.domain.orders import NO_ORDER
 from order_payments.payments import follow_intent
 from order_payments.runtime.observability import Count, count, logger
 from order_payments.runtime.settings import StripeSettings, TableSettings, WebhookSettings
@@ -97,7 +97,7 @@ def receive_event(
         except OrderNotFound:
             logger.warning("event of an order that is not ours")
             return Receipt()
-        if event.type in FINAL_NEWS and order.status is OrderStatus.PENDING and order.payment_intent_id == intent.id:
+        if event.type in FINAL_NEWS and order.in_flight and order.payment_intent_id == intent.id:
             # Stripe sends again what was not received, for days.
             raise Busy("The order cannot be settled now.")
     return Receipt()

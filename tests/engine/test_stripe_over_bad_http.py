@@ -78,7 +78,7 @@ def test_a_confirmation_goes_over_the_wire_as_stripe_wants_it(wire: StripeGatewa
     assert (sent.method, sent.path) == ("POST", "/v1/payment_intents/pi_1/confirm")
     assert sent.body == "payment_method=pm_card_visa"
     assert sent.headers["Authorization"] == f"Bearer {KEY}"
-    assert sent.headers["Idempotency-Key"] == ORDER.attempt_in_flight().attempt_id
+    assert sent.headers["Idempotency-Key"] == ORDER.require_in_flight().attempt_id
     assert sent.headers["Content-Type"] == "application/x-www-form-urlencoded"
     assert sent.headers["Stripe-Version"] == stripe.api_version
 
@@ -91,7 +91,7 @@ def test_a_server_that_says_nothing_is_waited_for_no_longer_than_there_is_time(
 
     assert wire.confirm(ORDER, deadline=deadline) == Unknown()
     assert -0.5 < deadline.remaining() < 1
-    assert scripted.keys() == [ORDER.attempt_in_flight().attempt_id] * 2
+    assert scripted.keys() == [ORDER.require_in_flight().attempt_id] * 2
 
 
 def test_calls_at_the_same_time_keep_their_own_deadlines(wire: StripeGateway, scripted: ScriptedStripe) -> None:
@@ -173,7 +173,7 @@ def test_a_call_that_fails_once_is_tried_again_with_its_key(
     scripted.steps = [fault, answer(about(ORDER))]
 
     assert wire.confirm(ORDER, deadline=PLENTY) == Paid()
-    assert scripted.keys() == [ORDER.attempt_in_flight().attempt_id] * 2
+    assert scripted.keys() == [ORDER.require_in_flight().attempt_id] * 2
     assert len({request.body for request in scripted.received}) == 1
 
 
@@ -195,7 +195,7 @@ def test_a_call_that_keeps_failing_leaves_its_outcome_unknown(
     scripted.steps = [fault]
 
     assert wire.confirm(ORDER, deadline=PLENTY) == Unknown()
-    assert scripted.keys() == [ORDER.attempt_in_flight().attempt_id] * tries
+    assert scripted.keys() == [ORDER.require_in_flight().attempt_id] * tries
     with pytest.raises(PaymentProviderError):
         wire.create_intent(ORDER, deadline=PLENTY)
 
@@ -216,7 +216,7 @@ def test_rate_limited_call_is_repeated_with_its_key_after_retry_after(
     scripted.steps = [limit, pay]
 
     assert wire.confirm(ORDER, deadline=PLENTY) == Paid()
-    assert scripted.keys() == [ORDER.attempt_in_flight().attempt_id] * 2
+    assert scripted.keys() == [ORDER.require_in_flight().attempt_id] * 2
     assert arrivals[1] - arrivals[0] >= 1
 
 

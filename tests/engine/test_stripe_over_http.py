@@ -81,7 +81,7 @@ def created(gateway: StripeGateway, card: str = "pm_card_visa") -> Order:
 
 
 def intent_of(order: Order) -> str:
-    return order.attempt_in_flight().payment_intent_id
+    return order.require_in_flight().payment_intent_id
 
 
 def refused(call: Callable[[], object]) -> tuple[int | None, str | None]:

@@ -150,7 +150,7 @@ class World:
         """What holds besides when nothing is going on any more."""
         self.check_invariants()
         orders, charges = self.all_orders(), self._charges()
-        unsettled = [order for order in orders if order.status is OrderStatus.PENDING and order.attempt]
+        unsettled = [order for order in orders if order.in_flight]
         assert not unsettled, f"{[order.order_id for order in unsettled]} were left unsettled"
         assert not [order for order in orders if order.owes_refund]
         assert not any(self.orders.unsettled(shard, before=utc_now() + FAR_OFF, limit=1) for shard in UNSETTLED_SHARDS)
@@ -177,6 +177,6 @@ class World:
         for order in orders:
             if order.status is OrderStatus.CONFIRMED:
                 sold.update(order.quantities())
-            elif order.status is OrderStatus.PENDING and order.attempt:
+            elif order.in_flight:
                 held.update(order.quantities())
         return sold, held

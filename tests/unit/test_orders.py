@@ -1,11 +1,20 @@
 """The order and the one table of what its status may become."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 
 import pytest
 
-from order_payments.domain.orders import TRANSITIONS, Order, OrderLine, OrderStatus, is_order_id, statuses_before
+from order_payments.domain.orders import (
+    TRANSITIONS,
+    Order,
+    OrderLine,
+    OrderStatus,
+    PaymentAttempt,
+    is_order_id,
+    statuses_before,
+)
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ALLOWED = {(OrderStatus.PENDING, OrderStatus.CONFIRMED), (OrderStatus.PENDING, OrderStatus.CANCELLED)}
@@ -36,9 +45,20 @@ def test_the_lines_of_one_product_are_summed() -> None:
     assert Order.place("alice", lines, "usd", NOW).quantities() == {"tea": 5, "cup": 1}
 
 
-def test_an_order_that_nobody_claimed_has_no_attempt_in_flight() -> None:
+def test_unclaimed_order_has_no_attempt_in_flight() -> None:
+    order = Order.place("alice", [], "usd", NOW)
+
+    assert order.in_flight is None
     with pytest.raises(ValueError, match="no attempt in flight"):
-        Order.place("alice", [], "usd", NOW).attempt_in_flight()
+        order.require_in_flight()
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+def test_attempt_is_in_flight_while_its_order_is_pending(status: OrderStatus) -> None:
+    attempt = PaymentAttempt(PaymentAttempt.new_id(), "pi_1", "pm_card_visa", NOW)
+    order = replace(Order.place("alice", [], "usd", NOW), status=status, attempt=attempt)
+
+    assert order.in_flight == (attempt if status is OrderStatus.PENDING else None)
 
 
 @pytest.mark.parametrize(

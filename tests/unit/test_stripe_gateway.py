@@ -98,7 +98,7 @@ def claimed(gateway: StripeGateway, card: str = "pm_card_visa") -> Order:
 
 
 def intent_of(order: Order) -> str:
-    return order.attempt_in_flight().payment_intent_id
+    return order.require_in_flight().payment_intent_id
 
 
 def with_fields(**changed: Any) -> Callable[[RawAnswer], RawAnswer]:
@@ -214,7 +214,7 @@ def test_rate_limit_on_every_try_charged_nothing(gateway: StripeGateway, wire: W
     wire.tamper["confirm"] = lambda _: RATE_LIMITS[case]
 
     assert gateway.confirm(order, deadline=PLENTY) == RateLimited(retry_after_seconds=3)
-    assert wire.sent_keys["confirm"] == [order.attempt_in_flight().attempt_id] * RATE_LIMITED_TRIES
+    assert wire.sent_keys["confirm"] == [order.require_in_flight().attempt_id] * RATE_LIMITED_TRIES
 
 
 def test_rate_limited_call_that_gets_through_is_paid(gateway: StripeGateway, wire: Wire) -> None:

@@ -240,7 +240,7 @@ def test_what_brings_a_payment_to_its_end_goes_on_with_the_new_key(
 ) -> None:
     open_one, paid = claimed(gateway), claimed(gateway)
     gateway.confirm(paid, deadline=plenty())
-    intents = [order.attempt_in_flight().payment_intent_id for order in (open_one, paid)]
+    intents = [order.require_in_flight().payment_intent_id for order in (open_one, paid)]
 
     rotate(wire, vault)
     assert isinstance(gateway.state_of(open_one, intents[0], deadline=plenty()), Open)
@@ -261,7 +261,7 @@ def test_a_fence_with_a_wrong_key_leaves_the_payment_unknown(
     wire.key = "sk_test_another"
     vault.now += COOL_DOWN_SECONDS
 
-    fence = gateway.cancel(order, order.attempt_in_flight().payment_intent_id, deadline=plenty())
+    fence = gateway.cancel(order, order.require_in_flight().payment_intent_id, deadline=plenty())
 
     assert isinstance(fence, Unknown)
 

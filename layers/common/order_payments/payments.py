@@ -164,7 +164,7 @@ def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: "StripeG
     charge can follow. If it was paid, the order is confirmed. Cancels the order for the intent's own decline if it has
     one, else for `reason`. Returns the order as it is recorded, `pending` if the outcome stays unknown.
     """
-    intent_id = order.attempt_in_flight().payment_intent_id
+    intent_id = order.require_in_flight().payment_intent_id
     match stripe.cancel(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
         case Cancelled(decline):
             return orders.settle_cancelled(order, decline or reason, now=utc_now(), deadline=_settle_by(deadline))
@@ -197,7 +197,7 @@ def settle_paid(
             order = orders.cancel_unclaimed(
                 order, INSUFFICIENT_STOCK, attempt=attempt, now=utc_now(), deadline=_settle_by(deadline)
             )
-    if order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id:
+    if order.in_flight and order.payment_intent_id == intent_id:
         order = orders.settle_confirmed(order, now=utc_now(), deadline=_settle_by(deadline))
     if order.status is not OrderStatus.CANCELLED and order.payment_intent_id == intent_id:
         return order
@@ -243,8 +243,7 @@ def reconcile(
     correlate(order.last_request_id)
     if order.owes_refund and order.refund is not None:
         return refund_late_money(order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
-    in_flight = order.status is OrderStatus.PENDING and order.attempt is not None
-    if in_flight and order.attempt_in_flight().started_at <= before:
+    if order.in_flight and order.in_flight.started_at <= before:
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     return order
 
@@ -260,15 +259,15 @@ def follow_intent(
     """
     order = orders.get(order_id)
     correlate(order.last_request_id)
-    in_flight = order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id
-    if in_flight and order.attempt_in_flight().started_at <= utc_now() - LEASE:
+    attempt = order.in_flight if order.payment_intent_id == intent_id else None
+    if attempt and attempt.started_at <= utc_now() - LEASE:
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
         return order
     match stripe.state_of(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
         case Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
-        case ChargeRefunded() if in_flight:
+        case ChargeRefunded() if attempt:
             return orders.settle_cancelled(order, REFUNDED, now=utc_now(), deadline=_settle_by(deadline))
         case Cancelled() | ChargeRefunded() | Open():
             return order
@@ -277,7 +276,7 @@ def follow_intent(
             count(Count.MISMATCH)
             return order
         case Unknown():
-            if order.status is OrderStatus.PENDING and order.payment_intent_id == intent_id:
+            if attempt:
                 return order
             raise Busy("The payment provider does not tell what became of the payment.")
 

@@ -199,10 +199,9 @@ def _faults_of(item: Item | None) -> Iterator[Finding]:
             found=f"a total of {order.total_amount} {order.currency}, lines of {total}",
             expected="a total that is the sum of its lines, each of some units",
         )
-    in_flight = order.status is OrderStatus.PENDING and order.attempt is not None
-    to_settle = in_flight or order.owes_refund
+    to_settle = order.in_flight or order.owes_refund
     if to_settle and not is_listed(item):
-        what = "a payment in flight" if in_flight else "a refund owed"
+        what = "a payment in flight" if order.in_flight else "a refund owed"
         yield Finding(
             kind=Kind.NOT_LISTED,
             order_id=order_id,

@@ -115,7 +115,7 @@ class AuditedTables:
                 order = readable(item)
                 if order is None:
                     raise UnreadableOrder(str(item.get("orderId")))
-                if order.status is OrderStatus.PENDING and order.attempt is not None:
+                if order.in_flight:
                     yield order
             after = page.last
             if after is None:
@@ -196,11 +196,12 @@ def held_by(orders: Iterable[Order]) -> dict[str, Held]:
     units: dict[str, int] = {}
     attempts: dict[str, list[str]] = {}
     for order in orders:
-        if order.status is not OrderStatus.PENDING or order.attempt is None:
+        attempt = order.in_flight
+        if attempt is None:
             continue
         for product_id, quantity in order.quantities().items():
             units[product_id] = units.get(product_id, 0) + quantity
-            attempts.setdefault(product_id, []).append(order.attempt.attempt_id)
+            attempts.setdefault(product_id, []).append(attempt.attempt_id)
     return {
         product_id: Held(units[product_id], hashlib.sha256("".join(sorted(ids)).encode()).hexdigest()[:16])
         for product_id, ids in attempts.items()

@@ -212,11 +212,16 @@ class Order:
         """Whether money for it came too late and has not gone back yet."""
         return self.refund is not None and self.refund.refund_id is None
 
-    def attempt_in_flight(self) -> PaymentAttempt:
-        """The attempt of an order that was claimed and not settled. Raises `ValueError` for any other order."""
-        if self.attempt is None or self.status is not OrderStatus.PENDING:
+    @property
+    def in_flight(self) -> PaymentAttempt | None:
+        """The attempt in flight: of an order that was claimed and is not settled. None for any other order."""
+        return self.attempt if self.status is OrderStatus.PENDING else None
+
+    def require_in_flight(self) -> PaymentAttempt:
+        """Return the attempt in flight. Raises `ValueError` if there is none."""
+        if self.in_flight is None:
             raise ValueError(f"order {self.order_id} has no attempt in flight")
-        return self.attempt
+        return self.in_flight
 
     def quantities(self) -> dict[str, int]:
         """What the order wants of each product, its lines summed: a transaction may touch a product once."""

@@ -254,7 +254,7 @@ class OrdersTable:
             order.order_id,
             update,
             condition=_IN_FLIGHT,
-            values={":expected": expected, ":attempt_id": order.attempt_in_flight().attempt_id, **values},
+            values={":expected": expected, ":attempt_id": order.require_in_flight().attempt_id, **values},
         )
         return self._move_in_flight(
             order, settled, [write, *stock_moves], without_holds=without_holds, deadline=deadline
@@ -265,7 +265,7 @@ class OrdersTable:
 
         Only for an attempt that certainly charged nothing. One that `was_refused` counts in `refused_attempts`.
         """
-        attempt = order.attempt_in_flight()
+        attempt = order.require_in_flight()
         refusal = f", {_COUNT_REFUSAL}" if was_refused else ""
         write = self._update(
             order.order_id,

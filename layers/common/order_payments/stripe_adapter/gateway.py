@@ -149,7 +149,7 @@ class StripeGateway:
 
     def confirm(self, order: Order, *, deadline: Deadline) -> Confirmation:
         """Charge the order's attempt. The attempt's id is the idempotency key, so that it charges once."""
-        attempt = order.attempt_in_flight()
+        attempt = order.require_in_flight()
         call = Call(self._transport, deadline, self._sleep)
         try:
             with timed(Latency.STRIPE_CONFIRM):
