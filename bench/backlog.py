@@ -22,9 +22,9 @@ from bench.figures import Bars, Family, Figure
 from bench.options import Options
 from bench.service import ORDERS, PRODUCTS, Service, running_service
 from bench.virtual_time import VirtualTime
+from dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from local.stack import DUMMY_STRIPE_KEY
 from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt
-from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from order_payments.payments import PaymentRequest, initiate_payment, reconcile
 from order_payments.runtime import clock
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now

@@ -20,11 +20,11 @@ from bench.figures import Family, Figure, Lines
 from bench.options import Options
 from bench.service import ORDERS, PRODUCTS, Service, running_service
 from bench.virtual_time import VirtualTime
+from dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from local.stack import DUMMY_STRIPE_KEY
 from order_payments import payments
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from order_payments.payments import CLAIM_BUDGET_SECONDS, SETTLE_BUDGET_SECONDS
 from order_payments.runtime import clock
 from order_payments.runtime.clock import Deadline

@@ -102,7 +102,7 @@ class Build:
     def done(self) -> float:
         """How much of `make` is done, from 0 to 1, by what SAM says of each function and layer."""
         log = _text(self._log) or ""
-        parts = [*self._project.glob("functions/*/handler.py"), *self._project.glob("layers/*/requirements.txt")]
+        parts = [*self._project.glob("functions/*/handler.py"), *self._project.glob("layers/*")]
         return min(1.0, log.count(_PART_IS_BUILT) / max(1, len(parts)))
 
     def _download_wheels(self) -> Path:

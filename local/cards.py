@@ -1,7 +1,7 @@
 """Test payment methods by names that are quick to type."""
 
+from dummy_stripe.cards import PAYMENT_METHODS
 from local.errors import StackError
-from order_payments.dummy_stripe.cards import PAYMENT_METHODS
 
 _PREFIXES = ("", "pm_", "pm_card_")
 

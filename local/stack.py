@@ -214,8 +214,8 @@ def running_stack(
 
 def _pages(identity: TokenIssuer, deployment: Deployment, emulator: Emulator, closing: ExitStack) -> Mapping[str, Page]:
     # The dummy Stripe is the functions' code, which whoever only asks whether a stack runs need not have on its path.
+    from dummy_stripe import DynamoDBStore
     from local.pages import console_data
-    from order_payments.dummy_stripe import DynamoDBStore
 
     store = None
     if table := deployment.dummy_stripe_table:

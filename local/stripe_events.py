@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from dummy_stripe import DynamoDBStore
+from dummy_stripe.events import EventType, deliver, event_of
 from local.emulator import visiting
 from local.errors import StackError
 from local.shop import require_order_id
 from local.stack import WEBHOOK_SECRET
-from order_payments.dummy_stripe import DynamoDBStore
-from order_payments.dummy_stripe.events import EventType, deliver, event_of
 
 SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED.value
 

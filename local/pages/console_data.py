@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dummy_stripe import Charge, Store
+from dummy_stripe.payment_intents import Intent, settle
 from local.tokens import TokenIssuer
 from order_payments.domain.money import TABLE
-from order_payments.dummy_stripe import Charge, Store
-from order_payments.dummy_stripe.payment_intents import Intent, settle
 from order_payments.runtime.clock import rfc3339
 
 SHOWN_INTENTS = 100

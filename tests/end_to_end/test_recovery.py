@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from dummy_stripe import DynamoDBStore
+from dummy_stripe.events import sign
 from local import stripe_events
 from local.errors import StackError
 from local.stack import WEBHOOK_SECRET, Stack
-from order_payments.dummy_stripe import DynamoDBStore
-from order_payments.dummy_stripe.events import sign
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply, Stock
 

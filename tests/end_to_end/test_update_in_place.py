@@ -16,6 +16,8 @@ import httpx
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from dummy_stripe import DynamoDBStore
+from dummy_stripe.payment_intents import ChargeStatus
 from local.audit import Target
 from local.build import Build
 from local.deploy import STACK_NAME, STAGE, Deployment, deploy
@@ -24,8 +26,6 @@ from local.environment import for_programs
 from local.processes import running
 from local.stack import BUILD_CACHE, PROJECT, Stack, parameters_here
 from local.tokens import TokenIssuer
-from order_payments.dummy_stripe import DynamoDBStore
-from order_payments.dummy_stripe.payment_intents import ChargeStatus
 from tests.support import release_before
 from tests.support.http_shop import HttpShop
 from tests.support.order_listener import Listener, listening

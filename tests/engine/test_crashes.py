@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import stripe
 
+from dummy_stripe import DummyStripeHTTPClient
 from local.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.domain.errors import InsufficientStock
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.dummy_stripe import DummyStripeHTTPClient
 from order_payments.runtime.clock import Deadline
 from order_payments.storage.orders_table import UNSETTLED_SHARDS
 from tests.support.interference import Effect, Killed, Plan, emptied, interfering, killed_at

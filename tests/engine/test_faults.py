@@ -13,12 +13,12 @@ import pytest
 import stripe
 from botocore.exceptions import ClientError
 
+from dummy_stripe import DummyStripeHTTPClient
 from local.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.api.resolver import ANSWERS
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.dummy_stripe import DummyStripeHTTPClient
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage.dynamodb import WriteRejected
 from order_payments.storage.orders_table import UNSETTLED_SHARDS, Unsettled

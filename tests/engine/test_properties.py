@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from dummy_stripe.payment_intents import Intent, Status, settle
 from local.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.domain.errors import (
@@ -41,7 +42,6 @@ from order_payments.domain.errors import (
     TooManyAttempts,
 )
 from order_payments.domain.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderStatus
-from order_payments.dummy_stripe.payment_intents import Intent, Status, settle
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage.products_table import ProductsTable
 from tests.support.interference import (

@@ -14,10 +14,10 @@ import pytest
 import stripe
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from dummy_stripe import DummyStripeHTTPClient, Store
 from local.dynamodb_local import client_of
 from order_payments.domain.errors import Busy, StockBelowReserved
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.dummy_stripe import DummyStripeHTTPClient, Store
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.stripe_adapter.gateway import StripeGateway
 from tests.support.function_shop import FunctionShop

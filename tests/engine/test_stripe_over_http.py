@@ -31,9 +31,9 @@ import pytest
 import requests
 import stripe
 
+from dummy_stripe import sign
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.domain.orders import Order
-from order_payments.dummy_stripe import sign
 from order_payments.runtime.clock import Deadline
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Cancelled, Declined, Open, Paid, Refunded, RefusalCause, Refused

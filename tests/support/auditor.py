@@ -5,7 +5,7 @@ from typing import Any
 
 import stripe
 
-from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from order_payments.runtime.clock import rfc3339, utc_now
 from order_payments.storage.dynamodb import to_wire
 from tests.support.function_shop import FunctionShop

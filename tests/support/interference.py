@@ -19,7 +19,7 @@ import stripe
 from botocore import xform_name
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-from order_payments.dummy_stripe import MemoryStore
+from dummy_stripe import MemoryStore
 from tests.support.world import World
 
 StripeAnswer = tuple[Any, int, Mapping[str, str]]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import stripe
 
+from dummy_stripe import ChargeStatus, DummyStripeHTTPClient, DynamoDBStore
 from order_payments import payments
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderLine, OrderStatus
-from order_payments.dummy_stripe import ChargeStatus, DummyStripeHTTPClient, DynamoDBStore
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage.dynamodb import from_wire
 from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable

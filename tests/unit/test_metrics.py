@@ -12,10 +12,10 @@ import pytest
 import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from dummy_stripe import DummyStripeHTTPClient
 from local.rendering import Rendering
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Override, Reason
-from order_payments.dummy_stripe import DummyStripeHTTPClient
 from order_payments.runtime import observability
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.observability import Count, Gauge, Latency, write_metrics

@@ -10,9 +10,9 @@ import pytest
 import stripe
 from moto import mock_aws
 
+from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from dummy_stripe.events import sign
 from local.rendering import Rendering
-from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
-from order_payments.dummy_stripe.events import sign
 from order_payments.events import dead_letters, event_bus
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage import dynamodb as service

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import stripe
 
+from dummy_stripe import DummyStripeHTTPClient
 from order_payments.domain.errors import Busy
-from order_payments.dummy_stripe import DummyStripeHTTPClient
 from order_payments.payments import LEASE
 from order_payments.runtime.clock import Deadline, rfc3339
 from tests.support.function_shop import FunctionShop

@@ -114,14 +114,14 @@ def test_two_key_sets_are_refused() -> None:
 
 
 def start(function: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Start a function in a process of its own, as Lambda does: its folder and the layer, and this environment."""
+    """Start a function in a process of its own, as Lambda does: its folder and the layers, and this environment."""
     folder = ROOT / "functions" / function
     return subprocess.run(
         [sys.executable, "-c", "import handler; print('started')"],
         cwd=folder,
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(map(str, (folder, ROOT / "layers" / "common"))),
+            "PYTHONPATH": os.pathsep.join(map(str, (folder, *ROOT.glob("layers/*")))),
             "HOME": str(Path.home()),
             **ENVIRONMENT,
             **JWT,

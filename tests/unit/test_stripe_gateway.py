@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import stripe
 
+from dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
 from order_payments.domain.orders import Order, OrderLine, PaymentAttempt, Reason
-from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from order_payments.runtime.clock import Deadline
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import (

@@ -14,10 +14,10 @@ import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from dummy_stripe import DummyStripeHTTPClient, MemoryStore
+from dummy_stripe.events import sign
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.domain.orders import Order, OrderLine, PaymentAttempt
-from order_payments.dummy_stripe import DummyStripeHTTPClient, MemoryStore
-from order_payments.dummy_stripe.events import sign
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.settings import InvalidSettings
 from order_payments.stripe_adapter import secrets as stripe_secrets

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import stripe
 
+from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from order_payments.domain.orders import Order
-from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.observability import Count
 from order_payments.storage.orders_table import OrdersTable

@@ -226,27 +226,17 @@ def test_access_log_has_no_value_that_a_caller_can_break() -> None:
     }
 
 
-def test_only_the_functions_that_talk_to_stripe_carry_its_sdk() -> None:
-    with_stripe = {
-        path.parent.name
-        for path in [*ROOT.glob("functions/*/requirements.txt"), *ROOT.glob("layers/*/requirements.txt")]
-        if "\nstripe==" in path.read_text()
-    }
-
-    assert with_stripe == {
-        *("initiate_payment", "reconcile_payments", "stripe_webhook"),
-        *("audit_payments", "repair_payments"),
+@pytest.mark.parametrize("layer", ["StripeSdkLayer", "DummyStripeLayer"])
+def test_only_functions_that_call_stripe_have_its_sdk_and_the_dummy(layer: str) -> None:
+    assert {name for name, properties in FUNCTIONS.items() if layer in str(properties.get("Layers"))} == {
+        *("InitiatePaymentFunction", "ReconcilePaymentsFunction", "StripeWebhookFunction"),
+        *("AuditPaymentsFunction", "RepairPaymentsFunction"),
     }
 
 
-def test_the_authorizer_carries_no_boto3() -> None:
-    properties = FUNCTIONS["AuthorizerFunction"]
-    layers = [*template()["Globals"]["Function"]["Layers"], *properties.get("Layers", [])]
-
-    carried = [ROOT / properties["CodeUri"]] + [
-        ROOT / RESOURCES[layer["Ref"]]["Properties"]["ContentUri"] for layer in layers
-    ]
-    assert not [path for path in carried if "\nboto3==" in (path / "requirements.txt").read_text()]
+def test_authorizer_has_the_common_layer_alone() -> None:
+    assert GLOBALS["Layers"] == [{"Ref": "CommonLayer"}]
+    assert "Layers" not in FUNCTIONS["AuthorizerFunction"]
 
 
 def test_api_gateway_and_schedules_call_a_published_version() -> None:

@@ -11,7 +11,7 @@ import pytest
 import stripe
 from moto import mock_aws
 
-from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore, MemoryStore, Store
+from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore, MemoryStore, Store
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import stripe
 
-from order_payments.dummy_stripe import PROCESSING_SECONDS, EventType, deliver, event_of, sign
-from order_payments.dummy_stripe.events import payload_of
+from dummy_stripe import PROCESSING_SECONDS, EventType, deliver, event_of, sign
+from dummy_stripe.events import payload_of
 
 SECRET = "whsec_dummyNeverShown1234"
 SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED

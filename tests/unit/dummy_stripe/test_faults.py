@@ -3,7 +3,7 @@
 import pytest
 import stripe
 
-from order_payments.dummy_stripe import SLOW_SECONDS, MemoryStore, StoreUnavailable
+from dummy_stripe import SLOW_SECONDS, MemoryStore, StoreUnavailable
 
 from .conftest import KEY, dummy_on
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import stripe
 
-from order_payments.dummy_stripe import CLAIM_SECONDS, IDEMPOTENCY_SECONDS
-from order_payments.dummy_stripe.stores import ClaimLost, IdempotencyRecord
+from dummy_stripe import CLAIM_SECONDS, IDEMPOTENCY_SECONDS
+from dummy_stripe.stores import ClaimLost, IdempotencyRecord
 
 
 def test_a_repeated_creation_answers_the_same_intent(dummy):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import stripe
 
-from order_payments.dummy_stripe import PROCESSING_SECONDS
+from dummy_stripe import PROCESSING_SECONDS
 
 CARDS = ["visa", "visa_debit", "mastercard", "mastercard_debit", "mastercard_prepaid", "amex", "discover", "diners"]
 CARDS += ["jcb", "unionpay"]

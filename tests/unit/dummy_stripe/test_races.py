@@ -9,7 +9,7 @@ import pytest
 import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from order_payments.dummy_stripe.endpoints import LOST_RACES
+from dummy_stripe.endpoints import LOST_RACES
 
 THREADS = 20
 

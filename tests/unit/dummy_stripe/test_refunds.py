@@ -3,8 +3,8 @@
 import pytest
 import stripe
 
-from order_payments.dummy_stripe import PROCESSING_SECONDS, ChargeStatus
-from order_payments.dummy_stripe.payment_intents import Intent
+from dummy_stripe import PROCESSING_SECONDS, ChargeStatus
+from dummy_stripe.payment_intents import Intent
 
 from .test_races import THREADS, at_once, before_the_next_write
 

@@ -3,7 +3,7 @@
 import pytest
 import stripe
 
-from order_payments.dummy_stripe import MemoryStore
+from dummy_stripe import MemoryStore
 
 from .conftest import KEY, dummy_on  # isort: skip
 

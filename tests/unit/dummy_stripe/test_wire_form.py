@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import stripe
 
-from order_payments.dummy_stripe import EventType, event_of
+from dummy_stripe import EventType, event_of
 
 SCHEMA = json.loads((Path(__file__).parent / "stripe_schema.json").read_text())
 NONE = type(None)

@@ -23,13 +23,18 @@ Globals:
 Resources:
   Pay:
     Type: AWS::Serverless::Function
-    Properties: {CodeUri: Pay, Layers: [!Ref Sdk]}
+    Properties:
+      CodeUri: Pay
+      Layers: [!Ref Sdk, !If [UseDummy, !Ref Dummy, !Ref AWS::NoValue]]
   Common:
     Type: AWS::Serverless::LayerVersion
     Properties: {ContentUri: Common}
   Sdk:
     Type: AWS::Serverless::LayerVersion
     Properties: {ContentUri: Sdk}
+  Dummy:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {ContentUri: Dummy}
   Orders:
     Type: AWS::DynamoDB::Table
 """
@@ -38,7 +43,7 @@ Resources:
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
     """A built template, with a module of 100 bytes in its function and of 10 in each layer."""
-    for name, size in (("Pay", 100), ("Common", 10), ("Sdk", 10)):
+    for name, size in (("Pay", 100), ("Common", 10), ("Sdk", 10), ("Dummy", 10)):
         module = tmp_path / "build" / name / f"{name.lower()}_module.py"
         module.parent.mkdir(parents=True)
         module.write_text("#" * (size - 1) + "\n")
@@ -73,14 +78,16 @@ def test_functions_and_layers_are_what_is_packaged_and_tables_are_not(template: 
         ("Pay", False),
         ("Common", True),
         ("Sdk", True),
+        ("Dummy", True),
     ]
 
 
-def test_a_function_is_as_large_as_itself_and_its_layers(template: Path) -> None:
+def test_a_function_is_as_large_as_itself_and_all_layers_it_may_have(template: Path) -> None:
     assert list(packaging.sizes(packaging.artefacts(template))) == [
-        ("Pay", 100, 120),
+        ("Pay", 100, 130),
         ("Common", 10, 10),
         ("Sdk", 10, 10),
+        ("Dummy", 10, 10),
     ]
 
 

@@ -14,15 +14,15 @@ import jwt
 import pytest
 import stripe
 
+from dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
+from dummy_stripe.cards import Fault
+from dummy_stripe.payment_intents import settle
 from local.guard import is_from_here
 from local.pages import console_data, pages
 from local.pages.page import Page
 from local.proxy import Proxy, Upstream, bind, serving
 from local.tokens import AUDIENCE, TokenIssuer
 from order_payments.domain.money import TABLE
-from order_payments.dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
-from order_payments.dummy_stripe.cards import Fault
-from order_payments.dummy_stripe.payment_intents import settle
 from tests.support.template import ROOT
 
 CONSOLE = ROOT / "local" / "pages" / "console"

@@ -336,7 +336,7 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
         transport: Transport = session
         http_client = stripe.RequestsClient(session=session)
     else:
-        from order_payments.dummy_stripe import DummyStripeHTTPClient, DynamoDBStore, MemoryStore
+        from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore, MemoryStore
 
         store = DynamoDBStore(dynamodb, settings.dummy_table) if dynamodb and settings.dummy_table else MemoryStore()
         transport = http_client = DummyStripeHTTPClient(store)

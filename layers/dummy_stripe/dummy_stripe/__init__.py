@@ -9,12 +9,12 @@ A webhook hears of it on request: `deliver(url, event_of(store.intent(id), Event
 Departures from Stripe: a PaymentMethod keeps its token as its id, cards only, no manual capture, no event unasked.
 """
 
-from order_payments.dummy_stripe.cards import PAYMENT_METHODS, Fault, PaymentMethod
-from order_payments.dummy_stripe.dynamodb_store import DynamoDBStore
-from order_payments.dummy_stripe.events import EventType, deliver, event_of, sign
-from order_payments.dummy_stripe.http_client import SLOW_SECONDS, DummyStripeHTTPClient
-from order_payments.dummy_stripe.payment_intents import PROCESSING_SECONDS, Charge, ChargeStatus, Refund
-from order_payments.dummy_stripe.stores import (
+from dummy_stripe.cards import PAYMENT_METHODS, Fault, PaymentMethod
+from dummy_stripe.dynamodb_store import DynamoDBStore
+from dummy_stripe.events import EventType, deliver, event_of, sign
+from dummy_stripe.http_client import SLOW_SECONDS, DummyStripeHTTPClient
+from dummy_stripe.payment_intents import PROCESSING_SECONDS, Charge, ChargeStatus, Refund
+from dummy_stripe.stores import (
     CLAIM_SECONDS,
     IDEMPOTENCY_SECONDS,
     MemoryStore,

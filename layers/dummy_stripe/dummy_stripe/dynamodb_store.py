@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from order_payments.dummy_stripe.payment_intents import Intent
-from order_payments.dummy_stripe.refusals import Reply
-from order_payments.dummy_stripe.stores import Answer, ClaimLost, IdempotencyRecord, StoreUnavailable, ledger
+from dummy_stripe.payment_intents import Intent
+from dummy_stripe.refusals import Reply
+from dummy_stripe.stores import Answer, ClaimLost, IdempotencyRecord, StoreUnavailable, ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutTypeDef, TransactWriteItemTypeDef
 
-    from order_payments.dummy_stripe.payment_intents import Charge
+    from dummy_stripe.payment_intents import Charge
 
 _CONDITION_FAILED = "ConditionalCheckFailed"
 _CONFLICT = "TransactionConflict"

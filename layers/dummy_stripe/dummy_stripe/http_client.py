@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 import stripe
 
-from order_payments.dummy_stripe import bodies, endpoints, parameters, refusals
-from order_payments.dummy_stripe.endpoints import Call, NothingHappened
-from order_payments.dummy_stripe.parameters import Form
-from order_payments.dummy_stripe.payment_intents import new_id
-from order_payments.dummy_stripe.refusals import Refusal, Reply
-from order_payments.dummy_stripe.stores import (
+from dummy_stripe import bodies, endpoints, parameters, refusals
+from dummy_stripe.endpoints import Call, NothingHappened
+from dummy_stripe.parameters import Form
+from dummy_stripe.payment_intents import new_id
+from dummy_stripe.refusals import Refusal, Reply
+from dummy_stripe.stores import (
     CLAIM_SECONDS,
     IDEMPOTENCY_SECONDS,
     Answer,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from urllib.parse import parse_qsl
 
+from dummy_stripe import currencies, refusals
 from order_payments.domain.money import CURRENCIES
-from order_payments.dummy_stripe import currencies, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 
 import stripe
 
-from order_payments.dummy_stripe import bodies, payment_intents
-from order_payments.dummy_stripe.payment_intents import new_id
+from dummy_stripe import bodies, payment_intents
+from dummy_stripe.payment_intents import new_id
 
 if TYPE_CHECKING:
-    from order_payments.dummy_stripe.payment_intents import Intent
+    from dummy_stripe.payment_intents import Intent
 
 DELIVERY_TIMEOUT: Final = 20.0
 """How long a webhook may take to answer, in seconds."""

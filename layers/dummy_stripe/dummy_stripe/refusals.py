@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from order_payments.dummy_stripe.payment_intents import Intent
+    from dummy_stripe.payment_intents import Intent
 
 
 class Reply(StrEnum):

@@ -9,15 +9,15 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
-from order_payments.dummy_stripe import bodies, payment_intents, refusals
-from order_payments.dummy_stripe.cards import PAYMENT_METHODS, Fault
-from order_payments.dummy_stripe.refusals import Refusal, Reply
-from order_payments.dummy_stripe.stores import Answer, IdempotencyRecord
+from dummy_stripe import bodies, payment_intents, refusals
+from dummy_stripe.cards import PAYMENT_METHODS, Fault
+from dummy_stripe.refusals import Refusal, Reply
+from dummy_stripe.stores import Answer, IdempotencyRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from order_payments.dummy_stripe.parameters import (
+    from dummy_stripe.parameters import (
         Cancellation,
         Confirmation,
         Creation,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         RefundRetrieval,
         Retrieval,
     )
-    from order_payments.dummy_stripe.payment_intents import Charge, Intent, Refund
-    from order_payments.dummy_stripe.stores import Store
+    from dummy_stripe.payment_intents import Charge, Intent, Refund
+    from dummy_stripe.stores import Store
 
 LOST_RACES: Final = 20
 """How often a call computes anew before it gives up with Stripe's `lock_timeout`."""

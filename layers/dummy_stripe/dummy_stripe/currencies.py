@@ -1,7 +1,7 @@
 """Amounts as Stripe checks them and writes them. The rules of each currency stand in `order_payments.domain.money`."""
 
+from dummy_stripe import refusals
 from order_payments.domain.money import TABLE, as_number
-from order_payments.dummy_stripe import refusals
 
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from order_payments.dummy_stripe.cards import PAYMENT_METHODS
-from order_payments.dummy_stripe.parameters import NO_EXPANSION
-from order_payments.dummy_stripe.payment_intents import ChargeStatus, Status
+from dummy_stripe.cards import PAYMENT_METHODS
+from dummy_stripe.parameters import NO_EXPANSION
+from dummy_stripe.payment_intents import ChargeStatus, Status
 
 if TYPE_CHECKING:
-    from order_payments.dummy_stripe.payment_intents import Charge, Failure, Intent, Refund
-    from order_payments.dummy_stripe.refusals import Refusal
+    from dummy_stripe.payment_intents import Charge, Failure, Intent, Refund
+    from dummy_stripe.refusals import Refusal
 
 _EXPIRY = {"exp_month": 12, "exp_year": 2034}
 _DISPLAY_BRANDS = {"amex": "american_express", "diners": "diners_club", "unionpay": "union_pay"}

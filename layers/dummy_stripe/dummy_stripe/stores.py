@@ -10,12 +10,12 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from order_payments.dummy_stripe.refusals import Reply
+from dummy_stripe.refusals import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from order_payments.dummy_stripe.payment_intents import Charge, Intent
+    from dummy_stripe.payment_intents import Charge, Intent
 
 CLAIM_SECONDS: Final = 10
 """How long a request may keep its idempotency key without an answer. A key that a crash left behind is free again

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from order_payments.dummy_stripe import cards, currencies, refusals
+from dummy_stripe import cards, currencies, refusals
 
 if TYPE_CHECKING:
-    from order_payments.dummy_stripe.parameters import Cancellation, Confirmation, Creation, Refunding
+    from dummy_stripe.parameters import Cancellation, Confirmation, Creation, Refunding
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 
