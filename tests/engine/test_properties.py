@@ -51,7 +51,7 @@ from tests.support.interference import (
     Plan,
     emptied,
     interfering,
-    killed_at,
+    killed_at_number,
     late_at,
     undisturbed,
 )
@@ -136,7 +136,7 @@ requests = st.sampled_from([2, 3, 4, 2, 3, 4, *range(MOST_REQUESTS + 1)])
 cards = st.sampled_from(["pm_card_visa"] * 5 + list(CARDS))
 mishaps = st.one_of(
     st.just(undisturbed),
-    st.builds(killed_at, requests, st.sampled_from([Effect.NONE, Effect.DONE])),
+    st.builds(killed_at_number, requests, st.sampled_from([Effect.NONE, Effect.DONE])),
     st.builds(late_at, requests),
 )
 

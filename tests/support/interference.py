@@ -1,6 +1,6 @@
 """Faults on the service's way out: every request of it to DynamoDB and to Stripe is counted here, and can go wrong.
 
-with interfering(world, killed_at(3, Effect.DONE)) as interference, pytest.raises(Killed):
+with interfering(world, killed_at("confirm", Effect.DONE)) as interference, pytest.raises(Killed):
     world.pay(order)
 
 The clients that `World` uses to look, and the dummy Stripe's own, are left alone and are not counted.
@@ -40,11 +40,17 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A request that leaves the service: the how manieth, from 0, and what it is for, as DESIGN.md names the calls."""
+    """A request that leaves the service: its zero-based index, its name by purpose, and its occurrence, from 1."""
 
     number: int
     name: str
     to: str
+    occurrence: int = 1
+
+    @property
+    def request(self) -> str:
+        """The request by name and occurrence: `confirm`, then `confirm 2`."""
+        return self.name if self.occurrence == 1 else f"{self.name} {self.occurrence}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,13 @@ class Interference:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the requests were for."""
+        """The names of the requests, in order."""
         return tuple(boundary.name for boundary in self.boundaries)
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """The requests by name and occurrence, in order."""
+        return tuple(boundary.request for boundary in self.boundaries)
 
     def land(self) -> None:
         """Let what is late arrive. Nobody waits for the answers."""
@@ -82,8 +93,13 @@ def undisturbed(_: Boundary) -> None:
     """No faults: to count the boundaries."""
 
 
-def killed_at(number: int, effect: Effect) -> Plan:
-    """The process dies at that boundary, before the request takes effect or after it."""
+def killed_at(request: str, effect: Effect) -> Plan:
+    """Kill the process at a request, named as in `Boundary.request`, before or after the request takes effect."""
+    return lambda boundary: Fault(effect, _die) if boundary.request == request else None
+
+
+def killed_at_number(number: int, effect: Effect) -> Plan:
+    """Kill the process at its request with this zero-based index, before or after the request takes effect."""
     return lambda boundary: Fault(effect, _die) if boundary.number == number else None
 
 
@@ -136,7 +152,8 @@ def interfering(world: World, plan: Plan = undisturbed) -> Iterator[Interference
     def arrive(name: str, to: str) -> Fault | None:
         if dead:
             raise dead[0]
-        boundary = Boundary(len(interference.boundaries), name, to)
+        occurrence = 1 + interference.names.count(name)
+        boundary = Boundary(len(interference.boundaries), name, to, occurrence)
         interference.boundaries.append(boundary)
         return plan(boundary)
 
