@@ -76,10 +76,10 @@ $(bench_installed): requirements-bench.txt $(installed)
 	@touch $@
 
 openapi: $(installed) ## Write docs/openapi.json anew, from the functions as they are
-	@exec python -m local openapi
+	@exec python -m delivery openapi
 
 event-schemas: $(installed) ## Write docs/events anew, from the events' models
-	@exec python -m local event-schemas
+	@exec python -m delivery event-schemas
 
 lint: $(installed) ## Check style, types and the template
 	ruff check .
@@ -88,7 +88,7 @@ lint: $(installed) ## Check style, types and the template
 	@$(without_aws_settings) sam validate --lint
 
 scan: $(scan_installed) ## Look for weak spots in what is deployed, and in the pipeline (.checkov.yaml says what is let be)
-	@python -m local.rendering .local/rendered
+	@python -m delivery render .local/rendered
 	.venv-scan/bin/checkov --config-file .checkov.yaml -d .local/rendered -d delivery -d .github
 	cfn-lint --regions eu-central-1 -- delivery/github.yaml
 
@@ -109,9 +109,9 @@ format: $(installed) ## Put the code into shape
 
 build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNTIME=python3.13 ARCHITECTURE=x86_64)
 	@$(without_aws_settings) sam build --parameter-overrides $(target)
-	@python -m local.packaging .aws-sam/build/template.yaml --runtime $(runtime)
+	@python -m delivery package .aws-sam/build/template.yaml --runtime $(runtime)
 
-release = python -m local.release --runtime $(runtime) --architecture $(ARCHITECTURE)
+release = python -m delivery release --runtime $(runtime) --architecture $(ARCHITECTURE)
 
 deploy: $(installed) ## Build, and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value …", secrets in PARAMETERS_FILE=…)
 	@$(release) --check
@@ -131,4 +131,4 @@ lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer ver
 
 clean: ## Remove what was built and installed
 	rm -rf .venv .venv-scan .local .aws-sam .pytest_cache .mypy_cache .ruff_cache
-	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find functions layers command_line delivery operations local harness tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

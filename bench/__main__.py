@@ -1,12 +1,11 @@
 """`python -m bench`."""
 
-import sys
-from pathlib import Path
+from command_line.project import add_layers_to_path
 
 # The functions' own code and the dummy Stripe are what is measured.
-sys.path += [str(Path(__file__).parents[1] / "layers" / layer) for layer in ("common", "dummy_stripe")]
+add_layers_to_path()
 
-from bench.cli import main
+from bench.cli import main  # noqa: E402 - see above
 
 # Each family is measured in a process of its own, which imports this module anew, by another name.
 if __name__ == "__main__":

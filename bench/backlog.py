@@ -23,6 +23,7 @@ from bench.options import Options
 from bench.service import ORDERS, PRODUCTS, Service, running_service
 from bench.virtual_time import VirtualTime
 from dummy_stripe import DummyStripeHTTPClient, MemoryStore
+from harness.functions import load_function
 from local.stack import DUMMY_STRIPE_KEY
 from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt
 from order_payments.payments import PaymentRequest, initiate_payment, reconcile
@@ -34,7 +35,6 @@ from order_payments.storage.products_table import ProductsTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
 from order_payments.stripe_adapter.retries import CALL_TIMEOUT_SECONDS
-from tests.support.lambda_functions import load_function
 
 OUTAGE_MINUTES = 10
 EVERY_SECONDS = 60
@@ -198,7 +198,7 @@ def measure(options: Options) -> Family:
 
 def chosen(reconciler: ModuleType, payments_per_second: int) -> Policy:
     """Return what the template and the reconciler's module say."""
-    from local.rendering import template
+    from delivery.rendering import template
 
     function = template()["Resources"]["ReconcilePaymentsFunction"]["Properties"]
     return Policy(

@@ -11,8 +11,8 @@ from bench.figures import Bars, Family, Figure
 from bench.metering import Request, metering
 from bench.options import Options
 from bench.service import DUMMY_STRIPE, Function, Service, call, running_service
+from harness.functions import Context
 from order_payments.runtime.clock import utc_now
-from tests.support.lambda_functions import Context
 
 PRODUCT = "green-tea"
 PAYMENT = "payment"

@@ -14,10 +14,10 @@ from bench import report
 from bench.families import available, measure
 from bench.figures import Family
 from bench.options import Options
-from local.console import make_console, progress_on
-from local.environment import use_local_aws_settings
-from local.errors import StackError
-from local.stack import PROJECT, STATE
+from command_line.environment import use_local_aws_settings
+from command_line.errors import CommandError
+from command_line.output import make_console, progress_on
+from command_line.project import PROJECT, STATE
 
 RECORD = PROJECT / "bench"
 """Where the last whole run is kept, with the code that it measured."""
@@ -50,7 +50,7 @@ def bench(
         try:
             with progress(f"{name} ({number} of {len(names)})"):
                 measured.append(measure_apart(name, quick=quick))
-        except StackError as error:
+        except CommandError as error:
             failed.append(name)
             console.print(f"[red]✗[/] {name}: {error}", soft_wrap=True)
         except Exception:  # noqa: BLE001 - what has been measured by then took minutes, and is kept
@@ -90,7 +90,7 @@ def draw_plots(families: list[Family], directory: Path) -> None:
     try:
         from bench.plots import draw
     except ModuleNotFoundError as error:
-        raise StackError(f"There are no plots without {error.name}: `make bench` installs it.") from error
+        raise CommandError(f"There are no plots without {error.name}: `make bench` installs it.") from error
     for family in families:
         draw(family, directory / f"{family.name}.svg")
 
@@ -100,5 +100,5 @@ def main() -> None:
     use_local_aws_settings()
     try:
         app()
-    except StackError as error:
+    except CommandError as error:
         sys.exit(str(error))

@@ -22,9 +22,8 @@ from samtranslator.yaml_helper import yaml_parse
 from bench.figures import Bars, Family, Figure, Spread
 from bench.options import Options
 from bench.service import environment as service_environment
-from local.build import Build
-from local.packaging import Artefact, artefacts, precompile
-from local.stack import BUILD_CACHE
+from delivery.packaging import Artefact, artefacts, precompile
+from local.build import BUILD_CACHE, Build
 from local.tokens import TokenIssuer
 
 RUNS, RUNS_WITHOUT_BYTECODE, RUNS_QUICK = 40, 8, 3

@@ -21,7 +21,7 @@ from bench.capacity import meter
 from bench.figures import Family, Figure, Lines
 from bench.options import Options
 from bench.service import Function, Service, call, running_service
-from tests.support.lambda_functions import Context, load_function
+from harness.functions import Context, load_function
 
 PAYMENTS = 1_000_000
 MEMORY_MB = (256, 512, 1024)

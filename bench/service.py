@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from bench.options import Options
-from local.dynamodb_local import client_of, install, running_dynamodb_local
-from local.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
-from local.stack import DUMMY_STRIPE_KEY, STATE, WEBHOOK_SECRET
+from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
+from command_line.project import STATE
+from harness.dynamodb_local import client_of, install, running_dynamodb_local
+from harness.functions import Context, load_function
+from harness.tables import create_tables, recreate_tables
+from local.stack import DUMMY_STRIPE_KEY, WEBHOOK_SECRET
 from order_payments.domain.orders import Order, OrderLine
 from order_payments.runtime.clock import utc_now
 from order_payments.storage.dynamodb import dynamodb_client, to_wire
 from order_payments.storage.order_records import order_to_item
-from tests.support.lambda_functions import Context, load_function
-from tests.support.template import create_tables, recreate_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -16,7 +16,7 @@ import httpx
 from bench.figures import Family, Figure, Lines
 from bench.options import Options
 from bench.service import BUYER, ORDERS, PLENTY, PRODUCTS, UNIT_PRICE, running_service
-from local.shop import bearer
+from local.shop.client import bearer
 from local.stack import running_stack
 from order_payments import payments
 from order_payments.domain.errors import Busy

@@ -12,11 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from local import packaging
-from local.environment import for_programs, users_environment
-from local.errors import StackError
-from local.processes import run_to_end
+from command_line.environment import for_programs, users_environment
+from command_line.errors import CommandError
+from command_line.processes import run_to_end
+from command_line.project import STATE
+from delivery import packaging
 
+BUILD_CACHE = STATE / "build"
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
@@ -30,7 +32,7 @@ def architecture() -> str:
     """This machine's, by Lambda's name for it."""
     machine = platform.machine().lower()
     if machine not in _ARCHITECTURES:
-        raise StackError(f"Lambda has no architecture like this machine's ({machine}).")
+        raise CommandError(f"Lambda has no architecture like this machine's ({machine}).")
     return _ARCHITECTURES[machine]
 
 

@@ -12,17 +12,29 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from local import audit, catalogue, demo, doctor, order_list, reconciler, sam_local, seed, stripe_events
-from local.cards import payment_method
-from local.console import counted, make_console, progress_on, width_of
-from local.deploy import STAGE
-from local.environment import use_local_aws_settings
-from local.errors import StackError
-from local.order_list import STATUS_STYLES
-from local.shop import Buyer, after_payment, bearer, describe_running_stack, newest_orders, require_order_id, visit
-from local.signals import Stopped, stop_on_signals, stop_with_parent
-from local.stack import DUMMY_STRIPE_KEY, PROJECT, STATE, Stack, is_running, running_stack
-from local.stripe_events import SUCCEEDED
+from command_line.environment import use_local_aws_settings
+from command_line.errors import CommandError
+from command_line.output import counted, make_console, progress_on, width_of
+from command_line.program import run_program
+from command_line.project import PROJECT, STATE
+from command_line.signals import stop_on_signals, stop_with_parent
+from local import doctor
+from local.emulator.deploy import STAGE
+from local.running import describe_running_stack, is_running
+from local.sam_local import sam as sam_local
+from local.shop import catalogue, demo, order_list, reconciler, seed, stripe_events
+from local.shop.cards import payment_method
+from local.shop.client import (
+    Buyer,
+    after_payment,
+    bearer,
+    newest_orders,
+    require_order_id,
+    visit,
+)
+from local.shop.order_list import STATUS_STYLES
+from local.shop.stripe_events import SUCCEEDED
+from local.stack import DUMMY_STRIPE_KEY, Stack, running_stack
 from local.tokens import TokenIssuer
 from order_payments.domain.identity import Role
 
@@ -56,7 +68,7 @@ def run(
     progress = progress_on(console)
     parameters = {name: os.environ[variable] for variable, name in _PARAMETERS.items() if os.environ.get(variable)}
     if not parameters.get("StripeSecretKey", DUMMY_STRIPE_KEY).startswith("sk_test_"):
-        raise StackError("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
+        raise CommandError("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
     ready = threading.Event()
     with running_stack(
         port=port,
@@ -71,7 +83,7 @@ def run(
                 api.headers.update(bearer(stack.tokens["admin"]))
                 loaded = seed.load(api, rows)
             if loaded.bad:
-                raise StackError(f"The sample catalogue was refused: {loaded.bad}")
+                raise CommandError(f"The sample catalogue was refused: {loaded.bad}")
             with progress("Place an order and pay it"):
                 shown = demo.pay_one_order(api, stack.tokens["buyer"])
         demo.show(shown, console)
@@ -79,7 +91,7 @@ def run(
             _say_where(stack, console)
             ready.set()
             stack.emulator.process.wait()
-        raise StackError(f"The AWS emulator has ended by itself. See {stack.emulator.log}.")
+        raise CommandError(f"The AWS emulator has ended by itself. See {stack.emulator.log}.")
 
 
 @app.command()
@@ -100,7 +112,7 @@ def token(
     named = [role.strip() for role in roles.split(",") if role.strip()]
     # Whoever wants a token that says otherwise, for a test, has `TokenIssuer.token`.
     if unknown := [role for role in named if role not in tuple(Role)]:
-        raise StackError(
+        raise CommandError(
             f"There is no role {', '.join(map(repr, unknown))}. The roles are {', '.join(Role)}: "
             f"make token SUB=alice ROLES={','.join(Role)}"
         )
@@ -121,23 +133,6 @@ def event(
     statuses = stripe_events.tell(description, order, event_type, os.environ.get("STRIPE_WEBHOOK_SECRET"))
     for intent_id, status in statuses.items():
         sys.stdout.write(f"{event_type} of {intent_id} was answered {status}\n")
-
-
-@app.command()
-def openapi() -> None:
-    """Write the API's document anew, from the functions as they are."""
-    # It loads every function: nothing that another command should wait for.
-    from local import openapi as document
-
-    document.DOCUMENT.write_text(document.text())
-
-
-@app.command("event-schemas")
-def write_event_schemas() -> None:
-    """Write the JSON Schemas of our events anew, from their models."""
-    from local import event_schemas
-
-    event_schemas.ORDER.write_text(event_schemas.text())
 
 
 EnvVars = Annotated[
@@ -175,7 +170,7 @@ def sam_invoke(
     """Call one function with `sam local invoke`: on the running stack's tables, or those of --env-vars."""
     functions = sorted(path.parent.name for path in PROJECT.glob("functions/*/handler.py"))
     if function not in functions:
-        raise StackError(f"There is no function {function}. FUNCTION is one of: {', '.join(functions)}")
+        raise CommandError(f"There is no function {function}. FUNCTION is one of: {', '.join(functions)}")
     # Standard output is for the function's answer alone.
     progress = progress_on(Console(stderr=True, highlight=False))
     with sam_local.prepared(env_vars, progress, for_events=True) as sam:
@@ -185,7 +180,7 @@ def sam_invoke(
 
 @app.command("seed")
 def load_seed(
-    file: Annotated[Path, typer.Argument(help="A catalogue, .json or .csv, like local/catalogue.json.")],
+    file: Annotated[Path, typer.Argument(help="A catalogue, .json or .csv, like local/shop/catalogue.json.")],
     set_stock: Annotated[
         bool, typer.Option("--set-stock", help="Set the stock of existing products, too. It overwrites what was sold.")
     ] = False,
@@ -258,10 +253,6 @@ def reconcile() -> None:
     console.print("An attempt is left to its payer for 45 seconds.", style="dim")
 
 
-app.command()(audit.audit)
-app.command()(audit.repair)
-
-
 @app.command("doctor")
 def examine() -> None:
     """Check what this machine needs and has, and say what to do about what it lacks."""
@@ -306,10 +297,4 @@ def main() -> None:
     """Run the program."""
     stop_on_signals()
     use_local_aws_settings()
-    try:
-        app(prog_name=PROGRAM)
-    except Stopped:
-        sys.stdout.write("\nStopped.\n")
-    except StackError as error:
-        sys.stderr.write(f"\n{error}\n")
-        sys.exit(1)
+    run_program(app, PROGRAM)

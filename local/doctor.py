@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from local import container_engine
-from local.dynamodb_local import missing_programs
-from local.errors import StackError
-from local.stack import PROJECT, STATE, is_running, running_description
+from command_line.errors import CommandError
+from command_line.project import PROJECT, STATE
+from harness.dynamodb_local import missing_programs
+from local.running import is_running, running_description
+from local.sam_local import container_engine
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_JAVA = 17
@@ -117,7 +118,7 @@ def _chromium() -> Finding:
 def _container_engine() -> Finding:
     try:
         container_engine.connect()
-    except StackError:
+    except CommandError:
         advice = "Start Docker, or Podman's service, if you want `make sam-local`. Nothing else needs it"
         return Finding("Docker or Podman", "does not answer", advice, needed=False)
     return Finding("Docker or Podman", "answers")

@@ -1,10 +1,8 @@
 """The local stack from its start to its stop, for `make run` and for the end-to-end tests alike."""
 
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,21 +13,21 @@ from typing import Any
 import httpx
 from rich.text import Text
 
-from local import function_logs, proxy
-from local.build import RUNTIME, Build, architecture
-from local.console import Progress, silent
-from local.deploy import STACK_NAME, STAGE, Deployment, deploy
-from local.emulator import DESCRIPTION, Emulator, running_emulator
-from local.environment import REGION
-from local.errors import StackError
-from local.log_lines import take_to
-from local.pages import pages
-from local.pages.page import Page
+from command_line.environment import REGION
+from command_line.output import Progress, silent
+from command_line.project import PROJECT
+from dummy_stripe import DynamoDBStore
+from local.build import BUILD_CACHE, RUNTIME, Build, architecture
+from local.console import data as console_data
+from local.console.pages import pages
+from local.emulator import function_logs
+from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
+from local.emulator.log_lines import take_to
+from local.emulator.process import Emulator, running_emulator
+from local.gateway import proxy
+from local.gateway.page import Page
+from local.running import DESCRIPTION, sole_user
 from local.tokens import VALIDITY, TokenIssuer
-
-PROJECT = Path(__file__).resolve().parent.parent
-STATE = PROJECT / ".local"
-BUILD_CACHE = STATE / "build"
 
 # Any value that begins sk_test_ serves the dummy; this is nobody's key.
 DUMMY_STRIPE_KEY = "sk_test_dummy"
@@ -42,10 +40,6 @@ USERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """Subject and roles of the tokens that come with the stack."""
 
-# For one that was told to stop: to notice it, and to be done with it.
-_NOTICE_SECONDS = 1
-_STOP_SECONDS = 10
-_POLL_SECONDS = 0.1
 _REQUEST_SECONDS = 150
 
 
@@ -176,7 +170,7 @@ def running_stack(
         has those as well.
     """
     with ExitStack() as closing:
-        closing.enter_context(_sole_user(state))
+        closing.enter_context(sole_user(state))
         bound = closing.enter_context(proxy.bind(port))
         # What a run that was killed has left behind, and in the end our own. The logs stay until the next run.
         _clear(state)
@@ -213,10 +207,6 @@ def running_stack(
 
 
 def _pages(identity: TokenIssuer, deployment: Deployment, emulator: Emulator, closing: ExitStack) -> Mapping[str, Page]:
-    # The dummy Stripe is the functions' code, which whoever only asks whether a stack runs need not have on its path.
-    from dummy_stripe import DynamoDBStore
-    from local.pages import console_data
-
     store = None
     if table := deployment.dummy_stripe_table:
         client = emulator.client("dynamodb")
@@ -225,50 +215,6 @@ def _pages(identity: TokenIssuer, deployment: Deployment, emulator: Emulator, cl
     return pages(
         lambda: console_data.session(identity, USERS), lambda: console_data.ledger(store), console_data.currencies
     )
-
-
-def is_running(state: Path = STATE) -> bool:
-    """Whether a stack runs in this state directory, or is being started."""
-    try:
-        with (state / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def running_description(state: Path = STATE) -> dict[str, Any] | None:
-    """The content of `stack.json`, if a stack runs. One that was killed leaves the file behind."""
-    if not is_running(state):
-        return None
-    try:
-        description: dict[str, Any] = json.loads((state / DESCRIPTION).read_text())
-    except FileNotFoundError:
-        return None
-    return description
-
-
-@contextmanager
-def _sole_user(state: Path) -> Iterator[None]:
-    """Let one stack at a time use a state directory. The lock goes with its process, however that ends."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (state / "lock").open("a") as lock:
-        started = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                patience = _NOTICE_SECONDS if (state / DESCRIPTION).exists() else _STOP_SECONDS
-                if time.monotonic() - started > patience:
-                    raise StackError(
-                        "A stack of this checkout is running already, or being started. Stop it with Ctrl-C, or use "
-                        f"it: its address is in {state / DESCRIPTION}."
-                    ) from None
-            time.sleep(_POLL_SECONDS)
-        yield
 
 
 def _clear(state: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from local.dynamodb_local import missing_programs
-from local.environment import use_local_aws_settings
-from local.stack import PROJECT, STATE, Stack, running_stack
+from command_line.environment import use_local_aws_settings
+from command_line.project import PROJECT, STATE
+from harness.dynamodb_local import missing_programs
+from local.stack import Stack, running_stack
 from tests.support import release_before
 from tests.support.chromium import PROGRAMS, chromium
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from local.stack import STATE, Stack
+from command_line.project import STATE
+from local.stack import Stack
 from tests.support.chromium import PROGRAMS, chromium
 from tests.support.console_page import ConsolePage
 from tests.support.http_shop import HttpShop

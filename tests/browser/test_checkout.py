@@ -4,7 +4,7 @@ import subprocess
 
 from playwright.sync_api import expect
 
-from local import stripe_events
+from local.shop import stripe_events
 from local.stack import Stack
 from tests.browser.conftest import OpenConsole, id_of, put_product
 from tests.support.http_shop import HttpShop

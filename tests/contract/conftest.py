@@ -7,11 +7,11 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from harness.tables import recreate_tables
 from local.stack import Stack
 from tests.support.function_shop import FunctionShop
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Shop
-from tests.support.template import recreate_tables
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,14 @@
 import pytest
 from typer.testing import CliRunner
 
-from local import cli
 from local.stack import Stack
+from operations import cli
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Stock
 
 
 def command(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
-    monkeypatch.setattr("local.shop.running_description", stack.description)
+    monkeypatch.setattr("local.running.running_description", stack.description)
     result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [*arguments, "--look-again", "0"])
     assert not isinstance(result.exception, Exception), result.exception
     return result.exit_code, result.output

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from command_line.errors import CommandError
 from local import cli, doctor
-from local.errors import StackError
 from local.stack import USERS, Stack
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Stock, User
@@ -20,7 +20,7 @@ BUYER = User(*USERS["buyer"])
 @pytest.fixture
 def run(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command, which finds the tests' stack as the one that is running."""
-    monkeypatch.setattr("local.shop.running_description", stack.description)
+    monkeypatch.setattr("local.running.running_description", stack.description)
     runner = CliRunner(env={"COLUMNS": "200"})
 
     def run(*arguments: Any) -> Result:
@@ -79,11 +79,11 @@ def test_a_name_is_shown_as_it_is_and_a_currency_in_its_own_unit(run: Run, shop:
 
 def test_a_refusal_of_the_api_is_told_in_words(run: Run, monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
     description = stack.description()
-    monkeypatch.setattr("local.shop.running_description", lambda: {**description, "tokens": {"buyer": "expired"}})
+    monkeypatch.setattr("local.running.running_description", lambda: {**description, "tokens": {"buyer": "expired"}})
 
     result = run("orders")
 
-    assert isinstance(result.exception, StackError)
+    assert isinstance(result.exception, CommandError)
     assert "answered 401. unauthorized: " in str(result.exception)
     assert "Start the stack again" in str(result.exception)
 
@@ -140,14 +140,14 @@ def test_news_of_an_order_that_nobody_paid_says_how_to_pay_it(run: Run, shop: Ht
 
     result = run("event", "--order", order)
 
-    assert isinstance(result.exception, StackError)
+    assert isinstance(result.exception, CommandError)
     assert f"./shop pay {order}" in str(result.exception)
 
 
 def test_an_unknown_card_is_answered_with_those_that_there_are(run: Run) -> None:
     result = run("pay", "ord_1", "--card", "gold")
 
-    assert isinstance(result.exception, StackError)
+    assert isinstance(result.exception, CommandError)
     assert "chargeDeclinedLostCard" in str(result.exception)
 
 
@@ -162,19 +162,19 @@ def test_reconcile_tells_what_it_did(run: Run) -> None:
 def test_without_a_running_stack_a_command_says_how_to_start_one(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    monkeypatch.setattr("local.shop.running_description", lambda: None)
+    monkeypatch.setattr("local.running.running_description", lambda: None)
 
     result = run(*command)
 
-    assert isinstance(result.exception, StackError)
+    assert isinstance(result.exception, CommandError)
     assert "make run" in str(result.exception)
 
 
 def test_doctor_looks_at_everything_and_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_engine() -> None:
-        raise StackError("no container engine answers")
+        raise CommandError("no container engine answers")
 
-    monkeypatch.setattr("local.container_engine.connect", no_engine)
+    monkeypatch.setattr("local.sam_local.container_engine.connect", no_engine)
     result = run("doctor")
 
     assert result.exit_code == 0, result.output

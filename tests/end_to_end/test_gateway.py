@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from local.proxy import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from local.gateway.proxy import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from local.stack import Stack
 from order_payments.api.resolver import MAXIMUM_BODY_BYTES
 from tests.end_to_end.conftest import Mint

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from local import event_schemas
+from delivery import event_schemas
 from local.stack import Stack
 from tests.support.http_shop import HttpShop
 from tests.support.order_listener import Listener, listening, take, take_until

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from local.deploy import STACK_NAME
-from local.emulator import Emulator
-from local.release import parameters_of
-from local.rendering import SAMCONFIG
+from delivery.release import parameters_of
+from delivery.rendering import SAMCONFIG
+from local.emulator.deploy import STACK_NAME
+from local.emulator.process import Emulator
 from local.stack import Stack, running_stack
 from tests.support.http_shop import HttpShop
 from tests.support.user_pool import OF_THE_POOL, UserPool, buy_tea, let_the_authorizer_find_the_pools_keys

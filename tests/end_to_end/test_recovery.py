@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from command_line.errors import CommandError
 from dummy_stripe import DynamoDBStore
 from dummy_stripe.events import sign
-from local import stripe_events
-from local.errors import StackError
+from local.shop import stripe_events
 from local.stack import WEBHOOK_SECRET, Stack
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply, Stock
@@ -94,7 +94,7 @@ def test_the_dummy_stripe_tells_of_a_payment_on_request(stack: Stack, shop: Http
     ("order", "event_type"), [("ord_nobody_has", stripe_events.SUCCEEDED), ("ord_1", "payment_intent.dreamt")]
 )
 def test_what_the_dummy_stripe_cannot_tell_of_is_said(stack: Stack, order: str, event_type: str) -> None:
-    with pytest.raises(StackError):
+    with pytest.raises(CommandError):
         stripe_events.tell(stack.description(), order, event_type)
 
 

@@ -6,19 +6,19 @@ from ipaddress import IPv4Network
 import pytest
 from botocore.exceptions import ClientError
 
-from local.container_engine import WayIn
-from local.dynamodb_door import dynamodb_door
-from local.dynamodb_local import client_of
-from local.emulator import client_at
-from local.sam_local import logical_id, variables_of
+from command_line.project import PROJECT
+from harness.dynamodb_local import client_of
+from local.emulator.process import client_at
+from local.sam_local.container_engine import WayIn
+from local.sam_local.dynamodb_door import dynamodb_door
+from local.sam_local.sam import logical_id, variables_of
 from local.stack import Stack
-from tests.support.template import ROOT
 
 
 def test_the_functions_environment_is_as_it_is_deployed(stack: Stack) -> None:
     variables = variables_of(stack.description(), "http://host.docker.internal:4711")
 
-    assert set(variables) == {logical_id(path.parent.name) for path in ROOT.glob("functions/*/handler.py")}
+    assert set(variables) == {logical_id(path.parent.name) for path in PROJECT.glob("functions/*/handler.py")}
     assert {of["AWS_ENDPOINT_URL_DYNAMODB"] for of in variables.values()} == {"http://host.docker.internal:4711"}
     assert variables["PublishOrderEventsFunction"]["AWS_ENDPOINT_URL_EVENTBRIDGE"] == "http://host.docker.internal:4711"
     assert variables["CreateOrderFunction"]["ORDERS_TABLE"] == stack.deployment.orders_table

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from dummy_stripe.events import sign
-from local.emulator import Emulator
+from local.emulator.process import Emulator
 from local.stack import Stack, running_stack
 from order_payments.runtime.clock import utc_now
 from order_payments.stripe_adapter.secrets import COOL_DOWN_SECONDS

@@ -16,16 +16,18 @@ import httpx
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from command_line.environment import for_programs
+from command_line.processes import running
+from command_line.project import PROJECT
 from dummy_stripe import DynamoDBStore
 from dummy_stripe.payment_intents import ChargeStatus
-from local.audit import Target
-from local.build import Build
-from local.deploy import STACK_NAME, STAGE, Deployment, deploy
-from local.emulator import DESCRIPTION, Emulator, free_port
-from local.environment import for_programs
-from local.processes import running
-from local.stack import BUILD_CACHE, PROJECT, Stack, parameters_here
+from local.build import BUILD_CACHE, Build
+from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
+from local.emulator.process import Emulator, free_port
+from local.running import DESCRIPTION
+from local.stack import Stack, parameters_here
 from local.tokens import TokenIssuer
+from operations.deployed_stack import DeployedStack
 from tests.support import release_before
 from tests.support.http_shop import HttpShop
 from tests.support.order_listener import Listener, listening
@@ -268,7 +270,7 @@ def test_the_audit_finds_nothing(updated: Updated) -> None:
         def client(service: str) -> Any:
             return closing_all.enter_context(closing(updated.stack.client(service)))
 
-        report = Target(STACK_NAME, client).audit({"lookAgainAfterSeconds": 0})
+        report = DeployedStack(STACK_NAME, client).audit({"lookAgainAfterSeconds": 0})
 
     assert (report["mismatches"], report["unjudged"]) == (0, 0)
     assert report["orders"] >= len(updated.orders) + len(updated.bought_meanwhile)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.dynamodb_local import client_of, install, running_dynamodb_local
+from harness.dynamodb_local import client_of, install, running_dynamodb_local
 from tests.conftest import DYNAMODB_LOCAL
 from tests.support.world import World
 

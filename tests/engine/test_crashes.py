@@ -15,7 +15,7 @@ import pytest
 import stripe
 
 from dummy_stripe import DummyStripeHTTPClient
-from local.dynamodb_local import client_of
+from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.domain.errors import InsufficientStock
 from order_payments.domain.orders import Order, OrderStatus

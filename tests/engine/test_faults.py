@@ -14,7 +14,7 @@ import stripe
 from botocore.exceptions import ClientError
 
 from dummy_stripe import DummyStripeHTTPClient
-from local.dynamodb_local import client_of
+from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.api.resolver import ANSWERS
 from order_payments.domain.errors import OrderPaymentError

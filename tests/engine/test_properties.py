@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from dummy_stripe.payment_intents import Intent, Status, settle
-from local.dynamodb_local import client_of
+from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.domain.errors import (
     Busy,

@@ -15,13 +15,13 @@ import stripe
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from dummy_stripe import DummyStripeHTTPClient, Store
-from local.dynamodb_local import client_of
+from harness.dynamodb_local import client_of
+from harness.functions import load_function
 from order_payments.domain.errors import Busy, StockBelowReserved
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.stripe_adapter.gateway import StripeGateway
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import load_function
 from tests.support.rivals import BuyerProcesses, Purchase, at_once
 from tests.support.world import World
 

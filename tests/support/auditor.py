@@ -6,10 +6,10 @@ from typing import Any
 import stripe
 
 from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from harness.functions import Context, load_function
 from order_payments.runtime.clock import rfc3339, utc_now
 from order_payments.storage.dynamodb import to_wire
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Context, load_function
 
 AT_ONCE = {"lookAgainAfterSeconds": 0}
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 
+from command_line.project import PROJECT
 from order_payments.api.resolver import HEADERS
-from tests.support.template import ROOT
 
 if TYPE_CHECKING:
     from tests.support.shop import Reply
 
 OUR_HEADERS = {name.lower() for name in (*HEADERS, "WWW-Authenticate")}
-DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs" / "openapi.json").read_text())
+DOCUMENT: dict[str, Any] = json.loads((PROJECT / "docs" / "openapi.json").read_text())
 
 
 def check_documented(method: str, path: str, reply: "Reply") -> None:

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, unquote
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from delivery.rendering import template
+from harness.functions import call, event_for, load_function
 from tests.support.documented import check_documented
-from tests.support.lambda_functions import call, event_for, load_function
 from tests.support.shop import Reply, Shop, User
-from tests.support.template import template
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",

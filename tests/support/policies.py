@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.support.template import template
+from delivery.rendering import template
 
 Rights = dict[str, set[tuple[str, str]]]
 """By function, what it does or may do: the action, and on what (`OrdersTable`, the index `OrdersTable/unsettled`)."""

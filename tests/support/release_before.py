@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from local.stack import PROJECT, STATE
+from command_line.project import PROJECT, STATE
 
 RELEASE_BEFORE = "93e3d6ff50064671505489f5b8c83e9547781d2e"
 """The commit of the release before this one; CONTRIBUTING.md, "Release", says when it is another."""

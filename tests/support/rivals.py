@@ -14,7 +14,7 @@ from multiprocessing.synchronize import Barrier
 from typing import TypeVar
 from unittest.mock import patch
 
-from local.dynamodb_local import client_of
+from harness.dynamodb_local import client_of
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Order
 from tests.support.world import World

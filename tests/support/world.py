@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import stripe
 
 from dummy_stripe import ChargeStatus, DummyStripeHTTPClient, DynamoDBStore
+from harness.tables import recreate_tables
 from order_payments import payments
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderLine, OrderStatus
@@ -21,7 +22,6 @@ from order_payments.storage.dynamodb import from_wire
 from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable
 from order_payments.storage.products_table import ProductsTable
 from order_payments.stripe_adapter.gateway import StripeGateway
-from tests.support.template import recreate_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

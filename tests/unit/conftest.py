@@ -10,11 +10,11 @@ import pytest
 from moto import mock_aws
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from harness.tables import create_tables
 from order_payments.audit import check as audit
 from order_payments.runtime.observability import logger
 from tests.support.auditor import Auditor
 from tests.support.function_shop import FunctionShop
-from tests.support.template import create_tables
 
 
 @pytest.fixture(autouse=True)

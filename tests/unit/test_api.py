@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.event_handler import Response
 
+from harness.functions import Answer, Context, event_for, load_function
 from order_payments.api.resolver import ANSWERS, MAXIMUM_BODY_BYTES, Api
 from order_payments.domain import errors
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.identity import Role
 from tests.support.function_shop import routes
-from tests.support.lambda_functions import Answer, Context, event_for, load_function
 
 
 def error_classes(base: type[Exception] = OrderPaymentError) -> set[type[Exception]]:

@@ -10,6 +10,7 @@ import pytest
 import stripe
 from pydantic import ValidationError
 
+from harness.functions import Context
 from order_payments.audit import check as audit
 from order_payments.audit import report as audit_report
 from order_payments.domain.errors import PaymentProviderError
@@ -25,7 +26,6 @@ from tests.support.auditor import (
     write_product,
 )
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Context
 from tests.support.metrics import metrics_in
 
 

@@ -5,9 +5,9 @@ from types import ModuleType
 
 import pytest
 
+from harness.functions import Answer, call, event_for, load_function
 from order_payments.runtime.clock import utc_now
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Answer, call, event_for, load_function
 
 
 @pytest.fixture

@@ -6,7 +6,10 @@ from typing import Any
 import boto3
 import pytest
 
-from local.sam_local import ENV_VARS, EVENTS
+from command_line.project import PROJECT
+from delivery.rendering import template
+from harness.functions import Context, load_function
+from local.sam_local.sam import ENV_VARS, EVENTS
 from local.stack import WEBHOOK_SECRET
 from local.tokens import AUDIENCE, ISSUER
 from order_payments.runtime.settings import (
@@ -18,10 +21,8 @@ from order_payments.runtime.settings import (
     WebhookSettings,
 )
 from tests.support.function_shop import routes
-from tests.support.lambda_functions import Context, load_function
-from tests.support.template import ROOT, template
 
-FUNCTIONS = {path.parent.name for path in ROOT.glob("functions/*/handler.py")}
+FUNCTIONS = {path.parent.name for path in PROJECT.glob("functions/*/handler.py")}
 EVENT_FILES = {path.stem: path for path in EVENTS.glob("*.json")}
 VARIABLES: dict[str, str] = json.loads(ENV_VARS.read_text())["Parameters"]
 

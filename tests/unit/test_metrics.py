@@ -12,8 +12,10 @@ import pytest
 import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from command_line.project import PROJECT
+from delivery.rendering import Rendering, template
 from dummy_stripe import DummyStripeHTTPClient
-from local.rendering import Rendering
+from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Override, Reason
 from order_payments.runtime import observability
@@ -21,11 +23,9 @@ from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.observability import Count, Gauge, Latency, write_metrics
 from order_payments.storage.dynamodb import ReplyLost, reading, write_transaction, writing
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Context, load_function
 from tests.support.metrics import Metrics, metric_lines, metrics_in
 from tests.support.order_stream import cancelled, changed, confirmation, creation, placed, record
 from tests.support.shop import ALICE
-from tests.support.template import ROOT, template
 
 Output = pytest.CaptureFixture[str]
 
@@ -279,7 +279,7 @@ def test_alarms_and_dashboard_know_no_metric_that_nobody_writes() -> None:
 
 def test_operations_say_of_every_alarm_what_to_do() -> None:
     alarms = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
-    section = (ROOT / "docs" / "operations.md").read_text().partition("## Alarms\n")[2].partition("\n## ")[0]
+    section = (PROJECT / "docs" / "operations.md").read_text().partition("## Alarms\n")[2].partition("\n## ")[0]
 
     assert set(re.findall(r"`(\w+Alarm)` ?[|,]", section)) == alarms
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from local import event_schemas
+from delivery import event_schemas
 from order_payments.domain.orders import Override
 from order_payments.events.order_events import OrderEvent, event_in
 from tests.support.order_stream import (

@@ -10,20 +10,20 @@ import pytest
 import stripe
 from moto import mock_aws
 
+from delivery.rendering import Rendering
 from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
 from dummy_stripe.events import sign
-from local.rendering import Rendering
+from harness import functions
+from harness.functions import Context, call, event_for, load_function
+from harness.tables import create_tables
 from order_payments.events import dead_letters, event_bus
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage import dynamodb as service
 from order_payments.stripe_adapter import secrets as stripe_secrets
-from tests.support import lambda_functions
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Context, call, event_for, load_function
 from tests.support.order_stream import creation, foreign, placed
 from tests.support.policies import Rights, granted
 from tests.support.shop import ADMIN, ALICE
-from tests.support.template import create_tables
 
 DUMMY = "DummyStripeTable"
 PAYERS = ("initiate_payment", "reconcile_payments", "stripe_webhook", "repair_payments")
@@ -78,7 +78,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
 
     def load(folder: str) -> Any:
         loading.append(folder)
-        return lambda_functions.load_function(folder)
+        return functions.load_function(folder)
 
     monkeypatch.setattr(service, "dynamodb_client", lambda: watched(client_of()))
     monkeypatch.setattr(event_bus, "events_client", lambda: watched(bus_client_of()))

@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from jsonschema import Draft202012Validator, FormatChecker
 from moto import mock_aws
 
-from local import event_schemas
+from delivery import event_schemas
+from harness.functions import Context, load_function
 from order_payments.events.dead_letters import LARGEST_LETTER_BYTES, DeadLetters
 from order_payments.events.event_bus import EventBus, events_client
-from tests.support.lambda_functions import Context, load_function
 from tests.support.order_stream import (
     Record,
     cancellation,

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import stripe
 
+from delivery.rendering import template
 from dummy_stripe import DummyStripeHTTPClient
+from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
 from order_payments.payments import LEASE
 from order_payments.runtime.clock import Deadline, rfc3339
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Context, load_function
 from tests.support.shop import Stock
-from tests.support.template import template
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from harness.functions import Context
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.runtime.clock import rfc3339, utc_now
 from order_payments.storage.dynamodb import Contended
 from tests.support.auditor import Auditor, charge_late, past_us, refunded_only_on_paper, write_order, write_product
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Context
 from tests.support.shop import Stock
 
 

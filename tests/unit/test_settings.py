@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line.project import PROJECT
 from order_payments.runtime.settings import (
     CorsSettings,
     InvalidSettings,
@@ -16,7 +17,6 @@ from order_payments.runtime.settings import (
     TableSettings,
 )
 from tests.support.function_shop import ENVIRONMENT, routes
-from tests.support.template import ROOT
 
 JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "shop", "JWT_JWKS": '{"keys":[]}'}
 
@@ -115,13 +115,13 @@ def test_two_key_sets_are_refused() -> None:
 
 def start(function: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Start a function in a process of its own, as Lambda does: its folder and the layers, and this environment."""
-    folder = ROOT / "functions" / function
+    folder = PROJECT / "functions" / function
     return subprocess.run(
         [sys.executable, "-c", "import handler; print('started')"],
         cwd=folder,
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(map(str, (folder, *ROOT.glob("layers/*")))),
+            "PYTHONPATH": os.pathsep.join(map(str, (folder, *PROJECT.glob("layers/*")))),
             "HOME": str(Path.home()),
             **ENVIRONMENT,
             **JWT,

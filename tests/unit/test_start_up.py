@@ -13,11 +13,11 @@ import snapshot_restore_py
 from botocore.exceptions import ClientError, NoCredentialsError
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from command_line.project import PROJECT
+from harness.functions import load_function
 from order_payments.domain.errors import Busy, OrderNotFound, ProductNotFound
-from tests.support.lambda_functions import load_function
-from tests.support.template import ROOT
 
-HANDLERS = {path.parent.name: path for path in sorted((ROOT / "functions").glob("*/handler.py"))}
+HANDLERS = {path.parent.name: path for path in sorted((PROJECT / "functions").glob("*/handler.py"))}
 AHEAD_OF_REQUESTS = ("snap-start", "provisioned-concurrency")
 
 

@@ -16,6 +16,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from dummy_stripe import DummyStripeHTTPClient, MemoryStore
 from dummy_stripe.events import sign
+from harness.functions import Answer, call, event_for, load_function
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.domain.orders import Order, OrderLine, PaymentAttempt
 from order_payments.runtime.clock import Deadline, utc_now
@@ -25,7 +26,6 @@ from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Cancelled, Open, Paid, Refunded, Refused, Unknown
 from order_payments.stripe_adapter.secrets import COOL_DOWN_SECONDS, GOOD_FOR_SECONDS, StripeSecrets
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Answer, call, event_for, load_function
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 

@@ -11,6 +11,7 @@ import pytest
 import stripe
 
 from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from harness.functions import Answer, call, event_for, load_function
 from order_payments.domain.orders import Order
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.observability import Count
@@ -18,7 +19,6 @@ from order_payments.storage.orders_table import OrdersTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
 from tests.support.function_shop import FunctionShop
-from tests.support.lambda_functions import Answer, call, event_for, load_function
 from tests.support.metrics import metrics_in
 from tests.support.shop import Stock
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from command_line.project import PROJECT
+from delivery.rendering import template
+from harness.functions import load_function
 from order_payments.api.resolver import ANSWERS, PROBLEM_TYPE_PREFIX
 from order_payments.domain.identity import Caller
 from order_payments.domain.orders import TRANSITIONS, OrderStatus
@@ -13,7 +16,6 @@ from order_payments.events.event_bus import LONGEST_CALL_SECONDS
 from order_payments.events.order_events import SOURCE
 from order_payments.payments import LEASE
 from tests.support.function_shop import routes
-from tests.support.lambda_functions import load_function
 from tests.support.order_stream import (
     cancellation,
     cancelled,
@@ -24,7 +26,6 @@ from tests.support.order_stream import (
     placed,
     record,
 )
-from tests.support.template import ROOT, template
 
 RESOURCES: dict[str, Any] = template()["Resources"]
 FUNCTIONS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::Serverless::Function"}
@@ -35,7 +36,7 @@ GATEWAY_RESPONSES = RESOURCES["Api"]["Properties"]["GatewayResponses"]
 
 
 def test_every_function_folder_is_deployed() -> None:
-    folders = {path.name for path in (ROOT / "functions").iterdir() if (path / "handler.py").is_file()}
+    folders = {path.name for path in (PROJECT / "functions").iterdir() if (path / "handler.py").is_file()}
 
     assert folders == {properties["CodeUri"].removeprefix("functions/") for properties in FUNCTIONS.values()}
 
@@ -292,7 +293,7 @@ def test_default_peak_stays_within_the_rate_of_a_stripe_sandbox() -> None:
 
 
 def test_operations_have_the_figures_of_the_capacity_mapping() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (PROJECT / "docs" / "operations.md").read_text()
     rows = {
         cells[1]: cells[2:6]
         for line in text.splitlines()

@@ -2,7 +2,7 @@
 
 import json
 
-from local.sam_local import ENV_VARS, EVENTS
+from local.sam_local.sam import ENV_VARS, EVENTS
 from tests.unit.authorizer.conftest import Start
 
 

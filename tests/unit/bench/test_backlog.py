@@ -6,8 +6,8 @@ from types import ModuleType
 import pytest
 
 from bench.backlog import BEFORE, HANGING_RUN_LIMIT, Outcome, Point, chosen, drain, orders_tried_while_stripe_hangs
-from tests.support.lambda_functions import load_function
-from tests.support.template import ROOT
+from command_line.project import PROJECT
+from harness.functions import load_function
 
 PEAK = 10
 
@@ -48,8 +48,8 @@ def test_run_tries_few_orders_while_stripe_does_not_respond(reconciler: ModuleTy
 
 
 def test_performance_page_has_the_recorded_figures() -> None:
-    record = json.loads((ROOT / "bench" / "results.json").read_text())["figures"]
-    section = (ROOT / "docs" / "performance.md").read_text().partition("\n## Backlog\n")[2].partition("\n## ")[0]
+    record = json.loads((PROJECT / "bench" / "results.json").read_text())["figures"]
+    section = (PROJECT / "docs" / "performance.md").read_text().partition("\n## Backlog\n")[2].partition("\n## ")[0]
     values = [figure["value"] for figure in record if figure["family"] == "backlog"]
     texts = [f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:#.3g}" for value in values]
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from bench import cli
 from bench.families import FAMILIES, available
 from bench.figures import Bars, Family, Figure
-from local.errors import StackError
+from command_line.errors import CommandError
 
 
 def told(value: float) -> Family:
@@ -60,7 +60,7 @@ def test_a_family_that_cannot_be_measured_fails_the_run_which_is_not_whole(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(name: str, *, quick: bool) -> Family:
-        raise StackError(f"{name} needs java, {quick}")
+        raise CommandError(f"{name} needs java, {quick}")
 
     monkeypatch.setattr(cli, "measure_apart", fail)
     assert run() == 1

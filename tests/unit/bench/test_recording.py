@@ -6,8 +6,8 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from bench.recording import Call, about, recording
 from bench.service import Service, call
 from bench.warm import replay
+from command_line.project import PROJECT
 from order_payments.storage.dynamodb import from_wire
-from tests.support.template import ROOT
 
 OLD, NEW = "ord_" + "a" * 32, "ord_" + "b" * 32
 
@@ -38,7 +38,7 @@ def test_ids_become_others_of_the_same_length_the_same_one_everywhere() -> None:
 
 
 def test_a_recorded_payment_pays_another_order(dynamodb: DynamoDBClient) -> None:
-    service = Service(ROOT, "", dynamodb)
+    service = Service(PROJECT, "", dynamodb)
     service.put_products(["green-tea"], stock=10)
     function = service.function("initiate_payment")
     paid, replayed = service.place_orders(2, ["green-tea"])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from local.catalogue import COLUMNS, SAMPLE, Row, read
-from local.errors import StackError
+from command_line.errors import CommandError
+from local.shop.catalogue import COLUMNS, SAMPLE, Row, read
 
 HEADER = "productId,name,unitPrice,currency,stock\n"
 
@@ -17,7 +17,7 @@ def written(directory: Path, name: str, content: str) -> Path:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(StackError) as refused:
+    with pytest.raises(CommandError) as refused:
         read(path)
     return str(refused.value)
 
@@ -130,7 +130,7 @@ def test_a_file_that_is_no_text_is_refused_in_words(tmp_path: Path, name: str) -
 @pytest.mark.parametrize("name", ["c.json", "c.yaml"])
 def test_a_file_that_is_missing_is_answered_with_one_to_try(tmp_path: Path, name: str) -> None:
     assert "There is no file" in refusal(tmp_path / name)
-    assert "local/catalogue.json" in refusal(tmp_path / name)
+    assert "local/shop/catalogue.json" in refusal(tmp_path / name)
 
 
 def test_a_directory_is_refused_in_words(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from command_line.errors import CommandError
 from local import cli
-from local.emulator import visiting
-from local.errors import StackError
-from local.reconciler import run as run_reconciler
-from local.shop import Buyer, after_payment
+from local.emulator.process import visiting
+from local.shop.client import Buyer, after_payment
+from local.shop.reconciler import run as run_reconciler
 from local.tokens import TokenIssuer
 
 NOBODY = "http://127.0.0.1:9"
@@ -21,7 +21,7 @@ ORDER_ID = f"ord_{0:032x}"
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stack is described as running, at an address where nobody answers."""
-    monkeypatch.setattr("local.shop.running_description", lambda: DESCRIPTION)
+    monkeypatch.setattr("local.running.running_description", lambda: DESCRIPTION)
 
 
 def run(*arguments: str) -> Result:
@@ -31,7 +31,7 @@ def run(*arguments: str) -> Result:
 def refusal(*arguments: str) -> str:
     """The message of a command that fails in words."""
     result = run(*arguments)
-    assert isinstance(result.exception, StackError), result.output
+    assert isinstance(result.exception, CommandError), result.output
     return str(result.exception)
 
 
@@ -83,9 +83,9 @@ def test_a_stack_that_has_gone_is_to_be_started_again(command: list[str]) -> Non
 
 
 def test_an_emulator_that_has_gone_is_told_by_whoever_asks_it() -> None:
-    with pytest.raises(StackError, match="make run"):
+    with pytest.raises(CommandError, match="make run"):
         run_reconciler(DESCRIPTION)
-    with pytest.raises(StackError, match="make run"), visiting(NOBODY, "sts") as client:
+    with pytest.raises(CommandError, match="make run"), visiting(NOBODY, "sts") as client:
         client.get_caller_identity()
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from local.container_engine import ContainerEngine, WayIn, connect, engine_of
-from local.errors import StackError
+from command_line.errors import CommandError
+from local.sam_local.container_engine import ContainerEngine, WayIn, connect, engine_of
 
 DOCKER = {"OperatingSystem": "Debian GNU/Linux 12", "SecurityOptions": ["name=seccomp,profile=builtin"]}
 BRIDGE = {
@@ -59,7 +59,7 @@ def test_a_rootless_engine_lets_only_this_machine_in(
     info: dict[str, Any], host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = WayIn("192.0.2.7", IPv4Network("192.0.2.7/32"))
-    monkeypatch.setattr("local.container_engine._own_address", lambda: own)
+    monkeypatch.setattr("local.sam_local.container_engine._own_address", lambda: own)
 
     assert engine_of(info, no_bridge, platform="linux") == ContainerEngine(host, own)
 
@@ -103,6 +103,6 @@ def test_where_no_engine_answers_it_is_said_what_is_needed(tmp_path: Path, monke
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
 
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        with pytest.raises(StackError, match=r"(?s)no container engine answers.*no\.sock.*Docker, or Podman"):
+        with pytest.raises(CommandError, match=r"(?s)no container engine answers.*no\.sock.*Docker, or Podman"):
             connect()
         gc.collect()  # docker-py 7.1 leaves the socket open that it could not connect

@@ -10,9 +10,9 @@ from ipaddress import IPv4Network
 import httpx
 import pytest
 
-from local.container_engine import WayIn
-from local.dynamodb_door import dynamodb_door
-from local.errors import StackError
+from command_line.errors import CommandError
+from local.sam_local.container_engine import WayIn
+from local.sam_local.dynamodb_door import dynamodb_door
 
 LOOPBACK = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
 CALL = {
@@ -117,7 +117,7 @@ def test_where_the_stack_has_ended_the_answer_says_so() -> None:
 
 def test_an_address_that_cannot_be_had_is_told() -> None:
     with (
-        pytest.raises(StackError, match="Cannot listen where containers reach this machine"),
+        pytest.raises(CommandError, match="Cannot listen where containers reach this machine"),
         dynamodb_door("http://127.0.0.1:1", WayIn("::1", LOOPBACK.peers)),
     ):
         pass

@@ -2,7 +2,7 @@
 
 import json
 
-from local.gateway_responses import from_template
+from local.gateway.responses import from_template
 
 BODY = {
     "x-amazon-apigateway-gateway-responses": {

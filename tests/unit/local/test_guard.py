@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope, WebsocketScope
 
-from local.guard import KEY_HEADER, ProgramsOnly
+from local.gateway.guard import KEY_HEADER, ProgramsOnly
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from local.function_logs import LogLine
-from local.log_lines import is_successful_read, readable, take_to
+from local.emulator.function_logs import LogLine
+from local.emulator.log_lines import is_successful_read, readable, take_to
 
 
 def line(message: str) -> LogLine:

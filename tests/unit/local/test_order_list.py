@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from local.order_list import lines
+from local.shop.order_list import lines
 
 WIDTHS = (60, 80, 99, 100, 120)
 

@@ -14,18 +14,19 @@ import jwt
 import pytest
 import stripe
 
+from command_line.project import PROJECT
 from dummy_stripe import PAYMENT_METHODS, DummyStripeHTTPClient, MemoryStore
 from dummy_stripe.cards import Fault
 from dummy_stripe.payment_intents import settle
-from local.guard import is_from_here
-from local.pages import console_data, pages
-from local.pages.page import Page
-from local.proxy import Proxy, Upstream, bind, serving
+from local.console import data as console_data
+from local.console.pages import pages
+from local.gateway.guard import is_from_here
+from local.gateway.page import Page
+from local.gateway.proxy import Proxy, Upstream, bind, serving
 from local.tokens import AUDIENCE, TokenIssuer
 from order_payments.domain.money import TABLE
-from tests.support.template import ROOT
 
-CONSOLE = ROOT / "local" / "pages" / "console"
+CONSOLE = PROJECT / "local" / "console" / "web"
 USERS = {"buyer": ("buyer-1", ("buyer",)), "admin": ("admin-1", ("admin",))}
 HERE = [(b"host", b"127.0.0.1:3000")]
 

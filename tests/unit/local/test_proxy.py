@@ -8,10 +8,19 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from local.errors import StackError
-from local.gateway_responses import GatewayResponse
-from local.pages.page import Page
-from local.proxy import MAX_BODY_BYTES, Proxy, Upstream, bind, end_to_end, is_function_failure, is_in_stage, serving
+from command_line.errors import CommandError
+from local.gateway.page import Page
+from local.gateway.proxy import (
+    MAX_BODY_BYTES,
+    Proxy,
+    Upstream,
+    bind,
+    end_to_end,
+    is_function_failure,
+    is_in_stage,
+    serving,
+)
+from local.gateway.responses import GatewayResponse
 
 
 @dataclass
@@ -204,7 +213,7 @@ def test_one_connection_serves_many_requests(api: FakeApi, port: int) -> None:
 def test_a_taken_port_is_told_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(StackError, match=rf"Port {port} is taken\..* PORT={port + 1} make run"):
+        with pytest.raises(CommandError, match=rf"Port {port} is taken\..* PORT={port + 1} make run"):
             bind(port)
 
 
@@ -212,7 +221,7 @@ def test_a_port_is_taken_before_anybody_listens_on_it() -> None:
     # Two checkouts that are started at once build for a minute before they listen.
     with bind(0) as first:
         port = first.getsockname()[1]
-        with pytest.raises(StackError, match=f"Port {port} is taken"):
+        with pytest.raises(CommandError, match=f"Port {port} is taken"):
             bind(port)
 
 

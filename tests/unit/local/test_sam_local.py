@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from local import cli, sam_local
+from command_line.errors import CommandError
+from command_line.output import silent
+from delivery.rendering import template
+from local import cli
 from local.build import RUNTIME, architecture
-from local.console import silent
-from local.container_engine import ContainerEngine, WayIn
-from local.errors import StackError
-from local.sam_local import ENV_VARS, EVENTS, Variables, logical_id, prepared
-from tests.support.template import template
+from local.sam_local import sam as sam_local
+from local.sam_local.container_engine import ContainerEngine, WayIn
+from local.sam_local.sam import ENV_VARS, EVENTS, Variables, logical_id, prepared
 
 DESCRIPTION = {"awsEndpointUrl": "http://127.0.0.1:4711", "stackName": "order-payments"}
 KEY = {"kty": "OKP", "kid": "stack"}
@@ -62,7 +63,9 @@ class CurrentBuild:
 @pytest.fixture(autouse=True)
 def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine in a virtual machine, as on macOS."""
-    monkeypatch.setattr("local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", None))
+    monkeypatch.setattr(
+        "local.sam_local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", None)
+    )
 
 
 @pytest.fixture
@@ -113,7 +116,9 @@ def test_the_api_is_served_on_the_running_stacks_tables(sam: Sam, tmp_path: Path
 
 def test_over_a_bridge_dynamodb_is_behind_a_door(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     way_in = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
-    monkeypatch.setattr("local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", way_in))
+    monkeypatch.setattr(
+        "local.sam_local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", way_in)
+    )
 
     with prepared(None, silent) as local:
         local.start_api(3001)
@@ -166,12 +171,12 @@ def test_sams_failure_is_ours(sam: Sam) -> None:
 def test_without_a_running_stack_it_is_said_how_to_get_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sam_local, "running_description", lambda: None)
 
-    with pytest.raises(StackError, match=r"(?s)make run.*ENV_VARS=env\.local\.json"), prepared(None, silent):
+    with pytest.raises(CommandError, match=r"(?s)make run.*ENV_VARS=env\.local\.json"), prepared(None, silent):
         pass
 
 
 def test_a_function_that_does_not_exist_is_told_with_those_that_do() -> None:
     done = CliRunner().invoke(cli.app, ["sam-invoke", "--function", "create_orders"])
 
-    assert isinstance(done.exception, StackError)
+    assert isinstance(done.exception, CommandError)
     assert "create_order, " in str(done.exception)

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from local.catalogue import COLUMNS, SAMPLE, Row, read
-from local.seed import RULES, load
+from local.shop.catalogue import COLUMNS, SAMPLE, Row, read
+from local.shop.seed import RULES, load
 from tests.support.documented import DOCUMENT
 
 GOOD = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 1}

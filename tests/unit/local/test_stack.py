@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from local.environment import for_programs
-from local.errors import StackError
-from local.processes import run_to_end, running
-from local.stack import is_running, running_stack
+from command_line.environment import for_programs
+from command_line.errors import CommandError
+from command_line.processes import run_to_end, running
+from local.running import is_running
+from local.stack import running_stack
 
 HOLDER = """
 import sys
 from pathlib import Path
-from local.stack import _sole_user
-with _sole_user(Path(sys.argv[1])):
+from local.running import sole_user
+with sole_user(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -39,7 +40,7 @@ def test_a_second_stack_in_the_same_place_is_refused_while_the_first_one_lives(t
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert is_running(tmp_path)
-        with pytest.raises(StackError, match="running already"), running_stack(state=tmp_path):
+        with pytest.raises(CommandError, match="running already"), running_stack(state=tmp_path):
             pass
         holder.kill()
     assert not is_running(tmp_path)
@@ -47,7 +48,7 @@ def test_a_second_stack_in_the_same_place_is_refused_while_the_first_one_lives(t
 
 def test_a_command_that_fails_is_told_with_the_end_of_its_output(tmp_path: Path) -> None:
     script = "import sys; print('line of output'); sys.exit(3)"
-    with pytest.raises(StackError, match=r"(?s)it failed \(exit code 3\).*line of output"):
+    with pytest.raises(CommandError, match=r"(?s)it failed \(exit code 3\).*line of output"):
         run_to_end(
             [sys.executable, "-c", script],
             environment=os.environ,
@@ -58,7 +59,7 @@ def test_a_command_that_fails_is_told_with_the_end_of_its_output(tmp_path: Path)
 
 
 def test_a_missing_program_is_told_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match=r"no-such-program is missing\. `make setup`"):
+    with pytest.raises(CommandError, match=r"no-such-program is missing\. `make setup`"):
         run_to_end(["no-such-program"], environment={}, directory=tmp_path, log=tmp_path / "log", what="it")
 
 
@@ -109,7 +110,7 @@ def _exists(process: int) -> bool:
 def test_a_signal_that_comes_while_a_process_starts_waits_until_it_is_held(number: signal.Signals) -> None:
     script = f"""
 import os, signal
-from local.signals import Stopped, signals_held, stop_on_signals
+from command_line.signals import Stopped, signals_held, stop_on_signals
 stop_on_signals()
 try:
     with signals_held():

@@ -1,0 +1,41 @@
+"""The user's own AWS account, as the user's AWS settings name it."""
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from command_line.errors import CommandError
+
+_ANY_REGION = "us-east-1"
+_SOURCES = "the AWS_… environment variables, ~/.aws/config or ~/.aws/credentials"
+
+
+class AwsAccount:
+    """Makes clients with the user's AWS settings. Raises `CommandError` if the settings cannot be used."""
+
+    def __init__(self, *, profile: str | None = None, region: str | None = None) -> None:
+        try:
+            self._session = boto3.Session(profile_name=profile, region_name=region)
+        except (BotoCoreError, ValueError) as error:
+            raise _unusable(error) from error
+
+    def client(self, service: str, config: Config | None = None) -> Any:
+        """Return a client of a service. The caller closes it."""
+        return self._client(service, config=config)
+
+    def check(self) -> None:
+        """Make a client, of whichever region."""
+        self._client("sts", region_name=self._session.region_name or _ANY_REGION).close()
+
+    def _client(self, service: str, **options: Any) -> Any:
+        try:
+            return self._session.client(service, **options)  # type: ignore[call-overload]  # any of them, by name
+        # botocore converts some settings without a check of its own.
+        except (BotoCoreError, ValueError) as error:
+            raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> CommandError:
+    return CommandError(f"The AWS settings cannot be used: {str(error).rstrip('.')}. Correct {_SOURCES}.")

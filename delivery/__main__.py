@@ -1,0 +1,10 @@
+"""`python -m delivery`."""
+
+from command_line.project import add_layers_to_path
+
+# The documents are made from the functions' own code.
+add_layers_to_path()
+
+from delivery.cli import main  # noqa: E402 - see above
+
+main()

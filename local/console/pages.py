@@ -1,0 +1,60 @@
+"""The pages of the local stack, by their paths."""
+
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from command_line.project import PROJECT
+from local.gateway.page import Page
+
+_HERE = Path(__file__).parent
+_WEB = _HERE / "web"
+_SWAGGER_UI = "aws_lambda_powertools.event_handler.openapi.swagger_ui"
+
+_CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
+# Nothing but the console's own files, and no text of a product or an order can become markup.
+_CONSOLE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+}
+
+
+def pages(
+    session: Callable[[], bytes], ledger: Callable[[], bytes], currencies: Callable[[], bytes]
+) -> Mapping[str, Page]:
+    """All pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries.
+
+    Parameters
+    ----------
+    session, ledger, currencies
+        Make what the console gets besides the public API; see `data`.
+    """
+    assets = files(_SWAGGER_UI)
+    docs = _file(_HERE / "docs.html")
+    return {
+        "/": _file(_WEB / "index.html", _CONSOLE_HEADERS),
+        **{f"/console/{path.name}": _file(path) for path in sorted(_WEB.iterdir()) if path.name != "index.html"},
+        "/console/currencies.js": Page(_CONTENT_TYPES[".js"], currencies),
+        "/session.json": Page("application/json", session, private=True),
+        "/stripe/ledger.json": Page("application/json", ledger, private=True),
+        "/docs": docs,
+        "/docs/": docs,
+        "/docs/openapi.json": _file(PROJECT / "docs" / "openapi.json"),
+        "/docs/swagger-ui.css": _file(assets / "swagger-ui.min.css"),
+        "/docs/swagger-ui.js": _file(assets / "swagger-ui-bundle.min.js"),
+    }
+
+
+def _file(path: Path | Traversable, headers: Mapping[str, str] | None = None) -> Page:
+    return Page(_CONTENT_TYPES[Path(path.name).suffix], path.read_bytes, headers or {})

@@ -1,0 +1,1 @@
+"""`sam local`: the functions in containers, on the tables of the running stack."""

@@ -1,0 +1,172 @@
+"""`sam local`: the functions in containers like Lambda's own, on the tables of the running stack or on any others."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+from command_line.environment import for_programs
+from command_line.errors import CommandError
+from command_line.output import Progress
+from command_line.processes import running
+from command_line.project import PROJECT, STATE
+from local.build import BUILD_CACHE, RUNTIME, architecture, build_for_containers
+from local.emulator.process import client_at
+from local.running import running_description
+from local.sam_local import container_engine
+from local.sam_local.container_engine import ContainerEngine
+from local.sam_local.dynamodb_door import dynamodb_door
+
+ENV_VARS = PROJECT / "env.local.json"
+"""What `sam local` takes for `--env-vars`, for tables of another DynamoDB than the stack's."""
+EVENTS = PROJECT / "events"
+
+Variables = dict[str, dict[str, str]]
+"""Environment variables by the function's logical id."""
+
+# It stops and removes its containers, one after the other.
+_STOP_SECONDS = 60
+_ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_EVENTBRIDGE")
+_PASSED_ON = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
+
+
+@dataclass(frozen=True, slots=True)
+class SamLocal:
+    """`sam local`, with all that it needs to know but what to do. Both methods return its exit code."""
+
+    template: Path
+    env_vars: Path
+    engine: ContainerEngine
+
+    def start_api(self, port: int) -> int:
+        """Serve the API until it is stopped."""
+        # A container is started for each function when it is first called, and kept: to start one takes seconds.
+        return self._run("start-api", "--port", str(port), "--warm-containers", "LAZY")
+
+    def invoke(self, function: str, event: Path) -> int:
+        """Call the function of a folder in `functions/` once. What it answers goes to standard output."""
+        return self._run("invoke", logical_id(function), "--event", event)
+
+    def _run(self, *what: str | Path) -> int:
+        command = [
+            *("sam", "local", *what, "--template", self.template, "--env-vars", self.env_vars),
+            *("--parameter-overrides", f"Runtime={RUNTIME} Architecture={architecture()}"),
+            # An image that is missing is pulled all the same; one that is there needs no network.
+            *("--skip-pull-image", *self.engine.sam_options()),
+        ]
+        with running(
+            command, environment=_environment(), directory=PROJECT, log=None, patience=_STOP_SECONDS
+        ) as process:
+            return process.wait()
+
+
+@contextmanager
+def prepared(env_vars: Path | None, progress: Progress, *, for_events: bool = False) -> Iterator[SamLocal]:
+    """Everything that `sam local` needs, until the block is left. Raises `CommandError` for what is not there.
+
+    Parameters
+    ----------
+    env_vars
+        The functions' environment; without it, that of the running stack.
+    progress
+        Told about each step.
+    for_events
+        Let the authorizer accept the token of its event, too.
+    """
+    engine = container_engine.connect()
+    environment = nullcontext(env_vars) if env_vars else _env_vars_of(_description(), engine, for_events=for_events)
+    build = build_for_containers(PROJECT, BUILD_CACHE)
+    with build.locked():
+        if not build.is_current():
+            with progress("Build the functions and layers (sam build)", build.done):
+                build.make()
+    with environment as file:
+        yield SamLocal(build.template, file.resolve(), engine)
+
+
+def logical_id(function: str) -> str:
+    """The template's name of the function in `functions/FUNCTION`."""
+    return "".join(word.capitalize() for word in function.split("_")) + "Function"
+
+
+def variables_of(description: Mapping[str, Any], endpoint_url: str) -> Variables:
+    """The functions' environment as it is deployed, with DynamoDB and EventBridge at `endpoint_url`."""
+    emulator = description["awsEndpointUrl"]
+    with (
+        closing(client_at(emulator, "cloudformation")) as cloudformation,
+        closing(client_at(emulator, "lambda")) as lambda_,
+    ):
+        pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=description["stackName"])
+        functions = {
+            resource["LogicalResourceId"]: lambda_.get_function_configuration(
+                FunctionName=resource["PhysicalResourceId"]
+            )
+            for page in pages
+            for resource in page["StackResourceSummaries"]
+            if resource["ResourceType"] == "AWS::Lambda::Function"
+        }
+    return {
+        name: {
+            **(variables := configuration["Environment"]["Variables"]),
+            **{variable: endpoint_url for variable in _ENDPOINTS if variable in variables},
+        }
+        for name, configuration in functions.items()
+    }
+
+
+def _description() -> dict[str, Any]:
+    description = running_description()
+    if description is None:
+        raise CommandError(
+            "No stack is running, so there are no tables. Start it in another terminal: make run\n"
+            f"For tables of another DynamoDB: make sam-local ENV_VARS={ENV_VARS.name}, with their names in there."
+        )
+    return description
+
+
+@contextmanager
+def _env_vars_of(description: Mapping[str, Any], engine: ContainerEngine, *, for_events: bool) -> Iterator[Path]:
+    """The running stack's environment as a file for `--env-vars`, with its DynamoDB where containers reach it."""
+    with (
+        _reachable_from_containers(description["awsEndpointUrl"], engine) as endpoint_url,
+        # Others may not read it: there may be somebody's own Stripe key in it.
+        TemporaryDirectory(prefix="sam-local-", dir=STATE) as directory,
+    ):
+        variables = variables_of(description, endpoint_url)
+        if for_events:
+            _accept_token_of_events(variables)
+        file = Path(directory) / "env.json"
+        file.write_text(json.dumps(variables))
+        yield file
+
+
+@contextmanager
+def _reachable_from_containers(endpoint_url: str, engine: ContainerEngine) -> Iterator[str]:
+    if engine.way_in is None:
+        yield f"http://{engine.host}:{urlsplit(endpoint_url).port}"
+    else:
+        with dynamodb_door(endpoint_url, engine.way_in) as port:
+            yield f"http://{engine.host}:{port}"
+
+
+def _accept_token_of_events(variables: Variables) -> None:
+    """Add the public key of `events/authorizer.json`, whose token is good until 2100 and known to everybody."""
+    authorizer = variables[logical_id("authorizer")]
+    keys = [
+        key
+        for key_set in (authorizer["JWT_JWKS"], json.loads(ENV_VARS.read_text())["Parameters"]["JWT_JWKS"])
+        for key in json.loads(key_set)["keys"]
+    ]
+    authorizer["JWT_JWKS"] = json.dumps({"keys": keys})
+
+
+def _environment() -> dict[str, str]:
+    engine = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    # SAM asks AWS for the account's number, and goes on without it. Here it hears at once that there is none.
+    no_account = {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    return for_programs(STATE / "sam-local", {**engine, **no_account})

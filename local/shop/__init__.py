@@ -1,0 +1,1 @@
+"""What a buyer or an admin does to the running stack: the commands of `./shop`."""

@@ -1,0 +1,1 @@
+"""Commands that check or repair a deployed stack."""

@@ -1,0 +1,113 @@
+"""What is shown while the stack starts fits the terminal."""
+
+import io
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from command_line.output import counted, progress_on, width_of
+from local.shop import demo
+from local.shop.demo import Demo
+
+STEP = "Build the functions and layers (sam build)"
+PRODUCTS = {"espresso-cup": "Espresso cup, stoneware", "house-blend-1kg": "House blend, beans, 1 kg"}
+DEMO = Demo(
+    steps=[
+        ("POST /v1/orders", 201, "pending"),
+        ("POST /v1/orders/{orderId}/payment", 200, "confirmed"),
+        ("GET /v1/orders/{orderId}/status", 200, "confirmed"),
+    ],
+    order={
+        "orderId": f"ord_{0:032x}",
+        "buyerId": "buyer-1",
+        "status": "confirmed",
+        "totalAmount": 4900,
+        "currency": "usd",
+        "paymentMethod": "stripe-dummy",
+        "paymentIntentId": "pi_3d4iVTSSGkiWpcvPc2QZD49Ax",
+        "items": [
+            {"productId": product_id, "name": name, "quantity": 2, "unitPrice": 1250}
+            for product_id, name in PRODUCTS.items()
+        ],
+    },
+    before={product_id: {"stock": 120} for product_id in PRODUCTS},
+    after={product_id: {"stock": 118} for product_id in PRODUCTS},
+)
+
+at_each_width = pytest.mark.parametrize("width", [60, 80, 120])
+
+
+def console_of(width: int, *, terminal: bool = False) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=width, force_terminal=terminal, highlight=False, color_system=None), out
+
+
+@at_each_width
+def test_a_step_and_its_time_are_one_line(width: int) -> None:
+    console, out = console_of(width)
+
+    with progress_on(console)(STEP):
+        pass
+
+    begun, done = out.getvalue().splitlines()
+    assert begun == f"… {STEP}"
+    assert done.startswith(f"✓ {STEP} ")
+    assert done.endswith(" s")
+    assert cell_len(done) <= width
+
+
+@at_each_width
+def test_a_step_with_a_bar_keeps_its_name_whole(width: int) -> None:
+    console, out = console_of(width, terminal=True)
+
+    with progress_on(console)(STEP, lambda: 0.5):
+        pass
+
+    assert f"⠋ {STEP} " in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
+@at_each_width
+def test_a_count_is_one_line(width: int) -> None:
+    console, out = console_of(width)
+
+    with counted(console, "Load [b]catalogue.json", 2) as one_is_done:
+        one_is_done()
+        one_is_done()
+
+    (line,) = out.getvalue().splitlines()
+    assert line.startswith("Load [b]catalogue.json ━")
+    assert "2/2" in line
+    assert cell_len(line) <= width
+
+
+@at_each_width
+def test_the_paid_order_breaks_no_line(width: int) -> None:
+    console, out = console_of(width)
+
+    demo.show(DEMO, console)
+
+    lines = out.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    for request, status, outcome in DEMO.steps:
+        assert any(line.strip("│ ").split() == [*request.split(), str(status), outcome] for line in lines)
+    for name in PRODUCTS.values():
+        assert any(name in line and "120 → 118" in line for line in lines)
+    assert DEMO.order["orderId"] in out.getvalue()
+
+
+def test_a_file_has_no_width_unless_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console, _ = console_of(80)
+    assert width_of(console) is None
+
+    monkeypatch.setenv("COLUMNS", "80")
+    assert width_of(console) == 80
+
+
+def test_a_terminal_has_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console, _ = console_of(60, terminal=True)
+
+    assert width_of(console) == 60

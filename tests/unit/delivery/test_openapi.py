@@ -1,0 +1,99 @@
+"""The API's document: up to date, valid, complete, and true of the examples in it."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from delivery import openapi
+from delivery.rendering import template
+from order_payments.api.resolver import ANSWERS
+from tests.support.documented import DOCUMENT, problem_codes
+from tests.support.function_shop import routes
+
+OPERATIONS: dict[str, dict[str, Any]] = {
+    f"{method.upper()} {path}": operation
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+}
+CODES = {
+    code
+    for operation in OPERATIONS.values()
+    for status in operation["responses"]
+    for code in problem_codes(operation, status)
+}
+WEBHOOK = "POST /webhooks/stripe"
+
+of_each_operation = pytest.mark.parametrize("name", OPERATIONS)
+
+
+def test_the_file_is_what_the_functions_say() -> None:
+    assert openapi.DOCUMENT.read_text() == openapi.text(), "docs/openapi.json is stale: run `make openapi`"
+
+
+def test_it_is_valid() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_it_has_every_route_of_the_template() -> None:
+    assert OPERATIONS.keys() == {f"{method} {path}" for method, path in routes()}
+
+
+def test_it_has_every_error_of_the_domain() -> None:
+    assert {answer.code for answer in ANSWERS.values()} <= CODES
+
+
+@of_each_operation
+def test_every_route_but_the_webhook_wants_a_token(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert DOCUMENT["security"] == [{"bearerToken": []}]
+    assert operation.get("security", "as all") == ([] if name == WEBHOOK else "as all")
+    assert ("401" in operation["responses"]) is (name != WEBHOOK)
+
+
+@of_each_operation
+def test_an_operation_says_what_it_is_and_answers(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert {"operationId", "summary", "description", "tags"} <= operation.keys()
+    assert [status for status in operation["responses"] if status.startswith("2")]
+    assert {"400", "429", "500", "503", "504"} <= operation["responses"].keys()
+    assert operation["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
+
+
+@of_each_operation
+def test_the_parameters_in_its_path_are_the_templates(name: str) -> None:
+    operation = OPERATIONS[name]
+    in_path = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"]
+
+    assert in_path == re.findall(r"{(\w+)}", name)
+
+
+@of_each_operation
+def test_its_examples_have_the_form_that_they_are_examples_of(name: str) -> None:
+    operation = OPERATIONS[name]
+    for status, response in operation["responses"].items():
+        for content in response["content"].values():
+            validator = Draft202012Validator({**content["schema"], "components": DOCUMENT["components"]})
+            for example in content.get("examples", {}).values():
+                validator.validate(example["value"])
+                assert str(example["value"]["status"]) == status
+
+
+def test_what_the_gateway_answers_to_any_request_is_in_it() -> None:
+    responses = template()["Resources"]["Api"]["Properties"]["GatewayResponses"]
+    codes = {
+        json.loads(responses[name]["ResponseTemplates"]["application/json"])["code"]
+        for name in (
+            "DEFAULT_4XX",
+            "DEFAULT_5XX",
+            "THROTTLED",
+            "INTEGRATION_TIMEOUT",
+            "REQUEST_TOO_LARGE",
+            "UNAUTHORIZED",
+        )
+    }
+
+    assert codes <= CODES

@@ -1,0 +1,220 @@
+"""What `sam build` leaves, made ready for a cold start."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import botocore
+import pytest
+
+from command_line.environment import for_programs
+from command_line.errors import CommandError
+from delivery import packaging
+from delivery.packaging import Artefact
+
+BOTOCORE = Path(botocore.__file__).parent
+TEMPLATE = """
+Globals:
+  Function:
+    Layers: [!Ref Common]
+Resources:
+  Pay:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: Pay
+      Layers: [!Ref Sdk, !If [UseDummy, !Ref Dummy, !Ref AWS::NoValue]]
+  Common:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {ContentUri: Common}
+  Sdk:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {ContentUri: Sdk}
+  Dummy:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {ContentUri: Dummy}
+  Orders:
+    Type: AWS::DynamoDB::Table
+"""
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """A built template, with a module of 100 bytes in its function and of 10 in each layer."""
+    for name, size in (("Pay", 100), ("Common", 10), ("Sdk", 10), ("Dummy", 10)):
+        module = tmp_path / "build" / name / f"{name.lower()}_module.py"
+        module.parent.mkdir(parents=True)
+        module.write_text("#" * (size - 1) + "\n")
+    path = tmp_path / "build" / "template.yaml"
+    path.write_text(TEMPLATE)
+    return path
+
+
+@pytest.fixture
+def lean_sdk(tmp_path: Path) -> Path:
+    """A folder with a lean botocore."""
+    shutil.copytree(
+        BOTOCORE,
+        tmp_path / "botocore",
+        # Some of its services: to copy them all would take longer than the test.
+        ignore=lambda folder, names: [
+            name
+            for name in names
+            if Path(folder).name == "data" and "." not in name and name not in (*packaging.SERVICES, "sqs")
+        ],
+    )
+    packaging.make_lean(tmp_path)
+    return tmp_path
+
+
+def bytecode_of(module: Path) -> Path:
+    return Path(importlib.util.cache_from_source(str(module)))
+
+
+def test_functions_and_layers_are_what_is_packaged_and_tables_are_not(template: Path) -> None:
+    assert [(found.name, found.is_layer) for found in packaging.artefacts(template)] == [
+        ("Pay", False),
+        ("Common", True),
+        ("Sdk", True),
+        ("Dummy", True),
+    ]
+
+
+def test_a_function_is_as_large_as_itself_and_all_layers_it_may_have(template: Path) -> None:
+    assert list(packaging.sizes(packaging.artefacts(template))) == [
+        ("Pay", 100, 130),
+        ("Common", 10, 10),
+        ("Sdk", 10, 10),
+        ("Dummy", 10, 10),
+    ]
+
+
+def test_what_only_developers_read_is_taken_away(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    for name in (
+        "module.py",
+        "module.pyi",
+        "py.typed",
+        "tests/module.py",
+        "test_module.py",
+        "testing/kept.py",
+        "__pycache__/old.pyc",
+    ):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).touch()
+
+    packaging.make_lean(tmp_path)
+
+    kept = sorted(str(path.relative_to(package)) for path in package.rglob("*") if path.is_file())
+    assert kept == ["module.py", "testing/kept.py"]
+
+
+def test_bytecode_is_taken_without_a_look_at_the_source(template: Path) -> None:
+    pay = template.parent / "Pay"
+    (pay / "pay_module.py").write_text("VALUE = 'compiled'\n")
+    packaging.prepare(template, python=sys.executable, log=template.parent / "log")
+    (pay / "pay_module.py").write_text("VALUE = 'changed'\n")
+
+    shown = subprocess.run(
+        [sys.executable, "-c", "import pay_module; print(pay_module.VALUE)"],
+        env=for_programs(template.parent, {"PYTHONPATH": str(pay)}),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert shown == "compiled\n"
+
+
+def test_bytecode_names_the_place_on_lambda_and_none_of_this_machine(template: Path) -> None:
+    packaging.prepare(template, python=sys.executable, log=template.parent / "log")
+
+    function = bytecode_of(template.parent / "Pay" / "pay_module.py").read_bytes()
+    layer = bytecode_of(template.parent / "Sdk" / "sdk_module.py").read_bytes()
+
+    assert b"/var/task/pay_module.py" in function
+    assert b"/opt/sdk_module.py" in layer
+    assert str(template.parent).encode() not in function + layer
+
+
+def test_a_module_that_cannot_be_compiled_ends_the_build(template: Path) -> None:
+    (template.parent / "Pay" / "broken.py").write_text("def\n")
+
+    with pytest.raises(CommandError, match="Pay"):
+        packaging.prepare(template, python=sys.executable, log=template.parent / "log")
+
+
+def test_a_folder_that_cannot_be_read_ends_the_build(tmp_path: Path) -> None:
+    folder = tmp_path / "Pay"
+    folder.mkdir()
+    (folder / "module.py").touch()
+    # What compileall passes over without a word.
+    (folder / "__pycache__").touch()
+
+    with pytest.raises(CommandError, match="Pay"):
+        packaging.precompile(Artefact("Pay", folder, False, ()), python=sys.executable, log=tmp_path / "log")
+
+
+def test_a_runtime_that_is_not_on_this_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(CommandError, match=r"python3\.99 is not on the path"):
+        packaging.python_of("python3.99")
+
+
+def stand_in(folder: Path, script: str) -> Path:
+    """A program such as a version manager puts on the path."""
+    program = folder / "python3.99"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_it_is_the_runtime_itself_and_no_stand_in_that_compiles(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(tmp_path, f'[ "$CHOSEN" ] && exec {sys.executable} "$@"')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CHOSEN", "3.99")
+
+    assert packaging.python_of("python3.99") == sys.executable
+
+
+def test_a_stand_in_for_nothing_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_in(tmp_path, "echo 'choose a version' >&2; exit 127")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(CommandError, match="does not run:\n\nchoose a version"):
+        packaging.python_of("python3.99")
+
+
+def test_the_sdk_keeps_the_services_that_are_called_alone(lean_sdk: Path) -> None:
+    data = lean_sdk / "botocore" / "data"
+
+    services = {path.name for path in data.iterdir() if path.is_dir()}
+    endpoints = json.loads((data / "endpoints.json").read_bytes())
+
+    assert services == {"dynamodb", "events", "secretsmanager", "sqs"}
+    assert all(set(partition["services"]) <= services for partition in endpoints["partitions"])
+
+
+@pytest.mark.parametrize("service", packaging.SERVICES)
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1"])
+def test_the_lean_sdk_finds_a_service_where_the_whole_one_does(lean_sdk: Path, service: str, region: str) -> None:
+    program = (
+        "import botocore.session, sys; client = botocore.session.get_session().create_client(*sys.argv[1:]);"
+        "print(client.meta.endpoint_url, client.meta.service_model.operation_names)"
+    )
+
+    def shown(path: Path) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", program, service, region],
+            env=for_programs(lean_sdk, {"PYTHONPATH": str(path)}),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert shown(lean_sdk) == shown(BOTOCORE.parent)
