@@ -1,14 +1,27 @@
 """Each write on orders: what it does once, what a second one finds, and that stock never moves alone."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from order_payments.audit.tables import AuditedTables
+from order_payments.domain import orders as order_rules
 from order_payments.domain.errors import Busy, OrderNotFound
-from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt, Reason, Refund, Shortage
+from order_payments.domain.orders import (
+    Order,
+    OrderLine,
+    OrderStatus,
+    Override,
+    PaymentAttempt,
+    Reason,
+    Refund,
+    Shortage,
+)
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import Count, write_metrics
 from order_payments.storage.dynamodb import from_wire
@@ -370,12 +383,7 @@ def test_refused_attempts_are_counted_before_and_after_a_claim(orders: OrdersTab
 
 
 def test_stale_entry_is_removed_from_the_index(dynamodb: DynamoDBClient, orders: OrdersTable, order: Order) -> None:
-    dynamodb.update_item(
-        TableName="OrdersTable",
-        Key={"orderId": {"S": order.order_id}},
-        UpdateExpression="SET unsettledShard = :shard, unsettledSince = :since",
-        ExpressionAttributeValues={":shard": {"S": "unsettled-0"}, ":since": {"S": "2026-01-01T00:00:00.000Z"}},
-    )
+    list_as_unsettled(dynamodb, order)
 
     assert orders.remove_stale_entry(order.order_id) is True
     assert unsettled(dynamodb) == []
@@ -399,3 +407,108 @@ def test_entry_of_an_owed_refund_is_not_removed(dynamodb: DynamoDBClient, orders
 
     assert orders.remove_stale_entry(order.order_id) is False
     assert unsettled(dynamodb) == [order.order_id]
+
+
+class Write(NamedTuple):
+    """A write whose condition depends on the order's status."""
+
+    becomes: OrderStatus
+    send: Callable[[OrdersTable, Order], object]
+    is_claimed: bool = False
+    is_for_settled: bool = False
+
+
+CONFIRMED, CANCELLED = OrderStatus.CONFIRMED, OrderStatus.CANCELLED
+BY_HAND = (Reason("admin_override", "Paid in cash."), Override("admin", LATER, "Paid in cash."))
+STATUS_WRITES = {
+    "claim": Write(CONFIRMED, lambda orders, order: orders.claim(order, attempt(), deadline=PLENTY)),
+    "settle_confirmed": Write(
+        CONFIRMED, lambda orders, order: orders.settle_confirmed(order, now=LATER, deadline=PLENTY), is_claimed=True
+    ),
+    "settle_cancelled": Write(
+        CANCELLED,
+        lambda orders, order: orders.settle_cancelled(order, DECLINED, now=LATER, deadline=PLENTY),
+        is_claimed=True,
+    ),
+    "void": Write(
+        CONFIRMED,
+        lambda orders, order: orders.void(order, was_refused=False, now=LATER, deadline=PLENTY),
+        is_claimed=True,
+    ),
+    "count_refused_attempt": Write(
+        CONFIRMED, lambda orders, order: orders.count_refused_attempt(order, now=LATER, deadline=PLENTY)
+    ),
+    "cancel_unclaimed": Write(
+        CANCELLED,
+        lambda orders, order: orders.cancel_unclaimed(order, SHORT, attempt=None, now=LATER, deadline=PLENTY),
+    ),
+    "confirm_by_hand": Write(
+        CONFIRMED, lambda orders, order: orders.settle_by_hand(order, CONFIRMED, *BY_HAND, deadline=PLENTY)
+    ),
+    "cancel_by_hand": Write(
+        CANCELLED, lambda orders, order: orders.settle_by_hand(order, CANCELLED, *BY_HAND, deadline=PLENTY)
+    ),
+    "owe_refund": Write(
+        CONFIRMED,
+        lambda orders, order: orders.owe_refund(order, Refund("pi_1", owed_since=LATER), deadline=PLENTY),
+        is_for_settled=True,
+    ),
+    "remove_stale_entry": Write(
+        CONFIRMED,
+        lambda orders, order: orders.remove_stale_entry(order.order_id),
+        is_claimed=True,
+        is_for_settled=True,
+    ),
+}
+
+
+@pytest.fixture
+def other_transitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each end two statuses before it, of which `pending` is none."""
+    ends = frozenset({CONFIRMED, CANCELLED})
+    transitions = {OrderStatus.PENDING: frozenset[OrderStatus](), CONFIRMED: ends, CANCELLED: ends}
+    monkeypatch.setattr(order_rules, "TRANSITIONS", transitions)
+
+
+@pytest.mark.usefixtures("other_transitions")
+@pytest.mark.parametrize("status", OrderStatus)
+@pytest.mark.parametrize("name", STATUS_WRITES)
+def test_status_writes_follow_the_table_of_transitions(
+    name: str, status: OrderStatus, dynamodb: DynamoDBClient, orders: OrdersTable
+) -> None:
+    write = STATUS_WRITES[name]
+    order = Order.place("alice", [OrderLine("tea", "Tea", 4, 450)], "usd", NOW)
+    if write.is_claimed:
+        order = replace(order, attempt=attempt())
+    orders.create(replace(order, status=status))
+    list_as_unsettled(dynamodb, order)
+    before = dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order.order_id}})["Item"]
+
+    with suppress(NotClaimable):
+        write.send(orders, order)
+
+    after = dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order.order_id}})["Item"]
+    is_open = write.becomes in order_rules.TRANSITIONS[status]
+    assert (after != before) == (is_open != write.is_for_settled)
+
+
+@pytest.mark.usefixtures("other_transitions")
+@pytest.mark.parametrize("status", OrderStatus)
+def test_payments_that_can_be_settled_are_listed_again(
+    status: OrderStatus, dynamodb: DynamoDBClient, orders: OrdersTable
+) -> None:
+    paid = Order.place("alice", [OrderLine("tea", "Tea", 4, 450)], "usd", NOW)
+    orders.create(replace(paid, status=status, attempt=attempt()))
+
+    is_listed = AuditedTables(dynamodb, "OrdersTable", "ProductsTable").list_as_unsettled(paid.order_id)
+
+    assert is_listed == (CONFIRMED in order_rules.TRANSITIONS[status])
+
+
+def list_as_unsettled(dynamodb: DynamoDBClient, order: Order) -> None:
+    dynamodb.update_item(
+        TableName="OrdersTable",
+        Key={"orderId": {"S": order.order_id}},
+        UpdateExpression="SET unsettledShard = :shard, unsettledSince = :since",
+        ExpressionAttributeValues={":shard": {"S": "unsettled-0"}, ":since": {"S": "2026-01-01T00:00:00.000Z"}},
+    )

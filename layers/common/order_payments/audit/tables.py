@@ -14,7 +14,7 @@ from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339, utc_now
 from order_payments.storage.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
 from order_payments.storage.order_records import order_from_item
-from order_payments.storage.orders_table import UNSETTLED_SHARDS, shard_of
+from order_payments.storage.orders_table import UNSETTLED_SHARDS, may_become, shard_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -157,13 +157,14 @@ class AuditedTables:
 
     def list_as_unsettled(self, order_id: str) -> bool:
         """Let the reconciler find an order that has an attempt in flight, or owes a refund, wherever it was listed."""
+        is_open = may_become(OrderStatus.CONFIRMED)
         return self._write(
             self._orders,
             {"orderId": order_id},
             "SET unsettledShard = :shard, unsettledSince = :now",
-            "(#status = :pending AND attribute_exists(#payment.attemptId))"
+            f"({is_open.text} AND attribute_exists(#payment.attemptId))"
             " OR (attribute_exists(refund) AND attribute_not_exists(refund.refundId))",
-            {":shard": shard_of(order_id), ":now": rfc3339(utc_now()), ":pending": OrderStatus.PENDING},
+            {":shard": shard_of(order_id), ":now": rfc3339(utc_now()), **is_open.values},
             {"#status": "status", "#payment": "payment"},
         )
 

@@ -52,7 +52,7 @@ TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
 
 
 def statuses_before(status: OrderStatus) -> tuple[OrderStatus, ...]:
-    """Those from which an order may move to `status`."""
+    """Return the statuses from which an order may move to `status`."""
     return tuple(before for before, following in TRANSITIONS.items() if status in following)
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from order_payments.domain.errors import Busy, OrderNotFound
 from order_payments.domain.orders import (
@@ -67,11 +67,27 @@ _LARGEST_CHARACTER = 12  # an emoji, escaped
 _LARGEST_REST = 250  # of an order or a line, besides names
 
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
-_IN_FLIGHT = "#status = :expected AND #payment.attemptId = :attempt_id"
-_UNCLAIMED = "#status = :expected AND attribute_not_exists(#payment)"
+_IN_FLIGHT = "#payment.attemptId = :attempt_id"
+_UNCLAIMED = "attribute_not_exists(#payment)"
 _COUNT_REFUSAL = "refusedAttempts = if_not_exists(refusedAttempts, :none) + :one"
 _NO_MORE_REFUSALS = "(attribute_not_exists(refusedAttempts) OR refusedAttempts <= :refused_attempts)"
 _REFUSAL_VALUES = {":none": 0, ":one": 1}
+
+
+class Condition(NamedTuple):
+    """A condition on an order, with the values that it names."""
+
+    text: str
+    values: Mapping[str, Any]
+
+
+def may_become(status: OrderStatus) -> Condition:
+    """Return the condition that an order may move to `status`. The expression must name `#status`.
+
+    Every condition on an order's status comes from here, so that `TRANSITIONS` is the only table of them.
+    """
+    before = {f":before_{number}": before for number, before in enumerate(statuses_before(status))}
+    return Condition(f"#status IN ({', '.join(before)})", before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +209,14 @@ class OrdersTable:
             Other payments hold the units, contention outlasted `deadline`, or the database does not answer.
         """
         claimed = replace(order, attempt=attempt, updated_at=attempt.started_at)
+        is_open = may_become(OrderStatus.CONFIRMED)
         write = self._update(
             order.order_id,
             "SET #payment = :payment, unsettledShard = :shard, unsettledSince = :now, updatedAt = :now",
             # Of payers who read the order at the same time, none may pass the limit of refused attempts.
-            condition=f"{_UNCLAIMED} AND {_NO_MORE_REFUSALS}",
+            condition=f"{_UNCLAIMED} AND {is_open.text} AND {_NO_MORE_REFUSALS}",
             values={
-                ":expected": OrderStatus.PENDING,
+                **is_open.values,
                 ":refused_attempts": order.refused_attempts,
                 ":payment": attempt_to_item(attempt),
                 ":shard": shard_of(order.order_id),
@@ -249,12 +266,12 @@ class OrdersTable:
         if settled.reason:
             update = update.replace(" REMOVE", ", reason = :reason REMOVE")
             values[":reason"] = reason_to_item(settled.reason)
-        (expected,) = statuses_before(settled.status)
+        is_open = may_become(settled.status)
         write = self._update(
             order.order_id,
             update,
-            condition=_IN_FLIGHT,
-            values={":expected": expected, ":attempt_id": order.require_in_flight().attempt_id, **values},
+            condition=f"{_IN_FLIGHT} AND {is_open.text}",
+            values={**is_open.values, ":attempt_id": order.require_in_flight().attempt_id, **values},
         )
         return self._move_in_flight(
             order, settled, [write, *stock_moves], without_holds=without_holds, deadline=deadline
@@ -267,12 +284,13 @@ class OrdersTable:
         """
         attempt = order.require_in_flight()
         refusal = f", {_COUNT_REFUSAL}" if was_refused else ""
+        is_open = may_become(OrderStatus.CONFIRMED)
         write = self._update(
             order.order_id,
             f"SET updatedAt = :now{refusal} REMOVE #payment, unsettledShard, unsettledSince, firstUnsettledSince",
-            condition=_IN_FLIGHT,
+            condition=f"{_IN_FLIGHT} AND {is_open.text}",
             values={
-                ":expected": OrderStatus.PENDING,
+                **is_open.values,
                 ":attempt_id": attempt.attempt_id,
                 ":now": rfc3339(now),
                 **(_REFUSAL_VALUES if was_refused else {}),
@@ -284,11 +302,12 @@ class OrdersTable:
 
     def count_refused_attempt(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
         """Count an attempt that Stripe refused before the order was claimed. Returns the order as it is recorded."""
+        is_open = may_become(OrderStatus.CONFIRMED)
         write = self._update(
             order.order_id,
             f"SET {_COUNT_REFUSAL}, updatedAt = :now",
-            condition=_UNCLAIMED,
-            values={":expected": OrderStatus.PENDING, ":now": rfc3339(now), **_REFUSAL_VALUES},
+            condition=f"{_UNCLAIMED} AND {is_open.text}",
+            values={**is_open.values, ":now": rfc3339(now), **_REFUSAL_VALUES},
         )
         counted = replace(order, refused_attempts=order.refused_attempts + 1, updated_at=now)
         return self._write_alone(write, counted, deadline)
@@ -302,13 +321,13 @@ class OrdersTable:
         order as it is then recorded.
         """
         cancelled = replace(order, status=OrderStatus.CANCELLED, reason=reason, attempt=attempt, updated_at=now)
-        (expected,) = statuses_before(cancelled.status)
+        is_open = may_become(cancelled.status)
         write = self._update(
             order.order_id,
             f"SET #status = :status,{' #payment = :payment,' if attempt else ''} reason = :reason, updatedAt = :now",
-            condition=_UNCLAIMED,
+            condition=f"{_UNCLAIMED} AND {is_open.text}",
             values={
-                ":expected": expected,
+                **is_open.values,
                 ":status": cancelled.status,
                 ":reason": reason_to_item(reason),
                 ":now": rfc3339(now),
@@ -325,13 +344,13 @@ class OrdersTable:
         The condition stops it where a payer claimed the order in between, who may be charged. Raises as `claim` does.
         """
         settled = replace(order, status=status, reason=reason, override=override, updated_at=override.at)
-        (expected,) = statuses_before(status)
+        is_open = may_become(status)
         write = self._update(
             order.order_id,
             "SET #status = :status, reason = :reason, #override = :override, updatedAt = :now",
-            condition=_UNCLAIMED,
+            condition=f"{_UNCLAIMED} AND {is_open.text}",
             values={
-                ":expected": expected,
+                **is_open.values,
                 ":status": status,
                 ":reason": reason_to_item(reason),
                 ":override": override_to_item(override),
@@ -346,12 +365,13 @@ class OrdersTable:
 
         The condition keeps a second one from owing it again. Returns the order as it is then recorded.
         """
+        is_open = may_become(OrderStatus.CONFIRMED)
         write = self._update(
             order.order_id,
             "SET refund = :refund, unsettledShard = :shard, unsettledSince = :now",
-            condition="#status <> :pending AND attribute_not_exists(refund)",
+            condition=f"NOT ({is_open.text}) AND attribute_not_exists(refund)",
             values={
-                ":pending": OrderStatus.PENDING,
+                **is_open.values,
                 ":refund": refund_to_item(refund),
                 ":shard": shard_of(order.order_id),
                 ":now": rfc3339(refund.owed_since),
@@ -408,14 +428,15 @@ class OrdersTable:
         The condition keeps the entry of an order that was claimed, or that came to owe a refund, in the meantime.
         Raises `Contended`, `ReplyLost` or `WriteRejected`.
         """
+        is_open = may_become(OrderStatus.CONFIRMED)
         write = self._update(
             order_id,
             "REMOVE unsettledShard, unsettledSince, firstUnsettledSince",
             condition=(
-                "attribute_exists(unsettledShard) AND (#status <> :pending OR attribute_not_exists(#payment))"
+                f"attribute_exists(unsettledShard) AND (NOT ({is_open.text}) OR attribute_not_exists(#payment))"
                 " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))"
             ),
-            values={":pending": OrderStatus.PENDING},
+            values=is_open.values,
         )
         try:
             with writing():
