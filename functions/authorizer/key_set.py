@@ -17,6 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from log_lines import write_line
 
+from order_payments.runtime.cached_value import CachedValue
 from order_payments.runtime.settings import InvalidSettings, JwtSettings
 
 if TYPE_CHECKING:
@@ -119,44 +120,31 @@ class FetchedKeySet:
     names a key that it has not, so that a new key is good at once. No caller can make it fetch more often than once in
     `COOL_DOWN_SECONDS`, neither with made-up key ids nor by waiting for the server to fail. While the server fails,
     the keys that it gave last stay good. While there are no keys at all, no token can be judged, and the pause between
-    fetches is `NO_KEYS_COOL_DOWN_SECONDS`.
-
-    `clock` gives seconds since the epoch. A monotonic clock would stand still while Lambda keeps the process frozen.
+    fetches is `NO_KEYS_COOL_DOWN_SECONDS`. `clock` returns seconds since the epoch.
     """
 
     def __init__(self, fetch: Callable[[], bytes], clock: Callable[[], float]) -> None:
         self._fetch = fetch
-        self._clock = clock
-        self._keys = KeySet()
-        self._fetched_at = self._tried_at = float("-inf")
+        self._cached = CachedValue(KeySet(), fetch=self._fetch_key_set, clock=clock)
 
     def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
-        fresh = self._is_within(CACHE_SECONDS, self._fetched_at)
-        if not fresh or not self._keys.keys or (kid is not None and not self._keys.knows(kid)):
-            self._refresh()
-        if not self._keys.keys:
+        key_set = self._cached.value
+        is_fresh = self._cached.is_younger_than(CACHE_SECONDS)
+        if not is_fresh or not key_set.keys or (kid is not None and not key_set.knows(kid)):
+            self._cached.refresh(pause_seconds=COOL_DOWN_SECONDS if key_set.keys else NO_KEYS_COOL_DOWN_SECONDS)
+        if not self._cached.value.keys:
             raise NoKeys
-        return self._keys.find(kid, algorithm)
+        return self._cached.value.find(kid, algorithm)
 
-    def _refresh(self) -> None:
-        cool_down = COOL_DOWN_SECONDS if self._keys.keys else NO_KEYS_COOL_DOWN_SECONDS
-        if self._is_within(cool_down, self._tried_at):
-            return
-        started_at = self._clock()
+    def _fetch_key_set(self) -> KeySet | None:
         try:
-            self._keys = KeySet.parse(self._fetch())
+            key_set = KeySet.parse(self._fetch())
         except NoKeySet as error:
             write_line("ERROR", "key set fetch failed", reason=str(error), status=error.status)
-        else:
-            self._fetched_at = started_at
-            if not self._keys.keys:
-                write_line("ERROR", "key set has no usable key")
-        # The pause begins when the fetch ends: a server that hangs takes longer than the shorter one.
-        self._tried_at = self._clock()
-
-    def _is_within(self, seconds: float, since: float) -> bool:
-        # A clock that was set back would make the time passed negative, and a cache immortal.
-        return 0 <= self._clock() - since < seconds
+            return None
+        if not key_set.keys:
+            write_line("ERROR", "key set has no usable key")
+        return key_set
 
 
 def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> Keys:

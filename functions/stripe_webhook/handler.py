@@ -154,12 +154,12 @@ def check_signature(payload: str, signature: str) -> None:
     try:
         WebhookSignature.verify_header(payload, signature, secret, Webhook.DEFAULT_TOLERANCE)
     except SignatureVerificationError:
-        if stripe.secrets is None or not stripe.secrets.renewed(secret):
+        if stripe.secrets is None or not stripe.secrets.refresh(rejected=secret):
             raise
-        renewed = signing_secret()
-        if renewed is None:
+        new_secret = signing_secret()
+        if new_secret is None:
             raise
-        WebhookSignature.verify_header(payload, signature, renewed, Webhook.DEFAULT_TOLERANCE)
+        WebhookSignature.verify_header(payload, signature, new_secret, Webhook.DEFAULT_TOLERANCE)
 
 
 def signing_secret() -> str | None:

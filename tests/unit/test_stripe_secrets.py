@@ -1,7 +1,6 @@
 """Stripe's key from Secrets Manager: fetched once, kept for a while, and rotated without a failed payment."""
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from order_payments.runtime.settings import InvalidSettings
 from order_payments.stripe_adapter import secrets as stripe_secrets
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Cancelled, Open, Paid, Refunded, Refused, Unknown
-from order_payments.stripe_adapter.secrets import COOL_DOWN_SECONDS, GOOD_FOR_SECONDS, StripeSecrets
+from order_payments.stripe_adapter.secrets import COOL_DOWN_SECONDS, GOOD_FOR_SECONDS, Secrets, StripeSecrets
 from tests.support.function_shop import FunctionShop
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -85,9 +84,11 @@ def test_a_secret_that_cannot_be_right_stops_the_function_at_start_and_is_not_to
     assert "Planted" not in str(refused.value)
 
 
-def test_no_text_of_the_secrets_has_their_value(vault: Vault) -> None:
-    assert "sk_test_1" not in repr(vault.secrets()._secrets)
-    assert "whsec_1" not in repr(vault.secrets()._secrets)
+def test_no_text_of_the_secrets_has_their_value() -> None:
+    text = repr(Secrets.parse(secret("sk_test_1", "whsec_1")))
+
+    assert "sk_test_1" not in text
+    assert "whsec_1" not in text
 
 
 def test_a_secret_is_fetched_again_when_it_is_old(vault: Vault) -> None:
@@ -114,11 +115,11 @@ def test_whoever_wants_it_it_is_fetched_once_in_half_a_minute(vault: Vault) -> N
     secrets = vault.secrets()
     vault.now += COOL_DOWN_SECONDS
 
-    assert [secrets.renewed("sk_test_1") for _ in range(100)] == 100 * [False]
+    assert [secrets.refresh(rejected="sk_test_1") for _ in range(100)] == 100 * [False]
     assert vault.fetches == 2
     vault.now += COOL_DOWN_SECONDS
     vault.value = secret("sk_test_2")
-    assert secrets.renewed("sk_test_1")
+    assert secrets.refresh(rejected="sk_test_1")
     assert vault.fetches == 3
 
 
@@ -128,7 +129,7 @@ def test_who_used_a_value_that_somebody_renewed_meanwhile_goes_on_with_the_new_o
     vault.now += COOL_DOWN_SECONDS
     vault.value = secret("sk_test_2")
 
-    assert [secrets.renewed(used_by_both) for _ in range(2)] == [True, True]
+    assert [secrets.refresh(rejected=used_by_both) for _ in range(2)] == [True, True]
     assert vault.fetches == 2
 
 
@@ -344,11 +345,14 @@ def test_webhook_without_a_secret_in_secrets_manager_refuses_events(
 
 
 @pytest.mark.usefixtures("manager")
-def test_webhook_accepts_events_once_its_secret_is_there(manager: SecretsManager) -> None:
+def test_webhook_accepts_events_once_its_secret_is_there(
+    manager: SecretsManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manager.put(secret("sk_test_1", None))
     webhook = load_function("stripe_webhook")
     manager.put(secret("sk_test_1", "whsec_1"))
-    webhook.stripe.secrets._fetched_at = webhook.stripe.secrets._tried_at = 0
+    monkeypatch.setattr(stripe_secrets, "GOOD_FOR_SECONDS", 0)
+    monkeypatch.setattr(stripe_secrets, "COOL_DOWN_SECONDS", 0)
 
     assert tell(webhook, "whsec_1").status == 200
 
@@ -363,11 +367,8 @@ def tell(webhook: ModuleType, signed_with: str) -> Answer:
 @pytest.fixture
 def webhook(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert manager.arn
-    webhook = load_function("stripe_webhook")
-    # A minute after its start, so that it may fetch.
-    secrets = webhook.stripe.secrets
-    monkeypatch.setattr(secrets, "_clock", lambda: time.time() + 60)
-    return webhook
+    monkeypatch.setattr(stripe_secrets, "COOL_DOWN_SECONDS", 0)
+    return load_function("stripe_webhook")
 
 
 def test_news_signed_with_a_new_secret_is_taken_without_a_deployment(
@@ -376,25 +377,26 @@ def test_news_signed_with_a_new_secret_is_taken_without_a_deployment(
     assert tell(webhook, "whsec_1").status == 200
     assert tell(webhook, "whsec_2").status == 400
     manager.put(secret("sk_test_1", "whsec_3"))
-    webhook.stripe.secrets._tried_at = 0
 
     assert tell(webhook, "whsec_3").status == 200
     assert tell(webhook, "whsec_1").status == 400
 
 
 def test_a_flood_of_forged_news_has_the_secret_fetched_once(
-    webhook: ModuleType, monkeypatch: pytest.MonkeyPatch
+    vault: Vault, manager: SecretsManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetched: list[str] = []
-    monkeypatch.setattr(webhook.stripe.secrets, "_fetch", lambda: fetched.append("x") or secret("sk_test_1"))
+    assert manager.arn
+    webhook = load_function("stripe_webhook")
+    monkeypatch.setattr(webhook.stripe, "secrets", vault.secrets())
+    vault.now += COOL_DOWN_SECONDS
 
     assert {tell(webhook, "whsec_forged").status for _ in range(20)} == {400}
-    assert len(fetched) == 1
+    assert vault.fetches == 2
     assert tell(webhook, "whsec_1").status == 200
 
 
 def test_where_the_signing_secret_has_gone_nothing_is_signed(webhook: ModuleType, manager: SecretsManager) -> None:
     manager.put(secret("sk_test_1", None))
-    webhook.stripe.secrets.renewed("whsec_1")
+    webhook.stripe.secrets.refresh(rejected="whsec_1")
 
     assert {tell(webhook, forged).status for forged in ("", "None", "whsec_1")} == {400}

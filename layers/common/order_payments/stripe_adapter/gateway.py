@@ -307,7 +307,7 @@ class StripeGateway:
         try:
             return Call(self._transport, deadline, self._sleep).run(lambda: send(options))
         except stripe.AuthenticationError:
-            if self.secrets is None or not self.secrets.renewed(options.get("api_key") or ""):
+            if self.secrets is None or not self.secrets.refresh(rejected=options.get("api_key") or ""):
                 raise
             return Call(self._transport, deadline, self._sleep).run(lambda: send(self._options()))
 

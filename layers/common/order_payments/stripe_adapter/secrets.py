@@ -1,4 +1,4 @@
-"""Stripe's key and the webhook's signing secret, where AWS Secrets Manager keeps them: fetched, kept, fetched anew.
+"""Stripe's key and the webhook's signing secret, fetched from AWS Secrets Manager.
 
 Only functions whose settings name a secret import this.
 """
@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from order_payments.runtime.cached_value import CachedValue
 from order_payments.runtime.observability import logger
 from order_payments.runtime.settings import InitializationType, InvalidSettings, checked_secret_key
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 GOOD_FOR_SECONDS = 300
-"""How long what was fetched is used unasked: Stripe lets an old key work for hours, if its owner wants."""
+"""Age at which the secret is fetched again. Stripe lets an old key work for hours, if its owner wants."""
 
 COOL_DOWN_SECONDS = 30
-"""How long nothing is fetched after a fetch: neither a wrong key nor forged signatures have it fetched often."""
+"""Pause after a fetch, so that neither a wrong key nor forged signatures cause many."""
 
 PAUSES_FOR_RIGHTS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """A snapshot is made seconds after a role is, and IAM takes some to follow. A version that does not start fails the
@@ -61,12 +62,9 @@ class Secrets:
 class StripeSecrets:
     """The secret as it was fetched last.
 
-    It is fetched while the function starts, so that one with a wrong secret serves no request; when it is older than
-    `GOOD_FOR_SECONDS`; and when somebody has reason to think that it was rotated. While Secrets Manager does not
-    answer, or has something that cannot be right, what it gave last stays in use.
-
-    `clock` gives seconds since the epoch. A monotonic one would stand still while Lambda keeps the process frozen, and
-    in a snapshot.
+    It is fetched while the function starts, so that a function with a wrong secret serves no request; when it is older
+    than `GOOD_FOR_SECONDS`; and when a value of it was rejected. While Secrets Manager does not respond, or has an
+    invalid value, the last valid value stays in use. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -77,48 +75,40 @@ class StripeSecrets:
     ) -> None:
         """`pauses_for_rights`, in seconds, are between tries of the first fetch while that is not allowed."""
         self._fetch = fetch
-        self._clock = clock
-        self._secrets = Secrets.parse(_fetched_once_allowed(fetch, pauses_for_rights))
-        self._fetched_at = self._tried_at = clock()
+        secrets = Secrets.parse(_fetch_once_allowed(fetch, pauses_for_rights))
+        self._cached = CachedValue(secrets, fetch=self._fetch_valid, clock=clock, fetched_at=clock())
 
     def secret_key(self) -> str:
-        """The key to call Stripe with."""
+        """Return the key to call Stripe with."""
         return self._current().secret_key
 
     def webhook_secret(self) -> str | None:
         """Return the secret that Stripe signs its events with, None if the value has none."""
         return self._current().webhook_secret
 
-    def renewed(self, used: str) -> bool:
-        """Whether there is another value than `used`, which did not serve: fetched anew, unless somebody has by now."""
-        if self._has(used):
-            self._renew()
-        return not self._has(used)
+    def refresh(self, *, rejected: str) -> bool:
+        """Fetch the secret again if it still has the `rejected` value. Return whether it has another one now."""
+        if self._has(rejected):
+            self._cached.refresh(pause_seconds=COOL_DOWN_SECONDS)
+        return not self._has(rejected)
 
     def _has(self, value: str) -> bool:
-        return value in (self._secrets.secret_key, self._secrets.webhook_secret)
+        secrets = self._cached.value
+        return value in (secrets.secret_key, secrets.webhook_secret)
 
     def _current(self) -> Secrets:
-        if not self._is_within(GOOD_FOR_SECONDS, self._fetched_at):
-            self._renew()
-        return self._secrets
+        if not self._cached.is_younger_than(GOOD_FOR_SECONDS):
+            self._cached.refresh(pause_seconds=COOL_DOWN_SECONDS)
+        return self._cached.value
 
-    def _renew(self) -> None:
-        if self._is_within(COOL_DOWN_SECONDS, self._tried_at):
-            return
-        self._tried_at = self._clock()
+    def _fetch_valid(self) -> Secrets | None:
         try:
-            self._secrets = Secrets.parse(self._fetch())
+            return Secrets.parse(self._fetch())
         except (BotoCoreError, ClientError) as error:
             logger.warning("the secret could not be fetched anew", error=type(error).__name__)
         except InvalidSettings as error:
             logger.error("the secret was changed to something that cannot be right", error=str(error))
-        else:
-            self._fetched_at = self._tried_at
-
-    def _is_within(self, seconds: float, since: float) -> bool:
-        # A clock that was set back would make the time passed negative, and a value immortal.
-        return 0 <= self._clock() - since < seconds
+        return None
 
 
 def stripe_secrets(arn: str) -> StripeSecrets:
@@ -132,7 +122,7 @@ def stripe_secrets(arn: str) -> StripeSecrets:
     return StripeSecrets(fetch, pauses_for_rights=PAUSES_FOR_RIGHTS_SECONDS if ahead else ())
 
 
-def _fetched_once_allowed(fetch: Callable[[], str | None], pauses: Sequence[float]) -> str | None:
+def _fetch_once_allowed(fetch: Callable[[], str | None], pauses: Sequence[float]) -> str | None:
     for pause in pauses:
         try:
             return fetch()
