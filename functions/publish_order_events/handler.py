@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.events.dead_letters import LONGEST_KEEP_SECONDS, DeadLetters
+from order_payments.events.dead_letters import SQS_CALL_SECONDS, DeadLetters
 from order_payments.events.event_bus import EventBus, events_client, size_of
 from order_payments.events.order_events import OrderEvent, event_in
 from order_payments.runtime.clock import Deadline
@@ -40,7 +40,7 @@ def publish_order_events(
     """
 
     def give_up(record: Record) -> bool:
-        return deadline.remaining() >= LONGEST_KEEP_SECONDS and dead_letters.keep(record, **whereabouts(record))
+        return deadline.remaining() >= SQS_CALL_SECONDS and dead_letters.keep(record, **whereabouts(record))
 
     def publish(events: Mapping[int, OrderEvent]) -> int | None:
         """Publish events by their records' places. Return the first place that is not done."""

@@ -20,7 +20,7 @@ from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
 from order_payments.runtime.clock import Deadline, from_rfc3339, utc_now
 from order_payments.runtime.observability import Count, Gauge, count, gauge, logger, write_metrics
 from order_payments.runtime.settings import ReconcilerSettings, StripeSettings, TableSettings
-from order_payments.storage.dynamodb import LONGEST_CALL_SECONDS, dynamodb_client
+from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS, dynamodb_client
 from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
 from order_payments.storage.products_table import ProductsTable
 from order_payments.stripe_adapter.gateway import StripeGateway, stripe_gateway
@@ -34,7 +34,7 @@ UNANSWERED_LIMIT = 16
 """Orders that Stripe leaves open in succession before the run checks whether Stripe responds at all."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far the clock of another writer may be ahead of ours before its entries count as dated in the future."""
-TIME_FOR_ONE_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * LONGEST_CALL_SECONDS + 2.0
+TIME_FOR_ONE_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * DYNAMODB_CALL_SECONDS + 2.0
 """Longest time that one order may take if neither Stripe nor DynamoDB responds: read, fence, settle, postpone. No order
 starts with less time left. The function's timeout is a minute plus this time, so two runs do not work in parallel."""
 TIME_TO_REPORT_SECONDS = 2.0
@@ -120,7 +120,7 @@ class Run:
             batch: list[Unsettled] = []
             unfinished: list[str] = []
             for shard in shards:
-                if self._deadline.remaining() < LONGEST_CALL_SECONDS:
+                if self._deadline.remaining() < DYNAMODB_CALL_SECONDS:
                     break
                 ids = seen[shard]
                 # A settled or postponed entry leaves this query with a delay: the index follows the table.
@@ -156,7 +156,7 @@ class Run:
             return End.LEFT, age_seconds
         logger.thread_safe_append_keys(orderId=entry.order_id)
         postponed_to = utc_now() - LEASE  # behind all that this run could find, and within reach of the next
-        by = self._deadline.sooner(LONGEST_CALL_SECONDS)  # to postpone the order
+        by = self._deadline.sooner(DYNAMODB_CALL_SECONDS)  # to postpone the order
         try:
             listed_since = from_rfc3339(entry.since_text)
             order = self._orders.get(entry.order_id)

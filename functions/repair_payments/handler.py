@@ -18,9 +18,9 @@ from order_payments.storage.dynamodb import dynamodb_client
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.products_table import ProductsTable
 from order_payments.stripe_adapter.gateway import stripe_gateway
-from order_payments.stripe_adapter.retries import CALL_TIMEOUT_SECONDS
+from order_payments.stripe_adapter.retries import STRIPE_CALL_SECONDS
 
-TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * CALL_TIMEOUT_SECONDS + 10.0
+TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * STRIPE_CALL_SECONDS + 10.0
 
 settings = TableSettings.from_environment()
 stripe_settings = StripeSettings.from_environment()

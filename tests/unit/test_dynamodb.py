@@ -14,7 +14,7 @@ from order_payments.domain.orders import Order, OrderLine
 from order_payments.payments import SETTLE_BUDGET_SECONDS, TIME_TO_SETTLE_SECONDS
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage.dynamodb import (
-    LONGEST_CALL_SECONDS,
+    DYNAMODB_CALL_SECONDS,
     ReplyLost,
     dynamodb_client,
     from_wire,
@@ -60,14 +60,14 @@ def test_a_web_page_does_not_say_that_an_order_was_written(client: DynamoDBClien
         orders.create(Order.place("alice", [OrderLine("tea", "Tea", 1, 450)], "usd", utc_now()))
 
 
-def test_the_time_that_is_kept_for_settling_is_enough_where_dynamodb_does_not_answer(client: DynamoDBClient) -> None:
+def test_time_kept_for_settling_is_enough_if_dynamodb_does_not_respond(client: DynamoDBClient) -> None:
     config = client.meta.config
     tries = config.retries["total_max_attempts"]
 
     # In botocore's standard mode the first pause is up to a second long, and a second one would be up to two.
     assert tries == 2
-    assert tries * (config.connect_timeout + config.read_timeout) + 1 <= LONGEST_CALL_SECONDS
-    assert SETTLE_BUDGET_SECONDS + 2 * LONGEST_CALL_SECONDS <= TIME_TO_SETTLE_SECONDS
+    assert tries * (config.connect_timeout + config.read_timeout) + 1 <= DYNAMODB_CALL_SECONDS
+    assert SETTLE_BUDGET_SECONDS + 2 * DYNAMODB_CALL_SECONDS <= TIME_TO_SETTLE_SECONDS
 
 
 @pytest.mark.parametrize("text", ["1" + 100 * "0", "1E+100", "0.1", "12345678901234567890123456789012345678"])

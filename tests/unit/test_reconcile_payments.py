@@ -202,7 +202,7 @@ def test_no_shard_is_queried_without_time_for_a_query(
     leave_unknown(shop, shop.add_product())
     monkeypatch.setattr(reconciler.orders, "unsettled", lambda *_, **__: pytest.fail("there is no time for a query"))
 
-    assert run(reconciler, seconds=reconciler.LONGEST_CALL_SECONDS - 1).left == 0
+    assert run(reconciler, seconds=reconciler.DYNAMODB_CALL_SECONDS - 1).left == 0
 
 
 def test_run_works_for_most_of_a_minute_and_ends_before_the_next(reconciler: ModuleType) -> None:

@@ -12,7 +12,7 @@ from harness.functions import load_function
 from order_payments.api.resolver import ANSWERS, PROBLEM_TYPE_PREFIX
 from order_payments.domain.identity import Caller
 from order_payments.domain.orders import TRANSITIONS, OrderStatus
-from order_payments.events.event_bus import LONGEST_CALL_SECONDS
+from order_payments.events.event_bus import EVENTBRIDGE_CALL_SECONDS
 from order_payments.events.order_events import SOURCE
 from order_payments.payments import LEASE
 from tests.support.function_shop import routes
@@ -156,7 +156,7 @@ def test_what_is_published_is_archived_where_days_are_given_for_it() -> None:
 
 
 def test_the_publisher_has_time_for_two_calls_that_last_longest() -> None:
-    assert FUNCTIONS["PublishOrderEventsFunction"]["Timeout"] > 2 * LONGEST_CALL_SECONDS
+    assert FUNCTIONS["PublishOrderEventsFunction"]["Timeout"] > 2 * EVENTBRIDGE_CALL_SECONDS
 
 
 @pytest.mark.parametrize("kind", GATEWAY_RESPONSES)

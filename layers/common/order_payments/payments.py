@@ -34,7 +34,7 @@ from order_payments.domain.orders import (
 )
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.observability import Count, correlate, count, logger
-from order_payments.storage.dynamodb import LONGEST_CALL_SECONDS
+from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
 from order_payments.storage.orders_table import NotClaimable, OrdersTable, StockTooShort
 from order_payments.stripe_adapter.outcomes import (
     Cancelled,
@@ -60,7 +60,7 @@ LEASE = timedelta(seconds=45)
 
 CLAIM_BUDGET_SECONDS = 3.0
 SETTLE_BUDGET_SECONDS = 4.0
-TIME_TO_SETTLE_SECONDS = SETTLE_BUDGET_SECONDS + 2 * LONGEST_CALL_SECONDS
+TIME_TO_SETTLE_SECONDS = SETTLE_BUDGET_SECONDS + 2 * DYNAMODB_CALL_SECONDS
 """Kept back from calls to Stripe: to write how it ended, and to read it where no answer tells whether that was done."""
 
 LATE_PAYMENT_METHOD = "unknown"

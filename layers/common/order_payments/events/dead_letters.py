@@ -4,10 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.observability import logger
 
 if TYPE_CHECKING:
@@ -17,23 +16,15 @@ if TYPE_CHECKING:
 # A queue may take 1 MiB, but one that was made before 2025 may still have this limit.
 LARGEST_LETTER_BYTES = 256 * 1024
 
-CONNECT_TIMEOUT_SECONDS = 1.0
-READ_TIMEOUT_SECONDS = 3.0
-SDK_TRIES = 2
-LONGEST_KEEP_SECONDS = SDK_TRIES * (CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS) + 1.0
-"""What keeping one may take where SQS does not answer, botocore's pause included."""
+# The last resort for a record, and the rest of the batch must still be reported in time.
+SQS_LIMITS = CallLimits(connect_timeout_seconds=1.0, read_timeout_seconds=3.0, tries=2)
+SQS_CALL_SECONDS = SQS_LIMITS.longest_call_seconds
 
 
 def sqs_client() -> "SQSClient":
-    """A client that gives up in time for the rest of a batch to be reported."""
-    return boto3.client(
-        "sqs",
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": SDK_TRIES},
-        ),
-    )
+    """Return a client that gives up within `SQS_CALL_SECONDS`."""
+    client: SQSClient = aws_client("sqs", SQS_LIMITS)
+    return client
 
 
 class DeadLetters:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from order_payments.events.order_events import SOURCE, OrderEvent
+from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger
 from order_payments.storage.dynamodb import tries
@@ -32,24 +31,15 @@ REJECTION_CODES = frozenset({"InvalidArgument", "MalformedDetail", "RedactionFai
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html, of the whole request.
 _REQUEST_REJECTION_CODES = frozenset({"ValidationError", "ValidationException"})
 
-CONNECT_TIMEOUT_SECONDS = 1.0
-READ_TIMEOUT_SECONDS = 3.0
-SDK_TRIES = 3
-LONGEST_CALL_SECONDS = SDK_TRIES * (CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS) + 3.0
-"""What a call may take where EventBridge does not answer, botocore's pauses included."""
+# No client waits for an event, but the rest of the batch must be reported in time.
+EVENTBRIDGE_LIMITS = CallLimits(connect_timeout_seconds=1.0, read_timeout_seconds=3.0, tries=3)
+EVENTBRIDGE_CALL_SECONDS = EVENTBRIDGE_LIMITS.longest_call_seconds
 
 
 def events_client() -> "EventBridgeClient":
-    """A client that gives up in time for the rest of a batch to be reported."""
-    return boto3.client(
-        "events",
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": SDK_TRIES},
-            tcp_keepalive=True,
-        ),
-    )
+    """Return a client that gives up within `EVENTBRIDGE_CALL_SECONDS`."""
+    client: EventBridgeClient = aws_client("events", EVENTBRIDGE_LIMITS, tcp_keepalive=True)
+    return client
 
 
 class _RequestRejected(Exception):
@@ -76,11 +66,11 @@ class EventBus:
         requests = deque(batches(events))
         while requests:
             batch = requests.popleft()
-            if deadline.remaining() < LONGEST_CALL_SECONDS:
+            if deadline.remaining() < EVENTBRIDGE_CALL_SECONDS:
                 logger.warning("no time left to publish", left=len(events) - done)
                 return done
             try:
-                left, rejected = self._send(batch, deadline=deadline.sooner(LONGEST_CALL_SECONDS))
+                left, rejected = self._send(batch, deadline=deadline.sooner(EVENTBRIDGE_CALL_SECONDS))
             except _RequestRejected:
                 if len(batch) > 1:
                     # Send each event alone, so that the others do not wait for the one at fault.

@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
 from order_payments.domain.errors import Busy
+from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import Count, Latency, count, timed
 
@@ -29,15 +28,10 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 """An item, or part of one, in plain Python values; numbers are `decimal.Decimal` when read."""
 
-CONNECT_TIMEOUT_SECONDS = 0.5
-READ_TIMEOUT_SECONDS = 2.0
+# Short, so that a request can still be answered if DynamoDB does not respond.
+DYNAMODB_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=2.0, tries=2)
+DYNAMODB_CALL_SECONDS = DYNAMODB_LIMITS.longest_call_seconds
 MAX_CONNECTIONS = 64
-SDK_TRIES = 2
-LONGEST_CALL_SECONDS = SDK_TRIES * (CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS) + 1.0
-"""What a call may take where DynamoDB does not answer; between its tries botocore pauses for up to a second.
-
-For one address that is silent. Where DynamoDB has several and none answers, or where it dawdles, a call takes longer.
-"""
 
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LONGEST_SECONDS = 0.15
@@ -113,19 +107,15 @@ class ReplyLost(Exception):
 
 
 def dynamodb_client() -> "DynamoDBClient":
-    """A client that gives up in seconds, not in botocore's minutes, so that a request can still be answered."""
-    client = boto3.client(
+    """Return a client that gives up within `DYNAMODB_CALL_SECONDS` and rejects responses that are not DynamoDB's."""
+    client: DynamoDBClient = aws_client(
         "dynamodb",
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": SDK_TRIES},
-            tcp_keepalive=True,
-            # The threads of the reconciler share a client. botocore would keep ten connections and drop the others.
-            max_pool_connections=MAX_CONNECTIONS,
-            # DynamoDB checks what it is sent, and mypy what we send: a third check takes time with every request.
-            parameter_validation=False,
-        ),
+        DYNAMODB_LIMITS,
+        tcp_keepalive=True,
+        # The threads of the reconciler share a client. botocore would keep ten connections and drop the others.
+        max_pool_connections=MAX_CONNECTIONS,
+        # DynamoDB checks what it is sent, and mypy what we send: a third check takes time with every request.
+        parameter_validation=False,
     )
     client.meta.events.register("after-call.dynamodb", _check_answer)
     return client

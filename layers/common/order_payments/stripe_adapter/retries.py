@@ -14,7 +14,7 @@ from order_payments.runtime.clock import Deadline
 
 _T = TypeVar("_T")
 
-CALL_TIMEOUT_SECONDS = 10.0
+STRIPE_CALL_SECONDS = 10.0
 """The most that a call takes, its retries included. Stripe takes one to three seconds to confirm a PaymentIntent."""
 
 SHORTEST_CALL_SECONDS = 2.0
@@ -60,7 +60,7 @@ class Call:
 
     def __init__(self, transport: Transport, deadline: Deadline, sleep: Callable[[float], None]) -> None:
         self._transport = transport
-        self._deadline = deadline.within(CALL_TIMEOUT_SECONDS)
+        self._deadline = deadline.within(STRIPE_CALL_SECONDS)
         self._sleep = sleep
         self.is_in_doubt = False
 

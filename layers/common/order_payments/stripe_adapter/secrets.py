@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.cached_value import CachedValue
 from order_payments.runtime.observability import logger
 from order_payments.runtime.settings import InitializationType, InvalidSettings, checked_secret_key
@@ -33,9 +32,8 @@ deployment, and no request waits for this.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 """
 
-CONNECT_TIMEOUT_SECONDS = 0.5
-READ_TIMEOUT_SECONDS = 1.5
-SDK_TRIES = 2
+# Short, so that a payment can go on with the secret that is known.
+SECRETS_MANAGER_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=1.5, tries=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +133,6 @@ def _fetch_once_allowed(fetch: Callable[[], str | None], pauses: Sequence[float]
 
 
 def secrets_client() -> "SecretsManagerClient":
-    """A client that gives up in time for a payment to go on with what is known."""
-    return boto3.client(
-        "secretsmanager",
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": SDK_TRIES},
-        ),
-    )
+    """Return a client of Secrets Manager that gives up within seconds."""
+    client: SecretsManagerClient = aws_client("secretsmanager", SECRETS_MANAGER_LIMITS)
+    return client
