@@ -47,14 +47,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         reading = Deadline.after(context.get_remaining_time_in_millis() / 1000 - 2 * TIME_FOR_A_STEP_SECONDS)
         repair = Repair(tables, Holds(tables, reading), orders, stripe)
         if not request.apply:
-            return {"steps": [repair.planned(finding).to_json() for finding in request.findings]}
+            return {"steps": [repair.plan(finding).to_json() for finding in request.findings]}
         steps: list[Step] = []
         for step in request.steps:
             deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000)
             if deadline.remaining() < TIME_FOR_A_STEP_SECONDS:
                 steps.append(step.model_copy(update={"outcome": "not done: no time was left"}))
                 continue
-            steps.append(repair.done(step, deadline=deadline))
+            steps.append(repair.apply(step, deadline=deadline))
             # What it did for this order says nothing of the next.
             logger.thread_safe_clear_keys()
         write_metrics()

@@ -429,6 +429,17 @@ def limit_the_rate(auditor: Auditor, monkeypatch: pytest.MonkeyPatch, *, first: 
     monkeypatch.setattr(intents, "retrieve", limited)
 
 
+@pytest.mark.parametrize("after", [None, "waited"])
+def test_audit_of_the_release_before_goes_on(shop: FunctionShop, auditor: Auditor, after: str | None) -> None:
+    product = shop.add_product(stock=10)
+    write_product(shop, product, "SET available = :available", available=8)
+    suspect = {"productId": product, "stock": 10, "available": 8, "held": 0, "digest": "", "stands": 1}
+
+    report = auditor.run(phase="suspects", after=after, looks=1, suspects=[suspect])
+
+    assert [finding["kind"] for finding in report["findings"]] == ["holds_differ"]
+
+
 def test_audit_waits_and_asks_again_while_stripe_limits_the_rate(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,9 +199,14 @@ def test_money_for_a_cancelled_order_is_found_and_sent_back(shop: FunctionShop, 
 
 
 def test_a_plan_that_was_made_up_is_not_understood(auditor: Auditor) -> None:
-    steps = [{"action": "set_available", "tells": "", "productId": "p"}, {"action": "list_as_unsettled", "tells": ""}]
+    steps = [
+        {"action": "set_available", "tells": "", "productId": "p"},
+        {"action": "list_as_unsettled", "tells": ""},
+        {"action": "unheard_of", "tells": ""},
+        {"action": "look", "tells": "", "unheardOf": 1},
+    ]
 
-    assert auditor.apply(steps) == ["not understood", "not understood"]
+    assert auditor.apply([*steps, {"action": "look", "tells": ""}]) == [*4 * ["not understood"], "nothing was done"]
 
 
 def test_a_charge_of_another_amount_is_left_to_people(shop: FunctionShop, auditor: Auditor) -> None:

@@ -55,6 +55,8 @@ def go_on(audit: Audit, *, tables: AuditedTables, stripe: "StripeGateway", deadl
             case Phase.CHARGES:
                 _look_at_charges(audit, tables, stripe, deadline)
             case Phase.SUSPECTS:
+                _wait_for_next_look(audit)
+            case Phase.LOOK_AGAIN:
                 _look_at_suspects(audit, tables)
             case Phase.DONE:
                 audit.done = True
@@ -115,20 +117,19 @@ def _look_for_product(audit: Audit, product_id: str, held: Held, tables: Audited
         )
 
 
-def _look_at_suspects(audit: Audit, tables: AuditedTables) -> None:
+def _wait_for_next_look(audit: Audit) -> None:
     if not audit.suspects or audit.looks == LOOKS:
         for suspect in audit.suspects:
             audit.leave_unjudged(product_id=suspect.product_id)
         audit.suspects = []
         audit.phase = Phase.DONE
         return
-    if audit.after is None:
-        # The first look may have been a moment ago.
-        audit.after = "waited"
-        audit.wait_seconds = audit.look_again_after_seconds
-        if audit.wait_seconds:
-            return
-    audit.after = None
+    # The last look may have been a moment ago.
+    audit.wait_seconds = audit.look_again_after_seconds
+    audit.phase = Phase.LOOK_AGAIN
+
+
+def _look_at_suspects(audit: Audit, tables: AuditedTables) -> None:
     audit.looks += 1
     held = tables.held()
     still: list[Suspect] = []
@@ -150,6 +151,7 @@ def _look_at_suspects(audit: Audit, tables: AuditedTables) -> None:
             )
         )
     audit.suspects = still
+    audit.phase = Phase.SUSPECTS
 
 
 def _suspect(product_id: str, all_held: Mapping[str, Held], tables: AuditedTables) -> Suspect | None:

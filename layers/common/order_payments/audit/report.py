@@ -53,15 +53,17 @@ class Kind(StrEnum):
     CHARGED_FOR_UNKNOWN_ORDER = "charged_for_unknown_order"
 
 
-class _Json(BaseModel):
+class JsonModel(BaseModel):
+    """Part of an audit or a repair that is handed on as JSON."""
+
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid")
 
     def to_json(self) -> dict[str, Any]:
-        """As a state machine hands it on."""
+        """Return the JSON object, without the fields that have no value."""
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
-class Finding(_Json):
+class Finding(JsonModel):
     """One thing that does not fit: of which order or product, and what is there for what should be."""
 
     kind: Kind
@@ -82,7 +84,7 @@ class Finding(_Json):
         )
 
 
-class Suspect(_Json):
+class Suspect(JsonModel):
     """A product whose holds seem to differ, as it was at the last look, and for how many looks it has stood so."""
 
     product_id: str
@@ -99,16 +101,18 @@ def _is_a_time(text: str) -> str:
 
 
 class Phase(StrEnum):
-    """What is looked at; in this order."""
+    """The parts of an audit, in this order. The last two before the end take turns until no product is a suspect."""
 
     PRODUCTS = "products"
     ORDERS = "orders"
     CHARGES = "charges"
     SUSPECTS = "suspects"
+    """Wait before the next look, until the index has caught up with the last one."""
+    LOOK_AGAIN = "look_again"
     DONE = "done"
 
 
-class Audit(_Json):
+class Audit(JsonModel):
     """An audit under way, or done. Times are RFC 3339; `since` is what is compared with Stripe."""
 
     phase: Phase = Phase.PRODUCTS
