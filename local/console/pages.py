@@ -6,7 +6,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from command_line.project import PROJECT
-from local.gateway.page import Page
+from local.gateway.page import WebPage
 
 _HERE = Path(__file__).parent
 _WEB = _HERE / "web"
@@ -32,7 +32,7 @@ _CONSOLE_HEADERS = {
 
 def pages(
     session: Callable[[], bytes], ledger: Callable[[], bytes], currencies: Callable[[], bytes]
-) -> Mapping[str, Page]:
+) -> Mapping[str, WebPage]:
     """All pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries.
 
     Parameters
@@ -45,9 +45,9 @@ def pages(
     return {
         "/": _file(_WEB / "index.html", _CONSOLE_HEADERS),
         **{f"/console/{path.name}": _file(path) for path in sorted(_WEB.iterdir()) if path.name != "index.html"},
-        "/console/currencies.js": Page(_CONTENT_TYPES[".js"], currencies),
-        "/session.json": Page("application/json", session, private=True),
-        "/stripe/ledger.json": Page("application/json", ledger, private=True),
+        "/console/currencies.js": WebPage(_CONTENT_TYPES[".js"], currencies),
+        "/session.json": WebPage("application/json", session, private=True),
+        "/stripe/ledger.json": WebPage("application/json", ledger, private=True),
         "/docs": docs,
         "/docs/": docs,
         "/docs/openapi.json": _file(PROJECT / "docs" / "openapi.json"),
@@ -56,5 +56,5 @@ def pages(
     }
 
 
-def _file(path: Path | Traversable, headers: Mapping[str, str] | None = None) -> Page:
-    return Page(_CONTENT_TYPES[Path(path.name).suffix], path.read_bytes, headers or {})
+def _file(path: Path | Traversable, headers: Mapping[str, str] | None = None) -> WebPage:
+    return WebPage(_CONTENT_TYPES[Path(path.name).suffix], path.read_bytes, headers or {})

@@ -10,7 +10,7 @@ _REFUSAL = b'{"type":"about:blank","title":"Forbidden","status":403,"detail":"Th
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class WebPage:
     """A page, made anew at each request: what is changed on the disk shows when the page is loaded again.
 
     A private one is answered to the pages of this stack, and to programs on this machine, alone.

@@ -23,7 +23,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 
 from command_line.errors import CommandError
 from local.gateway.guard import KEY_HEADER
-from local.gateway.page import Page
+from local.gateway.page import WebPage
 from local.gateway.responses import GatewayResponse
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
@@ -76,7 +76,7 @@ class Application(Protocol):
 class Proxy:
     """An ASGI application that hands every request on to the emulator, but for those of the local stack's pages."""
 
-    def __init__(self, upstream: Upstream, pages: Mapping[str, Page] | None = None) -> None:
+    def __init__(self, upstream: Upstream, pages: Mapping[str, WebPage] | None = None) -> None:
         self._upstream = upstream
         self._key = (KEY_HEADER, upstream.key.encode())
         self._pages = {path.encode(): page for path, page in (pages or {}).items()}

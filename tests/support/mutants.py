@@ -17,7 +17,15 @@ from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage import orders_table
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.stripe_adapter.gateway import StripeGateway
-from order_payments.stripe_adapter.outcomes import Cancelled, Confirmation, Declined, Fence, Paid, RateLimited, Unknown
+from order_payments.stripe_adapter.outcomes import (
+    Cancelled,
+    CancelOutcome,
+    ConfirmOutcome,
+    Declined,
+    Paid,
+    RateLimited,
+    Unknown,
+)
 from tests.support.world import World
 
 TIMED_OUT = Reason("timed_out", "The payment timed out.")
@@ -28,7 +36,7 @@ ALWAYS = "attribute_exists(orderId) OR "
 def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:
     """The reconciler looks whether an intent is paid, and does not cancel it."""
 
-    def look(gateway: StripeGateway, order: Order, intent_id: str, **by: Any) -> Fence:
+    def look(gateway: StripeGateway, order: Order, intent_id: str, **by: Any) -> CancelOutcome:
         return Paid() if gateway.state_of(order, intent_id, **by) == Paid() else Cancelled()
 
     reconcile = payments.reconcile
@@ -61,7 +69,7 @@ def timeout_is_decline(patch: pytest.MonkeyPatch, _: World) -> None:
     """A confirmation without an answer is settled as a decline, and Stripe not asked again."""
     confirm, fence = StripeGateway.confirm, payments.fence
 
-    def confirm_or_decline(gateway: StripeGateway, order: Order, **by: Any) -> Confirmation:
+    def confirm_or_decline(gateway: StripeGateway, order: Order, **by: Any) -> ConfirmOutcome:
         outcome = confirm(gateway, order, **by)
         return Declined(TIMED_OUT) if outcome == Unknown() else outcome
 
@@ -91,7 +99,7 @@ def lost_try_counts_as_rate_limited(patch: pytest.MonkeyPatch, _: World) -> None
     """A confirmation without an outcome is voided as if the rate limit had turned away every try."""
     confirm = StripeGateway.confirm
 
-    def confirm_or_void(gateway: StripeGateway, order: Order, **by: Any) -> Confirmation:
+    def confirm_or_void(gateway: StripeGateway, order: Order, **by: Any) -> ConfirmOutcome:
         outcome = confirm(gateway, order, **by)
         return RateLimited(1) if outcome == Unknown() else outcome
 

@@ -13,13 +13,13 @@ from order_payments.audit.tables import AuditedTables
 from order_payments.domain import orders as order_rules
 from order_payments.domain.errors import Busy, OrderNotFound
 from order_payments.domain.orders import (
+    LateRefund,
     Order,
     OrderLine,
     OrderStatus,
     Override,
     PaymentAttempt,
     Reason,
-    Refund,
     Shortage,
 )
 from order_payments.runtime.clock import Deadline
@@ -403,7 +403,7 @@ def test_entry_of_an_attempt_in_flight_is_not_removed(
 def test_entry_of_an_owed_refund_is_not_removed(dynamodb: DynamoDBClient, orders: OrdersTable, order: Order) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
     cancelled = orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
-    orders.owe_refund(cancelled, Refund("pi_1", owed_since=LATER), deadline=PLENTY)
+    orders.owe_refund(cancelled, LateRefund("pi_1", owed_since=LATER), deadline=PLENTY)
 
     assert orders.remove_stale_entry(order.order_id) is False
     assert unsettled(dynamodb) == [order.order_id]
@@ -450,7 +450,7 @@ STATUS_WRITES = {
     ),
     "owe_refund": Write(
         CONFIRMED,
-        lambda orders, order: orders.owe_refund(order, Refund("pi_1", owed_since=LATER), deadline=PLENTY),
+        lambda orders, order: orders.owe_refund(order, LateRefund("pi_1", owed_since=LATER), deadline=PLENTY),
         is_for_settled=True,
     ),
     "remove_stale_entry": Write(

@@ -25,12 +25,12 @@ from order_payments.domain.errors import (
 from order_payments.domain.money import is_chargeable
 from order_payments.domain.orders import (
     MAXIMUM_REFUSED_ATTEMPTS,
+    LateRefund,
     Order,
     OrderStatus,
     Override,
     PaymentAttempt,
     Reason,
-    Refund,
 )
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.observability import Count, correlate, count, logger
@@ -215,7 +215,7 @@ def refund_late_money(
     Owed first, so that a crash leaves it to the reconciler. Sent under one idempotency key, so that it goes back once.
     """
     if order.refund is None:
-        order = orders.owe_refund(order, Refund(intent_id, owed_since=utc_now()), deadline=_settle_by(deadline))
+        order = orders.owe_refund(order, LateRefund(intent_id, owed_since=utc_now()), deadline=_settle_by(deadline))
     refund = order.refund
     if refund is None or (refund.payment_intent_id == intent_id and not order.owes_refund):
         return order

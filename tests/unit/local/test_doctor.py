@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local import doctor
-from local.doctor import Finding
+from local.doctor import CheckResult
 
 
 @pytest.fixture
@@ -32,27 +32,27 @@ def runs(monkeypatch: pytest.MonkeyPatch, port: int | None, *, starting: bool = 
 
 def test_a_stack_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     runs(monkeypatch, 3400)
-    assert doctor._stack() == Finding("Stack", "running at http://127.0.0.1:3400/v1")
+    assert doctor._stack() == CheckResult("Stack", "running at http://127.0.0.1:3400/v1")
 
 
 def test_a_stack_that_does_not_run_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     runs(monkeypatch, None)
-    assert doctor._stack() == Finding("Stack", "not running")
+    assert doctor._stack() == CheckResult("Stack", "not running")
 
 
 def test_a_stack_that_starts_is_no_running_one(monkeypatch: pytest.MonkeyPatch) -> None:
     runs(monkeypatch, None, starting=True)
-    assert doctor._stack() == Finding("Stack", "being started")
+    assert doctor._stack() == CheckResult("Stack", "being started")
 
 
 def test_the_port_of_the_running_stack_is_its_own(monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:
     runs(monkeypatch, taken_port)
-    assert doctor._port(taken_port) == Finding(f"Port {taken_port}", "taken by the stack that is running")
+    assert doctor._port(taken_port) == CheckResult(f"Port {taken_port}", "taken by the stack that is running")
 
 
 def test_a_stack_on_another_port_leaves_a_free_port_free(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
     runs(monkeypatch, 3400)
-    assert doctor._port(free_port) == Finding(f"Port {free_port}", "free")
+    assert doctor._port(free_port) == CheckResult(f"Port {free_port}", "free")
 
 
 @pytest.mark.parametrize("stack_port", [None, 3400])

@@ -21,7 +21,7 @@ from dummy_stripe.payment_intents import settle
 from local.console import data as console_data
 from local.console.pages import pages
 from local.gateway.guard import is_from_here
-from local.gateway.page import Page
+from local.gateway.page import WebPage
 from local.gateway.proxy import Proxy, Upstream, bind, serving
 from local.tokens import AUDIENCE, TokenIssuer
 from order_payments.domain.money import TABLE
@@ -31,7 +31,7 @@ USERS = {"buyer": ("buyer-1", ("buyer",)), "admin": ("admin-1", ("admin",))}
 HERE = [(b"host", b"127.0.0.1:3000")]
 
 
-def all_pages() -> dict[str, Page]:
+def all_pages() -> dict[str, WebPage]:
     return dict(pages(lambda: b'{"users": []}', lambda: b'{"intents": null}', console_data.currencies))
 
 
@@ -97,7 +97,7 @@ def test_a_page_that_names_another_origin_gets_no_private_page(origin: bytes, si
 )
 def test_pages_of_others_get_no_private_page(headers: list[tuple[bytes, bytes]]) -> None:
     made: list[bytes] = []
-    page = Page("application/json", lambda: made.append(b"") or b"secret", private=True)
+    page = WebPage("application/json", lambda: made.append(b"") or b"secret", private=True)
 
     status, answered, body = page.answer(headers)
 
@@ -165,7 +165,7 @@ def test_no_script_of_the_console_makes_markup_of_text() -> None:
 
 def test_what_changes_on_the_disk_shows_at_once(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    page = Page("text/html", file.read_bytes)
+    page = WebPage("text/html", file.read_bytes)
     file.write_text("before")
     assert page.answer([])[2] == b"before"
     file.write_text("after")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from command_line.errors import CommandError
-from local.gateway.page import Page
+from local.gateway.page import WebPage
 from local.gateway.proxy import (
     MAX_BODY_BYTES,
     Proxy,
@@ -228,7 +228,9 @@ def test_a_port_is_taken_before_anybody_listens_on_it() -> None:
 def test_a_port_can_be_taken_again_while_connections_of_the_last_stack_fade() -> None:
     with bind(0) as bound:
         port = bound.getsockname()[1]
-        with serving(Proxy(Upstream(1, "abcd1234", "v1", {}, "key"), {"/": Page("text/plain", lambda: b"ok")}), bound):
+        with serving(
+            Proxy(Upstream(1, "abcd1234", "v1", {}, "key"), {"/": WebPage("text/plain", lambda: b"ok")}), bound
+        ):
             # The server closes first, so that its side of the connection stays for a minute (TIME_WAIT).
             assert send(port, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[0] == 200
 

@@ -21,7 +21,7 @@ from order_payments.domain.products import MAXIMUM_STOCK, faults_in_stock
 from order_payments.runtime.clock import Deadline, from_rfc3339, utc_now
 from order_payments.storage.dynamodb import Item
 from order_payments.storage.products_table import InvalidProductItem, is_product_item, product_from_item, stock_in
-from order_payments.stripe_adapter.outcomes import ChargeRefunded, IntentSummary, Paid, State, Unknown
+from order_payments.stripe_adapter.outcomes import ChargeRefunded, IntentState, IntentSummary, Paid, Unknown
 
 if TYPE_CHECKING:
     from order_payments.stripe_adapter.gateway import StripeGateway
@@ -218,7 +218,7 @@ def _faults_of(item: Item | None) -> Iterator[Finding]:
 def _ask_stripe(audit: Audit, orders: Sequence[Order], stripe: "StripeGateway", deadline: Deadline) -> None:
     """Hold confirmed orders against their charges."""
 
-    def ask(order: Order) -> State:
+    def ask(order: Order) -> IntentState:
         return stripe.state_of(order, order.payment_intent_id or "", deadline=deadline)
 
     for order, state in _answers(ask, orders):

@@ -107,7 +107,7 @@ class PaymentAttempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Refund:
+class LateRefund:
     """Money that came too late and goes back. It is owed until `refund_id`, Stripe's, is known."""
 
     payment_intent_id: str
@@ -139,7 +139,7 @@ class Order:
     updated_at: datetime
     reason: Reason | None = None
     attempt: PaymentAttempt | None = None
-    refund: Refund | None = None
+    refund: LateRefund | None = None
     override: Override | None = None
     refused_attempts: int = 0
     """Attempts that Stripe refused, so that they were voided."""

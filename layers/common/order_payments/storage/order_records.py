@@ -2,13 +2,13 @@
 
 from order_payments.domain.orders import (
     PAYMENT_METHOD,
+    LateRefund,
     Order,
     OrderLine,
     OrderStatus,
     Override,
     PaymentAttempt,
     Reason,
-    Refund,
     Shortage,
 )
 from order_payments.runtime.clock import from_rfc3339, rfc3339
@@ -121,7 +121,7 @@ def _reason_from_item(item: Item) -> Reason:
     return Reason(item["code"], item["message"], item["declineCode"])
 
 
-def refund_to_item(refund: Refund) -> Item:
+def refund_to_item(refund: LateRefund) -> Item:
     """The `refund` map of an order."""
     item: Item = {"paymentIntentId": refund.payment_intent_id, "owedSince": rfc3339(refund.owed_since)}
     if refund.refund_id is not None:
@@ -129,8 +129,8 @@ def refund_to_item(refund: Refund) -> Item:
     return item
 
 
-def _refund_from_item(item: Item) -> Refund:
-    return Refund(item["paymentIntentId"], from_rfc3339(item["owedSince"]), item.get("refundId"))
+def _refund_from_item(item: Item) -> LateRefund:
+    return LateRefund(item["paymentIntentId"], from_rfc3339(item["owedSince"]), item.get("refundId"))
 
 
 def override_to_item(override: Override) -> Item:

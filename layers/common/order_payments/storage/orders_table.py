@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from order_payments.domain.errors import Busy, OrderNotFound
 from order_payments.domain.orders import (
+    LateRefund,
     Order,
     OrderStatus,
     Override,
     PaymentAttempt,
     Reason,
-    Refund,
     Shortage,
     is_order_id,
     statuses_before,
@@ -360,7 +360,7 @@ class OrdersTable:
         sales = self._stock_moves(order, self._products.sell) if status is OrderStatus.CONFIRMED else []
         return self._move_payable(order, settled, [write, *sales], deadline)
 
-    def owe_refund(self, order: Order, refund: Refund, *, deadline: Deadline) -> Order:
+    def owe_refund(self, order: Order, refund: LateRefund, *, deadline: Deadline) -> Order:
         """Record that money for a settled order has to go back, before it goes: the reconciler will find it.
 
         The condition keeps a second one from owing it again. Returns the order as it is then recorded.
@@ -379,7 +379,7 @@ class OrdersTable:
         )
         return self._write_alone(write, replace(order, refund=refund), deadline)
 
-    def record_refund(self, order: Order, refund: Refund, *, deadline: Deadline) -> Order:
+    def record_refund(self, order: Order, refund: LateRefund, *, deadline: Deadline) -> Order:
         """Record that the money went back. Returns the order as it is then recorded."""
         write = self._update(
             order.order_id,

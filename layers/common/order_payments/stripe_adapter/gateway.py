@@ -20,11 +20,12 @@ from order_payments.runtime.observability import Latency, logger, timed
 from order_payments.runtime.settings import StripeBackend, StripeSettings
 from order_payments.stripe_adapter.outcomes import (
     Cancelled,
+    CancelOutcome,
     ChargeRefunded,
     Closed,
-    Confirmation,
+    ConfirmOutcome,
     Declined,
-    Fence,
+    IntentState,
     IntentSummary,
     NoIntent,
     NotStarted,
@@ -34,7 +35,6 @@ from order_payments.stripe_adapter.outcomes import (
     Refunded,
     RefusalCause,
     Refused,
-    State,
     Unknown,
 )
 from order_payments.stripe_adapter.retries import (
@@ -147,7 +147,7 @@ class StripeGateway:
             deadline,
         )
 
-    def confirm(self, order: Order, *, deadline: Deadline) -> Confirmation:
+    def confirm(self, order: Order, *, deadline: Deadline) -> ConfirmOutcome:
         """Charge the order's attempt. The attempt's id is the idempotency key, so that it charges once."""
         attempt = order.require_in_flight()
         call = Call(self._transport, deadline, self._sleep)
@@ -160,7 +160,7 @@ class StripeGateway:
                         {**self._options(), "idempotency_key": attempt.attempt_id},
                     )
                 )
-            return _confirmation(intent, order)
+            return _confirm_outcome(intent, order)
         except NoTimeLeft:
             return NotStarted()
         except EveryTryRateLimited as limited:
@@ -178,7 +178,7 @@ class StripeGateway:
             _log("confirm", error)
             return Unknown()
 
-    def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> Fence:
+    def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> CancelOutcome:
         """Cancel the intent, or find out that it was paid. Any later call finds the same."""
         key = uuid.uuid4().hex
         try:
@@ -189,7 +189,7 @@ class StripeGateway:
                     ),
                     deadline,
                 )
-            return _fence(intent, order)
+            return _cancel_outcome(intent, order)
         except NoTimeLeft:
             return Unknown()
         except stripe.InvalidRequestError as error:
@@ -202,7 +202,7 @@ class StripeGateway:
             _log("cancel", error)
             return Unknown()
 
-    def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> State:
+    def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> IntentState:
         """Return the state of the intent, without changing it."""
         try:
             with timed(Latency.STRIPE_RETRIEVE):
@@ -214,7 +214,7 @@ class StripeGateway:
                 )
             if not _is_for(intent, order):
                 return NoIntent()
-            state = _fence(intent, order)
+            state = _cancel_outcome(intent, order)
             return Open() if isinstance(state, Unknown) else state
         except stripe.InvalidRequestError as error:
             _log("retrieve", error)
@@ -355,7 +355,7 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
     return StripeGateway(client, transport, secrets)
 
 
-def _confirmation(intent: stripe.PaymentIntent, order: Order) -> Confirmation:
+def _confirm_outcome(intent: stripe.PaymentIntent, order: Order) -> ConfirmOutcome:
     if _is_for(intent, order) and intent.status == IntentStatus.SUCCEEDED:
         return Paid()
     if _is_for(intent, order) and intent.status == IntentStatus.REQUIRES_ACTION:
@@ -366,7 +366,7 @@ def _confirmation(intent: stripe.PaymentIntent, order: Order) -> Confirmation:
     return Unknown()
 
 
-def _fence(intent: stripe.PaymentIntent, order: Order) -> Fence:
+def _cancel_outcome(intent: stripe.PaymentIntent, order: Order) -> CancelOutcome:
     if _is_for(intent, order) and intent.status == IntentStatus.SUCCEEDED:
         return ChargeRefunded() if _is_refunded(intent) else Paid()
     if _is_for(intent, order) and intent.status == IntentStatus.CANCELED:

@@ -96,9 +96,9 @@ class Refunded:
     refund_id: str
 
 
-Confirmation = Paid | Declined | Refused | RateLimited | Closed | Unknown | NotStarted
-Fence = Paid | Cancelled | ChargeRefunded | Unknown
-State = Fence | Open | NoIntent
+ConfirmOutcome = Paid | Declined | Refused | RateLimited | Closed | Unknown | NotStarted
+CancelOutcome = Paid | Cancelled | ChargeRefunded | Unknown
+IntentState = CancelOutcome | Open | NoIntent
 
 
 class IntentSummary(NamedTuple):
