@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from command_line.project import PROJECT
-from order_payments.events.order_events import DETAIL_TYPES, SOURCE, VERSION, OrderEventDetail
+from order_payments.events.order_events import DETAIL_TYPES, EVENT_VERSION, SOURCE, OrderEventDetail
 
 FOLDER = PROJECT / "docs" / "events"
-ORDER = FOLDER / f"order.v{VERSION}.schema.json"
+ORDER = FOLDER / f"order.v{EVENT_VERSION}.schema.json"
 
 
 def order() -> dict[str, Any]:
@@ -18,7 +18,7 @@ def order() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
-        "title": f"Detail of {', '.join(DETAIL_TYPES.values())} from {SOURCE}, version {VERSION}",
+        "title": f"Detail of {', '.join(DETAIL_TYPES.values())} from {SOURCE}, version {EVENT_VERSION}",
     }
 
 

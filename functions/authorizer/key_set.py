@@ -37,10 +37,10 @@ _ALGORITHMS_OF_KEY_TYPE = {
 ALLOWED_ALGORITHMS = frozenset[str]().union(*_ALGORITHMS_OF_KEY_TYPE.values())
 MINIMUM_RSA_BITS = 2048
 
-CACHE_SECONDS = 600
-COOL_DOWN_SECONDS = 30
+KEY_SET_MAX_AGE_SECONDS = 600
+KEY_SET_COOL_DOWN_SECONDS = 30
 NO_KEYS_COOL_DOWN_SECONDS = 1
-FETCH_TIMEOUT_SECONDS = 2
+KEY_SET_FETCH_TIMEOUT_SECONDS = 2
 """For the whole fetch: a server that sends its response byte by byte is given up as well."""
 
 USER_AGENT = "order-payments"
@@ -116,11 +116,11 @@ class KeySet:
 class FetchedKeySet:
     """A key set that lives on a server.
 
-    It is fetched when it is older than `CACHE_SECONDS`, so that a key taken out of it ends with that, and when a token
-    names a key that it has not, so that a new key is good at once. No caller can make it fetch more often than once in
-    `COOL_DOWN_SECONDS`, neither with made-up key ids nor by waiting for the server to fail. While the server fails,
-    the keys that it gave last stay good. While there are no keys at all, no token can be judged, and the pause between
-    fetches is `NO_KEYS_COOL_DOWN_SECONDS`. `clock` returns seconds since the epoch.
+    It is fetched when it is older than `KEY_SET_MAX_AGE_SECONDS`, so that a removed key ends with that, and when a
+    token names a key that it does not have, so that a new key is good at once. No caller can cause more than one fetch
+    in `KEY_SET_COOL_DOWN_SECONDS`, neither with made-up key ids nor by waiting for the server to fail. While the server
+    fails, the keys of the last fetch stay good. While there are no keys at all, no token can be judged, and the pause
+    between fetches is `NO_KEYS_COOL_DOWN_SECONDS`. `clock` returns seconds since the epoch.
     """
 
     def __init__(self, fetch: Callable[[], bytes], clock: Callable[[], float]) -> None:
@@ -129,9 +129,9 @@ class FetchedKeySet:
 
     def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
         key_set = self._cached.value
-        is_fresh = self._cached.is_younger_than(CACHE_SECONDS)
+        is_fresh = self._cached.is_younger_than(KEY_SET_MAX_AGE_SECONDS)
         if not is_fresh or not key_set.keys or (kid is not None and not key_set.knows(kid)):
-            self._cached.refresh(pause_seconds=COOL_DOWN_SECONDS if key_set.keys else NO_KEYS_COOL_DOWN_SECONDS)
+            self._cached.refresh(pause_seconds=KEY_SET_COOL_DOWN_SECONDS if key_set.keys else NO_KEYS_COOL_DOWN_SECONDS)
         if not self._cached.value.keys:
             raise NoKeys
         return self._cached.value.find(kid, algorithm)
@@ -178,7 +178,7 @@ def fetch(url: str) -> bytes:
 
     thread = threading.Thread(target=run, name="key-set", daemon=True)
     thread.start()
-    thread.join(FETCH_TIMEOUT_SECONDS)
+    thread.join(KEY_SET_FETCH_TIMEOUT_SECONDS)
     if not outcome:
         raise NoKeySet("the key server is too slow")
     if isinstance(outcome[0], Exception):
@@ -190,7 +190,7 @@ def _download(url: str) -> bytes:
     opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, headers={"User-Agent": USER_AGENT})  # noqa: S310 - `keys_from` checked it
     try:
-        with opener.open(request, timeout=FETCH_TIMEOUT_SECONDS) as response:
+        with opener.open(request, timeout=KEY_SET_FETCH_TIMEOUT_SECONDS) as response:
             document: bytes = response.read(MAX_KEY_SET_BYTES + 1)
     except urllib.error.HTTPError as error:
         error.close()

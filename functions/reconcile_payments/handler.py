@@ -156,7 +156,7 @@ class Run:
             return End.LEFT, age_seconds
         logger.thread_safe_append_keys(orderId=entry.order_id)
         postponed_to = utc_now() - LEASE  # behind all that this run could find, and within reach of the next
-        by = self._deadline.sooner(DYNAMODB_CALL_SECONDS)  # to postpone the order
+        by = self._deadline.earlier_by(DYNAMODB_CALL_SECONDS)  # to postpone the order
         try:
             listed_since = from_rfc3339(entry.since_text)
             order = self._orders.get(entry.order_id)
@@ -218,7 +218,7 @@ class Run:
             self._unanswered = 0
         # Stripe may also have responded each time that the payment is still being processed.
         intent_id = order.refund.payment_intent_id if order.refund else order.payment_intent_id
-        state = self._stripe.state_of(order, intent_id or "", deadline=by.sooner(TIME_TO_SETTLE_SECONDS))
+        state = self._stripe.state_of(order, intent_id or "", deadline=by.earlier_by(TIME_TO_SETTLE_SECONDS))
         if isinstance(state, Unknown):
             self._is_stripe_silent = True
             logger.warning("stripe does not respond, the rest is left to the next run")

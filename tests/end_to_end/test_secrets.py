@@ -10,7 +10,7 @@ from dummy_stripe.events import sign
 from local.emulator.process import Emulator
 from local.stack import Stack, running_stack
 from order_payments.runtime.clock import utc_now
-from order_payments.stripe_adapter.secrets import COOL_DOWN_SECONDS
+from order_payments.stripe_adapter.secrets import SECRET_COOL_DOWN_SECONDS
 from tests.support.http_shop import HttpShop
 
 NAME = "stripe"
@@ -59,6 +59,6 @@ def test_a_rotated_secret_is_taken_up_without_a_deployment(stack: Stack, shop: H
 
     # Stripe sends again what was refused; the function looks for a new secret at most so often.
     while tell(shop, 2) != 200:
-        assert (utc_now() - rotated).total_seconds() < 2 * COOL_DOWN_SECONDS
+        assert (utc_now() - rotated).total_seconds() < 2 * SECRET_COOL_DOWN_SECONDS
     assert tell(shop, 1) == 400
     assert shop.pay(shop.order((shop.add_product(), 1))).status == 200

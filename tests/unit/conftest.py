@@ -41,7 +41,7 @@ def shop(dynamodb: DynamoDBClient) -> FunctionShop:
 @pytest.fixture
 def auditor(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> Auditor:  # noqa: ARG001 - audits this shop
     """Who audits the shop and repairs it, and takes a charge for ripe as soon as it is there."""
-    monkeypatch.setattr(audit, "GRACE", timedelta(seconds=-5))
+    monkeypatch.setattr(audit, "CHARGE_GRACE", timedelta(seconds=-5))
     return Auditor()
 
 

@@ -173,7 +173,7 @@ def test_a_charge_that_somebody_sent_back_by_hand_is_no_mismatch(shop: FunctionS
 
 
 def test_a_fresh_charge_is_given_time(shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "GRACE", timedelta(minutes=10))
+    monkeypatch.setattr(audit, "CHARGE_GRACE", timedelta(minutes=10))
     charge_late(shop, shop.order((shop.add_product(), 1)))
 
     assert auditor.kinds() == []
@@ -399,7 +399,7 @@ def test_an_id_of_any_length_leaves_the_report_small(shop: FunctionShop, auditor
 
     (finding,) = auditor.run()["findings"]
 
-    assert len(finding["orderId"]) == audit_report.LONGEST_TEXT
+    assert len(finding["orderId"]) == audit_report.LONGEST_FINDING_TEXT
 
 
 def test_a_charge_of_which_stripe_tells_no_more_is_not_judged(

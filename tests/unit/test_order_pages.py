@@ -84,6 +84,6 @@ def test_page_without_time_left_is_empty_and_has_a_cursor(
 ) -> None:
     placed = place(5)
     lose(dynamodb, set(placed[:4]))
-    monkeypatch.setattr(orders_table, "READ_BUDGET_SECONDS", -1.0)
+    monkeypatch.setattr(orders_table, "ORDER_PAGE_BUDGET_SECONDS", -1.0)
 
     assert ids(pages(orders, limit=2)) == [[], [], placed[4:]]

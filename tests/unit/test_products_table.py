@@ -157,7 +157,7 @@ def test_a_page_of_other_items_ends_with_a_cursor_that_goes_on(
         write(shop, item_with({"unitPrice": None}, f"part {number}" if number % 2 else f"part-{number}"))
     good = {shop.add_product() for _ in range(3)}
     # Every page has used up its time when it has read once.
-    monkeypatch.setattr(products_table, "BUDGET_SECONDS", -1)
+    monkeypatch.setattr(products_table, "PRODUCT_BUDGET_SECONDS", -1)
 
     pages = shop.pages("products", ALICE, limit=limit)
 

@@ -23,7 +23,12 @@ from order_payments.runtime.settings import InvalidSettings
 from order_payments.stripe_adapter import secrets as stripe_secrets
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Cancelled, Open, Paid, Refunded, Refused, Unknown
-from order_payments.stripe_adapter.secrets import COOL_DOWN_SECONDS, GOOD_FOR_SECONDS, Secrets, StripeSecrets
+from order_payments.stripe_adapter.secrets import (
+    SECRET_COOL_DOWN_SECONDS,
+    SECRET_MAX_AGE_SECONDS,
+    Secrets,
+    StripeSecrets,
+)
 from tests.support.function_shop import FunctionShop
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -95,7 +100,7 @@ def test_a_secret_is_fetched_again_when_it_is_old(vault: Vault) -> None:
     secrets = vault.secrets()
     vault.value = secret("sk_test_2", "whsec_2")
 
-    vault.now += GOOD_FOR_SECONDS - 1
+    vault.now += SECRET_MAX_AGE_SECONDS - 1
     assert (secrets.secret_key(), vault.fetches) == ("sk_test_1", 1)
     vault.now += 1
     assert (secrets.secret_key(), secrets.webhook_secret(), vault.fetches) == ("sk_test_2", "whsec_2", 2)
@@ -113,11 +118,11 @@ def test_a_secret_of_another_time_is_not_trusted(vault: Vault, passed: float) ->
 
 def test_whoever_wants_it_it_is_fetched_once_in_half_a_minute(vault: Vault) -> None:
     secrets = vault.secrets()
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
 
     assert [secrets.refresh(rejected="sk_test_1") for _ in range(100)] == 100 * [False]
     assert vault.fetches == 2
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
     vault.value = secret("sk_test_2")
     assert secrets.refresh(rejected="sk_test_1")
     assert vault.fetches == 3
@@ -126,7 +131,7 @@ def test_whoever_wants_it_it_is_fetched_once_in_half_a_minute(vault: Vault) -> N
 def test_who_used_a_value_that_somebody_renewed_meanwhile_goes_on_with_the_new_one(vault: Vault) -> None:
     secrets = vault.secrets()
     used_by_both = secrets.secret_key()
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
     vault.value = secret("sk_test_2")
 
     assert [secrets.refresh(rejected=used_by_both) for _ in range(2)] == [True, True]
@@ -143,12 +148,12 @@ def test_while_there_is_nothing_better_the_old_value_stays_and_is_not_asked_for_
 ) -> None:
     secrets = vault.secrets()
     vault.value = value
-    vault.now += GOOD_FOR_SECONDS
+    vault.now += SECRET_MAX_AGE_SECONDS
 
     assert [secrets.secret_key() for _ in range(100)] == 100 * ["sk_test_1"]
     assert vault.fetches == 2
     vault.value = secret("sk_test_2")
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
     assert secrets.secret_key() == "sk_test_2"
 
 
@@ -193,7 +198,7 @@ def rotate(wire: Stripe, vault: Vault) -> None:
     """The old key ends at once."""
     wire.key = "sk_test_2"
     vault.value = secret("sk_test_2")
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
     wire.asked.clear()
 
 
@@ -216,7 +221,7 @@ def test_a_key_that_stripe_does_not_know_and_nobody_rotated_is_tried_once(
     wire: Stripe, gateway: StripeGateway, vault: Vault
 ) -> None:
     wire.key = "sk_test_another"
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
 
     for _ in range(3):
         with pytest.raises(PaymentProviderError):
@@ -247,11 +252,11 @@ def test_what_brings_a_payment_to_its_end_goes_on_with_the_new_key(
     assert isinstance(gateway.state_of(open_one, intents[0], deadline=plenty()), Open)
     vault.value = secret("sk_test_3")
     wire.key = "sk_test_3"
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
     assert isinstance(gateway.cancel(open_one, intents[0], deadline=plenty()), Cancelled)
     vault.value = secret("sk_test_4")
     wire.key = "sk_test_4"
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
     assert isinstance(gateway.refund(paid, intents[1], deadline=plenty()), Refunded)
 
 
@@ -260,7 +265,7 @@ def test_a_fence_with_a_wrong_key_leaves_the_payment_unknown(
 ) -> None:
     order = claimed(gateway)
     wire.key = "sk_test_another"
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
 
     fence = gateway.cancel(order, order.require_in_flight().payment_intent_id, deadline=plenty())
 
@@ -351,8 +356,8 @@ def test_webhook_accepts_events_once_its_secret_is_there(
     manager.put(secret("sk_test_1", None))
     webhook = load_function("stripe_webhook")
     manager.put(secret("sk_test_1", "whsec_1"))
-    monkeypatch.setattr(stripe_secrets, "GOOD_FOR_SECONDS", 0)
-    monkeypatch.setattr(stripe_secrets, "COOL_DOWN_SECONDS", 0)
+    monkeypatch.setattr(stripe_secrets, "SECRET_MAX_AGE_SECONDS", 0)
+    monkeypatch.setattr(stripe_secrets, "SECRET_COOL_DOWN_SECONDS", 0)
 
     assert tell(webhook, "whsec_1").status == 200
 
@@ -367,7 +372,7 @@ def tell(webhook: ModuleType, signed_with: str) -> Answer:
 @pytest.fixture
 def webhook(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert manager.arn
-    monkeypatch.setattr(stripe_secrets, "COOL_DOWN_SECONDS", 0)
+    monkeypatch.setattr(stripe_secrets, "SECRET_COOL_DOWN_SECONDS", 0)
     return load_function("stripe_webhook")
 
 
@@ -388,7 +393,7 @@ def test_a_flood_of_forged_news_has_the_secret_fetched_once(
     assert manager.arn
     webhook = load_function("stripe_webhook")
     monkeypatch.setattr(webhook.stripe, "secrets", vault.secrets())
-    vault.now += COOL_DOWN_SECONDS
+    vault.now += SECRET_COOL_DOWN_SECONDS
 
     assert {tell(webhook, "whsec_forged").status for _ in range(20)} == {400}
     assert vault.fetches == 2

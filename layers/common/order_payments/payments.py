@@ -118,7 +118,7 @@ def initiate_payment(
         )
         return _recorded_answer(order, request)
 
-    calls_by = deadline.sooner(TIME_TO_SETTLE_SECONDS)
+    calls_by = deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
     attempt = PaymentAttempt(
         attempt_id=PaymentAttempt.new_id(),
         payment_intent_id=_create_intent(order, orders=orders, stripe=stripe, deadline=deadline),
@@ -165,7 +165,7 @@ def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: "StripeG
     one, else for `reason`. Returns the order as it is recorded, `pending` if the outcome stays unknown.
     """
     intent_id = order.require_in_flight().payment_intent_id
-    match stripe.cancel(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
+    match stripe.cancel(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
         case Cancelled(decline):
             return orders.settle_cancelled(order, decline or reason, now=utc_now(), deadline=_settle_by(deadline))
         case ChargeRefunded():
@@ -219,7 +219,7 @@ def refund_late_money(
     refund = order.refund
     if refund is None or (refund.payment_intent_id == intent_id and not order.owes_refund):
         return order
-    match stripe.refund(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
+    match stripe.refund(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
         case Refunded(refund_id):
             logger.warning("late money refunded", orderId=order.order_id, refundId=refund_id)
             count(Count.PAYMENT_REFUNDED)
@@ -264,7 +264,7 @@ def follow_intent(
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
         return order
-    match stripe.state_of(order, intent_id, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS)):
+    match stripe.state_of(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
         case Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
         case ChargeRefunded() if attempt:
@@ -311,7 +311,7 @@ def override_status(
 
 def _create_intent(order: Order, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> str:
     try:
-        return stripe.create_intent(order, deadline=deadline.sooner(TIME_TO_SETTLE_SECONDS))
+        return stripe.create_intent(order, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS))
     except AmountNotChargeable:
         orders.count_refused_attempt(order, now=utc_now(), deadline=_settle_by(deadline))
         raise
@@ -331,7 +331,7 @@ def _cancel_for_want_of_stock(
     if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
         return _recorded_answer(order, request)
     # An unconfirmed intent charges nothing. But the charge of an earlier attempt, voided since, may have come late.
-    calls_by = deadline.sooner(TIME_TO_SETTLE_SECONDS)
+    calls_by = deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
     if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=calls_by), Paid):
         order = settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
     return _answer(order)

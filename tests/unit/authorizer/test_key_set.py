@@ -9,8 +9,8 @@ from typing import Any
 import key_set
 import pytest
 from key_set import (
-    CACHE_SECONDS,
-    COOL_DOWN_SECONDS,
+    KEY_SET_COOL_DOWN_SECONDS,
+    KEY_SET_MAX_AGE_SECONDS,
     MAX_KEY_SET_BYTES,
     NO_KEYS_COOL_DOWN_SECONDS,
     FetchedKeySet,
@@ -175,7 +175,7 @@ def test_nothing_is_fetched_before_the_first_token(issuance: Issuance) -> None:
 
 def test_a_known_key_is_not_fetched_again(issuance: Issuance) -> None:
     for _ in range(100):
-        issuance.now += CACHE_SECONDS / 101
+        issuance.now += KEY_SET_MAX_AGE_SECONDS / 101
         assert issuance.is_accepted("old")
 
     assert issuance.fetches == 1
@@ -183,7 +183,7 @@ def test_a_known_key_is_not_fetched_again(issuance: Issuance) -> None:
 
 def test_the_set_is_fetched_again_after_the_cache_time(issuance: Issuance) -> None:
     issuance.is_accepted("old")
-    issuance.now += CACHE_SECONDS
+    issuance.now += KEY_SET_MAX_AGE_SECONDS
     issuance.is_accepted("old")
 
     assert issuance.fetches == 2
@@ -191,7 +191,7 @@ def test_the_set_is_fetched_again_after_the_cache_time(issuance: Issuance) -> No
 
 def test_a_new_key_is_accepted_at_once(issuance: Issuance, issuer: Issuer) -> None:
     issuance.is_accepted("old")
-    issuance.now += COOL_DOWN_SECONDS
+    issuance.now += KEY_SET_COOL_DOWN_SECONDS
     issuance.keys.append(public_jwk(issuer.stranger, "new"))
 
     assert issuance.is_accepted("new")
@@ -199,7 +199,7 @@ def test_a_new_key_is_accepted_at_once(issuance: Issuance, issuer: Issuer) -> No
 
 def test_a_new_key_waits_for_the_cool_down(issuance: Issuance, issuer: Issuer) -> None:
     issuance.is_accepted("old")
-    issuance.now += COOL_DOWN_SECONDS - 1
+    issuance.now += KEY_SET_COOL_DOWN_SECONDS - 1
     issuance.keys.append(public_jwk(issuer.stranger, "new"))
 
     assert not issuance.is_accepted("new")
@@ -208,7 +208,7 @@ def test_a_new_key_waits_for_the_cool_down(issuance: Issuance, issuer: Issuer) -
 def test_a_removed_key_is_accepted_until_the_cache_time_is_over(issuance: Issuance, issuer: Issuer) -> None:
     issuance.is_accepted("old")
     issuance.replace_keys(issuer)
-    issuance.now += CACHE_SECONDS - 1
+    issuance.now += KEY_SET_MAX_AGE_SECONDS - 1
 
     assert issuance.is_accepted("old")
 
@@ -216,14 +216,14 @@ def test_a_removed_key_is_accepted_until_the_cache_time_is_over(issuance: Issuan
 def test_a_removed_key_is_refused_after_the_cache_time(issuance: Issuance, issuer: Issuer) -> None:
     issuance.is_accepted("old")
     issuance.replace_keys(issuer)
-    issuance.now += CACHE_SECONDS
+    issuance.now += KEY_SET_MAX_AGE_SECONDS
 
     assert not issuance.is_accepted("old")
 
 
 def test_ten_thousand_unknown_keys_cause_one_fetch_in_a_cool_down(issuance: Issuance) -> None:
     issuance.is_accepted("old")
-    issuance.now += COOL_DOWN_SECONDS
+    issuance.now += KEY_SET_COOL_DOWN_SECONDS
     for number in range(10_000):
         issuance.is_accepted(f"unknown-{number}")
 
@@ -232,7 +232,7 @@ def test_ten_thousand_unknown_keys_cause_one_fetch_in_a_cool_down(issuance: Issu
 
 def test_a_key_that_does_not_fit_the_algorithm_causes_no_fetch(issuance: Issuance) -> None:
     issuance.is_accepted("old")
-    issuance.now += COOL_DOWN_SECONDS
+    issuance.now += KEY_SET_COOL_DOWN_SECONDS
     issuance.key_set.find("old", "ES256")
 
     assert issuance.fetches == 1
@@ -255,7 +255,7 @@ def test_a_clock_that_was_set_back_does_not_keep_keys_for_ever(
 def test_known_keys_stay_good_while_the_server_fails(issuance: Issuance) -> None:
     issuance.is_accepted("old")
     issuance.fails = True
-    issuance.now += 100 * CACHE_SECONDS
+    issuance.now += 100 * KEY_SET_MAX_AGE_SECONDS
 
     assert issuance.is_accepted("old")
 
@@ -263,7 +263,7 @@ def test_known_keys_stay_good_while_the_server_fails(issuance: Issuance) -> None
 def test_a_failing_server_is_asked_once_in_a_cool_down(issuance: Issuance) -> None:
     issuance.is_accepted("old")
     issuance.fails = True
-    issuance.now += COOL_DOWN_SECONDS
+    issuance.now += KEY_SET_COOL_DOWN_SECONDS
     for number in range(10_000):
         issuance.is_accepted(f"unknown-{number}")
 
@@ -316,11 +316,11 @@ def test_no_token_is_judged_by_a_set_without_keys(issuance: Issuance, kid: str |
 def test_a_removed_key_is_refused_once_the_server_is_back(issuance: Issuance, issuer: Issuer) -> None:
     issuance.is_accepted("old")
     issuance.fails = True
-    issuance.now += CACHE_SECONDS
+    issuance.now += KEY_SET_MAX_AGE_SECONDS
     issuance.is_accepted("old")
     issuance.fails = False
     issuance.replace_keys(issuer)
-    issuance.now += COOL_DOWN_SECONDS
+    issuance.now += KEY_SET_COOL_DOWN_SECONDS
 
     assert not issuance.is_accepted("old")
 
@@ -457,7 +457,7 @@ def test_a_larger_document_is_refused(key_server: KeyServer) -> None:
 def test_a_server_that_does_not_answer_is_not_waited_for(
     key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_set, "FETCH_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(key_set, "KEY_SET_FETCH_TIMEOUT_SECONDS", 0.05)
     key_server.release.clear()
 
     with pytest.raises(NoKeySet):
@@ -477,7 +477,7 @@ def test_fault_of_ours_during_a_fetch_is_not_the_key_servers(
 def test_server_that_sends_byte_by_byte_is_given_up(
     key_server: KeyServer, monkeypatch: pytest.MonkeyPatch, from_the_headers_on: bool
 ) -> None:
-    monkeypatch.setattr(key_set, "FETCH_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(key_set, "KEY_SET_FETCH_TIMEOUT_SECONDS", 0.1)
     key_server.seconds_per_byte = 0.03
     key_server.is_slow_from_the_headers_on = from_the_headers_on
     started = time.monotonic()

@@ -1,11 +1,11 @@
 """Whether orders, stock and Stripe's charges fit together, looked up page by page. Changes nothing.
 
-The store lives while it is looked at, and nothing that is only a race may be reported. So each check rests on what is
-true at one moment: an item is written whole, a strongly consistent read has it as it is; a charge is younger than
-`GRACE` or its order has had the time to follow. Of the stock no one moment can be seen, for a product and its payments
-in flight are many items: there a difference counts if neither the product nor the set of its payments has changed
-between looks that are `LOOK_AGAIN_AFTER` apart, by which time the index has everything. What changes all the time
-cannot be judged and is counted as such; tomorrow is another day.
+The store goes on while it is audited, and a race must not be reported. So each check rests on what is true at one
+moment. An item is written whole, and a strongly consistent read returns it so. A charge is younger than `CHARGE_GRACE`,
+or its order has had the time to follow. The stock cannot be seen at one moment, because a product and its payments in
+flight are many items: there a difference counts if neither the product nor the set of its payments has changed between
+looks that are `LOOK_AGAIN_AFTER` apart, by which time the index has everything. What changes all the time cannot be
+judged and is counted as such, and the next audit looks at it again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _Asked = TypeVar("_Asked")
 _Answer = TypeVar("_Answer")
 
-GRACE = timedelta(minutes=10)
+CHARGE_GRACE = timedelta(minutes=10)
 """How long a charge may be ahead of its order: the reconciler, or Stripe's news, settles it within minutes."""
 
 LOOKS = 5
@@ -260,7 +260,7 @@ def _without_charge(order: Order, found: str) -> Finding:
 
 def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> None:
     intents, last = stripe.page_of_intents(after=audit.after, deadline=deadline)
-    since, ripe = from_rfc3339(audit.since), utc_now() - GRACE
+    since, ripe = from_rfc3339(audit.since), utc_now() - CHARGE_GRACE
     in_time = [intent for intent in intents if intent.created_at >= since]
     charged = [
         intent
@@ -300,7 +300,7 @@ def _look_at_charges_again(
             audit.unanswered_charges.append(intent_id)
         else:
             audit.leave_unjudged(payment_intent_id=intent_id)
-    ripe = utc_now() - GRACE
+    ripe = utc_now() - CHARGE_GRACE
     items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
     for intent in charged:
         item = items.get(intent.order_id or "")

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 from order_payments.runtime.clock import from_rfc3339, rfc3339, utc_now
 from order_payments.runtime.observability import logger
 
-WINDOW = timedelta(hours=48)
+AUDIT_WINDOW = timedelta(hours=48)
 """How far back orders are held against Stripe, where nobody says otherwise; an audit is every 24 hours."""
 
 LOOK_AGAIN_AFTER = timedelta(seconds=60)
@@ -20,10 +20,10 @@ STRIPE_RETRIES = 5
 
 MOST_FINDINGS = 200
 MOST_SUSPECTS = 200
-LONGEST_TEXT = 200
+LONGEST_FINDING_TEXT = 200
 """A state machine hands on 256 KB at most. What is beyond is counted, and the next audit finds it.
 
-Ids of ours are shorter than `LONGEST_TEXT`; what somebody else wrote into the tables may be of any length.
+Ids of ours are shorter than `LONGEST_FINDING_TEXT`; what somebody else wrote into the tables may be of any length.
 """
 
 
@@ -74,12 +74,12 @@ class Finding(JsonModel):
     expected: str
 
     def shortened(self) -> "Finding":
-        """The same, with no text longer than `LONGEST_TEXT`."""
+        """The same, with no text longer than `LONGEST_FINDING_TEXT`."""
         return self.model_copy(
             update={
-                name: f"{value[: LONGEST_TEXT - 1]}…"
+                name: f"{value[: LONGEST_FINDING_TEXT - 1]}…"
                 for name, value in self
-                if isinstance(value, str) and len(value) > LONGEST_TEXT
+                if isinstance(value, str) and len(value) > LONGEST_FINDING_TEXT
             }
         )
 
@@ -117,7 +117,7 @@ class Audit(JsonModel):
 
     phase: Phase = Phase.PRODUCTS
     after: str | None = None
-    since: Annotated[str, AfterValidator(_is_a_time)] = Field(default_factory=lambda: rfc3339(utc_now() - WINDOW))
+    since: Annotated[str, AfterValidator(_is_a_time)] = Field(default_factory=lambda: rfc3339(utc_now() - AUDIT_WINDOW))
     look_again_after_seconds: int = Field(default=int(LOOK_AGAIN_AFTER.total_seconds()), ge=0, le=3600)
     wait_seconds: int = 0
     """For how long to wait before it goes on."""
@@ -145,21 +145,21 @@ class Audit(JsonModel):
 
     def suspect(self, suspect: Suspect) -> None:
         """Remember a product to look at again."""
-        if len(self.suspects) < MOST_SUSPECTS and len(suspect.product_id) <= LONGEST_TEXT:
+        if len(self.suspects) < MOST_SUSPECTS and len(suspect.product_id) <= LONGEST_FINDING_TEXT:
             self.suspects.append(suspect)
         else:
             self.leave_unjudged(product_id=suspect.product_id)
 
     def may_ask_stripe_again(self, item_id: str) -> bool:
         """Return whether to ask about this order or intent again, and let the audit wait before it goes on."""
-        if self.stripe_retries >= STRIPE_RETRIES or len(item_id) > LONGEST_TEXT:
+        if self.stripe_retries >= STRIPE_RETRIES or len(item_id) > LONGEST_FINDING_TEXT:
             return False
         self.wait_seconds = self.look_again_after_seconds
         return True
 
     def leave_unjudged(self, **ids: str) -> None:
         """Count and log an order, a charge or a product that could not be judged."""
-        shortened: dict[str, Any] = {to_camel(name): value[:LONGEST_TEXT] for name, value in ids.items()}
+        shortened: dict[str, Any] = {to_camel(name): value[:LONGEST_FINDING_TEXT] for name, value in ids.items()}
         logger.warning("not judged", **shortened)
         self.unjudged += 1
 

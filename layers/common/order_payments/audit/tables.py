@@ -19,7 +19,7 @@ from order_payments.storage.orders_table import UNSETTLED_SHARDS, may_become, sh
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-READ_BUDGET_SECONDS = 5.0
+AUDIT_READ_BUDGET_SECONDS = 5.0
 _BATCH = 100
 _SCANNED_PAGE = 1000
 SOON = timedelta(hours=1)
@@ -89,7 +89,7 @@ class AuditedTables:
         found: dict[str, Item] = {}
         for start in range(0, len(ids), _BATCH):
             keys = [to_wire({"orderId": order_id}) for order_id in ids[start : start + _BATCH]]
-            items = batch_get(self._client, self._orders, keys, deadline=Deadline.after(READ_BUDGET_SECONDS))
+            items = batch_get(self._client, self._orders, keys, deadline=Deadline.after(AUDIT_READ_BUDGET_SECONDS))
             found |= {item["orderId"]: item for item in items}
         return found
 

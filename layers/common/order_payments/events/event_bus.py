@@ -70,7 +70,7 @@ class EventBus:
                 logger.warning("no time left to publish", left=len(events) - done)
                 return done
             try:
-                left, rejected = self._send(batch, deadline=deadline.sooner(EVENTBRIDGE_CALL_SECONDS))
+                left, rejected = self._send(batch, deadline=deadline.earlier_by(EVENTBRIDGE_CALL_SECONDS))
             except _RequestRejected:
                 if len(batch) > 1:
                     # Send each event alone, so that the others do not wait for the one at fault.

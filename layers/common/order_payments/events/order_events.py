@@ -13,7 +13,7 @@ from order_payments.storage.dynamodb import from_wire
 from order_payments.storage.order_records import order_from_item
 
 SOURCE = "order-payments"
-VERSION = 1
+EVENT_VERSION = 1
 """Of the detail. A field may be added to a version; what is taken away, or means something else, is another version."""
 
 DETAIL_TYPES: Mapping[OrderStatus, str] = {
@@ -64,7 +64,7 @@ class OrderEvent(NamedTuple):
         """That an order has become what it is."""
         event_id = f"{order.order_id}.{order.status}"
         detail = OrderEventDetail(
-            version=VERSION,
+            version=EVENT_VERSION,
             event_id=event_id,
             occurred_at=rfc3339(order.updated_at),
             correlation_id=order.last_request_id,

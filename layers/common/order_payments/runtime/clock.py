@@ -52,6 +52,6 @@ class Deadline:
         """This deadline, or the one `seconds` from now where that is earlier."""
         return Deadline(min(self._at, time.monotonic() + seconds))
 
-    def sooner(self, seconds: float) -> "Deadline":
-        """The deadline `seconds` before this one."""
+    def earlier_by(self, seconds: float) -> "Deadline":
+        """Return the deadline `seconds` before this one."""
         return Deadline(self._at - seconds)

@@ -31,7 +31,7 @@ Item = dict[str, Any]
 # Short, so that a request can still be answered if DynamoDB does not respond.
 DYNAMODB_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=2.0, tries=2)
 DYNAMODB_CALL_SECONDS = DYNAMODB_LIMITS.longest_call_seconds
-MAX_CONNECTIONS = 64
+DYNAMODB_MAX_CONNECTIONS = 64
 
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LONGEST_SECONDS = 0.15
@@ -42,16 +42,16 @@ enough for a budget to have tens of them, and long enough for rejected tries not
 """
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-_THROTTLED = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
-_NOT_NOW = _THROTTLED | {
+_THROTTLED_CODES = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
+_RETRYABLE_CODES = _THROTTLED_CODES | {
     "InternalServerError",
     "LimitExceededException",
     "ServiceUnavailable",
     "TransactionInProgressException",
 }
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html, "Cancellation reasons"
-_THROTTLED_PARTS = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError"})
-_IN_THE_WAY = _THROTTLED_PARTS | {"TransactionConflict"}
+_THROTTLED_REASON_CODES = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError"})
+_CONFLICT_CODES = _THROTTLED_REASON_CODES | {"TransactionConflict"}
 
 
 class _Deserializer(TypeDeserializer):
@@ -113,7 +113,7 @@ def dynamodb_client() -> "DynamoDBClient":
         DYNAMODB_LIMITS,
         tcp_keepalive=True,
         # The threads of the reconciler share a client. botocore would keep ten connections and drop the others.
-        max_pool_connections=MAX_CONNECTIONS,
+        max_pool_connections=DYNAMODB_MAX_CONNECTIONS,
         # DynamoDB checks what it is sent, and mypy what we send: a third check takes time with every request.
         parameter_validation=False,
     )
@@ -144,7 +144,7 @@ def reading() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if isinstance(_not_made(error), ReplyLost):
+        if isinstance(_write_error(error), ReplyLost):
             raise Busy("The database is busy.") from error
         raise
     except (SdkConnectionError, HTTPClientError) as error:
@@ -182,7 +182,7 @@ def writing() -> Iterator[None]:
                 raise ConditionFailed(from_wire(old_item) if old_item else None) from error
             case "TransactionConflictException":
                 raise Contended from error
-        raise _not_made(error) from error
+        raise _write_error(error) from error
     except (SdkConnectionError, HTTPClientError) as error:
         raise ReplyLost from error
 
@@ -224,7 +224,7 @@ def write_transaction(
                 client.transact_write_items(TransactItems=writes)
         except ClientError as error:
             if _code(error) != "TransactionCanceledException":
-                raise _not_made(error) from error
+                raise _write_error(error) from error
             reasons = error.response.get("CancellationReasons", [])
             failed = {
                 position: from_wire(reason["Item"]) if reason.get("Item") else None
@@ -234,9 +234,9 @@ def write_transaction(
             if failed:
                 raise TransactionRefused(failed) from error
             codes = {reason["Code"] for reason in reasons} - {"None"}
-            if codes & _THROTTLED_PARTS:
+            if codes & _THROTTLED_REASON_CODES:
                 count(Count.THROTTLED)
-            if not codes or not codes <= _IN_THE_WAY:
+            if not codes or not codes <= _CONFLICT_CODES:
                 raise WriteRejected(", ".join(sorted(codes))) from error
         except (SdkConnectionError, HTTPClientError) as error:
             raise ReplyLost from error
@@ -249,14 +249,14 @@ def _code(error: ClientError) -> str:
     return error.response["Error"]["Code"]
 
 
-def _not_made(error: ClientError) -> Exception:
-    """What a write that DynamoDB did not take means.
+def _write_error(error: ClientError) -> Exception:
+    """Return the error for a write that DynamoDB did not accept.
 
     botocore has sent it several times by then. That the last one was throttled, or met a fault of DynamoDB's, says
     nothing of the first.
     """
-    if _code(error) in _THROTTLED:
+    if _code(error) in _THROTTLED_CODES:
         count(Count.THROTTLED)
-    if _code(error) in _NOT_NOW or error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
+    if _code(error) in _RETRYABLE_CODES or error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
         return ReplyLost()
     return WriteRejected(_code(error))

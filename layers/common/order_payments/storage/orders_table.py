@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
 
-READ_BUDGET_SECONDS = 3.0
+ORDER_PAGE_BUDGET_SECONDS = 3.0
 
 LARGEST_PAGE_BYTES = 5_000_000
 """Lambda takes 6 MB, the JSON around our JSON included."""
@@ -164,7 +164,7 @@ class OrdersTable:
         if after:
             created_at, order_id = after
             start = {"ExclusiveStartKey": to_wire({"buyerId": buyer_id, "createdAt": created_at, "orderId": order_id})}
-        deadline = Deadline.after(READ_BUDGET_SECONDS)
+        deadline = Deadline.after(ORDER_PAGE_BUDGET_SECONDS)
         while True:
             with reading():
                 answer = self._client.query(

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-BUDGET_SECONDS = 3.0
-LONGEST_PAGE_SECONDS = 6.0
+PRODUCT_BUDGET_SECONDS = 3.0
+PRODUCT_PAGE_LIMIT_SECONDS = 6.0
 
 Precondition = Callable[[Product | None], bool]
 """Decides from the product that is for sale now, or None if there is none, whether a write is still wanted."""
@@ -87,7 +87,7 @@ class ProductsTable:
     def get_many(self, product_ids: Iterable[str]) -> dict[str, Product]:
         """Those of up to 100 products that exist, by id."""
         keys = [_key(product_id) for product_id in product_ids]
-        items = batch_get(self._client, self._table_name, keys, deadline=Deadline.after(BUDGET_SECONDS))
+        items = batch_get(self._client, self._table_name, keys, deadline=Deadline.after(PRODUCT_BUDGET_SECONDS))
         return {product.product_id: product for product in filter(None, map(_for_sale, items))}
 
     def page(self, *, limit: int, after: tuple[str, ...] | None) -> Page[Product]:
@@ -97,7 +97,7 @@ class ProductsTable:
         """
         found: list[Product] = []
         start: dict[str, Any] = {"ExclusiveStartKey": _key(*after)} if after else {}
-        deadline, last_resort = Deadline.after(BUDGET_SECONDS), Deadline.after(LONGEST_PAGE_SECONDS)
+        deadline, last_resort = Deadline.after(PRODUCT_BUDGET_SECONDS), Deadline.after(PRODUCT_PAGE_LIMIT_SECONDS)
         read_last: str | None = None
         while True:
             with reading():
@@ -151,7 +151,7 @@ class ProductsTable:
             Payments in flight hold more than `stock`.
         """
         written: Product | None = None
-        for _ in tries(Deadline.after(BUDGET_SECONDS)):
+        for _ in tries(Deadline.after(PRODUCT_BUDGET_SECONDS)):
             item = self._read(product_id)
             before = _product_or_none(item)
             if written is not None and before == written:

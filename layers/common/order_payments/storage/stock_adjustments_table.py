@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-KEPT_FOR = timedelta(days=90)
+ADJUSTMENT_RETENTION = timedelta(days=90)
 """How long a record is kept, and so an idempotency key is known. DynamoDB deletes it within days afterwards."""
 
 
@@ -131,7 +131,7 @@ class StockAdjustmentsTable:
             "at": rfc3339(adjustment.at),
             "requestId": adjustment.request_id,
             "product": product_to_item(product),
-            "expiresAt": int((adjustment.at + KEPT_FOR).timestamp()),
+            "expiresAt": int((adjustment.at + ADJUSTMENT_RETENTION).timestamp()),
         }
         return {
             "Put": {

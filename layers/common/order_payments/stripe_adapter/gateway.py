@@ -66,7 +66,7 @@ class IntentStatus(StrEnum):
 _REFUNDS_THAT_FAILED = frozenset({"failed", "canceled", "requires_action"})
 """Of a refund's statuses, those in which no money goes back. https://docs.stripe.com/api/refunds/object"""
 
-LONGEST_TEXT = 500
+LONGEST_STRIPE_TEXT = 500
 """Characters of a text of Stripe's that we keep: an order has to fit into an item."""
 
 
@@ -419,7 +419,7 @@ def _cause_of(error: stripe.StripeError) -> RefusalCause:
 
 def _text(value: object) -> str | None:
     """`value` where it is text, not longer than we keep: an answer may have any form."""
-    return value[:LONGEST_TEXT] if isinstance(value, str) else None
+    return value[:LONGEST_STRIPE_TEXT] if isinstance(value, str) else None
 
 
 def _needs_another_key(error: stripe.StripeError) -> bool:

@@ -20,10 +20,10 @@ from order_payments.runtime.settings import InitializationType, InvalidSettings,
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-GOOD_FOR_SECONDS = 300
+SECRET_MAX_AGE_SECONDS = 300
 """Age at which the secret is fetched again. Stripe lets an old key work for hours, if its owner wants."""
 
-COOL_DOWN_SECONDS = 30
+SECRET_COOL_DOWN_SECONDS = 30
 """Pause after a fetch, so that neither a wrong key nor forged signatures cause many."""
 
 PAUSES_FOR_RIGHTS_SECONDS = (1.0, 2.0, 4.0, 8.0)
@@ -61,8 +61,8 @@ class StripeSecrets:
     """The secret as it was fetched last.
 
     It is fetched while the function starts, so that a function with a wrong secret serves no request; when it is older
-    than `GOOD_FOR_SECONDS`; and when a value of it was rejected. While Secrets Manager does not respond, or has an
-    invalid value, the last valid value stays in use. `clock` returns seconds since the epoch.
+    than `SECRET_MAX_AGE_SECONDS`; and when a value of it was rejected. While Secrets Manager does not respond, or has
+    an invalid value, the last valid value stays in use. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class StripeSecrets:
     def refresh(self, *, rejected: str) -> bool:
         """Fetch the secret again if it still has the `rejected` value. Return whether it has another one now."""
         if self._has(rejected):
-            self._cached.refresh(pause_seconds=COOL_DOWN_SECONDS)
+            self._cached.refresh(pause_seconds=SECRET_COOL_DOWN_SECONDS)
         return not self._has(rejected)
 
     def _has(self, value: str) -> bool:
@@ -95,8 +95,8 @@ class StripeSecrets:
         return value in (secrets.secret_key, secrets.webhook_secret)
 
     def _current(self) -> Secrets:
-        if not self._cached.is_younger_than(GOOD_FOR_SECONDS):
-            self._cached.refresh(pause_seconds=COOL_DOWN_SECONDS)
+        if not self._cached.is_younger_than(SECRET_MAX_AGE_SECONDS):
+            self._cached.refresh(pause_seconds=SECRET_COOL_DOWN_SECONDS)
         return self._cached.value
 
     def _fetch_valid(self) -> Secrets | None:

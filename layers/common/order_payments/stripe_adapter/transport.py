@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-MAX_CONNECTIONS = 64
+STRIPE_MAX_CONNECTIONS = 64
 
 
 class TimedSession(requests.Session):
@@ -25,7 +25,7 @@ class TimedSession(requests.Session):
         super().__init__()
         # The threads of the reconciler share a session, which would keep ten connections and drop the others.
         for prefix in tuple(self.adapters):
-            self.mount(prefix, requests.adapters.HTTPAdapter(pool_maxsize=MAX_CONNECTIONS))
+            self.mount(prefix, requests.adapters.HTTPAdapter(pool_maxsize=STRIPE_MAX_CONNECTIONS))
         self._per_thread = _PerThread()
 
     @property
