@@ -184,7 +184,7 @@ def test_doctor_looks_at_everything_and_says_what_to_do(run: Run, monkeypatch: p
 
 
 def test_doctor_fails_where_something_is_missing_that_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local.doctor.findings", lambda: [doctor.Finding("Disk", "0.1 GB free", "Make room")])
+    monkeypatch.setattr("local.doctor.findings", lambda: [doctor.CheckResult("Disk", "0.1 GB free", "Make room")])
 
     result = run("doctor")
 
