@@ -20,7 +20,11 @@ from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
 from samtranslator.yaml_helper import yaml_parse
 
 from command_line.project import PROJECT
-from order_payments.api.resolver import ANSWERS, HEADERS, PROBLEM_TYPE_PREFIX, REPLAYED_HEADER, Answer, Api
+from order_payments.api.problems import NOT_FOUND, PROBLEM_TYPE_PREFIX, PROBLEM_TYPES, ProblemType
+from order_payments.api.requests import Unauthenticated, UnsupportedEncoding
+from order_payments.api.resolver import Api
+from order_payments.api.responses import HEADERS, REPLAYED_HEADER
+from order_payments.api.routes import ROUTES
 from order_payments.api.views import FaultView, OrderStatusView, ProblemView, ReasonView
 from order_payments.domain import errors
 
@@ -86,10 +90,9 @@ def document() -> dict[str, Any]:
         security=[{_TOKEN: []}],
         on_conflict="error",
     )
-    gateway = list(_gateway_answers(template))
-    for method, path, folder in _routes(template):
-        module = _load(folder)
-        merge.add_schema(_describe(module.api, module, method, path, gateway))
+    gateway = list(_gateway_problems(template))
+    for route in ROUTES:
+        merge.add_schema(_describe(_load(route.function), gateway))
     merged = merge.get_openapi_schema()
     merged["components"]["schemas"] = dict(sorted(merged["components"]["schemas"].items()))
     return merged
@@ -100,26 +103,17 @@ def text() -> str:
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _routes(template: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Method, path and the function's folder of each route, in the template's order."""
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            for event in resource["Properties"].get("Events", {}).values():
-                if event["Type"] == "Api":
-                    properties = event["Properties"]
-                    yield properties["Method"], properties["Path"], resource["Properties"]["CodeUri"]
-
-
-def _gateway_answers(template: Mapping[str, Any]) -> Iterator[Answer]:
+def _gateway_problems(template: Mapping[str, Any]) -> Iterator[ProblemType]:
     responses = template["Resources"]["Api"]["Properties"]["GatewayResponses"]
     for name in _OF_THE_GATEWAY:
         problem = json.loads(responses[name]["ResponseTemplates"]["application/json"])
-        yield Answer(HTTPStatus(problem["status"]), problem["code"], problem["title"])
+        yield ProblemType(HTTPStatus(problem["status"]), problem["code"], problem["title"])
 
 
-def _load(folder: str) -> ModuleType:
+def _load(function: str) -> ModuleType:
     """The handler of a function, as Lambda loads it."""
-    spec = importlib.util.spec_from_file_location(folder.replace("/", "."), PROJECT / folder / "handler.py")
+    path = PROJECT / "functions" / function / "handler.py"
+    spec = importlib.util.spec_from_file_location(f"functions.{function}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -128,17 +122,19 @@ def _load(folder: str) -> ModuleType:
     return module
 
 
-def _describe(api: Api, module: ModuleType, method: str, path: str, gateway: Iterable[Answer]) -> dict[str, Any]:
-    """One function's part: what Powertools says of its resolver, completed."""
+def _describe(module: ModuleType, gateway: Iterable[ProblemType]) -> dict[str, Any]:
+    """Return one function's part: what Powertools says of its resolver, completed."""
+    api: Api = module.api
+    method, path = api.serves.method, api.serves.path
     schema: dict[str, Any] = api.get_openapi_schema().model_dump(mode="json", by_alias=True, exclude_none=True)
     ((_, operations),) = schema["paths"].items()
     operation = operations[method.lower()]
     _name(operation, module, path)
     _put_parameters_right(operation, path)
     del operation["responses"]["422"]
-    operation["responses"] |= _error_responses([*_answers(api, operation, path), *gateway], operation)
+    operation["responses"] |= _error_responses([*_problems(api, operation, path), *gateway], operation)
     operation["responses"] = dict(sorted(operation["responses"].items()))
-    if api.public:
+    if not api.serves.needs_token:
         operation["security"] = []
     schemas = schema["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError", "ResponseValidationError"):
@@ -189,27 +185,27 @@ def _put_parameters_right(operation: dict[str, Any], path: str) -> None:
         parameter["schema"] = schema
 
 
-def _answers(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Answer]:
-    """What the function may answer but success: its own errors, and those that its form brings with it."""
+def _problems(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[ProblemType]:
+    """Yield the problems that the function may return: its own errors, and those that its form brings with it."""
     raised = {*api.raises, errors.Busy, errors.InvalidRequest}
-    if not api.public:
-        raised |= {errors.Unauthenticated, errors.Forbidden}
+    if api.serves.needs_token:
+        raised |= {Unauthenticated, errors.Forbidden}
     if "requestBody" in operation:
-        raised.add(errors.UnsupportedEncoding)
-    yield from (answer for error, answer in ANSWERS.items() if error in raised)
+        raised.add(UnsupportedEncoding)
+    yield from (problem for error, problem in PROBLEM_TYPES.items() if error in raised)
     if "{" in path:
-        yield Answer(HTTPStatus.NOT_FOUND, "not_found", "Not found")
+        yield NOT_FOUND
 
 
-def _error_responses(answers: Iterable[Answer], operation: Mapping[str, Any]) -> dict[str, Any]:
+def _error_responses(answers: Iterable[ProblemType], operation: Mapping[str, Any]) -> dict[str, Any]:
     """The answers by status; each status names its codes and shows an example of each."""
-    by_status: defaultdict[HTTPStatus, dict[str, Answer]] = defaultdict(dict)
+    by_status: defaultdict[HTTPStatus, dict[str, ProblemType]] = defaultdict(dict)
     for answer in answers:
         by_status[answer.status][answer.code] = answer
     return {str(status.value): _error_response(by_code, operation) for status, by_code in by_status.items()}
 
 
-def _error_response(by_code: Mapping[str, Answer], operation: Mapping[str, Any]) -> dict[str, Any]:
+def _error_response(by_code: Mapping[str, ProblemType], operation: Mapping[str, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": " · ".join(f"{answer.title} (`{code}`)" for code, answer in by_code.items()),
         "content": {
@@ -228,7 +224,7 @@ def _error_response(by_code: Mapping[str, Answer], operation: Mapping[str, Any])
     return {**response, "headers": headers} if headers else response
 
 
-def _example(answer: Answer, operation: Mapping[str, Any]) -> dict[str, Any]:
+def _example(answer: ProblemType, operation: Mapping[str, Any]) -> dict[str, Any]:
     faults = {
         "validation_error": _fault_in(operation),
         "unknown_product": FaultView(location=["body", "items", 0, "productId"], message="There is no product tea."),

@@ -1,26 +1,24 @@
 """`POST /admin/products/{productId}/stock-adjustments`: an admin adds units to a product's stock, or takes some off."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AfterValidator, Field
 
 from order_payments.api.entity_tags import product_response
-from order_payments.api.resolver import REPLAYED_HEADER, Api, IdempotencyKey, described
+from order_payments.api.parameters import IdempotencyKey
+from order_payments.api.resolver import Api
+from order_payments.api.responses import REPLAYED_HEADER, success
+from order_payments.api.routes import route_of
 from order_payments.api.views import ProductView, RequestBody
 from order_payments.domain.errors import IdempotencyKeyReused, ProductNotFound, StockBelowReserved
-from order_payments.domain.identity import Role
 from order_payments.domain.products import MAXIMUM_STOCK
 from order_payments.domain.text import LINE_OF_TEXT
 from order_payments.runtime.clock import utc_now
 from order_payments.runtime.observability import logger
-from order_payments.runtime.settings import StockAdjustmentSettings, TableSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.products_table import ProductsTable
-from order_payments.storage.stock_adjustments_table import StockAdjustment, StockAdjustmentsTable
+from order_payments.storage.stock_adjustments_table import StockAdjustment
 
 
 def _not_zero(change: int) -> int:
@@ -40,17 +38,14 @@ class StockAdjustmentRequest(RequestBody):
     reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["Damaged in the warehouse."])]
 
 
-client = dynamodb_client()
-products = ProductsTable(client, TableSettings.from_environment().products_table)
-adjustments = StockAdjustmentsTable(
-    client, StockAdjustmentSettings.from_environment().stock_adjustments_table, products
-)
-api = Api(Role.ADMIN, raises=[ProductNotFound, StockBelowReserved, IdempotencyKeyReused])
+components = Components()
+products = components.products
+adjustments = components.stock_adjustments
+api = Api(route_of("adjust_stock"), raises=[ProductNotFound, StockBelowReserved, IdempotencyKeyReused])
 
 
-@api.post(
-    "/admin/products/<product_id>/stock-adjustments",
-    responses={200: described("The product with its new stock.", "ETag", REPLAYED_HEADER)},
+@api.endpoint(
+    responses={200: success("The product with its new stock.", "ETag", REPLAYED_HEADER)},
 )
 def adjust_stock(
     product_id: str, body: StockAdjustmentRequest, idempotency_key: IdempotencyKey = None
@@ -80,9 +75,5 @@ def adjust_stock(
     return product_response(applied.product)
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point."""
-    return api.resolve(event, context)
-
-
-started(client, rehearsal=lambda: products.get("nothing"))
+handler = api.resolve
+components.finish_start(rehearsal=lambda: products.get("nothing"))

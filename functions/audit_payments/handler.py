@@ -1,6 +1,6 @@
 """Every day, and on demand: whether orders, stock and Stripe's charges fit together. A state machine calls it on."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
 from typing import Any
 
@@ -8,20 +8,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.audit.check import go_on
 from order_payments.audit.report import Audit
-from order_payments.audit.tables import AuditedTables
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import Count, count, logger, write_metrics
-from order_payments.runtime.settings import StripeSettings, TableSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.stripe_adapter.gateway import stripe_gateway
 
 TIME_TO_REPORT_SECONDS = 5.0
 
-settings = TableSettings.from_environment()
-stripe_settings = StripeSettings.from_environment()
-client = dynamodb_client()
-tables = AuditedTables(client, settings.orders_table, settings.products_table)
-stripe = stripe_gateway(stripe_settings, client)
+components = Components()
+tables = components.audited_tables
+stripe = components.stripe
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -49,4 +43,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return audit.to_json()
 
 
-started(client, rehearsal=lambda: tables.order_item("none"))
+components.finish_start(rehearsal=lambda: tables.order_item("none"))

@@ -1,6 +1,6 @@
 """Lambda authorizer of the REST API: identifies the caller and returns the routes that the caller may call."""
 
-from order_payments.runtime.start_up import started
+from order_payments.runtime.start_up import finish_start
 
 from log_lines import AUTHORIZER_FAILED, INTERNAL_ERROR, start_failures_counted, write_counts, write_line
 
@@ -106,4 +106,4 @@ def _place_of(error: Exception) -> str:
     return f"{type(error).__name__}{where}"
 
 
-started()
+finish_start()

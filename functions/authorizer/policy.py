@@ -1,24 +1,10 @@
-"""What a caller may do: one table of routes, and the IAM policy that says it to API Gateway."""
+"""IAM policy that lets a caller through to the routes that its roles may call."""
 
 import re
 from typing import Any
 
-from order_payments.domain.identity import Caller, Role
-
-_EVERYONE = frozenset(Role) | {None}
-
-# Who may call what. The functions check the roles again; this table keeps everybody else away from them.
-ROUTES: tuple[tuple[str, str, frozenset[Role | None]], ...] = (
-    ("GET", "products", _EVERYONE),
-    ("GET", "products/*", _EVERYONE),
-    ("POST", "orders", frozenset({Role.BUYER})),
-    ("GET", "orders", frozenset({Role.BUYER})),
-    ("POST", "orders/*/payment", frozenset({Role.BUYER})),
-    ("GET", "orders/*/status", frozenset({Role.BUYER, Role.ADMIN})),
-    ("PUT", "admin/orders/*/status", frozenset({Role.ADMIN})),
-    ("PUT", "admin/products/*", frozenset({Role.ADMIN})),
-    ("POST", "admin/products/*/stock-adjustments", frozenset({Role.ADMIN})),
-)
+from order_payments.api.routes import ROUTES, Route
+from order_payments.domain.identity import Caller
 
 # What follows the stage is the client's raw input: it may hold anything, wildcards too, so it goes no further.
 _METHOD_ARN = re.compile(
@@ -28,19 +14,16 @@ _METHOD_ARN = re.compile(
 
 
 def answer_for(caller: Caller, method_arn: str) -> dict[str, Any]:
-    """The authorizer's answer: the caller, handed on to the functions, and every route that its roles may call.
+    """Return the authorizer's response: the caller, for the functions, and every route that its roles may call.
 
-    Every route, not just the one asked for: API Gateway keeps the answer for the token and applies it to that
-    token's next requests, whatever their route. In IAM `*` also matches `/`, so that the paths in `ROUTES` cover more
-    than they show; nothing else of this API lies there. Raises `ValueError` for an ARN that is no method's.
+    It lists all of them because API Gateway caches it for the token and applies it to the token's next requests,
+    whichever route they are for. Raises `ValueError` for an ARN that is not a method's.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
     """
     match = _METHOD_ARN.fullmatch(method_arn)
     if match is None:
         raise ValueError("methodArn names no method of an API's stage")
-    # A caller without a role is still somebody: `None` stands for being signed in.
-    granted = caller.roles | {None}
     return {
         "principalId": caller.user_id,
         "policyDocument": {
@@ -50,9 +33,9 @@ def answer_for(caller: Caller, method_arn: str) -> dict[str, Any]:
                     "Action": "execute-api:Invoke",
                     "Effect": "Allow",
                     "Resource": [
-                        f"{match['stage_arn']}/{method}/{path}{slash}"
-                        for method, path, roles in ROUTES
-                        if roles & granted
+                        f"{match['stage_arn']}/{route.method}{_pattern(route)}{slash}"
+                        for route in ROUTES
+                        if route.admits(caller.roles)
                         # A path is the same with a slash after it, but its ARN is not.
                         for slash in ("", "/")
                     ],
@@ -61,3 +44,18 @@ def answer_for(caller: Caller, method_arn: str) -> dict[str, Any]:
         },
         "context": caller.to_authorizer_context(),
     }
+
+
+def _pattern(route: Route) -> str:
+    """Return the route's path as IAM matches it, with a wildcard for each parameter.
+
+    To IAM `*` is any text, an empty one and slashes included. `?*` keeps `GET /orders/{orderId}` from covering the list
+    `GET /orders/`, if that is for other callers. It still covers what lies below an id: a test compares the callers of
+    such routes.
+    """
+    pattern = re.sub(r"{[^}]+}", "*", route.path)
+    above = pattern.removesuffix("/*")
+    has_list_for_others = any(
+        (other.method, other.path) == (route.method, above) and other.callers != route.callers for other in ROUTES
+    )
+    return f"{above}/?*" if has_list_for_others else pattern

@@ -1,16 +1,18 @@
 """`POST /orders`: a buyer places an order. It is `pending`; nothing is held or charged yet."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
 import hashlib
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from order_payments.api.resolver import REPLAYED_HEADER, Api, IdempotencyKey, described
+from order_payments.api.parameters import IdempotencyKey
+from order_payments.api.resolver import Api
+from order_payments.api.responses import REPLAYED_HEADER, success
+from order_payments.api.routes import route_of
 from order_payments.api.views import OrderView, RequestBody
 from order_payments.domain.errors import (
     IdempotencyKeyReused,
@@ -19,15 +21,10 @@ from order_payments.domain.errors import (
     OrderNotFound,
     UnknownProduct,
 )
-from order_payments.domain.identity import Role
 from order_payments.domain.money import as_text, charge_fault
 from order_payments.domain.orders import MAXIMUM_PRODUCTS, NO_ORDER, Order, OrderLine, order_id_for
 from order_payments.runtime.clock import utc_now
 from order_payments.runtime.observability import logger
-from order_payments.runtime.settings import TableSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.orders_table import OrdersTable
-from order_payments.storage.products_table import ProductsTable
 
 MAXIMUM_LINES = 100
 MAXIMUM_QUANTITY = 10_000
@@ -46,17 +43,15 @@ class OrderRequest(RequestBody):
     items: Annotated[list[ItemRequest], Field(min_length=1, max_length=MAXIMUM_LINES)]
 
 
-settings = TableSettings.from_environment()
-client = dynamodb_client()
-products = ProductsTable(client, settings.products_table)
-orders = OrdersTable(client, settings.orders_table, products)
-api = Api(Role.BUYER, raises=[UnknownProduct, MixedCurrencies, IdempotencyKeyReused])
+components = Components()
+products = components.products
+orders = components.orders
+api = Api(route_of("create_order"), raises=[UnknownProduct, MixedCurrencies, IdempotencyKeyReused])
 
 
-@api.post(
-    "/orders",
+@api.endpoint(
     status_code=HTTPStatus.CREATED,
-    responses={201: described("The order, `pending`.", "Location", REPLAYED_HEADER)},
+    responses={201: success("The order, `pending`.", "Location", REPLAYED_HEADER)},
 )
 def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> Response[OrderView]:
     """Place an order at the products' prices of now; for a repeated request, answer with the one it placed before."""
@@ -123,7 +118,7 @@ def place_order(
     """The order for `items`, if their products exist, share a currency, and can be charged and held at once."""
     wanted = {item.product_id for item in items}
     if len(wanted) > MAXIMUM_PRODUCTS:
-        raise InvalidRequest(f"An order has at most {MAXIMUM_PRODUCTS} different products.", location=("body", "items"))
+        raise InvalidRequest(f"An order has at most {MAXIMUM_PRODUCTS} different products.", field="items")
     found = products.get_many(wanted)
     if unknown := [(line, item.product_id) for line, item in enumerate(items) if item.product_id not in found]:
         raise UnknownProduct(unknown)
@@ -145,13 +140,9 @@ def place_order(
     )
     if fault := charge_fault(order.total_amount, order.currency):
         total = as_text(order.total_amount, order.currency)
-        raise InvalidRequest(f"The order's total is {total}. {fault}", location=("body", "items"))
+        raise InvalidRequest(f"The order's total is {total}. {fault}", field="items")
     return order
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point."""
-    return api.resolve(event, context)
-
-
-started(client, rehearsal=lambda: orders.get(NO_ORDER))
+handler = api.resolve
+components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))

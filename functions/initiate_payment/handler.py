@@ -1,16 +1,18 @@
 """`POST /orders/{orderId}/payment`: the buyer pays an order of theirs, once."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
 from order_payments import payments
-from order_payments.api.resolver import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, Api, IdempotencyKey, described
+from order_payments.api.parameters import IdempotencyKey
+from order_payments.api.resolver import Api
+from order_payments.api.responses import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, success
+from order_payments.api.routes import route_of
 from order_payments.api.views import OrderStatusView, RequestBody
 from order_payments.domain.errors import (
     AmountNotChargeable,
@@ -24,13 +26,7 @@ from order_payments.domain.errors import (
     PaymentProviderError,
     TooManyAttempts,
 )
-from order_payments.domain.identity import Role
 from order_payments.domain.orders import NO_ORDER, OrderStatus
-from order_payments.runtime.settings import StripeSettings, TableSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.orders_table import OrdersTable
-from order_payments.storage.products_table import ProductsTable
-from order_payments.stripe_adapter.gateway import stripe_gateway
 
 
 class PaymentBody(RequestBody):
@@ -41,13 +37,11 @@ class PaymentBody(RequestBody):
 
 DEFAULT_PAYMENT = PaymentBody()
 
-settings = TableSettings.from_environment()
-stripe_settings = StripeSettings.from_environment()
-client = dynamodb_client()
-orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
-stripe = stripe_gateway(stripe_settings, client)
+components = Components()
+orders = components.orders
+stripe = components.stripe
 api = Api(
-    Role.BUYER,
+    route_of("initiate_payment"),
     raises=[
         OrderNotFound,
         Forbidden,
@@ -63,11 +57,10 @@ api = Api(
 )
 
 
-@api.post(
-    "/orders/<order_id>/payment",
+@api.endpoint(
     responses={
-        200: described("Paid: the order is `confirmed` and the stock reduced.", REPLAYED_HEADER),
-        202: described(
+        200: success("Paid: the order is `confirmed` and the stock reduced.", REPLAYED_HEADER),
+        202: success(
             "The outcome is not known yet. The order is `pending` and settled within minutes.",
             "Location",
             "Retry-After",
@@ -98,9 +91,5 @@ def initiate_payment(
     return response
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point."""
-    return api.resolve(event, context)
-
-
-started(client, rehearsal=lambda: orders.get(NO_ORDER))
+handler = api.resolve
+components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))

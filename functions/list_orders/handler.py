@@ -1,30 +1,23 @@
 """`GET /orders`: a buyer's own orders, the newest first."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
-from typing import Any
-
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from order_payments.api.resolver import DEFAULT_LIMIT, Api, Cursor, Limit, described
+from order_payments.api.parameters import DEFAULT_LIMIT, Cursor, Limit
+from order_payments.api.resolver import Api
+from order_payments.api.responses import success
+from order_payments.api.routes import route_of
 from order_payments.api.views import OrdersView, OrderView
-from order_payments.domain.identity import Role
 from order_payments.domain.orders import is_order_id
 from order_payments.runtime.clock import is_rfc3339
-from order_payments.runtime.settings import TableSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.paging import Cursors
-from order_payments.storage.products_table import ProductsTable
 
-settings = TableSettings.from_environment()
-client = dynamodb_client()
-orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
+components = Components()
+orders = components.orders
 cursors = Cursors("orders", key=(is_rfc3339, is_order_id))
-api = Api(Role.BUYER)
+api = Api(route_of("list_orders"))
 
 
-@api.get("/orders", responses={200: described("A page of the caller's orders.")})
+@api.endpoint(responses={200: success("A page of the caller's orders.")})
 def list_orders(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OrdersView:
     """List the caller's orders, the newest first."""
     buyer_id = api.caller.user_id
@@ -32,9 +25,5 @@ def list_orders(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OrdersVi
     return OrdersView(orders=[OrderView.of(order) for order in page.entries], cursor=cursors.cursor(page, buyer_id))
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point."""
-    return api.resolve(event, context)
-
-
-started(client, rehearsal=lambda: orders.page_of_buyer("nobody", limit=1, after=None))
+handler = api.resolve
+components.finish_start(rehearsal=lambda: orders.page_of_buyer("nobody", limit=1, after=None))

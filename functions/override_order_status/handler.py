@@ -1,24 +1,20 @@
 """`PUT /admin/orders/{orderId}/status`: an admin settles an order by hand that nobody has tried to pay."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from order_payments.api.resolver import Api, described
+from order_payments.api.resolver import Api
+from order_payments.api.responses import success
+from order_payments.api.routes import route_of
 from order_payments.api.views import OrderStatusView, RequestBody
 from order_payments.domain.errors import InsufficientStock, OrderNotFound, OrderNotPending, PaymentInProgress
-from order_payments.domain.identity import Role
 from order_payments.domain.orders import NO_ORDER, OrderStatus
 from order_payments.domain.text import LINE_OF_TEXT
 from order_payments.payments import override_status
 from order_payments.runtime.observability import logger
-from order_payments.runtime.settings import TableSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.orders_table import OrdersTable
-from order_payments.storage.products_table import ProductsTable
 
 
 class OverrideRequest(RequestBody):
@@ -28,13 +24,14 @@ class OverrideRequest(RequestBody):
     reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["Paid by bank transfer."])]
 
 
-settings = TableSettings.from_environment()
-client = dynamodb_client()
-orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
-api = Api(Role.ADMIN, raises=[OrderNotFound, OrderNotPending, PaymentInProgress, InsufficientStock])
+components = Components()
+orders = components.orders
+api = Api(
+    route_of("override_order_status"), raises=[OrderNotFound, OrderNotPending, PaymentInProgress, InsufficientStock]
+)
 
 
-@api.put("/admin/orders/<order_id>/status", responses={200: described("The order, settled.")})
+@api.endpoint(responses={200: success("The order, settled.")})
 def override_order_status(order_id: str, body: OverrideRequest) -> OrderStatusView:
     """Confirm the order, which takes its stock, or cancel it."""
     admin_id = api.caller.user_id
@@ -51,9 +48,5 @@ def override_order_status(order_id: str, body: OverrideRequest) -> OrderStatusVi
     return OrderStatusView.of(order)
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point."""
-    return api.resolve(event, context)
-
-
-started(client, rehearsal=lambda: orders.get(NO_ORDER))
+handler = api.resolve
+components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))

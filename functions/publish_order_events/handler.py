@@ -1,6 +1,6 @@
 """The orders table's stream: tell others what became of each order, on an EventBridge bus."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,16 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.events.dead_letters import SQS_CALL_SECONDS, DeadLetters
-from order_payments.events.event_bus import EventBus, events_client, size_of
+from order_payments.events.event_bus import EventBus, size_of
 from order_payments.events.order_events import OrderEvent, event_in
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import Count, count, logger, write_cancelled, write_metrics
-from order_payments.runtime.settings import EventSettings
 
 TIME_TO_REPORT_SECONDS = 2.0
 
-settings = EventSettings.from_environment()
-bus = EventBus(events_client(), settings.event_bus)
-dead_letters = DeadLetters(settings.dead_letters_url)
+components = Components()
+bus = components.event_bus
+dead_letters = components.dead_letters
 
 Record = Mapping[str, Any]
 
@@ -114,4 +113,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {"batchItemFailures": [{"itemIdentifier": records[done]["dynamodb"]["SequenceNumber"]}]}
 
 
-started()
+components.finish_start()

@@ -1,27 +1,24 @@
 """`PUT /admin/products/{productId}`: an admin creates a product, or sets its name and price, and perhaps its stock."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AfterValidator, Field
 
 from order_payments.api.entity_tags import IfMatch, IfNoneMatch, meets, product_response
-from order_payments.api.resolver import Api, described
+from order_payments.api.resolver import Api
+from order_payments.api.responses import success
+from order_payments.api.routes import route_of
 from order_payments.api.views import ProductView, RequestBody
-from order_payments.audit.tables import AuditedTables, Held
+from order_payments.audit.tables import Held
 from order_payments.domain.errors import InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
-from order_payments.domain.identity import Role
 from order_payments.domain.money import CURRENCIES, MAXIMUM_AMOUNT, is_currency, price_fault
 from order_payments.domain.products import MAXIMUM_NAME_LENGTH, MAXIMUM_STOCK, PRODUCT_ID_PATTERN, Product
 from order_payments.domain.text import LINE_OF_TEXT
 from order_payments.runtime.observability import logger
-from order_payments.runtime.settings import TableSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.products_table import ProductsTable
 
 
 def _chargeable(currency: str) -> str:
@@ -45,14 +42,13 @@ class ProductRequest(RequestBody):
         return self.stock if "stock" in self.model_fields_set else None
 
 
-settings = TableSettings.from_environment()
-client = dynamodb_client()
-products = ProductsTable(client, settings.products_table)
-tables = AuditedTables(client, settings.orders_table, settings.products_table)
-api = Api(Role.ADMIN, raises=[ProductNotFound, PreconditionFailed, StockBelowReserved])
+components = Components()
+products = components.products
+tables = components.audited_tables
+api = Api(route_of("put_product"), raises=[ProductNotFound, PreconditionFailed, StockBelowReserved])
 
 
-@api.put("/admin/products/<product_id>", responses={200: described("The product as it is now.", "ETag")})
+@api.endpoint(responses={200: success("The product as it is now.", "ETag")})
 def put_product(
     product_id: Annotated[str, Path(pattern=PRODUCT_ID_PATTERN)],
     body: ProductRequest,
@@ -61,7 +57,7 @@ def put_product(
 ) -> Response[ProductView]:
     """Create or change the product. What payments in flight hold of it stays held."""
     if fault := price_fault(body.unit_price, body.currency):
-        raise InvalidRequest(fault, location=("body", "unitPrice"))
+        raise InvalidRequest(fault, field="unit_price")
 
     def is_wanted(product: Product | None) -> bool:
         return meets(product, if_match=if_match, if_none_match=if_none_match)
@@ -79,9 +75,5 @@ def put_product(
     return product_response(product)
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point."""
-    return api.resolve(event, context)
-
-
-started(client, rehearsal=lambda: products.get("nothing"))
+handler = api.resolve
+components.finish_start(rehearsal=lambda: products.get("nothing"))

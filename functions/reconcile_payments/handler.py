@@ -1,6 +1,6 @@
 """Reconciler: settles the payments whose outcome was left unknown. Runs every minute."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
 import time
 from collections.abc import Iterator
@@ -19,11 +19,10 @@ from order_payments.domain.orders import NO_ORDER, Order
 from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
 from order_payments.runtime.clock import Deadline, from_rfc3339, utc_now
 from order_payments.runtime.observability import Count, Gauge, count, gauge, logger, write_metrics
-from order_payments.runtime.settings import ReconcilerSettings, StripeSettings, TableSettings
-from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS, dynamodb_client
+from order_payments.runtime.settings import ReconcilerSettings
+from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
 from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
-from order_payments.storage.products_table import ProductsTable
-from order_payments.stripe_adapter.gateway import StripeGateway, stripe_gateway
+from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
 
 BATCH = 1250
@@ -39,12 +38,10 @@ TIME_FOR_ONE_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * DYNAMODB_CALL_SECONDS + 2.0
 starts with less time left. The function's timeout is a minute plus this time, so two runs do not work in parallel."""
 TIME_TO_REPORT_SECONDS = 2.0
 
-settings = TableSettings.from_environment()
-stripe_settings = StripeSettings.from_environment()
 reconciler_settings = ReconcilerSettings.from_environment()
-client = dynamodb_client()
-orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
-stripe = stripe_gateway(stripe_settings, client)
+components = Components()
+orders = components.orders
+stripe = components.stripe
 
 
 class End(StrEnum):
@@ -279,4 +276,4 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         return asdict(tally)
 
 
-started(client, rehearsal=lambda: orders.get(NO_ORDER))
+components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))

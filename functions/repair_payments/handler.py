@@ -1,6 +1,6 @@
 """On demand: what can be done about what an audit found. Without `apply` it only says so."""
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
 from typing import Any
 
@@ -9,25 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from order_payments.audit.repair import Holds, Repair, Step
 from order_payments.audit.report import MOST_FINDINGS, Finding
-from order_payments.audit.tables import AuditedTables
 from order_payments.payments import TIME_TO_SETTLE_SECONDS
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger, write_metrics
-from order_payments.runtime.settings import StripeSettings, TableSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.orders_table import OrdersTable
-from order_payments.storage.products_table import ProductsTable
-from order_payments.stripe_adapter.gateway import stripe_gateway
 from order_payments.stripe_adapter.retries import STRIPE_CALL_SECONDS
 
 TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * STRIPE_CALL_SECONDS + 10.0
 
-settings = TableSettings.from_environment()
-stripe_settings = StripeSettings.from_environment()
-client = dynamodb_client()
-orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
-tables = AuditedTables(client, settings.orders_table, settings.products_table)
-stripe = stripe_gateway(stripe_settings, client)
+components = Components()
+orders = components.orders
+tables = components.audited_tables
+stripe = components.stripe
 
 
 class RepairRequest(BaseModel):
@@ -61,4 +53,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {"steps": [step.to_json() for step in steps]}
 
 
-started(client, rehearsal=lambda: tables.order_item("none"))
+components.finish_start(rehearsal=lambda: tables.order_item("none"))

@@ -3,27 +3,24 @@
 https://docs.stripe.com/webhooks
 """
 
-from order_payments.runtime.start_up import started
+from order_payments.composition import Components
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from aws_lambda_powertools.event_handler.openapi.params import Header
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field, ValidationError
 from stripe import SignatureVerificationError, Webhook, WebhookSignature
 
-from order_payments.api.resolver import Api, described
+from order_payments.api.resolver import Api
+from order_payments.api.responses import success
+from order_payments.api.routes import route_of
 from order_payments.api.views import View
 from order_payments.domain.errors import Busy, InvalidSignature, OrderNotFound
 from order_payments.domain.orders import NO_ORDER
 from order_payments.payments import follow_intent
 from order_payments.runtime.observability import Count, count, logger
-from order_payments.runtime.settings import StripeSettings, TableSettings, WebhookSettings
-from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.orders_table import OrdersTable
-from order_payments.storage.products_table import ProductsTable
-from order_payments.stripe_adapter.gateway import stripe_gateway
+from order_payments.runtime.settings import WebhookSettings
 
 FINAL_NEWS = frozenset({"payment_intent.succeeded", "payment_intent.canceled"})
 NEWS = FINAL_NEWS | {"payment_intent.payment_failed", "payment_intent.processing", "payment_intent.requires_action"}
@@ -68,16 +65,14 @@ class Receipt(View):
     received: Literal[True] = True
 
 
-settings = TableSettings.from_environment()
-stripe_settings = StripeSettings.from_environment()
 webhook_settings = WebhookSettings.from_environment()
-client = dynamodb_client()
-orders = OrdersTable(client, settings.orders_table, ProductsTable(client, settings.products_table))
-stripe = stripe_gateway(stripe_settings, client)
-api = Api(public=True, raises=[InvalidSignature])
+components = Components()
+orders = components.orders
+stripe = components.stripe
+api = Api(route_of("stripe_webhook"), raises=[InvalidSignature])
 
 
-@api.post("/webhooks/stripe", responses={200: described("Received.")}, openapi_extensions={"requestBody": EVENT_BODY})
+@api.endpoint(responses={200: success("Received.")}, openapi_extensions={"requestBody": EVENT_BODY})
 def receive_event(
     signature: Annotated[str, Header(alias="Stripe-Signature", description="Made with the webhook's secret.")] = "",
 ) -> Receipt:
@@ -167,15 +162,8 @@ def signing_secret() -> str | None:
     return stripe.secrets.webhook_secret() if stripe.secrets else webhook_settings.signing_secret
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point."""
-    try:
-        return api.resolve(event, context)
-    finally:
-        logger.thread_safe_clear_keys()
-
-
 if signing_secret() is None:
     # Logged at the start, not per request, so that a stranger's calls neither flood the log nor ring an alarm.
     logger.error("webhook secret is not configured; every event is refused")
-started(client, rehearsal=lambda: orders.get(NO_ORDER))
+handler = api.resolve
+components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))

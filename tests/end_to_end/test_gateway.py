@@ -9,9 +9,9 @@ import pytest
 
 from local.gateway.proxy import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from local.stack import Stack
-from order_payments.api.resolver import MAXIMUM_BODY_BYTES
+from order_payments.api.requests import MAXIMUM_BODY_BYTES
+from order_payments.api.routes import ROUTES
 from tests.end_to_end.conftest import Mint
-from tests.support.function_shop import routes
 
 PAGE = "https://shop.example"
 SENT_BY_PAGES = {
@@ -34,9 +34,9 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
     assert problem["requestId"]
 
 
-@pytest.mark.parametrize("path", sorted({path for _, path in routes()} - {"/webhooks/stripe"}))
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES if route.needs_token}))
 def test_a_web_page_may_ask_whether_it_may_call_and_needs_no_token_for_that(api: httpx.Client, path: str) -> None:
-    methods = {method for method, route in routes() if route == path}
+    methods = {route.method for route in ROUTES if route.path == path}
     concrete = path.replace("{orderId}", "ord_1").replace("{productId}", "tea")
 
     for method in methods:

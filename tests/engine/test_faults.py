@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from dummy_stripe import DummyStripeHTTPClient
 from harness.dynamodb_local import client_of
 from order_payments import payments
-from order_payments.api.resolver import ANSWERS
+from order_payments.api.problems import PROBLEM_TYPES
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
@@ -385,7 +385,7 @@ def status_of(do: Callable[[], Order | OrderPaymentError]) -> int:
     except (ClientError, WriteRejected):
         return 500
     if isinstance(answer, OrderPaymentError):
-        return ANSWERS[type(answer)].status
+        return PROBLEM_TYPES[type(answer)].status
     return 202 if answer.status is OrderStatus.PENDING else 200
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jsonschema import Draft202012Validator
 
 from command_line.project import PROJECT
-from order_payments.api.resolver import HEADERS
+from order_payments.api.responses import HEADERS
 
 if TYPE_CHECKING:
     from tests.support.shop import Reply

@@ -1,15 +1,15 @@
-"""The shop without a gateway: each request is the event that API Gateway makes of it, and its answer."""
+"""The shop without a gateway: each request is the event that API Gateway makes of it."""
 
 import re
-from functools import cache, cached_property
+from functools import cached_property
 from types import ModuleType
 from urllib.parse import parse_qs, unquote
 
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from delivery.rendering import template
 from harness.functions import call, event_for, load_function
+from order_payments.api.routes import ROUTES
 from tests.support.documented import check_documented
 from tests.support.shop import Reply, Shop, User
 
@@ -30,20 +30,6 @@ ENVIRONMENT = {
 }
 
 
-@cache
-def routes() -> dict[tuple[str, str], str]:
-    """The template's routes: the function's folder of each method and path."""
-    return {
-        (event["Properties"]["Method"], event["Properties"]["Path"]): resource["Properties"]["CodeUri"].rpartition("/")[
-            2
-        ]
-        for resource in template()["Resources"].values()
-        if resource["Type"] == "AWS::Serverless::Function"
-        for event in resource["Properties"].get("Events", {}).values()
-        if event["Type"] == "Api"
-    }
-
-
 class FunctionShop(Shop):
     """Calls the functions as API Gateway would."""
 
@@ -61,17 +47,17 @@ class FunctionShop(Shop):
 
     @cached_property
     def _functions(self) -> dict[str, ModuleType]:
-        return {name: load_function(name) for name in routes().values()}
+        return {route.function: load_function(route.function) for route in ROUTES}
 
     def send(
         self, method: str, path: str, user: User, *, content: str | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
         path, _, query = path.partition("?")
-        for (route_method, route), name in routes().items():
-            match = re.fullmatch(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route), path)
-            if route_method == method and match:
+        for route in ROUTES:
+            match = re.fullmatch(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path), path)
+            if route.method == method and match:
                 event = event_for(
-                    f"{method} {route}",
+                    f"{method} {route.path}",
                     sub=user.sub,
                     roles=" ".join(user.roles),
                     body=content,
@@ -79,10 +65,10 @@ class FunctionShop(Shop):
                     path_parameters={name: unquote(value) for name, value in match.groupdict().items()} or None,
                     query=parse_qs(query, keep_blank_values=True),
                 )
-                answer = call(self._functions[name], event)
+                answer = call(self._functions[route.function], event)
                 reply = Reply(
                     answer.status, answer.body, {name.lower(): value for name, value in answer.headers.items()}
                 )
                 check_documented(method, path, reply)
                 return reply
-        raise ValueError(f"the template has no route for {method} {path}")
+        raise ValueError(f"there is no route for {method} {path}")

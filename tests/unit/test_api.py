@@ -11,16 +11,23 @@ import pytest
 from aws_lambda_powertools.event_handler import Response
 
 from harness.functions import Answer, Context, event_for, load_function
-from order_payments.api.resolver import ANSWERS, MAXIMUM_BODY_BYTES, Api
+from order_payments.api.problems import PROBLEM_TYPES
+from order_payments.api.requests import MAXIMUM_BODY_BYTES
+from order_payments.api.resolver import Api
+from order_payments.api.routes import ANY_USER, BUYERS, ROUTES, Callers, Route
 from order_payments.domain import errors
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.identity import Role
-from tests.support.function_shop import routes
 
 
 def error_classes(base: type[Exception] = OrderPaymentError) -> set[type[Exception]]:
-    """Every error of the domain."""
+    """Return every error of the service."""
     return {found for child in base.__subclasses__() for found in {child, *error_classes(child)}}
+
+
+def thing(method: str = "GET", callers: frozenset[Role] | Callers = ANY_USER) -> Api:
+    """Return the resolver of a route that only these tests know."""
+    return Api(Route("thing", method, "/thing", callers))
 
 
 def call(api: Api, **event: Any) -> Answer:
@@ -29,18 +36,20 @@ def call(api: Api, **event: Any) -> Answer:
     return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
 
 
-def test_every_error_of_the_domain_has_an_answer() -> None:
-    assert error_classes() == set(ANSWERS)
+def test_every_error_of_the_service_has_a_problem_type() -> None:
+    assert error_classes() == set(PROBLEM_TYPES)
 
 
-def test_no_two_errors_share_a_code() -> None:
-    assert len({answer.code for answer in ANSWERS.values()}) == len(ANSWERS)
+def test_no_two_problem_types_share_a_code() -> None:
+    problem_types = set(PROBLEM_TYPES.values())
+
+    assert len({problem_type.code for problem_type in problem_types}) == len(problem_types)
 
 
 def test_an_error_that_nobody_expects_is_told_without_its_words() -> None:
-    api = Api()
+    api = thing()
 
-    @api.get("/thing")
+    @api.endpoint(responses={})
     def fail() -> Response[str]:
         raise RuntimeError("password=hunter2")
 
@@ -51,9 +60,9 @@ def test_an_error_that_nobody_expects_is_told_without_its_words() -> None:
 
 
 def test_a_problem_carries_the_request_id_that_the_gateway_logs() -> None:
-    api = Api()
+    api = thing()
 
-    @api.get("/thing")
+    @api.endpoint(responses={})
     def fail() -> Response[str]:
         raise errors.OrderNotFound("There is no such order.")
 
@@ -71,9 +80,9 @@ def test_a_problem_carries_the_request_id_that_the_gateway_logs() -> None:
 
 
 def test_busy_says_when_to_come_again() -> None:
-    api = Api()
+    api = thing()
 
-    @api.get("/thing")
+    @api.endpoint(responses={})
     def fail() -> Response[str]:
         raise errors.Busy("Too many others write the same items.")
 
@@ -84,9 +93,9 @@ def test_busy_says_when_to_come_again() -> None:
 
 
 def test_payment_in_progress_carries_retry_after() -> None:
-    api = Api()
+    api = thing()
 
-    @api.get("/thing")
+    @api.endpoint(responses={})
     def fail() -> Response[str]:
         raise errors.PaymentInProgress("A payment of this order is in flight.")
 
@@ -98,9 +107,9 @@ def test_payment_in_progress_carries_retry_after() -> None:
 
 @pytest.fixture
 def buyers_only() -> Api:
-    api = Api(Role.BUYER)
+    api = thing(callers=BUYERS)
 
-    @api.get("/thing")
+    @api.endpoint(responses={})
     def answer() -> dict[str, str]:
         return {"caller": api.caller.user_id}
 
@@ -153,9 +162,9 @@ def test_a_request_that_passed_no_authorizer_of_ours_is_refused(buyers_only: Api
 def test_a_location_is_behind_the_stage_or_base_path_that_the_client_used(
     path: str, context_path: str, location: str
 ) -> None:
-    api = Api()
+    api = thing()
 
-    @api.get("/thing")
+    @api.endpoint(responses={})
     def answer() -> dict[str, str]:
         return {"location": api.location("/elsewhere")}
 
@@ -168,9 +177,9 @@ def test_a_location_is_behind_the_stage_or_base_path_that_the_client_used(
 
 @pytest.mark.parametrize("body", ["null", "\ud800", "{", '{"a":"x","a":"y"}', '{"b":{"a":1,"\\u0061":2}}'])
 def test_a_body_that_is_no_json_document_is_told_where(body: str) -> None:
-    api = Api()
+    api = thing("POST")
 
-    @api.post("/thing")
+    @api.endpoint(responses={})
     def answer(body: dict[str, str]) -> dict[str, str]:
         return body
 
@@ -183,9 +192,9 @@ def test_a_body_that_is_no_json_document_is_told_where(body: str) -> None:
 @pytest.fixture
 def echo() -> Api:
     """An endpoint that returns the body that it has read."""
-    api = Api()
+    api = thing("POST")
 
-    @api.post("/thing")
+    @api.endpoint(responses={})
     def answer(body: dict[str, str]) -> dict[str, str]:
         return body
 
@@ -266,15 +275,14 @@ def test_body_with_the_identity_encoding_is_read(echo: Api, encoding: str) -> No
 
 
 @pytest.mark.usefixtures("dynamodb")
-@pytest.mark.parametrize("route", routes())
-def test_every_route_refuses_an_unknown_query_parameter(route: tuple[str, str]) -> None:
-    method, path = route
-    api: Api = load_function(routes()[route]).api
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
+def test_every_route_refuses_an_unknown_query_parameter(route: Route) -> None:
+    api: Api = load_function(route.function).api
 
     event = event_for(
-        f"{method} {path}",
-        roles=" ".join(sorted(api.open_to)),
-        path_parameters=dict.fromkeys(re.findall(r"{(\w+)}", path), "x"),
+        f"{route.method} {route.path}",
+        roles=" ".join(Role),
+        path_parameters=dict.fromkeys(re.findall(r"{(\w+)}", route.path), "x"),
         query={"colour": ["red"]},
     )
     answer = api.resolve(event, Context())  # type: ignore[arg-type]  # as above
@@ -287,9 +295,9 @@ def test_every_route_refuses_an_unknown_query_parameter(route: tuple[str, str]) 
 def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch, **event: Any) -> Answer:
     """Call from a web page of this origin, where pages of `allowed` may read."""
     monkeypatch.setenv("CORS_ALLOWED_ORIGINS", allowed)
-    api = Api(Role.BUYER)
+    api = thing(callers=BUYERS)
 
-    @api.get("/thing")
+    @api.endpoint(responses={})
     def answer() -> dict[str, str]:
         return {}
 
@@ -324,9 +332,9 @@ def test_web_page_may_read_every_header_that_tells_what_to_do_next(monkeypatch: 
 
 @pytest.mark.parametrize("character", ["x", "é"])
 def test_a_body_is_measured_in_bytes(character: str) -> None:
-    api = Api()
+    api = thing("POST")
 
-    @api.post("/thing")
+    @api.endpoint(responses={})
     def answer(body: dict[str, str]) -> dict[str, str]:
         return {"length": str(len(body))}
 

@@ -12,6 +12,8 @@ from harness.functions import Context, load_function
 from local.sam_local.sam import ENV_VARS, EVENTS
 from local.stack import WEBHOOK_SECRET
 from local.tokens import AUDIENCE, ISSUER
+from order_payments.api.routes import ROUTES, Route
+from order_payments.domain.identity import Caller
 from order_payments.runtime.settings import (
     EventSettings,
     JwtSettings,
@@ -20,7 +22,6 @@ from order_payments.runtime.settings import (
     TableSettings,
     WebhookSettings,
 )
-from tests.support.function_shop import routes
 
 FUNCTIONS = {path.parent.name for path in PROJECT.glob("functions/*/handler.py")}
 EVENT_FILES = {path.stem: path for path in EVENTS.glob("*.json")}
@@ -45,14 +46,16 @@ def test_every_function_has_its_event() -> None:
     assert set(EVENT_FILES) == FUNCTIONS
 
 
-@pytest.mark.parametrize(("route", "function"), routes().items())
-def test_an_event_is_of_the_route_that_the_template_gives_its_function(route: tuple[str, str], function: str) -> None:
-    event = json.loads(EVENT_FILES[function].read_text())
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
+def test_an_event_is_of_its_functions_route_and_its_caller_has_the_role(route: Route) -> None:
+    event = json.loads(EVENT_FILES[route.function].read_text())
     path = event["resource"].format_map(event["pathParameters"] or {})
 
-    assert (event["httpMethod"], event["resource"]) == route
+    assert (event["httpMethod"], event["resource"]) == (route.method, route.path)
     assert (event["path"], event["requestContext"]["path"]) == (path, f"/v1{path}")
     assert event["multiValueHeaders"] == {name: [value] for name, value in event["headers"].items()}
+    if route.needs_token:
+        assert route.admits(Caller.from_authorizer_context(event["requestContext"]["authorizer"]).roles)
 
 
 @pytest.mark.usefixtures("dynamodb", "variables")

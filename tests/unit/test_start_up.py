@@ -1,10 +1,11 @@
 """How a function starts: what it does first and last, and what it does ahead of requests."""
 
-from order_payments.runtime.start_up import started
+from order_payments.runtime.start_up import finish_start
 
 import ast
 import gc
 import random
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,14 +53,17 @@ def reads(monkeypatch: pytest.MonkeyPatch, dynamodb: DynamoDBClient) -> list[str
 def test_a_function_imports_what_quickens_its_start_before_all_else_and_ends_with_it(function: str) -> None:
     _docstring, first, *_, last = ast.parse(HANDLERS[function].read_text()).body
 
-    assert ast.unparse(first) == "from order_payments.runtime.start_up import started"
-    assert ast.unparse(last).startswith("started(")
+    assert ast.unparse(first) in (
+        "from order_payments.composition import Components",
+        "from order_payments.runtime.start_up import finish_start",
+    )
+    assert re.match(r"(components\.)?finish_start\(", ast.unparse(last))
 
 
 def test_a_function_that_has_started_collects_garbage_but_not_what_it_started_with() -> None:
     gc.disable()
 
-    started()
+    finish_start()
 
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
@@ -70,7 +74,7 @@ def test_no_request_waits_for_a_rehearsal(monkeypatch: pytest.MonkeyPatch, kind:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
     rehearsals: list[int] = []
 
-    started(rehearsal=lambda: rehearsals.append(1))
+    finish_start(rehearsal=lambda: rehearsals.append(1))
 
     assert rehearsals == []
 
@@ -110,7 +114,7 @@ def test_a_rehearsal_that_fails_is_logged_and_does_not_keep_the_function_from_st
     def rehearsal() -> None:
         raise error
 
-    started(rehearsal=rehearsal)
+    finish_start(rehearsal=rehearsal)
 
     assert gc.isenabled()
     (line,) = caplog.records
@@ -128,7 +132,7 @@ def test_a_rehearsal_that_finds_nothing_is_not_worth_a_line(
     def rehearsal() -> None:
         raise error
 
-    started(rehearsal=rehearsal)
+    finish_start(rehearsal=rehearsal)
 
     assert caplog.records == []
 
@@ -142,7 +146,7 @@ def test_a_snapshot_has_no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         def close(self) -> None:
             done.append("closed")
 
-    started(Client(), rehearsal=lambda: done.append("read"))  # type: ignore[arg-type] # of a client it needs this alone
+    finish_start(Client(), rehearsal=lambda: done.append("read"))  # type: ignore[arg-type] # of a client it needs this alone
 
     assert done == ["read", "closed"]
 
@@ -151,7 +155,7 @@ def test_environments_restored_from_one_snapshot_draw_pauses_of_their_own(
     monkeypatch: pytest.MonkeyPatch, restore_hooks: list[Callable[[], object]]
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
-    started()
+    finish_start()
     snapshot = random.getstate()
 
     def state_after_restoring() -> object:

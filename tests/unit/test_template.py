@@ -8,14 +8,12 @@ import pytest
 
 from command_line.project import PROJECT
 from delivery.rendering import template
-from harness.functions import load_function
-from order_payments.api.resolver import ANSWERS, PROBLEM_TYPE_PREFIX
+from order_payments.api.problems import PROBLEM_TYPE_PREFIX, PROBLEM_TYPES
 from order_payments.domain.identity import Caller
 from order_payments.domain.orders import TRANSITIONS, OrderStatus
 from order_payments.events.event_bus import EVENTBRIDGE_CALL_SECONDS
 from order_payments.events.order_events import SOURCE
 from order_payments.payments import LEASE
-from tests.support.function_shop import routes
 from tests.support.order_stream import (
     cancellation,
     cancelled,
@@ -41,17 +39,10 @@ def test_every_function_folder_is_deployed() -> None:
     assert folders == {properties["CodeUri"].removeprefix("functions/") for properties in FUNCTIONS.values()}
 
 
-def test_every_route_but_the_webhooks_has_the_authorizer() -> None:
+def test_a_route_has_the_authorizer_unless_its_event_says_otherwise() -> None:
     auth = RESOURCES["Api"]["Properties"]["Auth"]
-    without = {
-        event["Properties"]["Path"]
-        for properties in FUNCTIONS.values()
-        for event in properties.get("Events", {}).values()
-        if event["Properties"].get("Auth", {}).get("Authorizer") == "NONE"
-    }
 
     assert auth["DefaultAuthorizer"] in auth["Authorizers"]
-    assert without == {"/webhooks/stripe"}
 
 
 def test_an_attempt_is_its_payers_alone_for_longer_than_the_paying_function_runs() -> None:
@@ -64,16 +55,6 @@ def test_the_authorizer_sees_the_whole_request_and_its_answer_is_kept_for_a_boun
     assert authorizer["FunctionPayloadType"] == "REQUEST"
     assert authorizer["Identity"]["Headers"] == ["Authorization"]
     assert 0 < authorizer["Identity"]["ReauthorizeEvery"] <= 300
-
-
-@pytest.mark.usefixtures("dynamodb")
-@pytest.mark.parametrize(("route", "folder"), routes().items())
-def test_a_function_serves_the_route_that_the_template_gives_it(route: tuple[str, str], folder: str) -> None:
-    method, path = route
-    (served,) = load_function(folder).api._static_routes + load_function(folder).api._dynamic_routes
-
-    assert served.method == method
-    assert served.path.replace("<order_id>", "{orderId}").replace("<product_id>", "{productId}") == path
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -190,7 +171,7 @@ def test_web_page_may_read_the_headers_of_the_gateways_responses(kind: str) -> N
 @pytest.mark.parametrize(("kind", "code"), [("UNAUTHORIZED", "unauthorized"), ("ACCESS_DENIED", "forbidden")])
 def test_the_gateway_and_the_functions_tell_the_same_refusal_alike(kind: str, code: str) -> None:
     problem = json.loads(GATEWAY_RESPONSES[kind]["ResponseTemplates"]["application/json"])
-    (ours,) = (answer for answer in ANSWERS.values() if answer.code == code)
+    (ours,) = (problem_type for problem_type in PROBLEM_TYPES.values() if problem_type.code == code)
 
     assert (problem["status"], problem["code"], problem["title"]) == (ours.status, ours.code, ours.title)
 

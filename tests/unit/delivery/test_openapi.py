@@ -10,9 +10,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from delivery import openapi
 from delivery.rendering import template
-from order_payments.api.resolver import ANSWERS
+from order_payments.api.problems import PROBLEM_TYPES
+from order_payments.api.routes import ROUTES
 from tests.support.documented import DOCUMENT, problem_codes
-from tests.support.function_shop import routes
 
 OPERATIONS: dict[str, dict[str, Any]] = {
     f"{method.upper()} {path}": operation
@@ -25,7 +25,7 @@ CODES = {
     for status in operation["responses"]
     for code in problem_codes(operation, status)
 }
-WEBHOOK = "POST /webhooks/stripe"
+WITHOUT_TOKEN = {f"{route.method} {route.path}" for route in ROUTES if not route.needs_token}
 
 of_each_operation = pytest.mark.parametrize("name", OPERATIONS)
 
@@ -38,20 +38,20 @@ def test_it_is_valid() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_it_has_every_route_of_the_template() -> None:
-    assert OPERATIONS.keys() == {f"{method} {path}" for method, path in routes()}
+def test_it_has_every_route() -> None:
+    assert OPERATIONS.keys() == {f"{route.method} {route.path}" for route in ROUTES}
 
 
 def test_it_has_every_error_of_the_domain() -> None:
-    assert {answer.code for answer in ANSWERS.values()} <= CODES
+    assert {problem.code for problem in PROBLEM_TYPES.values()} <= CODES
 
 
 @of_each_operation
-def test_every_route_but_the_webhook_wants_a_token(name: str) -> None:
+def test_a_route_needs_a_token_if_the_table_says_so(name: str) -> None:
     operation = OPERATIONS[name]
     assert DOCUMENT["security"] == [{"bearerToken": []}]
-    assert operation.get("security", "as all") == ([] if name == WEBHOOK else "as all")
-    assert ("401" in operation["responses"]) is (name != WEBHOOK)
+    assert operation.get("security", "as all") == ([] if name in WITHOUT_TOKEN else "as all")
+    assert ("401" in operation["responses"]) is (name not in WITHOUT_TOKEN)
 
 
 @of_each_operation

@@ -1,4 +1,4 @@
-"""What can go wrong, in the words of the domain. `api` alone knows which HTTP answer each becomes."""
+"""Errors of the domain. `api/problems.py` maps each to its HTTP response."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -19,10 +19,6 @@ class OrderPaymentError(Exception):
         self.replayed = replayed
 
 
-class Unauthenticated(OrderPaymentError):
-    """Nobody can be told to be calling: no identity, or one that has expired since it was verified."""
-
-
 class Forbidden(OrderPaymentError):
     """The caller is known, and may not do this."""
 
@@ -32,19 +28,15 @@ class InvalidSignature(OrderPaymentError):
 
 
 class InvalidRequest(OrderPaymentError):
-    """The request breaks a rule that its schema cannot state. `location` is the path to the offending value."""
+    """The request breaks a rule that its schema cannot state. `field` is the Python name of the field at fault."""
 
-    def __init__(self, message: str, *, location: tuple[str | int, ...]) -> None:
+    def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
-        self.location = location
+        self.field = field
 
 
-class RequestTooLarge(OrderPaymentError):
-    """The body is longer than any that this endpoint has a use for."""
-
-
-class UnsupportedEncoding(OrderPaymentError):
-    """The body is compressed, or encoded in another way that the service does not read."""
+class InvalidCursor(OrderPaymentError):
+    """The cursor was not made for this listing and this user."""
 
 
 class OrderNotFound(OrderPaymentError):

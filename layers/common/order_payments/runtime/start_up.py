@@ -1,4 +1,4 @@
-"""The start of a function, made quick. A function imports this before all else, and calls `started` last."""
+"""Quick start of a function. It imports this before all else, and calls `finish_start` last."""
 
 import gc
 from collections.abc import Callable
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 gc.disable()
 
 
-def started(client: "DynamoDBClient | None" = None, rehearsal: Callable[[], object] | None = None) -> None:
-    """Have garbage collected from now on, of what requests leave behind; what is there by now stays.
+def finish_start(client: "DynamoDBClient | None" = None, rehearsal: Callable[[], object] | None = None) -> None:
+    """Collect garbage from now on, except what the start has made, which stays.
 
-    Where Lambda starts the function ahead of its requests, `rehearsal` is run, a read through `client` of something
-    that there is not: it makes the TLS context, and all else that is made with a first request. Else it would only keep
-    the first request waiting.
+    If Lambda starts the function ahead of its requests, run `rehearsal`: a read through `client` of an item that does
+    not exist. It makes the TLS context and everything else that a first request makes. Otherwise it would only keep the
+    first request waiting.
     """
     kind = InitializationType.from_environment()
     if kind.is_ahead_of_requests and rehearsal is not None:

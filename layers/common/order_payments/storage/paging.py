@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from order_payments.domain.errors import InvalidRequest
+from order_payments.domain.errors import InvalidCursor
 
 Entry = TypeVar("Entry")
 
@@ -40,7 +40,7 @@ class Cursors:
         return self._seal(json.dumps(page.last).encode(), caller_id) if page.last else None
 
     def position(self, cursor: str | None, caller_id: str) -> tuple[str, ...] | None:
-        """The key to go on from; none without a cursor. Raises `InvalidRequest` for one that is not of our making."""
+        """Return the key to continue from, None without a cursor. Raises `InvalidCursor` for one that is not ours."""
         if cursor is None:
             return None
         try:
@@ -50,7 +50,7 @@ class Cursors:
             parts = None
         if isinstance(parts, list) and len(parts) == len(self.key) and all(map(_fits, self.key, parts)):
             return tuple(parts)
-        raise InvalidRequest("This cursor is not one of this listing for this user.", location=("query", "cursor"))
+        raise InvalidCursor("This cursor is not one of this listing for this user.")
 
     def _seal(self, position: bytes, caller_id: str) -> str:
         sealed = json.dumps([self.listing, caller_id]).encode() + position

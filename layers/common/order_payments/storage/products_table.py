@@ -162,7 +162,7 @@ class ProductsTable:
             new_stock = _stock_to_keep(item) if stock is None else stock
             if new_stock is None:
                 raise InvalidRequest(
-                    "A product that is new, or whose stored stock is invalid, needs stock.", location=("body", "stock")
+                    "A product that is new, or whose stored stock is invalid, needs stock.", field="stock"
                 )
             states_holds = before is not None and item is not None and "available" in item
             reserved = _reserved_in(item)
@@ -227,7 +227,7 @@ class ProductsTable:
                 f"The stock is {before.stock}, and payments in flight hold {before.reserved} of it."
             )
         if after.stock > MAXIMUM_STOCK:
-            raise InvalidRequest(f"The stock would exceed {MAXIMUM_STOCK}.", location=("body", "change"))
+            raise InvalidRequest(f"The stock would exceed {MAXIMUM_STOCK}.", field="change")
         as_read = _as_read(item, (*_OFFER, *_STOCK))
         return after, {
             "Update": {

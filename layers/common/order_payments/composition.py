@@ -1,0 +1,90 @@
+"""Composition of the functions: each part of the service, made from the environment.
+
+A function imports this module before all else, so that it also gets the quick start of `start_up`.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from order_payments.runtime import start_up
+from order_payments.runtime.settings import EventSettings, StockAdjustmentSettings, StripeSettings, TableSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from order_payments.audit.tables import AuditedTables
+    from order_payments.events.dead_letters import DeadLetters
+    from order_payments.events.event_bus import EventBus
+    from order_payments.storage.orders_table import OrdersTable
+    from order_payments.storage.products_table import ProductsTable
+    from order_payments.storage.stock_adjustments_table import StockAdjustmentsTable
+    from order_payments.stripe_adapter.gateway import StripeGateway
+
+
+class Components:
+    """The parts of one function. Each is imported and made when it is first asked for, so that no other is loaded.
+
+    A function asks for its parts while it starts: an invalid environment then stops it, and no request waits for them.
+    """
+
+    @cached_property
+    def dynamodb(self) -> "DynamoDBClient":
+        from order_payments.storage.dynamodb import dynamodb_client
+
+        return dynamodb_client()
+
+    @cached_property
+    def products(self) -> "ProductsTable":
+        from order_payments.storage.products_table import ProductsTable
+
+        return ProductsTable(self.dynamodb, self._tables.products_table)
+
+    @cached_property
+    def orders(self) -> "OrdersTable":
+        from order_payments.storage.orders_table import OrdersTable
+
+        return OrdersTable(self.dynamodb, self._tables.orders_table, self.products)
+
+    @cached_property
+    def stock_adjustments(self) -> "StockAdjustmentsTable":
+        from order_payments.storage.stock_adjustments_table import StockAdjustmentsTable
+
+        table = StockAdjustmentSettings.from_environment().stock_adjustments_table
+        return StockAdjustmentsTable(self.dynamodb, table, self.products)
+
+    @cached_property
+    def audited_tables(self) -> "AuditedTables":
+        from order_payments.audit.tables import AuditedTables
+
+        return AuditedTables(self.dynamodb, self._tables.orders_table, self._tables.products_table)
+
+    @cached_property
+    def stripe(self) -> "StripeGateway":
+        from order_payments.stripe_adapter.gateway import stripe_gateway
+
+        return stripe_gateway(StripeSettings.from_environment(), self.dynamodb)
+
+    @cached_property
+    def event_bus(self) -> "EventBus":
+        from order_payments.events.event_bus import EventBus, events_client
+
+        return EventBus(events_client(), self._events.event_bus)
+
+    @cached_property
+    def dead_letters(self) -> "DeadLetters":
+        from order_payments.events.dead_letters import DeadLetters
+
+        return DeadLetters(self._events.dead_letters_url)
+
+    @cached_property
+    def _tables(self) -> TableSettings:
+        return TableSettings.from_environment()
+
+    @cached_property
+    def _events(self) -> EventSettings:
+        return EventSettings.from_environment()
+
+    def finish_start(self, rehearsal: Callable[[], object] | None = None) -> None:
+        """End the function's start, with a rehearsal read through `dynamodb` if there is one (see `start_up`)."""
+        start_up.finish_start(self.dynamodb if rehearsal else None, rehearsal)
