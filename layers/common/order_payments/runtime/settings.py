@@ -44,8 +44,11 @@ class InitializationType(StrEnum):
         return self is not InitializationType.ON_DEMAND
 
 
-class InvalidSettings(SystemExit):
-    """The environment does not let this function run. Ends the process with its message on standard error."""
+class InvalidSettings(Exception):
+    """The environment or the secret does not let this function run. Raised while a function starts, it ends the start.
+
+    The message names the variable, and never its value.
+    """
 
 
 class CorsSettings(NamedTuple):
