@@ -22,7 +22,8 @@ from bench.figures import Bars, Family, Figure
 from bench.options import Options
 from bench.service import ORDERS, PRODUCTS, Service, running_service
 from bench.virtual_time import VirtualTime
-from dummy_stripe import DummyStripeHTTPClient, MemoryStore
+from dummy_stripe import MemoryStore
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import load_function
 from local.stack import DUMMY_STRIPE_KEY
 from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt

@@ -20,7 +20,8 @@ from bench.figures import Family, Figure, Lines
 from bench.options import Options
 from bench.service import ORDERS, PRODUCTS, Service, running_service
 from bench.virtual_time import VirtualTime
-from dummy_stripe import DummyStripeHTTPClient, MemoryStore
+from dummy_stripe import MemoryStore
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from local.stack import DUMMY_STRIPE_KEY
 from order_payments import payments
 from order_payments.domain.errors import Busy
@@ -195,7 +196,7 @@ class _DistantStripe(DummyStripeHTTPClient):
         self._seconds = seconds
 
     def request(self, method: str, url: str, *arguments: Any, **options: Any) -> tuple[str, int, Mapping[str, str]]:
-        self._sleep(self._seconds[url.endswith("/confirm")])
+        self.sleep(self._seconds[url.endswith("/confirm")])
         return super().request(method, url, *arguments, **options)
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from command_line.environment import REGION
 from command_line.output import Progress, silent
 from command_line.project import PROJECT
-from dummy_stripe import DynamoDBStore
+from dummy_stripe.dynamodb_store import DynamoDBStore
 from local.build import BUILD_CACHE, RUNTIME, Build, architecture
 from local.console import data as console_data
 from local.console.pages import pages
@@ -215,7 +215,10 @@ def _pages(
         closing.callback(client.close)
         store = DynamoDBStore(client, table)
     return pages(
-        lambda: console_data.session(identity, USERS), lambda: console_data.ledger(store), console_data.currencies
+        lambda: console_data.session(identity, USERS),
+        lambda: console_data.ledger(store),
+        console_data.currencies,
+        console_data.cards,
     )
 
 

@@ -6,19 +6,76 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dummy_stripe import Charge, Store
-from dummy_stripe.payment_intents import Intent, settle
+from dummy_stripe import CARDS, Charge, Fault, PaymentMethod, Store
+from dummy_stripe.objects import Intent
+from dummy_stripe.payment_intents import finish_processing
 from local.tokens import TokenIssuer
 from order_payments.domain.money import TABLE
 from order_payments.runtime.clock import rfc3339
 
 SHOWN_INTENTS = 100
 _EXPIRED = timedelta(minutes=-5)
+_UNKNOWN_CARD = {"id": "pm_card_unknown", "name": "No such card", "outcome": "not charged, can be paid again"}
+_FAULTS: Mapping[Fault, tuple[str, str]] = {
+    Fault.TIMEOUT_AFTER_CHARGE: (
+        "charged, outcome not told",
+        "Stripe charges the card and no reply arrives. The order waits, and is confirmed later.",
+    ),
+    Fault.TIMEOUT_BEFORE_CHARGE: (
+        "not charged, outcome not told",
+        "Stripe charges nothing and no reply arrives. The order waits, and is cancelled later.",
+    ),
+    Fault.API_ERROR: (
+        "not charged, outcome not told",
+        "Stripe charges nothing, but a 500 does not show that. The order waits, and is cancelled later.",
+    ),
+    Fault.RATE_LIMITED: (
+        "not charged, pay again",
+        "Stripe's rate limit rejects every try, so nothing is charged. The order stays pending and can be paid again.",
+    ),
+    Fault.PROCESSING: (
+        "charged in a minute, outcome not told",
+        "Stripe responds that the charge is processing, and it succeeds. The order waits, and is confirmed later.",
+    ),
+    Fault.SLOW: (
+        "charged, response after three seconds",
+        "Stripe charges the card and takes three seconds to respond. The order is confirmed at once.",
+    ),
+}
+"""The outcome and the note that the console shows for a fault."""
 
 
 def currencies() -> bytes:
     """Return the module `currencies.js`, which exports the decimals of each currency by its code."""
     return f"export const DECIMALS = {json.dumps({code: rules.decimals for code, rules in TABLE.items()})};\n".encode()
+
+
+def cards() -> bytes:
+    """Return the test cards that the console offers, in groups, as JSON."""
+    groups: dict[str, list[dict[str, str]]] = {
+        "Succeeds": [],
+        "Is declined": [],
+        "Stripe fails": [],
+        "Stripe refuses": [_UNKNOWN_CARD],
+    }
+    for card in CARDS:
+        if card.fault:
+            group = "Stripe fails"
+        elif card.decline or card.requires_action:
+            group = "Is declined"
+        else:
+            group = "Succeeds"
+        groups[group].append({"id": card.token, "name": card.label, **_outcome(card)})
+    return _json([{"label": label, "cards": offered} for label, offered in groups.items()])
+
+
+def _outcome(card: PaymentMethod) -> dict[str, str]:
+    if card.fault:
+        outcome, note = _FAULTS[card.fault]
+        return {"outcome": outcome, "note": note}
+    if card.requires_action:
+        return {"outcome": "declined: not offered"}
+    return {"outcome": (card.decline.decline_code or card.decline.code) if card.decline else "paid"}
 
 
 def session(identity: TokenIssuer, users: Mapping[str, tuple[str, tuple[str, ...]]]) -> bytes:
@@ -38,7 +95,7 @@ def ledger(store: Store | None) -> bytes:
         return _json({"intents": None})
     newest = sorted(store.intents(), key=lambda intent: intent.created, reverse=True)[:SHOWN_INTENTS]
     now = time.time()
-    return _json({"intents": [_intent(settle(intent, now)) for intent in newest]})
+    return _json({"intents": [_intent(finish_processing(intent, now)) for intent in newest]})
 
 
 def _intent(intent: Intent) -> dict[str, Any]:
@@ -70,5 +127,5 @@ def _time(seconds: float) -> str:
     return rfc3339(datetime.fromtimestamp(seconds, UTC))
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def _json(value: Any) -> bytes:
     return json.dumps(value).encode()

@@ -31,13 +31,16 @@ _CONSOLE_HEADERS = {
 
 
 def pages(
-    session: Callable[[], bytes], ledger: Callable[[], bytes], currencies: Callable[[], bytes]
+    session: Callable[[], bytes],
+    ledger: Callable[[], bytes],
+    currencies: Callable[[], bytes],
+    cards: Callable[[], bytes],
 ) -> Mapping[str, WebPage]:
     """All pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries.
 
     Parameters
     ----------
-    session, ledger, currencies
+    session, ledger, currencies, cards
         Make what the console gets besides the public API; see `data`.
     """
     assets = files(_SWAGGER_UI)
@@ -46,6 +49,7 @@ def pages(
         "/": _file(_WEB / "index.html", _CONSOLE_HEADERS),
         **{f"/console/{path.name}": _file(path) for path in sorted(_WEB.iterdir()) if path.name != "index.html"},
         "/console/currencies.js": WebPage(_CONTENT_TYPES[".js"], currencies),
+        "/console/cards.json": WebPage(_CONTENT_TYPES[".json"], cards),
         "/session.json": WebPage("application/json", session, private=True),
         "/stripe/ledger.json": WebPage("application/json", ledger, private=True),
         "/docs": docs,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from command_line.errors import CommandError
-from dummy_stripe import DynamoDBStore
+from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import EventType, deliver, event_of
 from local.emulator.process import visiting
 from local.shop.client import require_order_id

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from command_line.errors import CommandError
-from dummy_stripe import DynamoDBStore
+from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import sign
 from local.shop import stripe_events
 from local.stack import WEBHOOK_SECRET, Stack

@@ -19,8 +19,8 @@ from samtranslator.yaml_helper import yaml_parse
 from command_line.environment import for_programs
 from command_line.processes import running
 from command_line.project import PROJECT
-from dummy_stripe import DynamoDBStore
-from dummy_stripe.payment_intents import ChargeStatus
+from dummy_stripe.dynamodb_store import DynamoDBStore
+from dummy_stripe.objects import ChargeStatus
 from local.build import BUILD_CACHE, Build
 from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator.process import Emulator, free_port

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import stripe
 
-from dummy_stripe import DummyStripeHTTPClient
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.domain.errors import InsufficientStock
@@ -337,5 +337,5 @@ def refunds_of(world: World, order: Order) -> int:
 
 
 def let_processing_payments_succeed(world: World) -> None:
-    started = world.wire._clock
-    world.wire._clock = lambda: started() + 3600
+    started = world.wire.clock
+    world.wire.clock = lambda: started() + 3600

@@ -13,7 +13,7 @@ import pytest
 import stripe
 from botocore.exceptions import ClientError
 
-from dummy_stripe import DummyStripeHTTPClient
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.api.problems import PROBLEM_TYPES

@@ -26,7 +26,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dummy_stripe.payment_intents import Intent, Status, settle
+from dummy_stripe.objects import Intent, Status
+from dummy_stripe.payment_intents import finish_processing
 from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.domain.errors import (
@@ -153,8 +154,8 @@ class AnyStory(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.passed = timedelta()
         self.under_way: list[Interference] = []
-        self.world.wire._clock = lambda: time.time() + self.passed.total_seconds()
-        self.world.wire._sleep = lambda _: None
+        self.world.wire.clock = lambda: time.time() + self.passed.total_seconds()
+        self.world.wire.sleep = lambda _: None
         self._clock = patch.object(payments, "utc_now", self.now)
         self._clock.start()
 
@@ -349,7 +350,10 @@ class AnyStory(RuleBasedStateMachine):
 
     def end(self, known: Known) -> State:
         """To what a payment in flight has to come now, by Stripe's books."""
-        statuses = {settle(intent, self.world.wire._clock()).status for intent in self.intents_of(known.order.order_id)}
+        statuses = {
+            finish_processing(intent, self.world.wire.clock()).status
+            for intent in self.intents_of(known.order.order_id)
+        }
         if Status.SUCCEEDED in statuses:
             return State.CONFIRMED
         return State.IN_FLIGHT if Status.PROCESSING in statuses else State.CANCELLED

@@ -14,7 +14,8 @@ import pytest
 import stripe
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from dummy_stripe import DummyStripeHTTPClient, Store
+from dummy_stripe import Store
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.dynamodb_local import client_of
 from harness.functions import load_function
 from order_payments.domain.errors import Busy, StockBelowReserved

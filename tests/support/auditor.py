@@ -5,7 +5,8 @@ from typing import Any
 
 import stripe
 
-from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from dummy_stripe.dynamodb_store import DynamoDBStore
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Context, load_function
 from order_payments.runtime.clock import rfc3339, utc_now
 from order_payments.storage.dynamodb import to_wire

@@ -245,7 +245,7 @@ def emptied(world: World) -> World:
 def with_stripe_in_memory(world: World) -> World:
     """The world, its dummy Stripe's state in memory rather than in a table."""
     store: Any = MemoryStore()
-    world.store = world.wire._store = store
+    world.store = world.wire.store = store
     return world
 
 

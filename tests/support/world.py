@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import stripe
 
-from dummy_stripe import ChargeStatus, DummyStripeHTTPClient, DynamoDBStore
+from dummy_stripe import ChargeStatus
+from dummy_stripe.dynamodb_store import DynamoDBStore
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.tables import recreate_tables
 from order_payments import payments
 from order_payments.domain.errors import OrderPaymentError

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from command_line.project import PROJECT
 from delivery.rendering import Rendering, template
-from dummy_stripe import DummyStripeHTTPClient
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Override, Reason

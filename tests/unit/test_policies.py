@@ -11,8 +11,9 @@ import stripe
 from moto import mock_aws
 
 from delivery.rendering import Rendering
-from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import sign
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness import functions
 from harness.functions import Context, call, event_for, load_function
 from harness.tables import create_tables

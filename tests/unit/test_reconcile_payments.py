@@ -9,7 +9,7 @@ import pytest
 import stripe
 
 from delivery.rendering import template
-from dummy_stripe import DummyStripeHTTPClient
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
 from order_payments.payments import LEASE

@@ -1,6 +1,7 @@
 """What each answer of Stripe's, and each answer that is none, means for an order. Through the real SDK."""
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 import stripe
 
-from dummy_stripe import DummyStripeHTTPClient, MemoryStore
+from dummy_stripe import MemoryStore
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
 from order_payments.domain.orders import Order, OrderLine, PaymentAttempt, Reason
 from order_payments.runtime.clock import Deadline
-from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.runtime.settings import InvalidSettings, StripeSettings
+from order_payments.stripe_adapter.gateway import StripeGateway, stripe_gateway
 from order_payments.stripe_adapter.outcomes import (
     Cancelled,
     ChargeRefunded,
@@ -114,7 +117,7 @@ def test_creating_the_intent_of_an_order_again_finds_the_same_one(gateway: Strip
 
 def test_an_intent_carries_what_the_order_is_about(gateway: StripeGateway, wire: Wire) -> None:
     order = claimed(gateway)
-    (intent,) = wire._store.intents()
+    (intent,) = wire.store.intents()
 
     assert (intent.amount, intent.currency) == (9198, "usd")
     assert intent.metadata == {"orderId": order.order_id, "buyerId": "alice"}
@@ -128,7 +131,7 @@ def test_confirming_an_attempt_twice_charges_once(gateway: StripeGateway, wire: 
     order = claimed(gateway)
 
     assert [gateway.confirm(order, deadline=PLENTY) for _ in range(2)] == [Paid(), Paid()]
-    assert len(wire._store.charges()) == 1
+    assert len(wire.store.charges()) == 1
 
 
 def test_a_card_error_is_a_decline_in_stripes_words(gateway: StripeGateway) -> None:
@@ -442,7 +445,7 @@ def test_a_refund_is_sent_under_a_key_from_its_intent(gateway: StripeGateway, wi
 
     refunds = [gateway.refund(order, intent_of(order), deadline=PLENTY) for _ in range(2)]
 
-    (charge,) = wire._store.charges()
+    (charge,) = wire.store.charges()
     assert refunds == [Refunded(charge.refunds[0].id)] * 2
     assert wire.sent_keys["refunds"] == [f"refund-{intent_of(order)}"] * 2
 
@@ -464,7 +467,7 @@ def test_nothing_is_sent_where_too_little_time_is_left(gateway: StripeGateway, w
     assert gateway.cancel(order, intent_of(order), deadline=late) == Unknown()
     with pytest.raises(PaymentProviderError):
         gateway.create_intent(order, deadline=late)
-    assert wire._store.charges() == []
+    assert wire.store.charges() == []
 
 
 def test_all_tries_of_a_call_fit_in_the_time_that_is_left(gateway: StripeGateway, wire: Wire) -> None:
@@ -480,3 +483,10 @@ def test_an_answer_slower_than_the_time_left_is_unknown_and_found_paid_later(gat
 
     assert gateway.confirm(order, deadline=Deadline.after(3)) == Unknown()
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Paid()
+
+
+def test_dummy_backend_without_its_layer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dummy_stripe", None)
+
+    with pytest.raises(InvalidSettings, match="has no DummyStripeLayer"):
+        stripe_gateway(StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_x", "STRIPE_BACKEND": "dummy"}))

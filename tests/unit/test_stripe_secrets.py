@@ -13,8 +13,9 @@ import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from dummy_stripe import DummyStripeHTTPClient, MemoryStore
+from dummy_stripe import MemoryStore
 from dummy_stripe.events import sign
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Answer, call, event_for, load_function
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.domain.orders import Order, OrderLine, PaymentAttempt

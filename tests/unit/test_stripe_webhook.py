@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import stripe
 
-from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore
+from dummy_stripe.dynamodb_store import DynamoDBStore
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Answer, call, event_for, load_function
 from order_payments.domain.orders import Order
 from order_payments.runtime.clock import Deadline, utc_now

@@ -1,19 +1,14 @@
-"""A Stripe without the network: PaymentIntents and refunds as Stripe answers them, and faults that it cannot be made
-to have.
+"""A fake Stripe with state: PaymentIntents, refunds, and failures that Stripe cannot produce on request.
 
-    store = MemoryStore()  # or DynamoDBStore(client, table_name)
-    client = stripe.StripeClient("sk_test_…", http_client=DummyStripeHTTPClient(store))
-
-A webhook hears of it on request: `deliver(url, event_of(store.intent(id), EventType.…, now), secret)`.
-
-Departures from Stripe: a PaymentMethod keeps its token as its id, cards only, no manual capture, no event unasked.
+The README beside this package shows how to use it. Only `dummy_stripe.http_client` needs the Stripe SDK, and only
+`dummy_stripe.dynamodb_store` needs botocore, so neither is imported here.
 """
 
-from dummy_stripe.cards import PAYMENT_METHODS, Fault, PaymentMethod
-from dummy_stripe.dynamodb_store import DynamoDBStore
+from dummy_stripe.api import StripeAPI
+from dummy_stripe.cards import CARDS, PAYMENT_METHODS, Fault, PaymentMethod
 from dummy_stripe.events import EventType, deliver, event_of, sign
-from dummy_stripe.http_client import SLOW_SECONDS, DummyStripeHTTPClient
-from dummy_stripe.payment_intents import PROCESSING_SECONDS, Charge, ChargeStatus, Refund
+from dummy_stripe.objects import Charge, ChargeRefund, ChargeStatus, Intent
+from dummy_stripe.payment_intents import PROCESSING_SECONDS
 from dummy_stripe.stores import (
     CLAIM_SECONDS,
     IDEMPOTENCY_SECONDS,
@@ -23,22 +18,22 @@ from dummy_stripe.stores import (
 )
 
 __all__ = [
+    "CARDS",
     "CLAIM_SECONDS",
     "IDEMPOTENCY_SECONDS",
     "PAYMENT_METHODS",
     "PROCESSING_SECONDS",
-    "SLOW_SECONDS",
     "Charge",
+    "ChargeRefund",
     "ChargeStatus",
-    "DummyStripeHTTPClient",
-    "DynamoDBStore",
     "EventType",
     "Fault",
+    "Intent",
     "MemoryStore",
     "PaymentMethod",
-    "Refund",
     "Store",
     "StoreUnavailable",
+    "StripeAPI",
     "deliver",
     "event_of",
     "sign",

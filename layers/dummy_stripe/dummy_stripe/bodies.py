@@ -1,4 +1,4 @@
-"""What goes over the wire: PaymentIntent, Charge, PaymentMethod, Refund, list and error in Stripe's full form.
+"""Response bodies: PaymentIntent, charge, PaymentMethod, refund, list and error in Stripe's full form.
 
 Fields, nullability and values: https://github.com/stripe/openapi (`payment_intent`, `charge`, `payment_method`,
 `refund`, `api_errors`). A field that the dummy has no use for is there with the value that Stripe gives it for a plain
@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dummy_stripe.cards import PAYMENT_METHODS
+from dummy_stripe.objects import ChargeStatus, Status
 from dummy_stripe.parameters import NO_EXPANSION
-from dummy_stripe.payment_intents import ChargeStatus, Status
 
 if TYPE_CHECKING:
-    from dummy_stripe.payment_intents import Charge, Failure, Intent, Refund
+    from dummy_stripe.objects import Charge, ChargeRefund, Failure, Intent
     from dummy_stripe.refusals import Refusal
 
 _EXPIRY = {"exp_month": 12, "exp_year": 2034}
@@ -170,7 +170,7 @@ def payment_method(token: str, created: float) -> dict[str, Any]:
     }
 
 
-def refund(refund: Refund, of: Charge, intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
+def refund(refund: ChargeRefund, of: Charge, intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
     """`expand` may name `charge` and `payment_intent`, which are then whole objects instead of ids."""
     return {
         "id": refund.id,

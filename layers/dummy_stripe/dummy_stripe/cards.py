@@ -1,6 +1,6 @@
-"""Every PaymentMethod that the dummy knows: Stripe's test cards, and fault tokens for what Stripe cannot be made to do.
+"""The test cards: Stripe's own, and fault tokens for failures that Stripe cannot produce on request.
 
-Cards and their answers: https://docs.stripe.com/testing and https://docs.stripe.com/declines/codes.
+Cards and their outcomes: https://docs.stripe.com/testing and https://docs.stripe.com/declines/codes.
 """
 
 from enum import StrEnum
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 
 class Fault(StrEnum):
-    """What a fault token does to the request that would charge it, every time it is used."""
+    """The effect of a fault token on the request that would charge it, each time it is used."""
 
     TIMEOUT_AFTER_CHARGE = "timeout_after_charge"  # the charge happens, no reply to a confirmation ever arrives
     TIMEOUT_BEFORE_CHARGE = "timeout_before_charge"  # nothing happens, no reply arrives
@@ -19,7 +19,7 @@ class Fault(StrEnum):
 
 
 class Decline(NamedTuple):
-    """Why a charge fails, in the words of Stripe's `card_error`."""
+    """Why a charge fails: the fields of Stripe's `card_error`."""
 
     code: str
     decline_code: str | None
@@ -29,9 +29,13 @@ class Decline(NamedTuple):
 
 
 class PaymentMethod(NamedTuple):
-    """A card and what happens when it is charged: it succeeds, unless one of the last three says otherwise."""
+    """A card and what happens when it is charged: it succeeds, unless one of the last three says otherwise.
+
+    `label` is its name for people.
+    """
 
     token: str
+    label: str
     brand: str
     last4: str
     funding: str = "credit"
@@ -46,7 +50,7 @@ AUTHENTICATION_REQUIRED: Final = Decline(
     "try_again_later",
     "Your card was declined. This transaction requires authentication.",
 )
-"""The decline of a card that wants 3-D Secure while the customer is away (`off_session`)."""
+"""The decline of a card that requires 3-D Secure while the customer is absent (`off_session`)."""
 
 AUTHENTICATION_NOT_HANDLED: Final = Decline(
     "authentication_not_handled",
@@ -54,77 +58,111 @@ AUTHENTICATION_NOT_HANDLED: Final = Decline(
     None,
     "This payment required an authentication action to complete, but `error_on_requires_action` was set.",
 )
-"""The failure of a card that wants 3-D Secure where the caller said it cannot offer that."""
+"""The failure of a card that requires 3-D Secure if the caller cannot offer it."""
 
 _DECLINED = "Your card was declined."
 
-_DECLINES = {
-    "chargeDeclined": ("0002", Decline("card_declined", "generic_decline", "try_again_later", _DECLINED)),
-    "chargeDeclinedInsufficientFunds": (
+CARDS: Final = (
+    PaymentMethod("pm_card_visa", "Visa", "visa", "4242"),
+    PaymentMethod("pm_card_visa_debit", "Visa debit", "visa", "5556", "debit"),
+    PaymentMethod("pm_card_mastercard", "Mastercard", "mastercard", "4444"),
+    PaymentMethod("pm_card_mastercard_debit", "Mastercard debit", "mastercard", "3222", "debit"),
+    PaymentMethod("pm_card_mastercard_prepaid", "Mastercard prepaid", "mastercard", "5100", "prepaid"),
+    PaymentMethod("pm_card_amex", "American Express", "amex", "0005"),
+    PaymentMethod("pm_card_discover", "Discover", "discover", "1117"),
+    PaymentMethod("pm_card_diners", "Diners Club", "diners", "0004"),
+    PaymentMethod("pm_card_jcb", "JCB", "jcb", "0505"),
+    PaymentMethod("pm_card_unionpay", "UnionPay", "unionpay", "0005"),
+    PaymentMethod(
+        "pm_card_visa_chargeDeclined",
+        "Declined",
+        "visa",
+        "0002",
+        decline=Decline("card_declined", "generic_decline", "try_again_later", _DECLINED),
+    ),
+    PaymentMethod(
+        "pm_card_visa_chargeDeclinedInsufficientFunds",
+        "No money",
+        "visa",
         "9995",
-        Decline("card_declined", "insufficient_funds", "try_again_later", "Your card has insufficient funds."),
+        decline=Decline("card_declined", "insufficient_funds", "try_again_later", "Your card has insufficient funds."),
     ),
-    "chargeDeclinedLostCard": ("9987", Decline("card_declined", "lost_card", "do_not_try_again", _DECLINED)),
-    "chargeDeclinedStolenCard": ("9979", Decline("card_declined", "stolen_card", "do_not_try_again", _DECLINED)),
-    "chargeDeclinedExpiredCard": (
+    PaymentMethod(
+        "pm_card_visa_chargeDeclinedLostCard",
+        "Lost card",
+        "visa",
+        "9987",
+        decline=Decline("card_declined", "lost_card", "do_not_try_again", _DECLINED),
+    ),
+    PaymentMethod(
+        "pm_card_visa_chargeDeclinedStolenCard",
+        "Stolen card",
+        "visa",
+        "9979",
+        decline=Decline("card_declined", "stolen_card", "do_not_try_again", _DECLINED),
+    ),
+    PaymentMethod(
+        "pm_card_chargeDeclinedExpiredCard",
+        "Expired card",
+        "visa",
         "0069",
-        Decline("expired_card", "expired_card", "confirm_card_data", "Your card has expired.", "exp_month"),
+        decline=Decline("expired_card", "expired_card", "confirm_card_data", "Your card has expired.", "exp_month"),
     ),
-    "chargeDeclinedIncorrectCvc": (
+    PaymentMethod(
+        "pm_card_chargeDeclinedIncorrectCvc",
+        "Wrong CVC",
+        "visa",
         "0127",
-        Decline(
+        decline=Decline(
             "incorrect_cvc", "incorrect_cvc", "confirm_card_data", "Your card's security code is incorrect.", "cvc"
         ),
     ),
-    "chargeDeclinedProcessingError": (
+    PaymentMethod(
+        "pm_card_chargeDeclinedProcessingError",
+        "Processing error",
+        "visa",
         "0119",
-        Decline(
+        decline=Decline(
             "processing_error",
             "processing_error",
             "try_again_later",
             "An error occurred while processing your card. Try again in a little bit.",
         ),
     ),
-    "chargeDeclinedVelocityLimitExceeded": (
+    PaymentMethod(
+        "pm_card_visa_chargeDeclinedVelocityLimitExceeded",
+        "Too often",
+        "visa",
         "6975",
-        Decline(
+        decline=Decline(
             "card_declined",
             "card_velocity_exceeded",
             "try_again_later",
             "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
         ),
     ),
-}
-
-_SUCCESSES = (
-    PaymentMethod("pm_card_visa", "visa", "4242"),
-    PaymentMethod("pm_card_visa_debit", "visa", "5556", "debit"),
-    PaymentMethod("pm_card_mastercard", "mastercard", "4444"),
-    PaymentMethod("pm_card_mastercard_debit", "mastercard", "3222", "debit"),
-    PaymentMethod("pm_card_mastercard_prepaid", "mastercard", "5100", "prepaid"),
-    PaymentMethod("pm_card_amex", "amex", "0005"),
-    PaymentMethod("pm_card_discover", "discover", "1117"),
-    PaymentMethod("pm_card_diners", "diners", "0004"),
-    PaymentMethod("pm_card_jcb", "jcb", "0505"),
-    PaymentMethod("pm_card_unionpay", "unionpay", "0005"),
+    PaymentMethod("pm_card_authenticationRequired", "Wants 3-D Secure", "visa", "3184", requires_action=True),
+    PaymentMethod(
+        "pm_dummy_timeout_after_charge", "Timeout after the charge", "visa", "4242", fault=Fault.TIMEOUT_AFTER_CHARGE
+    ),
+    PaymentMethod(
+        "pm_dummy_timeout_before_charge", "Timeout before the charge", "visa", "4242", fault=Fault.TIMEOUT_BEFORE_CHARGE
+    ),
+    PaymentMethod("pm_dummy_api_error", "Stripe responds 500", "visa", "4242", fault=Fault.API_ERROR),
+    PaymentMethod("pm_dummy_rate_limited", "Rate limit (429)", "visa", "4242", fault=Fault.RATE_LIMITED),
+    PaymentMethod("pm_dummy_processing", "Slow bank", "visa", "4242", fault=Fault.PROCESSING),
+    PaymentMethod("pm_dummy_slow", "Slow Stripe", "visa", "4242", fault=Fault.SLOW),
 )
-
-# Stripe's own pages spell the declining tokens sometimes with and sometimes without the brand.
-_SPELLINGS = ("pm_card_", "pm_card_visa_")
+"""Every test card. A new one is a row here: the console, `./shop` and the tests read this table."""
 
 
-def _all() -> list[PaymentMethod]:
-    declines = [
-        PaymentMethod(f"{prefix}{name}", "visa", last4, decline=decline)
-        for name, (last4, decline) in _DECLINES.items()
-        for prefix in _SPELLINGS
-    ]
-    actions = [
-        PaymentMethod(f"{prefix}authenticationRequired", "visa", "3184", requires_action=True) for prefix in _SPELLINGS
-    ]
-    faults = [PaymentMethod(f"pm_dummy_{fault}", "visa", "4242", fault=fault) for fault in Fault]
-    return [*_SUCCESSES, *declines, *actions, *faults]
+def _spellings(card: PaymentMethod) -> tuple[PaymentMethod, ...]:
+    """Return the card under each of its tokens: Stripe's pages spell some of them with and without the brand."""
+    name = card.token.removeprefix("pm_card_").removeprefix("visa_")
+    if card.decline is None and not card.requires_action:
+        return (card,)
+    return tuple(card._replace(token=f"{prefix}{name}") for prefix in ("pm_card_", "pm_card_visa_"))
 
 
-PAYMENT_METHODS: Final = {method.token: method for method in _all()}
-"""The one table of tokens, by token."""
+PAYMENT_METHODS: Final = {method.token: method for card in CARDS for method in _spellings(card)}
+"""The test cards by token, in all spellings."""

@@ -1,14 +1,60 @@
-"""Amounts as Stripe checks them and writes them. The rules of each currency stand in `order_payments.domain.money`."""
+"""The currencies that Stripe charges in, and amounts as Stripe checks and prints them.
+
+Minimums, maximums and special cases: https://docs.stripe.com/currencies. A test compares this table with the service's,
+whose module names the copies that were read.
+"""
+
+from typing import NamedTuple
 
 from dummy_stripe import refusals
-from order_payments.domain.money import TABLE, as_number
+
+
+class Currency(NamedTuple):
+    """A charge is a multiple of `step` from `minimum` to `maximum`, in minor units of `decimals` decimals."""
+
+    minimum: int = 1
+    maximum: int = 99_999_999
+    step: int = 1
+    decimals: int = 2
+
+
+CURRENCIES = {
+    **dict.fromkeys(
+        """
+        afn all amd aoa awg azn bam bbd bdt bmd bnd bob bsd bwp byn bzd cdf cny crc cve dop dzd egp etb fjd fkp gel
+        gip gmd gtq gyd hnl htg jmd kes kgs khr kyd kzt lak lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mzn nad
+        ngn nio npr pab pen pgk pkr qar rsd sar sbd scr shp sle sos srd std szl tjs top try ttd twd tzs uah uyu uzs
+        wst xcd xcg yer zmw
+        """.split(),
+        Currency(),
+    ),
+    "lbp": Currency(maximum=99_999_999_999),
+    "gbp": Currency(minimum=30),
+    **dict.fromkeys("ars aud brl cad chf eur ils nzd php rub sgd usd zar".split(), Currency(minimum=50)),
+    "inr": Currency(minimum=50, maximum=999_999_999),
+    "cop": Currency(minimum=50, maximum=9_999_999_999),
+    "idr": Currency(minimum=50, maximum=999_999_999_999),
+    **dict.fromkeys("aed myr pln ron".split(), Currency(minimum=200)),
+    "dkk": Currency(minimum=250),
+    **dict.fromkeys("nok sek".split(), Currency(minimum=300)),
+    "hkd": Currency(minimum=400),
+    **dict.fromkeys("mxn thb".split(), Currency(minimum=1_000)),
+    "czk": Currency(minimum=1_500),
+    "huf": Currency(minimum=17_500, maximum=9_999_999_999),
+    **dict.fromkeys("isk ugx".split(), Currency(minimum=100, maximum=99_999_900, step=100)),
+    **dict.fromkeys("bif clp djf gnf kmf mga pyg rwf vnd vuv xaf xof xpf".split(), Currency(decimals=0)),
+    "krw": Currency(minimum=50, decimals=0),
+    "jpy": Currency(minimum=50, maximum=9_999_999_999, decimals=0),
+    **dict.fromkeys("bhd jod kwd omr tnd".split(), Currency(minimum=10, maximum=99_999_990, step=10, decimals=3)),
+}
+"""The rules of each currency that Stripe charges in, by its lower-case ISO 4217 code."""
 
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
 def refuse_charge(amount: int, currency: str) -> None:
     """Raise `Refusal` if Stripe cannot charge `amount` in `currency`, which is one that Stripe charges in."""
-    rules = TABLE[currency]
+    rules = _rules(currency)
     if amount < rules.minimum:
         message = f"Amount must be at least {as_text(rules.minimum, currency)}"
         raise refusals.invalid_parameter("amount", message, "amount_too_small")
@@ -24,7 +70,7 @@ def refuse_fraction(amount: int, currency: str) -> None:
     Whole units: https://support.stripe.com/questions/deprecation-of-fractional-isk-charges-and-refunds has the code and
     the message. Stripe publishes none for three-decimal currencies; the dummy sends the general code.
     """
-    rules = TABLE[currency]
+    rules = _rules(currency)
     if amount % rules.step == 0:
         return
     if rules.decimals == 3:
@@ -44,4 +90,16 @@ def as_text(amount: int, currency: str) -> str:
 
 def as_short_text(amount: int, currency: str) -> str:
     """Return an amount as the messages about refunds have it: `$0.50`, `¥50`."""
-    return f"{_SYMBOLS.get(currency, '')}{as_number(amount, currency)}"
+    return f"{_SYMBOLS.get(currency, '')}{_number(amount, _rules(currency).decimals)}"
+
+
+def _number(amount: int, decimals: int) -> str:
+    if not decimals:
+        return f"{amount:,}"
+    major, minor = divmod(amount, 10**decimals)
+    return f"{major:,}.{minor:0{decimals}}"
+
+
+def _rules(currency: str) -> Currency:
+    # A stored intent may have a currency that Stripe has withdrawn since.
+    return CURRENCIES.get(currency, Currency())

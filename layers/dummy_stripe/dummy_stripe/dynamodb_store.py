@@ -4,10 +4,10 @@ The table has the string hash key `id` and time-to-live on `expiresAt`. Its item
 
 - `pi_…`: `version` (N) and `body` (S), the intent with its charges as JSON
 - `idem#SHA-256 of the key`: `owner`, `endpoint`, `fingerprint` (S), `claimedUntil`, `expiresAt` (N, Unix seconds) and,
-  once there is one, `answer` (S, JSON)
+  once there is one, `answer` (S, the response as JSON)
 
 A call costs three requests: the claim of its key, a read of the intent, and one transaction that writes the intent
-and the answer together, so that no crash can leave an effect without its answer.
+and the response together, so that no crash can leave an effect without its response.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dummy_stripe.payment_intents import Intent
-from dummy_stripe.refusals import Reply
-from dummy_stripe.stores import Answer, ClaimLost, IdempotencyRecord, StoreUnavailable, ledger
+from dummy_stripe.objects import Intent
+from dummy_stripe.responses import Reply, Response
+from dummy_stripe.stores import ClaimLost, IdempotencyRecord, StoreUnavailable, ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutTypeDef, TransactWriteItemTypeDef
 
-    from dummy_stripe.payment_intents import Charge
+    from dummy_stripe.objects import Charge
 
 _CONDITION_FAILED = "ConditionalCheckFailed"
 _CONFLICT = "TransactionConflict"
@@ -124,7 +124,7 @@ class DynamoDBStore:
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
         except ClientError as error:
-            if _code(error) == "TransactionConflictException":  # the key's holder is saving its answer right now
+            if _code(error) == "TransactionConflictException":  # the key's holder is saving its response right now
                 raise ClaimLost from error
             earlier = cast("Mapping[str, Any]", error.response).get("Item") or self._read(_record_id(record.key))
             if earlier is None:  # it expired, or was released, between the two
@@ -174,8 +174,8 @@ def _record_item(record: IdempotencyRecord) -> dict[str, AttributeValueTypeDef]:
         "claimedUntil": {"N": str(record.claimed_until)},
         "expiresAt": {"N": str(int(record.expires_at))},  # time-to-live wants whole seconds
     }
-    if record.answer is not None:
-        item["answer"] = {"S": json.dumps(asdict(record.answer))}
+    if record.response is not None:
+        item["answer"] = {"S": json.dumps(asdict(record.response))}
     return item
 
 
@@ -187,13 +187,13 @@ def _record(key: str, item: Mapping[str, Any]) -> IdempotencyRecord:
         fingerprint=item["fingerprint"]["S"],
         claimed_until=float(item["claimedUntil"]["N"]),
         expires_at=float(item["expiresAt"]["N"]),
-        answer=_answer(item["answer"]["S"]) if "answer" in item else None,
+        response=_response(item["answer"]["S"]) if "answer" in item else None,
     )
 
 
-def _answer(text: str) -> Answer:
+def _response(text: str) -> Response:
     values: dict[str, Any] = json.loads(text)
-    return Answer(**{**values, "reply": Reply(values["reply"])})
+    return Response(**{**values, "reply": Reply(values["reply"])})
 
 
 def _intent(item: Mapping[str, Any]) -> Intent:
@@ -206,7 +206,7 @@ def _code(error: ClientError) -> str:
 
 @contextmanager
 def _reaching_the_table() -> Iterator[None]:
-    """Let only refused conditions through as `ClientError`; everything else is a table that did not answer."""
+    """Raise `StoreUnavailable` for every error except a failed condition."""
     try:
         yield
     except ClientError as error:

@@ -17,13 +17,14 @@ from http.client import HTTPConnection, HTTPSConnection
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import stripe
-
 from dummy_stripe import bodies, payment_intents
-from dummy_stripe.payment_intents import new_id
+from dummy_stripe.objects import new_id
 
 if TYPE_CHECKING:
-    from dummy_stripe.payment_intents import Intent
+    from dummy_stripe.objects import Intent
+
+API_VERSION: Final = "2026-10-28.endive"
+"""The version of Stripe's API whose forms the dummy's objects have."""
 
 DELIVERY_TIMEOUT: Final = 20.0
 """How long a webhook may take to answer, in seconds."""
@@ -57,9 +58,9 @@ def event_of(
     return {
         "id": new_id("evt_3"),
         "object": "event",
-        "api_version": stripe.api_version,
+        "api_version": API_VERSION,
         "created": int(now),
-        "data": {"object": _subject(payment_intents.settle(intent, now), event_type)},
+        "data": {"object": _subject(payment_intents.finish_processing(intent, now), event_type)},
         "livemode": False,
         "pending_webhooks": 1,
         "request": {"id": request_id, "idempotency_key": idempotency_key},
@@ -96,7 +97,7 @@ def deliver(
     signature
         The whole header, where it is not to be the right one; an empty one is not sent at all.
 
-    Raises `OSError` or `http.client.HTTPException` where there is no answer.
+    Raises `OSError` or `http.client.HTTPException` if no response arrives.
     """
     payload = payload_of(event)
     if signature is None:

@@ -1,8 +1,8 @@
-"""What a request asks for: Stripe's form encoding decoded, checked and typed.
+"""The parameters of a request: Stripe's form encoding decoded, checked and typed.
 
 Encoding: https://docs.stripe.com/api, form-encoded with brackets (`metadata[orderId]=1`, `expand[0]=latest_charge`).
-Parameters: https://docs.stripe.com/api/payment_intents and https://docs.stripe.com/api/refunds. What this module
-refuses leaves no trace in the store.
+Parameters: https://docs.stripe.com/api/payment_intents and https://docs.stripe.com/api/refunds. A request that this
+module refuses leaves no trace in the store.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from urllib.parse import parse_qsl
 
 from dummy_stripe import currencies, refusals
-from order_payments.domain.money import CURRENCIES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_CONFIRMATION = frozenset(
+_CONFIRM_PARAMS = frozenset(
     "payment_method capture_method receipt_email return_url off_session error_on_requires_action use_stripe_sdk "
     "expand".split()
 )
-_CREATION = _CONFIRMATION | frozenset(
+_CREATE_PARAMS = _CONFIRM_PARAMS | frozenset(
     "amount currency metadata description payment_method_types allowed_payment_method_types automatic_payment_methods "
     "confirm confirmation_method statement_descriptor_suffix".split()
 )
 _ONLY_WHEN_CONFIRMING = ("return_url", "off_session", "error_on_requires_action")
-_REFUNDING = frozenset("charge payment_intent amount reason metadata expand".split())
-_LISTING = frozenset({"limit", "starting_after", "ending_before", "expand"})
+_REFUND_PARAMS = frozenset("charge payment_intent amount reason metadata expand".split())
+_LIST_PARAMS = frozenset({"limit", "starting_after", "ending_before", "expand"})
 _CAPTURE_METHODS = ("automatic", "automatic_async")
 _CANCELLATION_REASONS = ("duplicate", "fraudulent", "requested_by_customer", "abandoned")
 _REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
@@ -38,7 +37,7 @@ _DEFAULT_PAGE, _LARGEST_PAGE = 10, 100
 NO_EXPANSION: Final[frozenset[str]] = frozenset()
 
 
-class Confirmation(NamedTuple):
+class ConfirmParams(NamedTuple):
     """POST /v1/payment_intents/:id/confirm."""
 
     payment_method: str | None
@@ -51,7 +50,7 @@ class Confirmation(NamedTuple):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown(_CONFIRMATION)
+        form.refuse_unknown(_CONFIRM_PARAMS)
         return cls._read(form)
 
     @classmethod
@@ -70,8 +69,8 @@ class Confirmation(NamedTuple):
         )
 
 
-class Creation(NamedTuple):
-    """POST /v1/payment_intents. `confirmation` is there where the intent is to be confirmed at once.
+class CreateParams(NamedTuple):
+    """POST /v1/payment_intents. `confirm` is set if the intent is confirmed at once.
 
     `allow_redirects` is `always` or `never` where the intent takes Stripe's automatic payment methods, else None.
     """
@@ -86,40 +85,40 @@ class Creation(NamedTuple):
     capture_method: str
     receipt_email: str | None
     statement_descriptor_suffix: str | None
-    confirmation: Confirmation | None
+    confirm: ConfirmParams | None
     expand: frozenset[str]
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown(_CREATION)
+        form.refuse_unknown(_CREATE_PARAMS)
         for name in ("amount", "currency"):
             form.required(name)
         currency = _currency(form)
         types, allow_redirects = _payment_method_types(form)
         form.choice("confirmation_method", ("automatic", "manual"))
-        confirming = form.boolean("confirm") is True
+        is_confirmed = form.boolean("confirm") is True
         for name in _ONLY_WHEN_CONFIRMING:
-            if name in form.values and not confirming:
+            if name in form.values and not is_confirmed:
                 message = f"The parameter {name} cannot be passed when creating a PaymentIntent unless confirm is true."
                 raise refusals.invalid_parameter(name, message)
-        confirmation = Confirmation._read(form)
+        confirm = ConfirmParams._read(form)
         return cls(
             amount=_amount(form, currency),
             currency=currency,
             metadata=_metadata(form),
             description=form.text("description"),
-            payment_method=confirmation.payment_method,
+            payment_method=confirm.payment_method,
             payment_method_types=types,
             allow_redirects=allow_redirects,
-            capture_method=confirmation.capture_method or "automatic_async",
-            receipt_email=confirmation.receipt_email,
+            capture_method=confirm.capture_method or "automatic_async",
+            receipt_email=confirm.receipt_email,
             statement_descriptor_suffix=form.text("statement_descriptor_suffix"),
-            confirmation=confirmation if confirming else None,
-            expand=confirmation.expand,
+            confirm=confirm if is_confirmed else None,
+            expand=confirm.expand,
         )
 
 
-class Cancellation(NamedTuple):
+class CancelParams(NamedTuple):
     """POST /v1/payment_intents/:id/cancel."""
 
     cancellation_reason: str | None
@@ -131,7 +130,7 @@ class Cancellation(NamedTuple):
         return cls(form.choice("cancellation_reason", _CANCELLATION_REASONS), form.expansion(_EXPANDABLE))
 
 
-class Retrieval(NamedTuple):
+class RetrieveParams(NamedTuple):
     """GET /v1/payment_intents/:id."""
 
     expand: frozenset[str]
@@ -142,7 +141,7 @@ class Retrieval(NamedTuple):
         return cls(form.expansion(_EXPANDABLE))
 
 
-class Listing(NamedTuple):
+class ListParams(NamedTuple):
     """GET /v1/payment_intents: a page of `limit` objects after or before a cursor, which is an object's id."""
 
     limit: int
@@ -152,7 +151,7 @@ class Listing(NamedTuple):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown(_LISTING)
+        form.refuse_unknown(_LIST_PARAMS)
         return cls._read(form, _EXPANDABLE)
 
     @classmethod
@@ -173,7 +172,7 @@ class Listing(NamedTuple):
         )
 
 
-class Refunding(NamedTuple):
+class RefundParams(NamedTuple):
     """POST /v1/refunds. One of `charge` and `payment_intent` is set; an `amount` of None is all that is left."""
 
     charge: str | None
@@ -185,7 +184,7 @@ class Refunding(NamedTuple):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown(_REFUNDING)
+        form.refuse_unknown(_REFUND_PARAMS)
         charge = form.text("charge", can_be_unset=False)
         intent = form.text("payment_intent", can_be_unset=False)
         if charge is None and intent is None:
@@ -204,7 +203,7 @@ class Refunding(NamedTuple):
         )
 
 
-class RefundRetrieval(NamedTuple):
+class RefundRetrieveParams(NamedTuple):
     """GET /v1/refunds/:id."""
 
     expand: frozenset[str]
@@ -215,17 +214,17 @@ class RefundRetrieval(NamedTuple):
         return cls(form.expansion(_EXPANDABLE_OF_REFUNDS))
 
 
-class RefundListing(NamedTuple):
+class RefundListParams(NamedTuple):
     """GET /v1/refunds: a page of all refunds, or of one charge's or one intent's."""
 
     charge: str | None
     payment_intent: str | None
-    page: Listing
+    page: ListParams
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown(_LISTING | {"charge", "payment_intent"})
-        return cls(form.text("charge"), form.text("payment_intent"), Listing._read(form, _EXPANDABLE_OF_REFUNDS))
+        form.refuse_unknown(_LIST_PARAMS | {"charge", "payment_intent"})
+        return cls(form.text("charge"), form.text("payment_intent"), ListParams._read(form, _EXPANDABLE_OF_REFUNDS))
 
 
 class Form:
@@ -303,8 +302,8 @@ class Form:
 def _currency(form: Form) -> str:
     given = form.required("currency")
     currency = given.lower()
-    if currency not in CURRENCIES:
-        supported = ", ".join(sorted(CURRENCIES))
+    if currency not in currencies.CURRENCIES:
+        supported = ", ".join(sorted(currencies.CURRENCIES))
         message = f"Invalid currency: {given}. Stripe currently supports these currencies: {supported}"
         raise refusals.invalid_parameter("currency", message)
     return currency

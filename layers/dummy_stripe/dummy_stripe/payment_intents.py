@@ -5,170 +5,47 @@ States and what each call may do in them: https://docs.stripe.com/payments/payme
 
 from __future__ import annotations
 
-import json
-import secrets
-import string
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from dummy_stripe import cards, currencies, refusals
+from dummy_stripe.objects import Charge, ChargeRefund, ChargeStatus, Failure, Intent, Status, new_id
 
 if TYPE_CHECKING:
-    from dummy_stripe.parameters import Cancellation, Confirmation, Creation, Refunding
-
-_ALPHABET: Final = string.ascii_letters + string.digits
+    from dummy_stripe.parameters import CancelParams, ConfirmParams, CreateParams, RefundParams
 
 PROCESSING_SECONDS: Final = 60
 """How long an intent paid with `pm_dummy_processing` stays `processing` before it has `succeeded`."""
 
 
-class Status(StrEnum):
-    REQUIRES_PAYMENT_METHOD = "requires_payment_method"
-    REQUIRES_CONFIRMATION = "requires_confirmation"
-    REQUIRES_ACTION = "requires_action"
-    PROCESSING = "processing"
-    SUCCEEDED = "succeeded"
-    CANCELED = "canceled"
-
-
-class ChargeStatus(StrEnum):
-    SUCCEEDED = "succeeded"
-    PENDING = "pending"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """The last failed attempt to pay; `charge` is its failed charge, None where none was attempted."""
-
-    code: str
-    decline_code: str | None
-    advice_code: str | None
-    message: str
-    param: str | None
-    payment_method: str
-    charge: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refund:
-    """Money given back of a charge, at once. `amount` is in the minor unit, `created` in Unix seconds."""
-
-    id: str
-    created: float
-    amount: int
-    reason: str | None
-    metadata: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
-    """One attempt to move money, as the ledger keeps it, and what of it was given back, oldest first.
-
-    `amount` is in the minor unit, `created` in Unix seconds.
-    """
-
-    id: str
-    created: float
-    payment_intent: str
-    amount: int
-    currency: str
-    status: ChargeStatus
-    payment_method: str
-    metadata: dict[str, str]
-    description: str | None
-    receipt_email: str | None
-    statement_descriptor_suffix: str | None
-    failure: Failure | None = None
-    refunds: tuple[Refund, ...] = ()
-
-    @property
-    def amount_refunded(self) -> int:
-        return sum(refund.amount for refund in self.refunds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """A PaymentIntent and its charges, oldest first; at most one of them is not `failed`.
-
-    `version` counts the writes, and is what a store compares to let only one of two rival writes happen.
-    `settles_at` is when a `processing` intent will have succeeded. Times are in Unix seconds.
-    """
-
-    id: str
-    client_secret: str
-    created: float
-    amount: int
-    currency: str
-    capture_method: str
-    metadata: dict[str, str]
-    payment_method_types: tuple[str, ...]
-    allow_redirects: str | None
-    description: str | None
-    receipt_email: str | None
-    statement_descriptor_suffix: str | None
-    payment_method: str | None
-    status: Status
-    charges: tuple[Charge, ...] = ()
-    last_failure: Failure | None = None
-    return_url: str | None = None
-    settles_at: float | None = None
-    canceled_at: float | None = None
-    cancellation_reason: str | None = None
-    version: int = 0
-
-    def to_json(self) -> str:
-        # `asdict` would copy all that is in it, which takes longer than the rest.
-        return json.dumps(self, default=_values, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        values: dict[str, Any] = json.loads(text)
-        values["status"] = Status(values["status"])
-        values["payment_method_types"] = tuple(values["payment_method_types"])
-        values["charges"] = tuple(_charge(charge) for charge in values["charges"])
-        values["last_failure"] = _failure(values["last_failure"])
-        return cls(**values)
-
-
-def new_id(prefix: str, length: int = 24) -> str:
-    """An id that nobody can guess: `length` letters and digits behind `prefix`, drawn all at once."""
-    drawn, letters = secrets.randbelow(len(_ALPHABET) ** length), []
-    for _ in range(length):
-        drawn, place = divmod(drawn, len(_ALPHABET))
-        letters.append(_ALPHABET[place])
-    return prefix + "".join(letters)
-
-
-def create(creation: Creation, now: float) -> Intent:
-    """A new, unconfirmed intent. Refused for an unknown PaymentMethod."""
-    if creation.payment_method is not None:
-        find_payment_method(creation.payment_method)
+def create(params: CreateParams, now: float) -> Intent:
+    """Return a new, unconfirmed intent. Raises `Refusal` for an unknown PaymentMethod."""
+    if params.payment_method is not None:
+        find_payment_method(params.payment_method)
     intent_id = new_id("pi_3")
     return Intent(
         id=intent_id,
         client_secret=new_id(f"{intent_id}_secret_", 25),
         created=now,
-        amount=creation.amount,
-        currency=creation.currency,
-        capture_method=creation.capture_method,
-        metadata=creation.metadata,
-        payment_method_types=creation.payment_method_types,
-        allow_redirects=creation.allow_redirects,
-        description=creation.description,
-        receipt_email=creation.receipt_email,
-        statement_descriptor_suffix=creation.statement_descriptor_suffix,
-        payment_method=creation.payment_method,
-        status=Status.REQUIRES_PAYMENT_METHOD if creation.payment_method is None else Status.REQUIRES_CONFIRMATION,
+        amount=params.amount,
+        currency=params.currency,
+        capture_method=params.capture_method,
+        metadata=params.metadata,
+        payment_method_types=params.payment_method_types,
+        allow_redirects=params.allow_redirects,
+        description=params.description,
+        receipt_email=params.receipt_email,
+        statement_descriptor_suffix=params.statement_descriptor_suffix,
+        payment_method=params.payment_method,
+        status=Status.REQUIRES_PAYMENT_METHOD if params.payment_method is None else Status.REQUIRES_CONFIRMATION,
     )
 
 
-def confirm(intent: Intent, confirmation: Confirmation, now: float) -> Intent:
-    """The intent after an attempt to pay it: a failed attempt shows in `last_failure`, a paid one clears it.
+def confirm(intent: Intent, params: ConfirmParams, now: float) -> Intent:
+    """Return the intent after an attempt to pay it: a failed attempt sets `last_failure`, a paid one clears it.
 
-    Refused in a state that cannot be confirmed, without a PaymentMethod, and without a `return_url` where the intent
-    accepts methods that redirect.
+    Raises `Refusal` in a state that cannot be confirmed, without a PaymentMethod, and without a `return_url` if the
+    intent accepts methods that redirect.
     """
     if intent.status is Status.SUCCEEDED:
         raise refusals.unexpected_state(
@@ -182,7 +59,7 @@ def confirm(intent: Intent, confirmation: Confirmation, now: float) -> Intent:
             " with one of the following statuses may be confirmed: requires_confirmation, requires_payment_method,"
             " requires_action.",
         )
-    token = confirmation.payment_method or intent.payment_method
+    token = params.payment_method or intent.payment_method
     if token is None:
         raise refusals.unexpected_state(
             intent,
@@ -190,7 +67,7 @@ def confirm(intent: Intent, confirmation: Confirmation, now: float) -> Intent:
             " PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a"
             " payment method.",
         )
-    if intent.allow_redirects == "always" and confirmation.return_url is None:
+    if intent.allow_redirects == "always" and params.return_url is None:
         raise refusals.Refusal(
             400,
             "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of"
@@ -203,16 +80,16 @@ def confirm(intent: Intent, confirmation: Confirmation, now: float) -> Intent:
     attempted = replace(
         intent,
         payment_method=token,
-        capture_method=confirmation.capture_method or intent.capture_method,
-        receipt_email=confirmation.receipt_email or intent.receipt_email,
-        return_url=confirmation.return_url,
+        capture_method=params.capture_method or intent.capture_method,
+        receipt_email=params.receipt_email or intent.receipt_email,
+        return_url=params.return_url,
         last_failure=None,
     )
-    return _attempt(attempted, find_payment_method(token), confirmation, now)
+    return _attempt(attempted, find_payment_method(token), params, now)
 
 
-def cancel(intent: Intent, cancellation: Cancellation, now: float) -> Intent:
-    """The intent, cancelled: it can never be paid any more. Refused once it is paid, being paid or cancelled."""
+def cancel(intent: Intent, params: CancelParams, now: float) -> Intent:
+    """Return the cancelled intent. Raises `Refusal` if it is paid, processing or already cancelled."""
     if intent.status in {Status.SUCCEEDED, Status.PROCESSING, Status.CANCELED}:
         raise refusals.unexpected_state(
             intent,
@@ -220,36 +97,34 @@ def cancel(intent: Intent, cancellation: Cancellation, now: float) -> Intent:
             " with one of the following statuses may be canceled: requires_payment_method, requires_capture,"
             " requires_confirmation, requires_action.",
         )
-    return replace(
-        intent, status=Status.CANCELED, canceled_at=now, cancellation_reason=cancellation.cancellation_reason
-    )
+    return replace(intent, status=Status.CANCELED, canceled_at=now, cancellation_reason=params.cancellation_reason)
 
 
-def refund(intent: Intent, refunding: Refunding, now: float) -> Intent:
-    """The intent with one more refund, the last one of its paid charge. It stays as it is otherwise, `succeeded`.
+def refund(intent: Intent, params: RefundParams, now: float) -> Intent:
+    """Return the intent with one more refund, the last one of its paid charge.
 
-    Refused where nothing was charged, where all of it was given back, and for more than is left.
+    Raises `Refusal` if nothing was charged, all of it was refunded, or the amount is more than is left.
     """
     paid = next((charge for charge in intent.charges if charge.status is ChargeStatus.SUCCEEDED), None)
-    if paid is None or refunding.charge not in {None, paid.id}:
+    if paid is None or params.charge not in {None, paid.id}:
         raise refusals.nothing_to_refund(intent)
     left = paid.amount - paid.amount_refunded
     if not left:
         raise refusals.already_refunded(paid.id)
-    amount = left if refunding.amount is None else refunding.amount
+    amount = left if params.amount is None else params.amount
     currencies.refuse_fraction(amount, intent.currency)
     if amount > left:
         texts = (currencies.as_short_text(value, intent.currency) for value in (amount, left))
         raise refusals.refund_too_large(*texts)
-    given_back = Refund(
-        id=new_id("re_3"), created=now, amount=amount, reason=refunding.reason, metadata=refunding.metadata
+    new_refund = ChargeRefund(
+        id=new_id("re_3"), created=now, amount=amount, reason=params.reason, metadata=params.metadata
     )
-    refunded = replace(paid, refunds=(*paid.refunds, given_back))
+    refunded = replace(paid, refunds=(*paid.refunds, new_refund))
     return replace(intent, charges=tuple(refunded if charge is paid else charge for charge in intent.charges))
 
 
-def settle(intent: Intent, now: float) -> Intent:
-    """The intent as it is by now: one that was `processing` long enough has succeeded."""
+def finish_processing(intent: Intent, now: float) -> Intent:
+    """Return the intent as it is at `now`: one that was `processing` long enough has succeeded."""
     if intent.settles_at is None or now < intent.settles_at:
         return intent
     *earlier, pending = intent.charges
@@ -258,18 +133,18 @@ def settle(intent: Intent, now: float) -> Intent:
 
 
 def find_payment_method(token: str) -> cards.PaymentMethod:
-    """Refused for a token that the dummy does not know."""
+    """Return a token's PaymentMethod. Raises `Refusal` for an unknown token."""
     method = cards.PAYMENT_METHODS.get(token)
     if method is None:
         raise refusals.no_such_payment_method(token)
     return method
 
 
-def _attempt(intent: Intent, method: cards.PaymentMethod, confirmation: Confirmation, now: float) -> Intent:
+def _attempt(intent: Intent, method: cards.PaymentMethod, params: ConfirmParams, now: float) -> Intent:
     if method.requires_action:
-        if confirmation.off_session:
+        if params.off_session:
             return _declined(intent, cards.AUTHENTICATION_REQUIRED, now)
-        if confirmation.error_on_requires_action:
+        if params.error_on_requires_action:
             return _failed(intent, cards.AUTHENTICATION_NOT_HANDLED, charge=None)
         return replace(intent, status=Status.REQUIRES_ACTION)
     if method.decline is not None:
@@ -320,23 +195,3 @@ def _new_charge(intent: Intent, status: ChargeStatus, now: float) -> Charge:
         receipt_email=intent.receipt_email,
         statement_descriptor_suffix=intent.statement_descriptor_suffix,
     )
-
-
-def _values(part: Charge | Failure | Refund | Intent) -> dict[str, Any]:
-    return {name: getattr(part, name) for name in part.__slots__}
-
-
-def _charge(values: dict[str, Any]) -> Charge:
-    return Charge(
-        **{
-            **values,
-            "status": ChargeStatus(values["status"]),
-            "failure": _failure(values["failure"]),
-            # A charge that was written before there were refunds has none.
-            "refunds": tuple(Refund(**refund) for refund in values.get("refunds", ())),
-        },
-    )
-
-
-def _failure(values: dict[str, Any] | None) -> Failure | None:
-    return None if values is None else Failure(**values)

@@ -1,32 +1,25 @@
-"""How the dummy says no: requests refused with Stripe's status, type, code, param and message.
+"""Refused requests, with Stripe's status, type, code, param and message.
 
 Codes: https://docs.stripe.com/error-codes. Statuses and types: https://docs.stripe.com/api/errors.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from dummy_stripe.responses import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dummy_stripe.payment_intents import Intent
-
-
-class Reply(StrEnum):
-    """What becomes of an answer on its way back."""
-
-    PROMPT = "prompt"
-    SLOW = "slow"
-    LOST = "lost"
+    from dummy_stripe.objects import Intent
 
 
 class Refusal(Exception):
-    """A request that Stripe answers with an error.
+    """A request that Stripe responds to with an error.
 
-    `status` is the HTTP status, `intent` the PaymentIntent that the error carries, and `should_retry` what the header
-    `Stripe-Should-Retry` says, if it is sent.
+    `status` is the HTTP status, `intent` the PaymentIntent that the error carries, and `should_retry` the value of the
+    header `Stripe-Should-Retry`, if it is sent.
     """
 
     def __init__(

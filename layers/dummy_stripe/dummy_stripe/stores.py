@@ -1,7 +1,7 @@
-"""Where the dummy keeps its state: what a store must do, and the store in memory.
+"""The protocol of a store of the dummy's state, and the store in memory.
 
-Races are decided by the store alone: a write happens only if the intent has not been written since it was read, and
-an idempotency key belongs to whoever claimed it first.
+The store alone decides races: a write succeeds only if the intent has not been written since it was read, and an
+idempotency key belongs to the request that claimed it first.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from dummy_stripe.refusals import Reply
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dummy_stripe.payment_intents import Charge, Intent
+    from dummy_stripe.objects import Charge, Intent
+    from dummy_stripe.responses import Response
 
 CLAIM_SECONDS: Final = 10
-"""How long a request may keep its idempotency key without an answer. A key that a crash left behind is free again
-after it; a request still running then can no longer write, so it cannot charge beside the one that took over."""
+"""How long a request keeps its idempotency key without a response. After a crash the key is free again then. A request
+that is still running can no longer write, so it cannot charge beside the one that took over."""
 
 IDEMPOTENCY_SECONDS: Final = 24 * 60 * 60
-"""How long an answer is replayed. https://docs.stripe.com/api/idempotent_requests"""
+"""How long a response is replayed. https://docs.stripe.com/api/idempotent_requests"""
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer; whether it did what it was asked to is not known."""
+    """The store did not respond. The write may or may not have happened."""
 
 
 class ClaimLost(Exception):
@@ -34,22 +33,10 @@ class ClaimLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A response: HTTP status, JSON body, the id of the request it answered, and how it travels."""
-
-    status: int
-    body: str
-    request_id: str
-    should_retry: bool | None = None
-    reply: Reply = Reply.PROMPT
-
-
-@dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """A request under an idempotency key: in flight while `answer` is None. Times are in Unix seconds.
+    """A request under an idempotency key: in flight while `response` is None. Times are in Unix seconds.
 
-    `owner` is the id of the request that runs it; `endpoint` and `fingerprint` tell whether a later request is the
-    same one.
+    `owner` is the id of the request that runs it. A repeated request has the same `endpoint` and `fingerprint`.
     """
 
     key: str
@@ -58,14 +45,14 @@ class IdempotencyRecord:
     fingerprint: str
     claimed_until: float
     expires_at: float
-    answer: Answer | None = None
+    response: Response | None = None
 
-    def answered(self, answer: Answer) -> IdempotencyRecord:
-        return replace(self, answer=answer)
+    def with_response(self, response: Response) -> IdempotencyRecord:
+        return replace(self, response=response)
 
     def can_be_taken(self, by: IdempotencyRecord, now: float) -> bool:
-        """Whether another request may have the key: this one is forgotten, or crashed and `by` repeats it."""
-        crashed = self.answer is None and self.claimed_until < now and self.fingerprint == by.fingerprint
+        """Return whether `by` may take the key over: this record has expired, or crashed and `by` repeats it."""
+        crashed = self.response is None and self.claimed_until < now and self.fingerprint == by.fingerprint
         return self.expires_at < now or crashed
 
 
@@ -81,20 +68,20 @@ class Store(Protocol):
         """The ledger: every charge as last written, failed ones too, oldest first."""
 
     def write(self, intent: Intent, record: IdempotencyRecord | None) -> bool:
-        """Write the intent and the answered record, both or none.
+        """Write the intent and the record with its response, both or none.
 
-        False if the stored intent is not `intent.version` - 1: someone wrote it since it was read. Raises `ClaimLost`
-        if the record's key has another owner by now.
+        Returns false if the stored version is not `intent.version` - 1: the intent was written since it was read.
+        Raises `ClaimLost` if the record's key has another owner.
         """
 
     def claim(self, record: IdempotencyRecord, now: float) -> IdempotencyRecord | None:
-        """Take the key for this request: None if it is ours, else the record that holds it."""
+        """Take the key for this request. Returns None, or the record that holds it."""
 
     def finish(self, record: IdempotencyRecord) -> None:
-        """Save an answer that changed no intent. Raises `ClaimLost` if the key has another owner by now."""
+        """Save a response that changed no intent. Raises `ClaimLost` if the key has another owner."""
 
     def release(self, record: IdempotencyRecord) -> None:
-        """Forget the claim, so that the next request runs. Does nothing if the key has another owner by now."""
+        """Delete the claim, so that the next request runs. Does nothing if the key has another owner."""
 
 
 class MemoryStore:

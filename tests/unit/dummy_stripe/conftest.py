@@ -11,7 +11,9 @@ import pytest
 import stripe
 from moto import mock_aws
 
-from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore, MemoryStore, Store
+from dummy_stripe import MemoryStore, Store
+from dummy_stripe.dynamodb_store import DynamoDBStore
+from dummy_stripe.http_client import DummyStripeHTTPClient
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -3,7 +3,8 @@
 import pytest
 import stripe
 
-from dummy_stripe import SLOW_SECONDS, MemoryStore, StoreUnavailable
+from dummy_stripe import MemoryStore, StoreUnavailable
+from dummy_stripe.http_client import SLOW_SECONDS
 
 from .conftest import KEY, dummy_on
 

@@ -5,37 +5,12 @@ from typing import Any
 import pytest
 import stripe
 
-from dummy_stripe import PROCESSING_SECONDS
+from dummy_stripe import CARDS, PAYMENT_METHODS, PROCESSING_SECONDS
 
-CARDS = ["visa", "visa_debit", "mastercard", "mastercard_debit", "mastercard_prepaid", "amex", "discover", "diners"]
-CARDS += ["jcb", "unionpay"]
+from .test_wire_form import check
 
-LATER, NEVER, CONFIRM = "try_again_later", "do_not_try_again", "confirm_card_data"
-DECLINED = "Your card was declined."
-DECLINES = [
-    ("", "card_declined", "generic_decline", LATER, None, DECLINED),
-    ("InsufficientFunds", "card_declined", "insufficient_funds", LATER, None, "Your card has insufficient funds."),
-    ("LostCard", "card_declined", "lost_card", NEVER, None, DECLINED),
-    ("StolenCard", "card_declined", "stolen_card", NEVER, None, DECLINED),
-    ("ExpiredCard", "expired_card", "expired_card", CONFIRM, "exp_month", "Your card has expired."),
-    ("IncorrectCvc", "incorrect_cvc", "incorrect_cvc", CONFIRM, "cvc", "Your card's security code is incorrect."),
-    (
-        "ProcessingError",
-        "processing_error",
-        "processing_error",
-        LATER,
-        None,
-        "An error occurred while processing your card. Try again in a little bit.",
-    ),
-    (
-        "VelocityLimitExceeded",
-        "card_declined",
-        "card_velocity_exceeded",
-        LATER,
-        None,
-        "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
-    ),
-]
+GOOD_CARDS = [card.token for card in CARDS if not (card.decline or card.requires_action or card.fault)]
+DECLINED_TOKENS = [token for token, method in PAYMENT_METHODS.items() if method.decline]
 
 
 def test_a_new_intent_requires_a_payment_method(dummy):
@@ -56,9 +31,9 @@ def test_an_intent_created_with_a_payment_method_requires_confirmation(dummy):
     assert dummy.intents.confirm(intent.id).status == "succeeded"
 
 
-@pytest.mark.parametrize("card", CARDS)
-def test_a_good_card_pays_the_intent(memory_dummy, card):
-    intent = memory_dummy.confirm(memory_dummy.create().id, f"pm_card_{card}")
+@pytest.mark.parametrize("token", GOOD_CARDS)
+def test_good_card_pays_the_intent(memory_dummy, token):
+    intent = memory_dummy.confirm(memory_dummy.create().id, token)
 
     assert intent.status == "succeeded"
     assert intent.amount_received == 4599
@@ -81,23 +56,28 @@ def test_an_intent_can_be_created_and_confirmed_at_once(dummy):
     assert dummy.intents.retrieve(intent.id).status == "succeeded"
 
 
-@pytest.mark.parametrize("spelling", ["pm_card_visa_chargeDeclined", "pm_card_chargeDeclined"])
-@pytest.mark.parametrize(("name", "code", "decline_code", "advice_code", "param", "message"), DECLINES)
-def test_a_bad_card_is_declined(memory_dummy, spelling, name, code, decline_code, advice_code, param, message):
+@pytest.mark.parametrize("token", DECLINED_TOKENS)
+def test_bad_card_is_declined_in_stripes_form(memory_dummy, token):
+    decline = PAYMENT_METHODS[token].decline
     intent = memory_dummy.create()
     with pytest.raises(stripe.CardError) as caught:
-        memory_dummy.confirm(intent.id, spelling + name)
+        memory_dummy.confirm(intent.id, token)
 
     error = caught.value
-    assert (error.http_status, error.code, error.param, error.user_message) == (402, code, param, message)
-    assert error.error.type == "card_error"
-    assert (error.error.decline_code, error.error.advice_code) == (decline_code, advice_code)
+    check("error", memory_dummy.http.sent[-1].body)
+    assert (error.http_status, error.error.type) == (402, "card_error")
+    assert (error.code, error.error.decline_code, error.error.advice_code, error.user_message, error.param) == decline
     assert error.error.payment_intent.status == "requires_payment_method"
-    assert error.error.payment_method.id == spelling + name
-    assert error.error.doc_url == f"https://stripe.com/docs/error-codes/{code.replace('_', '-')}"
+    assert error.error.payment_method.id == token
+    assert error.error.doc_url == f"https://stripe.com/docs/error-codes/{decline.code.replace('_', '-')}"
     assert error.request_id in error.error.request_log_url
     (charge,) = memory_dummy.store.charges()
     assert (charge.id, charge.status) == (error.error.charge, "failed")
+
+
+@pytest.mark.parametrize("token", ["pm_card_visa_chargeDeclined", "pm_card_chargeDeclined"])
+def test_declining_card_has_a_token_with_and_one_without_its_brand(token):
+    assert PAYMENT_METHODS[token].decline.decline_code == "generic_decline"
 
 
 def test_a_declined_intent_keeps_the_error_and_asks_for_another_payment_method(dummy):

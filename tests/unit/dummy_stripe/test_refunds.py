@@ -4,7 +4,7 @@ import pytest
 import stripe
 
 from dummy_stripe import PROCESSING_SECONDS, ChargeStatus
-from dummy_stripe.payment_intents import Intent
+from dummy_stripe.objects import Intent
 
 from .test_races import THREADS, at_once, before_the_next_write
 

@@ -1,7 +1,7 @@
 """Amounts of money, and the one table of what Stripe can charge in each currency.
 
 An amount is an integer in the currency's minor unit as Stripe counts it: 4599 is 45.99 USD. This module imports
-nothing of the service, so that the dummy Stripe and the tools can read the same table.
+nothing of the service, so that tools can read the table.
 
 Sources, of which copies were read on 2026-11-29:
 

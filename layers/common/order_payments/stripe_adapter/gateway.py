@@ -17,7 +17,7 @@ from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInPro
 from order_payments.domain.orders import Order, Reason
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import Latency, logger, timed
-from order_payments.runtime.settings import StripeBackend, StripeSettings
+from order_payments.runtime.settings import InvalidSettings, StripeBackend, StripeSettings
 from order_payments.stripe_adapter.outcomes import (
     Cancelled,
     CancelOutcome,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from stripe.params import PaymentIntentListParams
 
+    from dummy_stripe.http_client import DummyStripeHTTPClient
     from order_payments.stripe_adapter.secrets import StripeSecrets
 
 _T = TypeVar("_T")
@@ -327,7 +328,7 @@ def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
 
 
 def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" = None) -> StripeGateway:
-    """The gateway to the Stripe that `settings` name; `dynamodb` keeps the dummy's state where a table is named."""
+    """Return the gateway to the Stripe in `settings`. `dynamodb` reaches the dummy's table, if there is one."""
     http_client: stripe.HTTPClient
     if settings.backend is StripeBackend.API:
         from order_payments.stripe_adapter.transport import TimedSession
@@ -336,10 +337,7 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
         transport: Transport = session
         http_client = stripe.RequestsClient(session=session)
     else:
-        from dummy_stripe import DummyStripeHTTPClient, DynamoDBStore, MemoryStore
-
-        store = DynamoDBStore(dynamodb, settings.dummy_table) if dynamodb and settings.dummy_table else MemoryStore()
-        transport = http_client = DummyStripeHTTPClient(store)
+        transport = http_client = _dummy_client(settings, dynamodb)
     key, secrets = settings.secret_key or "", None
     if settings.secret_arn:
         from order_payments.stripe_adapter.secrets import stripe_secrets
@@ -353,6 +351,20 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
         base_addresses={"api": settings.api_base} if settings.api_base else {},
     )
     return StripeGateway(client, transport, secrets)
+
+
+def _dummy_client(settings: StripeSettings, dynamodb: "DynamoDBClient | None") -> "DummyStripeHTTPClient":
+    try:
+        from dummy_stripe import MemoryStore
+        from dummy_stripe.dynamodb_store import DynamoDBStore
+        from dummy_stripe.http_client import DummyStripeHTTPClient
+    except ModuleNotFoundError as error:
+        if error.name != "dummy_stripe":
+            raise
+        message = "STRIPE_BACKEND is dummy, but the function has no DummyStripeLayer. Attach it, or set api."
+        raise InvalidSettings(message) from None
+    store = DynamoDBStore(dynamodb, settings.dummy_table) if dynamodb and settings.dummy_table else MemoryStore()
+    return DummyStripeHTTPClient(store)
 
 
 def _confirm_outcome(intent: stripe.PaymentIntent, order: Order) -> ConfirmOutcome:

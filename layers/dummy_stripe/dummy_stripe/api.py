@@ -1,0 +1,230 @@
+"""Responses to HTTP requests of Stripe's API: API keys, addresses, idempotency keys and headers.
+
+`endpoints` has what each call does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from dummy_stripe import bodies, endpoints, parameters, refusals
+from dummy_stripe.endpoints import Call, NothingHappened
+from dummy_stripe.objects import new_id
+from dummy_stripe.parameters import Form
+from dummy_stripe.refusals import Refusal
+from dummy_stripe.responses import Reply, Response
+from dummy_stripe.stores import (
+    CLAIM_SECONDS,
+    IDEMPOTENCY_SECONDS,
+    ClaimLost,
+    IdempotencyRecord,
+    Store,
+)
+
+_INTENTS = re.compile(r"/v1/payment_intents(?:/(?P<id>[^/]+)(?:/(?P<action>confirm|cancel))?)?")
+_REFUNDS = re.compile(r"/v1/refunds(?:/(?P<id>[^/]+))?")
+_KEY_KIND = re.compile(r"(?:sk|rk|pk)_(?:test|live)_")
+# Stripe saves no response to a request that it did not execute.
+_NEVER_SAVED: Final = frozenset({409, 429})
+
+Operation = Callable[[Call], Response]
+
+
+class Headers(Mapping[str, str]):
+    """HTTP headers by name in any case."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = {name.lower(): value for name, value in headers.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._headers[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+
+class Request(NamedTuple):
+    """A request: `encoded` is the form in its body or query, `idempotency_key` is None except for POST."""
+
+    id: str
+    method: str
+    path: str
+    encoded: str
+    idempotency_key: str | None
+
+
+class HTTPResponse(NamedTuple):
+    """A response as sent, and how it travels back to the client."""
+
+    status: int
+    headers: Headers
+    body: str
+    reply: Reply
+
+
+class StripeAPI:
+    """Stripe's API on the state in `store`. Safe to share between threads, as far as the store is.
+
+    `clock` returns the time in Unix seconds.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def respond(self, method: str, url: str, headers: Mapping[str, str], body: str) -> HTTPResponse:
+        """Return the response to a request; a refused request gets an error response.
+
+        Raises `NothingHappened` for a request that is lost, and `StoreUnavailable`.
+        """
+        sent = Headers(headers)
+        address = urlsplit(url)
+        is_post = method.upper() == "POST"
+        request = Request(
+            id=new_id("req_", 14),
+            method=method.upper(),
+            path=address.path,
+            encoded=body if is_post else address.query,
+            idempotency_key=sent.get("Idempotency-Key") if is_post else None,
+        )
+        response = self._respond(request, sent.get("Authorization"))
+        return HTTPResponse(response.status, _headers(request, response, sent), response.body, response.reply)
+
+    def _respond(self, request: Request, authorization: str | None) -> Response:
+        try:
+            _check_key(authorization)
+            # An invalid request is refused before it claims its idempotency key: Stripe saves a response only once
+            # execution has begun.
+            operation = _operation(request)
+            if request.idempotency_key is None:
+                return operation(Call(self._store, request.id, self._clock()))
+            return self._once(request, request.idempotency_key, operation)
+        except Refusal as refused:
+            return self._refuse(request, refused)
+
+    def _once(self, request: Request, key: str, operation: Operation) -> Response:
+        """Run a request the first time its idempotency key comes, and replay its response afterwards."""
+        now = self._clock()
+        claim = IdempotencyRecord(
+            key=key,
+            owner=request.id,
+            endpoint=request.path,
+            fingerprint=_fingerprint(request),
+            claimed_until=now + CLAIM_SECONDS,
+            expires_at=now + IDEMPOTENCY_SECONDS,
+        )
+        try:
+            earlier = self._store.claim(claim, now)
+            if earlier is not None:
+                return _replay(claim, earlier)
+            try:
+                return operation(Call(self._store, request.id, now, claim))
+            except NothingHappened:
+                self._store.release(claim)
+                raise
+            except Refusal as refused:
+                if refused.status in _NEVER_SAVED:
+                    self._store.release(claim)
+                    raise
+                response = self._refuse(request, refused)
+                self._store.finish(claim.with_response(response))
+                return response
+        except ClaimLost:
+            raise refusals.idempotency_key_in_use(key) from None
+
+    def _refuse(self, request: Request, refused: Refusal) -> Response:
+        body = json.dumps(bodies.refusal(refused, request.id, self._clock()))
+        return Response(refused.status, body, request.id, refused.should_retry, refused.reply)
+
+
+def _operation(request: Request) -> Operation:
+    """Return the call of an address with its parameters. Raises `Refusal` for unknown addresses and bad parameters."""
+    form = Form(request.encoded)
+    if found := _REFUNDS.fullmatch(request.path):
+        return _refund_operation(request, form, found["id"])
+    found = _INTENTS.fullmatch(request.path)
+    intent_id, action = found.group("id", "action") if found else (None, None)
+    match (found is not None, request.method, intent_id, action):
+        case (True, "POST", None, None):
+            return partial(endpoints.create, params=parameters.CreateParams.read(form))
+        case (True, "GET", None, None):
+            return partial(endpoints.list_intents, params=parameters.ListParams.read(form))
+        case (True, "GET", str(), None):
+            return partial(endpoints.retrieve, params=parameters.RetrieveParams.read(form), intent_id=intent_id)
+        case (True, "POST", str(), "confirm"):
+            return partial(endpoints.confirm, params=parameters.ConfirmParams.read(form), intent_id=intent_id)
+        case (True, "POST", str(), "cancel"):
+            return partial(endpoints.cancel, params=parameters.CancelParams.read(form), intent_id=intent_id)
+    raise refusals.unrecognized_url(request.method, request.path)
+
+
+def _refund_operation(request: Request, form: Form, refund_id: str | None) -> Operation:
+    match (request.method, refund_id):
+        case ("POST", None):
+            return partial(endpoints.refund, params=parameters.RefundParams.read(form))
+        case ("GET", None):
+            return partial(endpoints.list_refunds, params=parameters.RefundListParams.read(form))
+        case ("GET", str()):
+            params = parameters.RefundRetrieveParams.read(form)
+            return partial(endpoints.retrieve_refund, params=params, refund_id=refund_id)
+    raise refusals.unrecognized_url(request.method, request.path)
+
+
+def _check_key(authorization: str | None) -> None:
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme != "Bearer" or not key:
+        raise refusals.invalid_key(None)
+    kind = _KEY_KIND.match(key)
+    if not key.startswith("sk_test_") or key == "sk_test_":
+        # Stripe shows the last characters, too. The dummy does not: the refused key may be a live one.
+        raise refusals.invalid_key(f"{kind.group() if kind else ''}****")
+
+
+def _fingerprint(request: Request) -> str:
+    fields = sorted(Form(request.encoded).values.items())
+    return hashlib.sha256(json.dumps([request.path, fields]).encode()).hexdigest()
+
+
+def _replay(claim: IdempotencyRecord, earlier: IdempotencyRecord) -> Response:
+    if earlier.endpoint != claim.endpoint:
+        raise refusals.idempotency_mismatch(
+            "Keys for idempotent requests can only be used for the same endpoint they were first used for"
+            f" ('{claim.endpoint}' vs '{earlier.endpoint}'). Try using a key other than '{claim.key}' if you meant to"
+            " execute a different request."
+        )
+    if earlier.fingerprint != claim.fingerprint:
+        raise refusals.idempotency_mismatch(
+            "Keys for idempotent requests can only be used with the same parameters they were first used with. Try"
+            f" using a key other than '{claim.key}' if you meant to execute a different request."
+        )
+    if earlier.response is None:
+        raise refusals.idempotency_key_in_use(claim.key)
+    # The payment was slow; its saved response is not.
+    prompt = Reply.PROMPT if earlier.response.reply is Reply.SLOW else earlier.response.reply
+    return replace(earlier.response, reply=prompt)
+
+
+def _headers(request: Request, response: Response, sent: Headers) -> Headers:
+    headers = {"Content-Type": "application/json", "Request-Id": request.id}
+    if version := sent.get("Stripe-Version"):
+        headers["Stripe-Version"] = version
+    if request.idempotency_key is not None:
+        headers |= {"Idempotency-Key": request.idempotency_key, "Original-Request": response.request_id}
+    if response.request_id != request.id:
+        headers["Idempotent-Replayed"] = "true"
+    if response.should_retry is not None:
+        headers["Stripe-Should-Retry"] = str(response.should_retry).lower()
+    if response.status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="Stripe"'
+    return Headers(headers)

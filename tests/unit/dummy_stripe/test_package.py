@@ -1,0 +1,75 @@
+"""The dummy as a package of its own: what it imports, and facts that it has in common with others."""
+
+import ast
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import stripe
+
+import dummy_stripe
+from command_line.project import PROJECT
+from dummy_stripe import PAYMENT_METHODS
+from dummy_stripe.currencies import CURRENCIES
+from dummy_stripe.events import API_VERSION
+from order_payments.domain.money import TABLE
+
+PACKAGE = Path(dummy_stripe.__file__).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+def imports_of(module: str) -> set[str]:
+    """Return the modules that a module imports, also for type checks; those of the package without its name."""
+    names = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module == "dummy_stripe"):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").removeprefix("dummy_stripe."))
+    return names
+
+
+def test_package_has_no_import_circle():
+    TopologicalSorter({module: imports_of(module) & set(MODULES) for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize(
+    ("modules", "blocked"),
+    [
+        ([module for module in MODULES if module not in {"http_client", "dynamodb_store"}], ["stripe", "botocore"]),
+        (["http_client"], ["botocore"]),
+        (["dynamodb_store"], ["stripe"]),
+    ],
+    ids=["all others", "in-process client", "DynamoDB store"],
+)
+def test_module_imports_without_the_service_and_sdks_it_does_not_use(modules, blocked):
+    blocks = "".join(f"sys.modules[{name!r}] = None; " for name in ["order_payments", *blocked])
+    program = f"import sys; {blocks}import dummy_stripe, {', '.join(f'dummy_stripe.{module}' for module in modules)}"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": str(PACKAGE.parent)}, capture_output=True, text=True
+    )
+
+    assert ended.stderr == ""
+
+
+def test_currencies_are_those_of_the_service():
+    assert {code: tuple(rules) for code, rules in CURRENCIES.items()} == {
+        code: (rules.minimum, rules.maximum, rules.step, rules.decimals)
+        for code, rules in TABLE.items()
+        if rules.is_charged
+    }
+
+
+def test_api_version_is_that_of_the_sdk():
+    assert stripe.api_version == API_VERSION
+
+
+def test_cards_in_the_readme_exist():
+    tokens = set(re.findall(r"pm_(?:card|dummy)_\w+", (PROJECT / "README.md").read_text()))
+
+    assert tokens
+    assert tokens <= PAYMENT_METHODS.keys()
