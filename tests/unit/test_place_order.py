@@ -1,11 +1,14 @@
 """Two requests with one idempotency key at the same time: what the contract's tests cannot time."""
 
+import hashlib
 import json
 from types import ModuleType
 
 import pytest
 
 from harness.functions import Answer, call, event_for, load_function
+from order_payments import place_order
+from order_payments.place_order import Item, OrderRequest
 from order_payments.runtime.clock import utc_now
 from tests.support.function_shop import FunctionShop
 
@@ -13,11 +16,10 @@ from tests.support.function_shop import FunctionShop
 @pytest.fixture
 def function(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:  # noqa: ARG001 - needs tables
     """The function at a moment that lasts, in which no request sees what another one writes."""
-    function = load_function("create_order")
     now = utc_now()
-    monkeypatch.setattr(function, "utc_now", lambda: now)
-    monkeypatch.setattr(function, "find_placed", lambda *_: None)
-    return function
+    monkeypatch.setattr(place_order, "utc_now", lambda: now)
+    monkeypatch.setattr(place_order, "find_placed", lambda *_: None)
+    return load_function("create_order")
 
 
 def place(function: ModuleType, product: str, quantity: int, request_id: str) -> Answer:
@@ -52,3 +54,11 @@ def test_a_request_that_botocore_sent_twice_has_placed_its_order(shop: FunctionS
 
     assert [answer.status for answer in answers] == [201, 201]
     assert not ["Idempotent-Replayed" for answer in answers if "Idempotent-Replayed" in answer.headers]
+
+
+def test_a_request_has_the_fingerprint_that_earlier_releases_stored() -> None:
+    """Earlier releases digested the JSON of the request's model. A client may repeat a request after an update."""
+    request = OrderRequest("alice", [Item('caf\u00e9 "1"', 2), Item("tea", 10_000)], "r-1", "k")
+
+    stored = '{"items":[{"product_id":"caf\u00e9 \\"1\\"","quantity":2},{"product_id":"tea","quantity":10000}]}'
+    assert request.fingerprint == hashlib.sha256(stored.encode()).hexdigest()

@@ -1,0 +1,135 @@
+"""How an order is placed: prices from the products, one currency, a total that can be charged, once per key."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from order_payments.domain.errors import (
+    IdempotencyKeyReused,
+    InvalidRequest,
+    MixedCurrencies,
+    OrderNotFound,
+    UnknownProduct,
+)
+from order_payments.domain.money import as_text, charge_fault
+from order_payments.domain.orders import MAXIMUM_PRODUCTS, Order, OrderLine, order_id_for
+from order_payments.domain.products import Product
+from order_payments.runtime.clock import utc_now
+from order_payments.runtime.observability import logger
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.products_table import ProductsTable
+
+MAXIMUM_LINES = 100
+MAXIMUM_QUANTITY = 10_000
+"""Units in one line of an order."""
+
+
+class Item(NamedTuple):
+    """A product and how many units of it a buyer orders."""
+
+    product_id: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """A buyer's request for an order. The client's `idempotency_key` makes a repeated request return the same order."""
+
+    buyer_id: str
+    items: Sequence[Item]
+    request_id: str
+    idempotency_key: str | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A digest of the items, which is stored under an idempotency key and stays the same between releases."""
+        if self.idempotency_key is None:
+            return None
+        body = {"items": [item._asdict() for item in self.items]}
+        return hashlib.sha256(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+class PlacedOrder(NamedTuple):
+    """The order as it is recorded. `replayed`: an earlier request placed it."""
+
+    order: Order
+    replayed: bool
+
+
+def place_order(request: OrderRequest, *, orders: OrdersTable, products: ProductsTable) -> PlacedOrder:
+    """Record a pending order at the products' current prices. It holds no stock and does not check it.
+
+    Raises
+    ------
+    InvalidRequest, UnknownProduct, MixedCurrencies
+        There cannot be such an order.
+    IdempotencyKeyReused
+        Another request placed an order under this key.
+    Busy
+        The database does not respond.
+    """
+    order_id = order_id_for(request.buyer_id, request.idempotency_key) if request.idempotency_key else None
+    placed = find_placed(order_id, request, orders) if order_id else None
+    if placed is not None:
+        return PlacedOrder(placed, replayed=True)
+    lines, currency = price(request.items, products)
+    order = Order.place(
+        request.buyer_id,
+        lines,
+        currency,
+        utc_now(),
+        order_id=order_id,
+        request_id=request.request_id,
+        request_fingerprint=request.fingerprint,
+    )
+    if fault := charge_fault(order.total_amount, order.currency):
+        total = as_text(order.total_amount, order.currency)
+        raise InvalidRequest(f"The order's total is {total}. {fault}", field="items")
+    recorded = orders.create(order)
+    # Another request with the same key, at the same time, may have been the faster one.
+    check_same_request(recorded, request)
+    if recorded.request_id != order.request_id:
+        return PlacedOrder(recorded, replayed=True)
+    logger.info("order created", orderId=order.order_id)
+    return PlacedOrder(recorded, replayed=False)
+
+
+def find_placed(order_id: str, request: OrderRequest, orders: OrdersTable) -> Order | None:
+    """Return the order that the same request placed before, if any. Raises `IdempotencyKeyReused`."""
+    try:
+        order = orders.get(order_id)
+    except OrderNotFound:
+        return None
+    check_same_request(order, request)
+    return order
+
+
+def check_same_request(order: Order, request: OrderRequest) -> None:
+    """Raise `IdempotencyKeyReused` unless `request` asks for the items that `order` was placed with."""
+    if order.request_fingerprint != request.fingerprint:
+        raise IdempotencyKeyReused("This idempotency key was used for another order.")
+
+
+def price(items: Sequence[Item], products: ProductsTable) -> tuple[list[OrderLine], str]:
+    """Return the lines of an order for `items` at the products' current prices, and their currency."""
+    wanted = {item.product_id for item in items}
+    if len(wanted) > MAXIMUM_PRODUCTS:
+        raise InvalidRequest(f"An order has at most {MAXIMUM_PRODUCTS} different products.", field="items")
+    found = products.get_many(wanted)
+    if unknown := [(line, item.product_id) for line, item in enumerate(items) if item.product_id not in found]:
+        raise UnknownProduct(unknown)
+    lines = [
+        OrderLine(item.product_id, found[item.product_id].name, item.quantity, found[item.product_id].unit_price)
+        for item in items
+    ]
+    return lines, common_currency(found.values())
+
+
+def common_currency(products: Iterable[Product]) -> str:
+    """Return the currency that all products are priced in. Raises `MixedCurrencies`."""
+    currencies = {product.currency for product in products}
+    if len(currencies) > 1:
+        raise MixedCurrencies(f"An order has one currency; these products have {', '.join(sorted(currencies))}.")
+    return currencies.pop()
