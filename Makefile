@@ -19,6 +19,8 @@ target = Runtime=$(runtime) Architecture=$(ARCHITECTURE)
 # The user's AWS settings are for `make deploy` alone: a profile that is not there would stop what needs no account.
 without_aws_settings = env $(patsubst %,-u %,$(filter AWS_%,$(.VARIABLES))) \
   AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
+# As Lambda puts them on the path.
+with_layers = PYTHONPATH=layers/common:layers/dummy_stripe:.
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 # Strict: a package that the index says nothing of counts as audited otherwise.
 pip_audit := .venv-scan/bin/pip-audit --strict --require-hashes --disable-pip
@@ -28,7 +30,7 @@ pip_audit := .venv-scan/bin/pip-audit --strict --require-hashes --disable-pip
 step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
   printf '✓ %-62s %5d s\n' '$(1)' $$(($$(date +%s) - started)) >&2
 
-.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi event-schemas lint scan vulnerabilities format build deploy lock clean
+.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi event-schemas lint imports scan vulnerabilities format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -85,7 +87,11 @@ lint: $(installed) ## Check style, types and the template
 	ruff check .
 	ruff format --check .
 	mypy
+	$(with_layers) lint-imports --no-logo
 	@$(without_aws_settings) sam validate --lint
+
+imports: $(installed) ## Draw which folder imports which, in the DOT language of Graphviz
+	@$(with_layers) import-linter drawgraph order_payments
 
 scan: $(scan_installed) ## Look for weak spots in what is deployed, and in the pipeline (.checkov.yaml says what is let be)
 	@python -m delivery render .local/rendered
@@ -130,5 +136,5 @@ lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer ver
 	done
 
 clean: ## Remove what was built and installed
-	rm -rf .venv .venv-scan .local .aws-sam .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-scan .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find functions layers command_line delivery operations local harness tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
