@@ -1,7 +1,5 @@
 """What the functions count and measure: each payment once, by its end, and what they waited for."""
 
-import json
-import re
 from collections.abc import Callable
 from datetime import timedelta
 from types import ModuleType, SimpleNamespace
@@ -12,8 +10,7 @@ import pytest
 import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from command_line.project import PROJECT
-from delivery.rendering import Rendering, template
+from delivery.rendering import template
 from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
@@ -256,75 +253,3 @@ def test_every_run_of_the_reconciler_tells_how_old_the_oldest_is(shop: FunctionS
     metrics = metrics_in(capsys.readouterr().out)
     assert metrics[Gauge.OLDEST_UNSETTLED] == [0.0]
     assert metrics[Count.PAYMENT_RECONCILED] == [0.0]
-
-
-def test_alarms_and_dashboard_know_no_metric_that_nobody_writes() -> None:
-    ours = {*Count, *Gauge, *Latency}
-    resources = template()["Resources"]
-    watched = {
-        resource["Properties"]["MetricName"]
-        for resource in resources.values()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-        and resource["Properties"].get("Namespace") == {"Ref": "AWS::StackName"}
-    }
-    body, _ = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    shown = {
-        line.partition('"')[0] for line in body.split('"${AWS::StackName}", "')[1:] if '"service"' in line.split("]")[0]
-    }
-
-    assert watched >= {Count.MISMATCH, Gauge.OLDEST_UNSETTLED, Count.BUSY}
-    assert len(shown) > 10
-    assert watched | shown <= ours
-
-
-def test_operations_say_of_every_alarm_what_to_do() -> None:
-    alarms = {name for name, each in template()["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
-    section = (PROJECT / "docs" / "operations.md").read_text().partition("## Alarms\n")[2].partition("\n## ")[0]
-
-    assert set(re.findall(r"`(\w+Alarm)` ?[|,]", section)) == alarms
-
-
-@pytest.mark.parametrize("silence_is_told", ["on", "off"])
-def test_the_dashboard_shows_every_alarm(silence_is_told: str) -> None:
-    rendering = Rendering.of_environment("production", AlarmOnSilence=silence_is_told)
-    (dashboard,) = rendering.of_type("AWS::CloudWatch::Dashboard").values()
-    body, variables = dashboard["DashboardBody"]["Fn::Sub"]
-    text = re.sub(r"\${(\w+)}", lambda it: substituted(variables, it[1]), body)
-
-    shown = json.loads(text.replace("${!", "{"))["widgets"][0]["properties"]["alarms"]
-    assert shown == [f"${{{name}.Arn}}" for name in rendering.of_type("AWS::CloudWatch::Alarm")]
-
-
-def substituted(variables: dict[str, Any], name: str) -> str:
-    value = variables.get(name, name)
-    return value if isinstance(value, str) else value["Fn::Sub"]
-
-
-def test_an_alarm_tells_of_every_function_that_is_not_started_while_somebody_waits() -> None:
-    resources = template()["Resources"]
-    waited_for = {
-        name
-        for name, each in resources.items()
-        if each["Type"] == "AWS::Serverless::Function"
-        and any(event["Type"] == "Api" for event in each["Properties"].get("Events", {}).values())
-    }
-    watched = {
-        dimension["Value"]["Ref"]
-        for each in resources.values()
-        if each["Type"] == "AWS::CloudWatch::Alarm" and each["Properties"].get("MetricName") == "Throttles"
-        for dimension in each["Properties"]["Dimensions"]
-    }
-
-    assert watched == waited_for | {"AuthorizerFunction", "PublishOrderEventsFunction"}
-
-
-def test_an_alarm_tells_of_a_publisher_that_nobody_calls_while_orders_are_placed() -> None:
-    alarm = template()["Resources"]["PublisherSilentAlarm"]["Properties"]
-    silent, placed_orders, calls = alarm["Metrics"]
-
-    assert silent["Expression"] == "IF(FILL(placed, 0) > 0 AND FILL(called, 0) == 0, 1, 0)"
-    assert [each["Id"] for each in alarm["Metrics"] if each["ReturnData"]] == ["silent"]
-    assert (placed_orders["Id"], calls["Id"]) == ("placed", "called")
-    assert calls["MetricStat"]["Metric"]["Dimensions"] == [
-        {"Name": "FunctionName", "Value": {"Ref": "PublishOrderEventsFunction"}}
-    ]

@@ -114,26 +114,25 @@ def test_the_publisher_hears_of_every_transition_that_there_is() -> None:
         assert TRANSITIONS[status] == heard
 
 
-def test_what_cannot_be_published_is_given_up_some_day_and_kept_encrypted_for_two_weeks() -> None:
+def test_rejected_events_reach_the_queue_before_the_stream_drops_them() -> None:
     queue = RESOURCES["OrderEventsDeadLetters"]["Properties"]
+    stream_keeps_records_for = 24 * 3600
 
     assert STREAM["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert STREAM["BisectBatchOnFunctionError"] is True
-    assert STREAM["MaximumRetryAttempts"] == -1  # as often as it takes, within the age
-    # Of the 24 hours that the stream keeps a record.
-    assert 60 <= STREAM["MaximumRecordAgeInSeconds"] <= 12 * 3600
+    assert STREAM["MaximumRetryAttempts"] == -1  # retried until the record is too old
+    assert 60 <= STREAM["MaximumRecordAgeInSeconds"] <= stream_keeps_records_for / 2
     letters = {"Fn::GetAtt": ["OrderEventsDeadLetters", "Arn"]}
     assert STREAM["DestinationConfig"]["OnFailure"] == {"Destination": letters}
-    assert queue == {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": 14 * 24 * 3600}
+    assert queue["SqsManagedSseEnabled"] is True
+    assert queue["MessageRetentionPeriod"] >= 7 * 24 * 3600
 
 
-def test_what_is_published_is_archived_where_days_are_given_for_it() -> None:
-    archive = RESOURCES["OrderEventsArchive"]
+def test_archive_keeps_the_events_that_are_published() -> None:
+    archive = RESOURCES["OrderEventsArchive"]["Properties"]
 
-    assert archive["Condition"] == "ArchiveEvents"
-    assert template()["Conditions"]["ArchiveEvents"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "EventArchiveDays"}, 0]}]}
-    assert archive["Properties"]["SourceArn"] == {"Fn::GetAtt": ["OrderEventsBus", "Arn"]}
-    assert archive["Properties"]["EventPattern"] == {"source": [SOURCE]}
+    assert archive["SourceArn"] == {"Fn::GetAtt": ["OrderEventsBus", "Arn"]}
+    assert archive["EventPattern"] == {"source": [SOURCE]}
 
 
 def test_the_publisher_has_time_for_two_calls_that_last_longest() -> None:
@@ -221,23 +220,11 @@ def test_authorizer_has_the_common_layer_alone() -> None:
     assert "Layers" not in FUNCTIONS["AuthorizerFunction"]
 
 
-def test_api_gateway_and_schedules_call_a_published_version() -> None:
-    assert GLOBALS["AutoPublishAlias"] == "live"
-    assert GLOBALS["SnapStart"] == {"ApplyOn": {"Fn::If": ["UseSnapStart", "PublishedVersions", "None"]}}
-
-
-def test_the_authorizer_is_called_as_published_too() -> None:
+def test_api_gateway_invokes_the_published_version_of_the_authorizer() -> None:
     authorizer = RESOURCES["Api"]["Properties"]["Auth"]["Authorizers"]["JwtAuthorizer"]
 
-    assert authorizer["FunctionArn"] == {"Fn::Sub": f"${{AuthorizerFunction.Arn}}:{GLOBALS['AutoPublishAlias']}"}
+    assert authorizer["FunctionArn"]["Fn::Sub"].rpartition(":")[2] == GLOBALS["AutoPublishAlias"]
     assert authorizer["DisableFunctionDefaultPermissions"] is True
-    assert RESOURCES["AuthorizerPermission"]["Properties"]["FunctionName"] == {"Ref": "AuthorizerFunction.Alias"}
-
-
-def test_a_release_publishes_every_function() -> None:
-    assert [properties["AutoPublishCodeSha256"] for properties in FUNCTIONS.values()] == [{"Ref": "Release"}] * len(
-        FUNCTIONS
-    )
 
 
 def test_a_change_of_a_layer_publishes_the_functions_on_it() -> None:
@@ -295,13 +282,12 @@ def test_operations_have_the_figures_of_the_capacity_mapping() -> None:
     assert rows["reserved for the authorizer"] == row("Authorizers")
 
 
-def test_the_tables_that_matter_are_protected_and_take_nothing_but_tls() -> None:
-    for name in ("OrdersTable", "ProductsTable", "StockAdjustmentsTable"):
-        (deny,) = TABLES[name]["ResourcePolicy"]["PolicyDocument"]["Statement"]
-        assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "dynamodb:*")
-        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        assert TABLES[name]["DeletionProtectionEnabled"] == {"Fn::If": ["ProtectTables", True, False]}
-        assert TABLES[name]["PointInTimeRecoverySpecification"]["RecoveryPeriodInDays"] == {"Ref": "RecoveryDays"}
+@pytest.mark.parametrize("name", sorted(TABLES.keys() - {"DummyStripeTable"}))
+def test_table_refuses_access_without_tls(name: str) -> None:
+    (deny,) = TABLES[name]["ResourcePolicy"]["PolicyDocument"]["Statement"]
+
+    assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "dynamodb:*")
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def test_the_stream_of_orders_is_read_by_tls_alone() -> None:

@@ -28,8 +28,8 @@ SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "SetUpAccessLogs": ({"AccessLogs": "on-and-set-up-account"}, {"AccessLogs": "on"}),
     "BoundRoles": ({"PermissionsBoundaryArn": BOUNDARY}, {}),
     "RollGradually": ({"GradualDeployment": "true"}, {"GradualDeployment": "false"}),
-    "TellOfAlarms": ({"AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms"}, {}),
-    "TellOfSilence": ({"AlarmOnSilence": "on"}, {"AlarmOnSilence": "off"}),
+    "NotifyOfAlarms": ({"AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms"}, {}),
+    "WatchForSilence": ({"AlarmOnSilence": "on"}, {"AlarmOnSilence": "off"}),
 }
 """By condition, parameters under which it holds and others, as like them as can be, under which it does not."""
 
@@ -182,31 +182,29 @@ def test_payments_of_one_token_are_limited_apart(environment: str) -> None:
     assert association["ResourceArn"]["Fn::Sub"].endswith(f"::/restapis/${{Api}}/stages/${{{stage}}}")
 
 
-def test_where_deployments_are_gradual_alarms_take_every_function_back() -> None:
+def test_gradual_deployment_rolls_back_a_function_on_its_own_errors() -> None:
     gradual = Rendering({**LEAST, "GradualDeployment": "true", "DeploymentType": "Linear10PercentEvery1Minute"})
-    functions = gradual.of_type("AWS::Lambda::Function")
     groups = gradual.of_type("AWS::CodeDeploy::DeploymentGroup")
-    aliases = [r for r in gradual.resources.values() if r["Type"] == "AWS::Lambda::Alias"]
+    aliases = {name: r for name, r in gradual.resources.items() if r["Type"] == "AWS::Lambda::Alias"}
+    alarms = gradual.of_type("AWS::CloudWatch::Alarm")
 
-    assert len(groups) == len(aliases) == len(functions)
-    for alias in aliases:
-        assert alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"]["Ref"] in groups
-    own_alarms: set[str] = set()
-    for group in groups.values():
+    assert len(groups) == len(aliases) == len(gradual.of_type("AWS::Lambda::Function"))
+    for alias in aliases.values():
+        group = groups[alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"]["Ref"]]
         assert group["AutoRollbackConfiguration"]["Enabled"] is True
         assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
-        alarms = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
-        assert alarms <= gradual.of_type("AWS::CloudWatch::Alarm").keys()
-        common = {"InternalErrorsAlarm", "ReconcilerErrorsAlarm"}
-        assert common <= alarms
-        own_alarms |= alarms - common
-        assert len(alarms) <= 10  # CodeDeploy's limit
-    assert {f"{name}ErrorsAlarm" for name in called_by_routes()} == own_alarms
+        names = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
+        assert {"InternalErrorsAlarm", "ReconcilerErrorsAlarm"} <= names
+        assert len(names) <= 10  # CodeDeploy's limit
+        function = alias["Properties"]["FunctionName"]["Ref"]
+        dimension = {"Name": "FunctionName", "Value": {"Ref": function}}
+        own = [name for name in names if dimension in alarms[name]["Dimensions"]]
+        assert bool(own) == (function in called_by_routes() | {"ReconcilePaymentsFunction"}), function
 
 
 def called_by_routes() -> set[str]:
     return {
-        name.removesuffix("Function")
+        name
         for name, each in template()["Resources"].items()
         if any(event["Type"] == "Api" for event in each["Properties"].get("Events", {}).values())
     }
@@ -260,12 +258,40 @@ def test_where_others_depend_on_it_every_request_is_logged(environment: str) -> 
     assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["AccessLog", "Arn"]}
 
 
-def test_in_production_nothing_is_deleted_and_all_is_kept_for_long() -> None:
+def test_production_keeps_and_protects_its_data() -> None:
     production = Rendering.of_environment("production")
+    tables = production.of_type("AWS::DynamoDB::Table")
 
-    for name in ("OrdersTable", "ProductsTable"):
-        table = production.of_type("AWS::DynamoDB::Table")[name]
+    assert {"OrdersTable", "ProductsTable", "StockAdjustmentsTable"} == tables.keys()
+    for table in tables.values():
         assert table["DeletionProtectionEnabled"] is True
         assert table["PointInTimeRecoverySpecification"]["RecoveryPeriodInDays"] == "35"
     assert {group["RetentionInDays"] for group in production.of_type("AWS::Logs::LogGroup").values()} == {"365"}
     assert production.of_type("AWS::Events::Archive")
+
+
+def test_callers_invoke_the_published_version_of_a_function() -> None:
+    rendering = Rendering({**LEAST})
+    aliases = {name for name, r in rendering.resources.items() if r["Type"] == "AWS::Lambda::Alias"}
+    invoked = [
+        each["FunctionName"]["Ref"]
+        for kind in ("AWS::Lambda::Permission", "AWS::Lambda::EventSourceMapping")
+        for each in rendering.of_type(kind).values()
+    ]
+    scheduled = [
+        target["Arn"]["Ref"]
+        for rule in rendering.of_type("AWS::Events::Rule").values()
+        for target in rule["Targets"]
+        if target["Arn"] != {"Ref": "AuditStateMachine"}
+    ]
+
+    assert len(aliases) == len(rendering.of_type("AWS::Lambda::Function"))
+    assert scheduled
+    assert {*invoked, *scheduled} <= aliases
+
+
+def test_release_publishes_a_new_version_of_every_function() -> None:
+    one, other = (Rendering({**LEAST, "Release": digit * 10}).of_type("AWS::Lambda::Version") for digit in "12")
+
+    assert len(one) == len(other) == len(Rendering({**LEAST}).of_type("AWS::Lambda::Function"))
+    assert not one.keys() & other.keys()
