@@ -58,22 +58,22 @@ def artefacts(template: Path) -> list[Artefact]:
         properties: Mapping[str, Any] = resource.get("Properties", {})
         uri = properties.get("CodeUri") or properties.get("ContentUri")
         if isinstance(uri, str):
-            layers = _layer_names([*common.get("Layers", []), *properties.get("Layers", [])])
+            layers = layer_names([*common.get("Layers", []), *properties.get("Layers", [])])
             is_layer = "ContentUri" in properties
             found.append(Artefact(name, template.parent / uri, is_layer, () if is_layer else tuple(layers)))
     return found
 
 
-def _layer_names(value: Any) -> Iterator[str]:
+def layer_names(value: Any) -> Iterator[str]:
     """Yield the names of the layers that a function has, or may have under a condition."""
     match value:
         case {"Ref": str(name)} if name != "AWS::NoValue":
             yield name
         case {"Fn::If": [_, *choices]}:
-            yield from _layer_names(choices)
+            yield from layer_names(choices)
         case list():
             for each in value:
-                yield from _layer_names(each)
+                yield from layer_names(each)
 
 
 def prepare(template: Path, *, python: str, log: Path) -> list[Artefact]:

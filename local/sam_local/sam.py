@@ -10,11 +10,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from samtranslator.yaml_helper import yaml_parse
+
 from command_line.environment import for_programs
 from command_line.errors import CommandError
 from command_line.output import Progress
 from command_line.processes import running
 from command_line.project import PROJECT, STATE
+from delivery.packaging import layer_names
 from local.build import BUILD_CACHE, RUNTIME, architecture, build_for_containers
 from local.emulator.process import client_at
 from local.running import running_description
@@ -85,8 +88,24 @@ def prepared(env_vars: Path | None, progress: Progress, *, for_events: bool = Fa
         if not build.is_current():
             with progress("Build the functions and layers (sam build)", build.done):
                 build.make()
+        template = _with_all_layers(build.template)
     with environment as file:
-        yield SamLocal(build.template, file.resolve(), engine)
+        yield SamLocal(template, file.resolve(), engine)
+
+
+def _with_all_layers(built: Path) -> Path:
+    """Write a copy of the built template in which no layer has a condition, and return its path.
+
+    `sam local` leaves out a layer under a condition. A function that calls Stripe itself does not import the dummy.
+    """
+    document = yaml_parse(built.read_text())
+    for resource in document["Resources"].values():
+        properties = resource.get("Properties", {})
+        if "Layers" in properties:
+            properties["Layers"] = [{"Ref": name} for name in layer_names(properties["Layers"])]
+    copy = built.with_name("sam-local.json")
+    copy.write_text(json.dumps(document))
+    return copy
 
 
 def logical_id(function: str) -> str:

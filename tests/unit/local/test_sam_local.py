@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samcli.lib.providers.sam_function_provider import SamFunctionProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
 from typer.testing import CliRunner
 
 from command_line.errors import CommandError
@@ -20,6 +22,27 @@ from local.sam_local.container_engine import ContainerEngine, WayIn
 from local.sam_local.sam import ENV_VARS, EVENTS, Variables, logical_id, prepared
 
 DESCRIPTION = {"awsEndpointUrl": "http://127.0.0.1:4711", "stackName": "order-payments"}
+TEMPLATE = """
+Parameters:
+  Backend: {Type: String, Default: dummy}
+Conditions:
+  UseDummy: !Equals [!Ref Backend, dummy]
+Resources:
+  Pay:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: Pay
+      Handler: handler.handler
+      Runtime: python3.13
+      Layers: [!Ref Common, !If [UseDummy, !Ref Dummy, !Ref AWS::NoValue]]
+  Common:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {ContentUri: Common}
+  Dummy:
+    Type: AWS::Serverless::LayerVersion
+    Condition: UseDummy
+    Properties: {ContentUri: Dummy}
+"""
 KEY = {"kty": "OKP", "kid": "stack"}
 
 
@@ -50,7 +73,8 @@ class Sam:
 
 
 class CurrentBuild:
-    template = Path("/build/template.yaml")
+    def __init__(self, template: Path) -> None:
+        self.template = template
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,7 +108,9 @@ def sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sam:
     monkeypatch.setattr(sam_local, "running", sam.running)
     monkeypatch.setattr(sam_local, "running_description", lambda: DESCRIPTION)
     monkeypatch.setattr(sam_local, "variables_of", deployed)
-    monkeypatch.setattr(sam_local, "build_for_containers", lambda *_: CurrentBuild())
+    built = tmp_path / "template.yaml"
+    built.write_text(TEMPLATE)
+    monkeypatch.setattr(sam_local, "build_for_containers", lambda *_: CurrentBuild(built))
     return sam
 
 
@@ -105,13 +131,23 @@ def test_the_api_is_served_on_the_running_stacks_tables(sam: Sam, tmp_path: Path
     assert "http://127.0.0.1:3005" in done.output
     ((command,), (variables,)) = (sam.commands, sam.variables)
     assert command[:5] == ["sam", "local", "start-api", "--port", "3005"]
-    assert command[command.index("--template") + 1] == "/build/template.yaml"
+    assert command[command.index("--template") + 1] == str(tmp_path / "sam-local.json")
     assert command[command.index("--parameter-overrides") + 1] == f"Runtime={RUNTIME} Architecture={architecture()}"
     assert variables["CreateOrderFunction"] == {
         "ORDERS_TABLE": "orders-1",
         "AWS_ENDPOINT_URL_DYNAMODB": "http://host.docker.internal:4711",
     }
     assert not list(tmp_path.glob("sam-local-*"))
+
+
+@pytest.mark.usefixtures("sam")
+@pytest.mark.filterwarnings("ignore:.* is deprecated")
+def test_sam_finds_a_layer_that_is_under_a_condition() -> None:
+    with prepared(None, silent) as local:
+        stacks, _ = SamLocalStackProvider.get_stacks(str(local.template))
+
+    (function,) = SamFunctionProvider(stacks).get_all()
+    assert [layer.name for layer in function.layers] == ["Common", "Dummy"]
 
 
 def test_over_a_bridge_dynamodb_is_behind_a_door(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
