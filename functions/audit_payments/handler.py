@@ -9,7 +9,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from order_payments.audit.check import go_on
 from order_payments.audit.report import Audit
 from order_payments.runtime.clock import Deadline
-from order_payments.runtime.observability import Count, count, logger, write_metrics
+from order_payments.runtime.metric_names import Count
+from order_payments.runtime.observability import count, logger, write_metrics
 
 TIME_TO_REPORT_SECONDS = 5.0
 

@@ -2,7 +2,9 @@
 
 from order_payments.runtime.start_up import finish_start
 
-from log_lines import AUTHORIZER_FAILED, INTERNAL_ERROR, start_failures_counted, write_counts, write_line
+from log_lines import start_failures_counted, write_counts, write_line
+
+from order_payments.runtime.metric_names import Count
 
 with start_failures_counted():
     import time
@@ -53,12 +55,12 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         failure = Exception("Unauthorized")  # API Gateway knows this exception, and no other
     except NoKeys:
         write_line("ERROR", "authorizer failed", reason="no_keys", **request)
-        write_counts(AUTHORIZER_FAILED)
+        write_counts(Count.AUTHORIZER_FAILED)
         failure = AuthorizerFailed("no keys")
     except Exception as error:  # noqa: BLE001 - the one boundary: no fault of ours may let a caller in
         # Not the error's own text, nor its cause's: they may quote the token.
         write_line("ERROR", "authorizer failed", reason="unexpected_error", error=_place_of(error), **request)
-        write_counts(AUTHORIZER_FAILED, INTERNAL_ERROR)
+        write_counts(Count.AUTHORIZER_FAILED, Count.INTERNAL_ERROR)
         failure = AuthorizerFailed("unexpected error")
     else:
         return answer

@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from order_payments.runtime.metric_names import Count
 from order_payments.runtime.settings import MetricSettings, function_name
 
 SERVICE = "order-payments"  # as POWERTOOLS_SERVICE_NAME has it for the other functions
-AUTHORIZER_FAILED = "AuthorizerFailed"
-INTERNAL_ERROR = "InternalError"
-"""Metrics, named as in `order_payments.runtime.observability.Count`, which this function does not import."""
 
 _FUNCTION_NAME = function_name()
 _METRIC_NAMESPACE = MetricSettings.from_environment().namespace
@@ -35,7 +33,7 @@ def write_line(level: str, message: str, **fields: str | int | None) -> None:
     _write(line)
 
 
-def write_counts(*metrics: str) -> None:
+def write_counts(*metrics: Count) -> None:
     """Count one of each metric: one line in CloudWatch's embedded metric format, as the other functions write it."""
     directive = {
         "Namespace": _METRIC_NAMESPACE,
@@ -57,7 +55,7 @@ def start_failures_counted() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        write_counts(AUTHORIZER_FAILED, INTERNAL_ERROR)
+        write_counts(Count.AUTHORIZER_FAILED, Count.INTERNAL_ERROR)
         raise
 
 

@@ -13,7 +13,8 @@ from order_payments.events.dead_letters import SQS_CALL_SECONDS, DeadLetters
 from order_payments.events.event_bus import EventBus, size_of
 from order_payments.events.order_events import OrderEvent, event_in
 from order_payments.runtime.clock import Deadline
-from order_payments.runtime.observability import Count, count, logger, write_cancelled, write_metrics
+from order_payments.runtime.metric_names import Count
+from order_payments.runtime.observability import count, logger, write_cancelled, write_metrics
 
 TIME_TO_REPORT_SECONDS = 2.0
 

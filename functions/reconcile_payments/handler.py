@@ -18,7 +18,8 @@ from order_payments.domain.errors import Busy
 from order_payments.domain.orders import NO_ORDER, Order
 from order_payments.payments import LEASE, TIME_TO_SETTLE_SECONDS, reconcile
 from order_payments.runtime.clock import Deadline, from_rfc3339, utc_now
-from order_payments.runtime.observability import Count, Gauge, count, gauge, logger, write_metrics
+from order_payments.runtime.metric_names import Count, Gauge
+from order_payments.runtime.observability import count, gauge, logger, write_metrics
 from order_payments.runtime.settings import ReconcilerSettings
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
 from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled

@@ -19,7 +19,8 @@ from order_payments.api.views import View
 from order_payments.domain.errors import Busy, InvalidSignature, OrderNotFound
 from order_payments.domain.orders import NO_ORDER
 from order_payments.payments import follow_intent
-from order_payments.runtime.observability import Count, count, logger
+from order_payments.runtime.metric_names import Count
+from order_payments.runtime.observability import count, logger
 from order_payments.runtime.settings import WebhookSettings
 
 FINAL_NEWS = frozenset({"payment_intent.succeeded", "payment_intent.canceled"})

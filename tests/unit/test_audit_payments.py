@@ -15,7 +15,7 @@ from order_payments.audit import check as audit
 from order_payments.audit import report as audit_report
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.runtime.clock import rfc3339, utc_now
-from order_payments.runtime.observability import Count
+from order_payments.runtime.metric_names import Count
 from tests.support.auditor import (
     AT_ONCE,
     Auditor,

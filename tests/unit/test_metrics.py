@@ -17,7 +17,8 @@ from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Override, Reason
 from order_payments.runtime import observability
 from order_payments.runtime.clock import Deadline, utc_now
-from order_payments.runtime.observability import Count, Gauge, Latency, write_metrics
+from order_payments.runtime.metric_names import Count, Gauge, Latency
+from order_payments.runtime.observability import write_metrics
 from order_payments.storage.dynamodb import ReplyLost, reading, write_transaction, writing
 from tests.support.function_shop import FunctionShop
 from tests.support.metrics import Metrics, metric_lines, metrics_in

@@ -23,7 +23,8 @@ from order_payments.domain.orders import (
     Shortage,
 )
 from order_payments.runtime.clock import Deadline
-from order_payments.runtime.observability import Count, write_metrics
+from order_payments.runtime.metric_names import Count
+from order_payments.runtime.observability import write_metrics
 from order_payments.storage.dynamodb import from_wire
 from order_payments.storage.orders_table import NotClaimable, OrdersTable, StockTooShort
 from order_payments.storage.products_table import ProductsTable

@@ -15,7 +15,7 @@ from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Answer, call, event_for, load_function
 from order_payments.domain.orders import Order
 from order_payments.runtime.clock import Deadline, utc_now
-from order_payments.runtime.observability import Count
+from order_payments.runtime.metric_names import Count
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown

@@ -33,7 +33,8 @@ from order_payments.domain.orders import (
     Reason,
 )
 from order_payments.runtime.clock import Deadline, utc_now
-from order_payments.runtime.observability import Count, correlate, count, logger
+from order_payments.runtime.metric_names import Count
+from order_payments.runtime.observability import correlate, count, logger
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
 from order_payments.storage.orders_table import NotClaimable, OrdersTable, StockTooShort
 from order_payments.stripe_adapter.outcomes import (

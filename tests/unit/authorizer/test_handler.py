@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from order_payments.runtime.observability import Count
+from order_payments.runtime.metric_names import Count
 from tests.support.metrics import metric_lines, metrics_in
 from tests.unit.authorizer.conftest import FUNCTION_FOLDER, Authorize, event_with, failed, unauthorized
 from tests.unit.authorizer.issuer import AUDIENCE, ISSUER, Issuer

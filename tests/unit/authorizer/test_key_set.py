@@ -21,7 +21,7 @@ from key_set import (
     keys_from,
 )
 
-from order_payments.runtime.observability import Count
+from order_payments.runtime.metric_names import Count
 from order_payments.runtime.settings import InvalidSettings, JwtSettings
 from tests.support.metrics import metrics_in
 from tests.unit.authorizer.conftest import Start, event_with, failed, unauthorized

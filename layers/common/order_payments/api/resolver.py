@@ -35,7 +35,8 @@ from order_payments.domain import errors
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.identity import Caller
 from order_payments.runtime.clock import Deadline
-from order_payments.runtime.observability import Count, count, logger, write_metrics
+from order_payments.runtime.metric_names import Count
+from order_payments.runtime.observability import count, logger, write_metrics
 from order_payments.runtime.settings import CorsSettings
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from botocore.exceptions import ConnectionError as SdkConnectionError
 from order_payments.domain.errors import Busy
 from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.clock import Deadline
-from order_payments.runtime.observability import Count, Latency, count, timed
+from order_payments.runtime.metric_names import Count, Latency
+from order_payments.runtime.observability import count, timed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -25,7 +25,8 @@ from order_payments.domain.orders import (
     statuses_before,
 )
 from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339
-from order_payments.runtime.observability import Count, count, logger
+from order_payments.runtime.metric_names import Count
+from order_payments.runtime.observability import count, logger
 from order_payments.storage.dynamodb import (
     ConditionFailed,
     Contended,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from order_payments.domain.errors import Busy, InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
 from order_payments.domain.products import MAXIMUM_STOCK, Product, faults_in_offer, faults_in_stock, is_product_id
 from order_payments.runtime.clock import Deadline
-from order_payments.runtime.observability import Count, count, logger
+from order_payments.runtime.metric_names import Count
+from order_payments.runtime.observability import count, logger
 from order_payments.storage.dynamodb import (
     ConditionFailed,
     Contended,

@@ -16,7 +16,8 @@ import stripe
 from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
 from order_payments.domain.orders import Order, Reason
 from order_payments.runtime.clock import Deadline
-from order_payments.runtime.observability import Latency, logger, timed
+from order_payments.runtime.metric_names import Latency
+from order_payments.runtime.observability import logger, timed
 from order_payments.runtime.settings import InvalidSettings, StripeBackend, StripeSettings
 from order_payments.stripe_adapter.outcomes import (
     Cancelled,
