@@ -46,7 +46,7 @@ class FunctionShop(Shop):
             monkeypatch.setenv(name, value)
 
     @cached_property
-    def _functions(self) -> dict[str, ModuleType]:
+    def functions(self) -> dict[str, ModuleType]:
         return {route.function: load_function(route.function) for route in ROUTES}
 
     def send(
@@ -65,7 +65,7 @@ class FunctionShop(Shop):
                     path_parameters={name: unquote(value) for name, value in match.groupdict().items()} or None,
                     query=parse_qs(query, keep_blank_values=True),
                 )
-                answer = call(self._functions[route.function], event)
+                answer = call(self.functions[route.function], event)
                 reply = Reply(
                     answer.status, answer.body, {name.lower(): value for name, value in answer.headers.items()}
                 )

@@ -31,6 +31,8 @@ from tests.support.world import World
 TIMED_OUT = Reason("timed_out", "The payment timed out.")
 
 ALWAYS = "attribute_exists(orderId) OR "
+"""Makes a condition true. The mutants change private names of the table: that a condition is gone can be said in no
+other way."""
 
 
 def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:

@@ -196,7 +196,7 @@ def test_while_stripe_does_not_tell_nothing_is_judged(
     def silent(*_: object, **__: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(auditor.function.stripe._client.v1.payment_intents, "retrieve", silent)
+    monkeypatch.setattr(stripe.PaymentIntentService, "retrieve", silent)
 
     report = auditor.run()
     assert (report["findings"], report["unjudged"]) == ([], 1)
@@ -371,7 +371,7 @@ def test_what_an_audit_found_before_it_failed_is_told(
     def silent(*_: object, **__: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(auditor.function.stripe._client.v1.payment_intents, "list", silent)
+    monkeypatch.setattr(stripe.PaymentIntentService, "list", silent)
 
     with pytest.raises(PaymentProviderError):
         auditor.run()
@@ -410,23 +410,22 @@ def test_a_charge_of_which_stripe_tells_no_more_is_not_judged(
     def silent(*_: object, **__: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(auditor.function.stripe._client.v1.payment_intents, "retrieve", silent)
+    monkeypatch.setattr(stripe.PaymentIntentService, "retrieve", silent)
 
     report = auditor.run()
     assert (report["findings"], report["unjudged"]) == ([], 1)
 
 
-def limit_the_rate(auditor: Auditor, monkeypatch: pytest.MonkeyPatch, *, first: float) -> None:
+def limit_the_rate(monkeypatch: pytest.MonkeyPatch, *, first: float) -> None:
     """Let Stripe answer 429 to the first reads of an intent."""
-    intents = auditor.function.stripe._client.v1.payment_intents
-    retrieve, reads = intents.retrieve, itertools.count()
+    retrieve, reads = stripe.PaymentIntentService.retrieve, itertools.count()
 
     def limited(*given: Any, **named: Any) -> Any:
         if next(reads) < first:
             raise stripe.RateLimitError("Too many requests", http_status=429)  # type: ignore[no-untyped-call]
         return retrieve(*given, **named)
 
-    monkeypatch.setattr(intents, "retrieve", limited)
+    monkeypatch.setattr(stripe.PaymentIntentService, "retrieve", limited)
 
 
 @pytest.mark.parametrize("after", [None, "waited"])
@@ -449,7 +448,7 @@ def test_audit_waits_and_asks_again_while_stripe_limits_the_rate(
     without_charge = shop.order((product, 1))
     shop.pay(without_charge, "pm_card_chargeDeclined")
     write_order(shop, without_charge, "SET #status = :confirmed REMOVE reason", confirmed="confirmed")
-    limit_the_rate(auditor, monkeypatch, first=3)
+    limit_the_rate(monkeypatch, first=3)
     waits: list[int] = []
 
     state: dict[str, Any] = {}
@@ -466,7 +465,7 @@ def test_charge_that_stripe_answers_about_later_is_judged(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order, _ = refunded_only_on_paper(shop)
-    limit_the_rate(auditor, monkeypatch, first=1)
+    limit_the_rate(monkeypatch, first=1)
 
     report = auditor.run()
 
@@ -479,7 +478,7 @@ def test_charge_that_is_explained_by_the_time_stripe_answers_is_no_finding(
 ) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = charge_late(shop, order)
-    limit_the_rate(auditor, monkeypatch, first=1)
+    limit_the_rate(monkeypatch, first=1)
 
     def follow() -> None:
         refund = {"paymentIntentId": intent, "owedSince": rfc3339(utc_now())}
@@ -497,7 +496,7 @@ def test_orders_that_stripe_never_answers_about_are_counted(
     product = shop.add_product()
     for _ in range(4):
         shop.pay(shop.order((product, 1)))
-    limit_the_rate(auditor, monkeypatch, first=math.inf)
+    limit_the_rate(monkeypatch, first=math.inf)
     capsys.readouterr()
     waited: list[None] = []
 

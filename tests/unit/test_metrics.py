@@ -15,7 +15,6 @@ from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Override, Reason
-from order_payments.runtime import observability
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.metric_names import Count, Gauge, Latency
 from order_payments.runtime.observability import write_metrics
@@ -29,9 +28,10 @@ Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def nothing_counted_yet() -> None:
-    """Other tests call what counts without a handler that writes it."""
-    observability._metrics.clear_metrics()
+def nothing_counted_yet(capsys: Output) -> None:
+    """Write what other tests counted without a handler that writes it."""
+    write_metrics()
+    capsys.readouterr()
 
 
 def of_a_payment(shop: FunctionShop, output: Output, card: str) -> Metrics:
@@ -134,7 +134,7 @@ def test_who_is_turned_away_is_counted(shop: FunctionShop, capsys: Output, monke
     def silent(**_: object) -> None:
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
 
-    monkeypatch.setattr(shop._functions["get_order_status"].components.dynamodb, "get_item", silent)
+    monkeypatch.setattr(shop.functions["get_order_status"].components.dynamodb, "get_item", silent)
     capsys.readouterr()
 
     assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 503
@@ -152,7 +152,7 @@ def test_request_that_meets_an_exception_of_ours_is_counted(
     shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = shop.order((shop.add_product(), 1))
-    monkeypatch.setattr(shop._functions["get_order_status"].components.dynamodb, "get_item", fails(ZeroDivisionError()))
+    monkeypatch.setattr(shop.functions["get_order_status"].components.dynamodb, "get_item", fails(ZeroDivisionError()))
     capsys.readouterr()
 
     assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 500
@@ -192,7 +192,7 @@ def test_order_that_cannot_be_reconciled_is_counted_as_an_internal_error(
 def test_a_write_that_nobody_answers_is_measured(capsys: Output) -> None:
     with pytest.raises(ReplyLost), writing():
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
-    observability.write_metrics()
+    write_metrics()
 
     assert len(metrics_in(capsys.readouterr().out)[Latency.DYNAMODB_WRITE]) == 1
 

@@ -1,6 +1,5 @@
 """Product items as other services may leave them: what is sold, what is refused, and how `PUT` repairs an item."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -11,7 +10,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from order_payments.domain.products import Product
 from order_payments.runtime.clock import Deadline
 from order_payments.storage import products_table
-from order_payments.storage.dynamodb import ConditionFailed, TransactionRefused, to_wire, write_transaction
+from order_payments.storage.dynamodb import TransactionRefused, to_wire, write_transaction
 from order_payments.storage.products_table import InvalidProductItem, ProductsTable, product_from_item
 from tests.support.auditor import Auditor, write_product
 from tests.support.function_shop import FunctionShop
@@ -252,13 +251,13 @@ def test_a_write_that_botocore_repeated_has_succeeded(
 ) -> None:
     table = ProductsTable(dynamodb, "ProductsTable")
     seen = table.put("tea", name="Tea", unit_price=450, currency="usd", stock=5)
-    write: Callable[..., Product] = table._write
+    update_item = dynamodb.update_item
 
-    def write_twice(*args: Any, **kwargs: Any) -> Product:
-        write(*args, **kwargs)
-        raise ConditionFailed(None)
+    def write_twice(**request: Any) -> Any:
+        update_item(**request)
+        return update_item(**request)
 
-    monkeypatch.setattr(table, "_write", write_twice)
+    monkeypatch.setattr(dynamodb, "update_item", write_twice)
 
     dearer = table.put("tea", name="Tea", unit_price=500, currency="usd", precondition=lambda now: now == seen)
 
@@ -271,15 +270,15 @@ def test_a_price_change_does_not_conflict_with_a_sale_in_between(
 ) -> None:
     table = ProductsTable(dynamodb, "ProductsTable")
     table.put("tea", name="Tea", unit_price=450, currency="usd", stock=5)
-    write: Callable[..., Product] = table._write
+    update_item = dynamodb.update_item
     writes: list[None] = []
 
-    def sell_first(*args: Any, **kwargs: Any) -> Product:
+    def sell_first(**request: Any) -> Any:
         writes.append(None)
         dynamodb.transact_write_items(TransactItems=[table.sell("tea", 1)])
-        return write(*args, **kwargs)
+        return update_item(**request)
 
-    monkeypatch.setattr(table, "_write", sell_first)
+    monkeypatch.setattr(dynamodb, "update_item", sell_first)
 
     product = table.put("tea", name="Tea", unit_price=500, currency="usd")
 

@@ -90,8 +90,13 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-def gateway(wire: Wire) -> StripeGateway:
-    return StripeGateway(stripe.StripeClient("sk_test_unit", http_client=wire), wire, sleep=no_pause)
+def client(wire: Wire) -> stripe.StripeClient:
+    return stripe.StripeClient("sk_test_unit", http_client=wire)
+
+
+@pytest.fixture
+def gateway(client: stripe.StripeClient, wire: Wire) -> StripeGateway:
+    return StripeGateway(client, wire, sleep=no_pause)
 
 
 def claimed(gateway: StripeGateway, card: str = "pm_card_visa") -> Order:
@@ -302,22 +307,20 @@ def test_amount_that_stripe_refuses_is_not_chargeable(gateway: StripeGateway, wi
         claimed(gateway)
 
 
-def test_key_used_with_other_parameters_is_replaced(gateway: StripeGateway, wire: Wire) -> None:
+def test_key_used_with_other_parameters_is_replaced(gateway: StripeGateway, client: stripe.StripeClient) -> None:
     order = Order.place("alice", [OrderLine("tea", "Tea", 2, 4599)], "usd", NOW)
     params: Any = {"amount": order.total_amount, "currency": "usd", "description": "an earlier release"}
-    stripe.StripeClient("sk_test_unit", http_client=wire).v1.payment_intents.create(
-        params, {"idempotency_key": f"create-{order.order_id}"}
-    )
+    client.v1.payment_intents.create(params, {"idempotency_key": f"create-{order.order_id}"})
 
     intent_id = gateway.create_intent(order, deadline=PLENTY)
 
     assert gateway.state_of(order, intent_id, deadline=PLENTY) == Open()
 
 
-def test_intent_accepts_cards_only(gateway: StripeGateway) -> None:
+def test_intent_accepts_cards_only(gateway: StripeGateway, client: stripe.StripeClient) -> None:
     order = claimed(gateway)
 
-    intent = gateway._client.v1.payment_intents.retrieve(intent_of(order))
+    intent = client.v1.payment_intents.retrieve(intent_of(order))
     assert (intent.allowed_payment_method_types, intent.automatic_payment_methods) == (["card"], None)
 
 
@@ -407,19 +410,21 @@ def test_fence_returns_why_the_intent_was_declined(gateway: StripeGateway) -> No
 
 
 @pytest.mark.parametrize(("amount", "state"), [(9198, ChargeRefunded()), (9197, Paid())])
-def test_intent_whose_whole_charge_was_refunded_is_not_paid(gateway: StripeGateway, amount: int, state: Any) -> None:
+def test_intent_whose_whole_charge_was_refunded_is_not_paid(
+    gateway: StripeGateway, client: stripe.StripeClient, amount: int, state: Any
+) -> None:
     order = claimed(gateway)
     gateway.confirm(order, deadline=PLENTY)
-    gateway._client.v1.refunds.create({"payment_intent": intent_of(order), "amount": amount})
+    client.v1.refunds.create({"payment_intent": intent_of(order), "amount": amount})
 
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == state
     assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == state
 
 
-def test_refund_made_elsewhere_is_found_with_its_id(gateway: StripeGateway) -> None:
+def test_refund_made_elsewhere_is_found_with_its_id(gateway: StripeGateway, client: stripe.StripeClient) -> None:
     order = claimed(gateway)
     gateway.confirm(order, deadline=PLENTY)
-    elsewhere = gateway._client.v1.refunds.create({"payment_intent": intent_of(order)})
+    elsewhere = client.v1.refunds.create({"payment_intent": intent_of(order)})
 
     assert gateway.refund(order, intent_of(order), deadline=PLENTY) == Refunded(elsewhere.id)
 
