@@ -1,5 +1,6 @@
 """The shop without a gateway: each request is the event that API Gateway makes of it."""
 
+import json
 import re
 from functools import cached_property
 from types import ModuleType
@@ -8,26 +9,25 @@ from urllib.parse import parse_qs, unquote
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from command_line.project import PROJECT
 from harness.functions import call, event_for, load_function
 from order_payments.api.routes import ROUTES
 from tests.support.documented import check_documented
 from tests.support.shop import Reply, Shop, User
 
+_VARIABLES: dict[str, str] = json.loads((PROJECT / "env.local.json").read_text())["Parameters"]
 ENVIRONMENT = {
+    **{name: value for name, value in _VARIABLES.items() if not name.startswith("AWS_ENDPOINT_URL")},
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
-    "ORDERS_TABLE": "OrdersTable",
-    "PRODUCTS_TABLE": "ProductsTable",
-    "STOCK_ADJUSTMENTS_TABLE": "StockAdjustmentsTable",
-    "DUMMY_STRIPE_TABLE": "DummyStripeTable",
-    "ORDER_EVENTS_BUS": "order-events",
     "ORDER_EVENTS_DEAD_LETTERS": "https://sqs.us-east-1.amazonaws.com/123456789012/order-events-dead-letters",
     "RECONCILED_PER_SECOND": "1000",
     "STRIPE_SECRET_KEY": "sk_test_unit",
     "STRIPE_WEBHOOK_SECRET": "whsec_unit",
     "POWERTOOLS_SERVICE_NAME": "order-payments",
 }
+"""The environment of `env.local.json`, which has every setting, with moto's region and faster limits."""
 
 
 class FunctionShop(Shop):

@@ -17,6 +17,8 @@ from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness import functions
 from harness.functions import Context, call, event_for, load_function
 from harness.tables import create_tables
+from local.sam_local.sam import EVENTS
+from order_payments.api.routes import ROUTES
 from order_payments.events import dead_letters, event_bus
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage import dynamodb as service
@@ -119,6 +121,8 @@ def live_a_full_life() -> None:
     shop.pages("products", ALICE)
     shop.stock(product)
     shop.status(shop.order((product, 1)))
+    for route in ROUTES:
+        load_function(route.function).handler(json.loads((EVENTS / f"{route.function}.json").read_text()), Context())
     load_function("publish_order_events").handler({"Records": [creation(placed()), foreign()]}, Context())
     audit_and_repair(shop, product)
     for bring_to_its_end in (reconcile, tell_the_webhook):

@@ -23,7 +23,7 @@ EVENTS = [
     for event in properties.get("Events", {}).values()
     if event["Type"] == "Api"
 ]
-README_ROW = re.compile(r"^\| \[`([A-Z]+ /\S*)`\]\(#[a-z-]+\) \| ([^|]+) \|", re.MULTILINE)
+README_ROW = re.compile(r"^\| \[?`([A-Z]+ /\S*)`(?:\]\(#[a-z-]+\))? \| ([^|]+) \|", re.MULTILINE)
 
 of_each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
 
@@ -55,7 +55,8 @@ def test_handler_serves_the_route(route: Route) -> None:
 def test_readme_has_a_row_for_every_route_with_its_callers() -> None:
     rows = dict(README_ROW.findall((PROJECT / "README.md").read_text()))
 
-    assert rows.keys() == {f"{route.method} {route.path}" for route in ROUTES}
+    missing = {f"{route.method} {route.path}" for route in ROUTES} ^ rows.keys()
+    assert not missing, "the README's table and api/routes.py differ in these routes"
     for route in ROUTES:
         callers = rows[f"{route.method} {route.path}"]
         if route.callers is ANY_USER:
