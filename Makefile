@@ -9,6 +9,9 @@ PYTHON ?= python3
 # Programs of the virtual environment, found by the recipes' programs, too.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# Images of containers set it. Without compiled files each run of the tests compiles them again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 installed := .venv/.installed
 bench_installed := .venv/.bench-installed
 scan_installed := .venv-scan/.installed
@@ -30,7 +33,7 @@ pip_audit := .venv-scan/bin/pip-audit --strict --require-hashes --disable-pip
 step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
   printf '✓ %-62s %5d s\n' '$(1)' $$(($$(date +%s) - started)) >&2
 
-.PHONY: help setup run token event sam-local sam-invoke test fuzz bench openapi event-schemas lint imports scan vulnerabilities format build deploy lock clean
+.PHONY: help setup run token event sam-local sam-invoke check test fuzz bench openapi event-schemas lint imports scan vulnerabilities format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -65,10 +68,13 @@ sam-invoke: $(installed) ## Run `sam local invoke` of one function with its even
 
 test: $(installed) ## Run every test
 	@# A stack that does not start fails every module anew: what comes after so many failures says nothing more.
-	@exec python -m pytest -n 2 --maxfail=20
+	@exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --maxfail=20
 
-fuzz: $(installed) ## Try random histories of orders for long
-	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest tests/engine/test_properties.py
+check: $(installed) ## Run the tests that need no stack: unit tests, and the contract on the functions alone
+	@exec python -m pytest -n 2 --dist worksteal -m 'not over_http and not slow' tests/unit tests/contract
+
+fuzz: $(installed) ## Try random histories of orders and random requests for long
+	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest -n 2 tests/engine/test_properties.py tests/end_to_end/test_strangers.py
 
 bench: $(bench_installed) ## Measure time, requests, capacity and price, and hold them to their limits (ARGS='--only warm --quick')
 	@exec python -m bench $(ARGS)

@@ -1,4 +1,4 @@
-"""The deployed stack, for every test that wants one: each process of pytest starts it once, on free ports."""
+"""The deployed stack that all tests and processes share, and the order in which the tests run."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,10 @@ import pytest
 from command_line.environment import use_local_aws_settings
 from command_line.project import PROJECT, STATE
 from harness.dynamodb_local import missing_programs
-from local.stack import Stack, running_stack
+from local.stack import Stack
 from tests.support import release_before
 from tests.support.chromium import PROGRAMS, chromium
+from tests.support.shared_stack import shared_stack
 
 use_local_aws_settings()
 
@@ -20,6 +21,10 @@ DYNAMODB_LOCAL = STATE / "dynamodb-local"
 ENGINE_TESTS = Path(__file__).parent / "engine"
 BROWSER_TESTS = Path(__file__).parent / "browser"
 UPDATE_TESTS = Path(__file__).parent / "end_to_end" / "test_update_in_place.py"
+PRODUCTION_TESTS = Path(__file__).parent / "end_to_end" / "test_production.py"
+CONTRACT_TESTS = Path(__file__).parent / "contract"
+LONGEST_FIRST = (UPDATE_TESTS, PRODUCTION_TESTS, ENGINE_TESTS, BROWSER_TESTS, UPDATE_TESTS.parent, CONTRACT_TESTS)
+"""The processes of a run take one file after the other. A long file at the end would leave one of them waiting."""
 
 
 @cache
@@ -42,6 +47,14 @@ def left_out() -> dict[Path, str]:
     return reasons
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folders = [item.path, *item.path.parents]
+        return next((at for at, first in enumerate(LONGEST_FIRST) if first in folders), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if collection_path in left_out() else None
 
@@ -52,10 +65,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole of `template.yaml` as `make run` has it, with a state directory of its own and on free ports.
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the temporary directory that all processes of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
-    The functions may do only what the template's policies say: a permission that is missing fails a test here.
-    """
-    with running_stack(state=tmp_path_factory.mktemp("stack"), enforce_policies=True) as running:
+
+@pytest.fixture(scope="session")
+def stack(run_directory: Path) -> Iterator[Stack]:
+    """Return the stack as `make run` deploys it, with a state directory of its own and on free ports."""
+    with shared_stack(run_directory / "stack") as running:
         yield running

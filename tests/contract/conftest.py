@@ -1,23 +1,45 @@
-"""The contract's tests run twice: on the functions alone, over moto, and over HTTP on the whole deployed stack."""
+"""The contract's tests run on the functions alone, over moto, and over HTTP on the whole deployed stack.
+
+The functions run every case. Over HTTP a test runs its first case, or all cases if it is marked `every_case_over_http`
+because the gateway or the authorizer could change what the function receives or responds.
+"""
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from harness.tables import recreate_tables
 from local.stack import Stack
 from tests.support.function_shop import FunctionShop
 from tests.support.http_shop import HttpShop
+from tests.support.moto import aws_on_moto
 from tests.support.shop import Shop
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the further cases over HTTP."""
+    first: set[tuple[Path, str]] = set()
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        if not item.get_closest_marker("over_http") or item.get_closest_marker("every_case_over_http"):
+            kept.append(item)
+        elif (test := (item.path, item.name.partition("[")[0])) not in first:
+            first.add(test)
+            kept.append(item)
+        else:
+            left_out.append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture(scope="module")
 def functions() -> Iterator[Shop]:
     """The functions over moto."""
-    with pytest.MonkeyPatch.context() as monkeypatch, mock_aws():
+    with pytest.MonkeyPatch.context() as monkeypatch, aws_on_moto():
         FunctionShop.set_environment(monkeypatch)
         yield FunctionShop(boto3.client("dynamodb"))
 
@@ -29,7 +51,7 @@ def end_to_end(stack: Stack) -> Iterator[Shop]:
         yield shop
 
 
-@pytest.fixture(params=["functions", "end_to_end"])
+@pytest.fixture(params=["functions", pytest.param("end_to_end", marks=pytest.mark.over_http)])
 def shop(request: pytest.FixtureRequest) -> Shop:
     """A shop to tell the scenario in."""
     shop: Shop = request.getfixturevalue(request.param)

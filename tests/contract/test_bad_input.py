@@ -93,6 +93,7 @@ BAD_PAYMENTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("content", NOT_AN_OBJECT, ids=lambda content: content[:10] or "empty")
 def test_an_order_that_is_not_a_json_object_is_refused(shop: Shop, content: str) -> None:
     reply = shop.send("POST", "/orders", ALICE, content=content)
@@ -109,6 +110,7 @@ def test_an_order_with_bad_items_is_refused_and_told_where(shop: Shop, case: str
     assert all(error["location"][0] == "body" and error["message"] for error in reply.body["errors"])
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("case", RAW_BODIES)
 def test_an_order_in_odd_json_is_refused(shop: Shop, case: str) -> None:
     reply = shop.send("POST", "/orders", ALICE, content=RAW_BODIES[case])
@@ -232,6 +234,7 @@ def test_a_bad_payment_request_is_refused_and_changes_nothing(shop: Shop, case: 
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("query", ["colour=red", "paymentMethodId=pm_card_visa", "Limit=5", "=", "%00=1", "x[]=1"])
 def test_payment_with_an_unknown_query_parameter_is_refused(shop: Shop, query: str) -> None:
     product = shop.add_product(stock=5)
@@ -269,6 +272,7 @@ def test_a_bad_product_is_refused_and_not_stored(shop: Shop, case: str) -> None:
     assert shop.call("GET", "/products/never-stored", ALICE).code == "product_not_found"
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("ending", ["%0A", "%0D", "%00", "%E2%80%A8"])
 def test_an_id_with_a_break_at_its_end_is_another_id(shop: Shop, ending: str) -> None:
     product, order = shop.add_product(), shop.order((shop.add_product(), 1))
@@ -302,6 +306,7 @@ def test_a_malformed_product_id_is_named_as_the_client_knows_it(shop: Shop) -> N
     assert [error["location"] for error in reply.body["errors"]] == [["path", "productId"]]
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("product_id", ["-x", "x" * 65, "a%20b", "a%00b"])
 def test_a_malformed_product_id_is_not_put(shop: Shop, product_id: str) -> None:
     body = {"name": "x", "unitPrice": 1, "currency": "usd", "stock": 1}

@@ -79,6 +79,7 @@ def test_the_same_order_without_a_key_is_another_order(shop: Shop) -> None:
     assert shop.order((product, 1)) != shop.order((product, 1))
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_a_key_that_is_empty_or_too_long_is_refused(shop: Shop, key: str) -> None:
     reply = place(shop, shop.add_product(), 1, key)

@@ -116,6 +116,7 @@ def test_only_buyers_have_orders_to_list(shop: Shop, user: User) -> None:
     assert (reply.status, reply.code) == (403, "forbidden")
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "5.0", "05", "1_0", "%2B5", "many", "", "1e2", "9" * 30])
 def test_a_limit_is_a_whole_number_from_1_to_100(shop: Shop, listing: str, limit: str) -> None:
@@ -125,6 +126,7 @@ def test_a_limit_is_a_whole_number_from_1_to_100(shop: Shop, listing: str, limit
     assert reply.body["errors"][0]["location"] == ["query", "limit"]
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("query", ["limt=5", "limit=5&page=2", "Limit=5", "offset=0&limit=5"])
 def test_listing_refuses_an_unknown_query_parameter(shop: Shop, listing: str, query: str) -> None:
@@ -135,6 +137,7 @@ def test_listing_refuses_an_unknown_query_parameter(shop: Shop, listing: str, qu
     assert [error["location"] for error in reply.body["errors"]] == [["query", unknown]]
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("query", ["limit=5&limit=6", "limit=5&limit=5", "cursor=x&cursor=x"])
 def test_listing_refuses_a_repeated_query_parameter(shop: Shop, listing: str, query: str) -> None:
@@ -163,6 +166,7 @@ def assert_refused(shop: Shop, listing: str, cursor: str, user: User) -> None:
     assert reply.body["errors"][0]["location"] == ["query", "cursor"]
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 def test_another_users_cursor_is_refused(shop: Shop, listing: str) -> None:
     cursor = cursor_of(shop, listing, new_buyer())
@@ -190,12 +194,14 @@ def test_a_cursor_that_was_changed_in_any_place_is_refused(shop: Shop, listing: 
         assert_refused(shop, listing, urlsafe_b64encode(changed).decode(), buyer)
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("cursor", ["x", "bm90LW91cnM=", "%00", "%F0%9F%8D%B5", "a" * 1024, "null", "W10="])
 def test_a_made_up_cursor_is_refused(shop: Shop, listing: str, cursor: str) -> None:
     assert_refused(shop, listing, cursor, ALICE)
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("ending", ["", "=", "A", "%0A", "%20"])
 def test_a_cursor_with_something_added_or_left_out_is_refused(shop: Shop, listing: str, ending: str) -> None:

@@ -112,6 +112,7 @@ def test_confirming_what_cannot_be_had_leaves_the_order_pending(shop: Shop) -> N
     assert shop.stock(mug) == Stock(stock=5, reserved=0, available=5)
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("order", ["ord_00000000000000000000000000000000", "nonsense", "ord_%00", "%20"])
 def test_an_unknown_order_cannot_be_settled_by_hand(shop: Shop, order: str) -> None:
     reply = shop.override(order, "cancelled")

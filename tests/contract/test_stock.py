@@ -90,6 +90,7 @@ def test_an_edit_of_a_product_that_changed_since_is_refused(shop: Shop, change: 
     assert read(shop, product).body == before.body
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("header", ["{tag}", "*", '"other", {tag}', '{tag} ,"other"'])
 def test_an_edit_of_the_product_that_was_read_is_made(shop: Shop, header: str) -> None:
     product = shop.add_product(stock=9)
@@ -99,6 +100,7 @@ def test_an_edit_of_the_product_that_was_read_is_made(shop: Shop, header: str) -
     assert (reply.status, reply.body["unitPrice"]) == (200, 5000)
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("header", ["W/{tag}", '"other"', "{bare}", '"*"'])
 def test_a_tag_that_does_not_match_strongly_changes_nothing(shop: Shop, header: str) -> None:
     product = shop.add_product(stock=9)
@@ -110,6 +112,7 @@ def test_a_tag_that_does_not_match_strongly_changes_nothing(shop: Shop, header: 
     assert read(shop, product).headers["etag"] == tag
 
 
+@pytest.mark.every_case_over_http
 @pytest.mark.parametrize("header", ["*", '"any"'])
 def test_if_match_does_not_create_a_product(shop: Shop, header: str) -> None:
     reply = put(shop, "never-seen", if_match=header, stock=1)

@@ -26,11 +26,11 @@ from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator.process import Emulator, free_port
 from local.running import DESCRIPTION
 from local.stack import Stack, parameters_here
-from local.tokens import TokenIssuer
 from operations.deployed_stack import DeployedStack
 from tests.support import release_before
 from tests.support.http_shop import HttpShop
 from tests.support.order_listener import Listener, listening
+from tests.support.shared_stack import port_of, stack_of
 from tests.support.shop import Reply, Stock
 
 PATIENCE_SECONDS = 300
@@ -69,12 +69,9 @@ def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.1)
                 pytest.fail(f"The release before has ended: {log.read_text()}")
-        told = json.loads((state / DESCRIPTION).read_text())
-        identity = TokenIssuer.load(state / "signing-key.pem", told["jwks"], told["issuer"], told["audience"])
-        tables = told["tables"]
-        deployed = Deployment("", tables["orders"], tables["products"], tables["dummyStripe"], {})
-        port = int(told["awsEndpointUrl"].rpartition(":")[2])
-        yield Stack(told["apiUrl"], Emulator(port, log, process, key=""), deployed, identity, told["tokens"], state)
+        description = json.loads((state / DESCRIPTION).read_text())
+        emulator = Emulator(port_of(description), log, process, key="")
+        yield stack_of(description, emulator, api_id="", state=state)
 
 
 class CurrentApi(httpx.BaseTransport):

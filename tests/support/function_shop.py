@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import cached_property
 from types import ModuleType
 from urllib.parse import parse_qs, unquote
 
@@ -38,6 +37,7 @@ class FunctionShop(Shop):
 
     def __init__(self, dynamodb: DynamoDBClient) -> None:
         self.dynamodb = dynamodb
+        self._functions: dict[str, ModuleType] = {}
 
     @staticmethod
     def set_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +45,11 @@ class FunctionShop(Shop):
         for name, value in ENVIRONMENT.items():
             monkeypatch.setenv(name, value)
 
-    @cached_property
-    def functions(self) -> dict[str, ModuleType]:
-        return {route.function: load_function(route.function) for route in ROUTES}
+    def function(self, name: str) -> ModuleType:
+        """Return a function, which starts with its first request."""
+        if name not in self._functions:
+            self._functions[name] = load_function(name)
+        return self._functions[name]
 
     def send(
         self, method: str, path: str, user: User, *, content: str | None = None, headers: dict[str, str] | None = None
@@ -65,7 +67,7 @@ class FunctionShop(Shop):
                     path_parameters={name: unquote(value) for name, value in match.groupdict().items()} or None,
                     query=parse_qs(query, keep_blank_values=True),
                 )
-                answer = call(self.functions[route.function], event)
+                answer = call(self.function(route.function), event)
                 reply = Reply(
                     answer.status, answer.body, {name.lower(): value for name, value in answer.headers.items()}
                 )

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import boto3
 import pytest
-from moto import mock_aws
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from harness.tables import create_tables
@@ -15,6 +14,7 @@ from order_payments.audit import check as audit
 from order_payments.runtime.observability import logger
 from tests.support.auditor import Auditor
 from tests.support.function_shop import FunctionShop
+from tests.support.moto import aws_on_moto
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def dynamodb() -> Iterator[DynamoDBClient]:
     """A client of moto's DynamoDB, with the template's tables."""
-    with mock_aws():
+    with aws_on_moto():
         client = boto3.client("dynamodb")
         create_tables(client)
         yield client

@@ -134,7 +134,7 @@ def test_who_is_turned_away_is_counted(shop: FunctionShop, capsys: Output, monke
     def silent(**_: object) -> None:
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
 
-    monkeypatch.setattr(shop.functions["get_order_status"].components.dynamodb, "get_item", silent)
+    monkeypatch.setattr(shop.function("get_order_status").components.dynamodb, "get_item", silent)
     capsys.readouterr()
 
     assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 503
@@ -152,7 +152,7 @@ def test_request_that_meets_an_exception_of_ours_is_counted(
     shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = shop.order((shop.add_product(), 1))
-    monkeypatch.setattr(shop.functions["get_order_status"].components.dynamodb, "get_item", fails(ZeroDivisionError()))
+    monkeypatch.setattr(shop.function("get_order_status").components.dynamodb, "get_item", fails(ZeroDivisionError()))
     capsys.readouterr()
 
     assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 500

@@ -8,7 +8,6 @@ from typing import Any
 import boto3
 import pytest
 import stripe
-from moto import mock_aws
 
 from delivery.rendering import Rendering
 from dummy_stripe.dynamodb_store import DynamoDBStore
@@ -24,6 +23,7 @@ from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage import dynamodb as service
 from order_payments.stripe_adapter import secrets as stripe_secrets
 from tests.support.function_shop import FunctionShop
+from tests.support.moto import aws_on_moto
 from tests.support.order_stream import creation, foreign, placed
 from tests.support.policies import Rights, granted
 from tests.support.shop import ADMIN, ALICE
@@ -90,7 +90,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
     monkeypatch.setattr(stripe_secrets, "secrets_client", lambda: watched(secrets_client_of()))
     monkeypatch.setattr("tests.support.function_shop.load_function", load)
     monkeypatch.setattr(f"{__name__}.load_function", load)
-    with mock_aws():
+    with aws_on_moto():
         create_tables(boto3.client("dynamodb"))
         boto3.client("events").create_event_bus(Name="OrderEventsBus")
         queue = boto3.client("sqs").create_queue(QueueName="OrderEventsDeadLetters")["QueueUrl"]

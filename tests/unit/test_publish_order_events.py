@@ -11,12 +11,12 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from jsonschema import Draft202012Validator, FormatChecker
-from moto import mock_aws
 
 from delivery import event_schemas
 from harness.functions import Context, load_function
 from order_payments.events.dead_letters import LARGEST_LETTER_BYTES, DeadLetters
 from order_payments.events.event_bus import EventBus, events_client
+from tests.support.moto import aws_on_moto
 from tests.support.order_stream import (
     Record,
     cancellation,
@@ -76,7 +76,7 @@ class Letters:
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    with mock_aws():
+    with aws_on_moto():
         yield Listener()
 
 

@@ -9,11 +9,11 @@ from uuid import uuid4
 import boto3
 import pytest
 import stripe
-from moto import mock_aws
 
 from dummy_stripe import MemoryStore, Store
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.http_client import DummyStripeHTTPClient
+from tests.support.moto import aws_on_moto
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -118,7 +118,7 @@ class Dummy:
 @pytest.fixture(scope="module")
 def dynamodb_client() -> "Iterator[DynamoDBClient]":
     """One client for a module's tests, each of which has a table of its own: making a client takes boto3 a while."""
-    with mock_aws():
+    with aws_on_moto():
         yield boto3.client(
             "dynamodb", region_name="eu-west-1", aws_access_key_id="testing", aws_secret_access_key="testing"
         )
