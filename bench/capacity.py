@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from unittest.mock import patch
@@ -48,12 +48,7 @@ class Cost:
 
     def parts(self) -> dict[str, float]:
         """Each part by its name."""
-        return {
-            "requests": self.requests,
-            "read units": self.read_units,
-            "write units": self.write_units,
-            "index write units": self.index_write_units,
-        }
+        return {name.replace("_", " "): value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bench import report
-from bench.families import available, measure
+from bench.families import FAMILIES, measure
 from bench.figures import Family
 from bench.options import Options
 from command_line.environment import use_local_aws_settings
@@ -32,18 +32,18 @@ app = typer.Typer(pretty_exceptions_enable=False, help=__doc__)
 @app.command()
 def bench(
     only: Annotated[
-        list[str] | None, typer.Option(metavar="FAMILY", help=f"One of {', '.join(available())}; may be repeated.")
+        list[str] | None, typer.Option(metavar="FAMILY", help=f"One of {', '.join(FAMILIES)}; may be repeated.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few repetitions: to try a measurement itself.")] = False,
 ) -> None:
     """Measure what the service costs. Exits with 1 where a figure is over its limit, or could not be measured."""
-    if unknown := set(only or ()) - set(available()):
+    if unknown := set(only or ()) - set(FAMILIES):
         raise typer.BadParameter(f"There is no family {', '.join(sorted(unknown))}.")
     console = make_console()
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     progress = progress_on(console)
-    names = [name for name in available() if name in (only or available())]
+    names = [name for name in FAMILIES if name in (only or FAMILIES)]
     measured: list[Family] = []
     failed: list[str] = []
     for number, name in enumerate(names, 1):
@@ -75,7 +75,7 @@ def measure_apart(name: str, *, quick: bool) -> Family:
         TemporaryDirectory(prefix="bench-") as scratch,
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process,
     ):
-        return process.submit(measure, name, Options(quick, PROJECT, Path(scratch))).result()
+        return process.submit(measure, name, Options(quick, Path(scratch))).result()
 
 
 def keep(families: list[Family], directory: Path) -> None:

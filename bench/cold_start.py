@@ -19,12 +19,12 @@ from typing import Any
 
 from samtranslator.yaml_helper import yaml_parse
 
-from bench.figures import Bars, Family, Figure, Spread
+from bench.figures import Bars, Family, Figure
 from bench.options import Options
 from bench.service import environment as service_environment
+from command_line.project import PROJECT
 from delivery.packaging import Artefact, artefacts, precompile
 from local.build import BUILD_CACHE, Build
-from local.tokens import TokenIssuer
 
 RUNS, RUNS_WITHOUT_BYTECODE, RUNS_QUICK = 40, 8, 3
 
@@ -42,13 +42,13 @@ _SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urlli
 
 def measure(options: Options) -> Family:
     """Start each function, and the bare client, in turns."""
-    build = Build(options.project, BUILD_CACHE)
+    build = Build(PROJECT, BUILD_CACHE)
     with build.locked():
         if not build.is_current():
             build.make()
         built = {artefact.name: artefact for artefact in artefacts(build.template)}
         environment = function_environment(build.template)
-        names = _names(options.project / "template.yaml")
+        names = _names(PROJECT / "template.yaml")
         starts = {
             name: Start(path_of(built[logical_id], built), _FUNCTION_PROGRAM, environment)
             for logical_id, name in names.items()
@@ -60,7 +60,7 @@ def measure(options: Options) -> Family:
             {name: start.without_bytecode(options.scratch / name) for name, start in starts.items()}, runs_without
         )
         authorizer = next(built[logical_id] for logical_id, name in names.items() if name == "authorizer").size
-    figures = [Figure.median(f"cold start {BARE}", Spread.of(with_bytecode[BARE]), "ms")]
+    figures = [Figure.median(f"cold start {BARE}", with_bytecode[BARE], "ms")]
     figures += [
         Figure.ratio(f"cold start {name} ÷ {BARE}", with_bytecode[name], with_bytecode[BARE], LIMITS.get(name))
         for name in names.values()
@@ -127,13 +127,9 @@ def path_of(function: Artefact, built: Mapping[str, Artefact]) -> list[Path]:
 def function_environment(template: Path) -> dict[str, str]:
     """The environment of every function: as the template has it, and values that let each one start."""
     variables: Mapping[str, Any] = yaml_parse(template.read_text())["Globals"]["Function"]["Environment"]["Variables"]
-    issuer = TokenIssuer.fresh()
     return {
         **{name: value for name, value in variables.items() if isinstance(value, str)},
         **service_environment(""),
-        "JWT_ISSUER": issuer.issuer,
-        "JWT_AUDIENCE": issuer.audience,
-        "JWT_JWKS": issuer.jwks_json(),
     }
 
 

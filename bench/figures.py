@@ -35,8 +35,9 @@ class Figure:
     high: float | None = None
 
     @classmethod
-    def median(cls, name: str, spread: Spread, unit: str) -> "Figure":
+    def median(cls, name: str, samples: Sequence[float], unit: str) -> "Figure":
         """A figure of its own."""
+        spread = Spread.of(samples)
         return cls(name, spread.median, unit, low=spread.low, high=spread.high)
 
     @classmethod

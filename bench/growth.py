@@ -9,7 +9,7 @@ from statistics import median
 from unittest.mock import patch
 
 from bench.capacity import Cost, Metered, an_hour_later
-from bench.figures import Family, Figure, Lines, Spread
+from bench.figures import Family, Figure, Lines
 from bench.filling import ORDERS_OF_A_BUYER, PaidOrder, fill
 from bench.metering import metering
 from bench.options import Options
@@ -131,8 +131,9 @@ def family(shops: Sequence[Shop], costs: Mapping[str, Sequence[Cost]]) -> Family
     for name, at_sizes in costs.items():
         for shop, cost in zip(shops, at_sizes, strict=True):
             where = f"{name} at {power_of_ten(shop.size)} orders"
+            milliseconds = [1000 * seconds for seconds in shop.seconds[name]]
             figures += [
-                Figure.median(f"{where}: time", milliseconds(shop, name), "ms"),
+                Figure.median(f"{where}: time", milliseconds, "ms"),
                 Figure(f"{where}: requests", cost.requests, "requests"),
                 Figure(f"{where}: units", units(cost), "units"),
             ]
@@ -165,8 +166,3 @@ def power_of_ten(number: int) -> str:
 def units(cost: Cost) -> float:
     """All that DynamoDB charges for."""
     return cost.read_units + cost.write_units + cost.index_write_units
-
-
-def milliseconds(shop: Shop, name: str) -> Spread:
-    """The times of a kind of request."""
-    return Spread.of([1000 * seconds for seconds in shop.seconds[name]])

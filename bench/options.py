@@ -9,9 +9,8 @@ class Options:
     """How a family is measured.
 
     `quick` asks for so few repetitions that a change of the measurement itself can be tried; its figures say little.
-    `project` is the checkout, and `scratch` a directory of the family's own, empty, which is gone afterwards.
+    `scratch` is a directory of the family's own, empty, which is gone afterwards.
     """
 
     quick: bool
-    project: Path
     scratch: Path

@@ -21,12 +21,12 @@ from bench.capacity import meter
 from bench.figures import Family, Figure, Lines
 from bench.options import Options
 from bench.service import Function, Service, call, running_service
+from command_line.project import PROJECT
 from harness.functions import Context, load_function
 
 PAYMENTS = 1_000_000
 MEMORY_MB = (256, 512, 1024)
 DEPLOYED_MB = 512
-ARCHITECTURES = ("arm64", "x86_64")
 
 MEMORY_OF_A_PROCESSOR_MB = 1769
 """With so much memory a function has one virtual processor; with less, its share of one.
@@ -106,7 +106,7 @@ def measure(options: Options) -> Family:
         # The dummy in memory: it stands for a Stripe that has its state to itself.
         os.environ["DUMMY_STRIPE_TABLE"] = ""
         usage = _usage(service, options.scratch / "functions.log", number)
-    table = options.project / "bench" / "prices.json"
+    table = Path(__file__).with_name("prices.json")
     return family(usage, read_prices(table), looked_up=json.loads(table.read_text())["looked_up"])
 
 
@@ -207,9 +207,7 @@ def _order_event(service: Service) -> dict[str, Any]:
 
 
 def _authorizer(service: Service) -> Callable[[], object]:
-    """A call of the authorizer, with the token that is good until 2100 and the key set that goes with it."""
-    parameters = json.loads((service.project / "env.local.json").read_text())["Parameters"]
-    os.environ.update({name: value for name, value in parameters.items() if name.startswith("JWT_")})
+    """A call of the authorizer, with the token that is good until 2100."""
     # Its modules are each other's neighbours, as in its package.
-    sys.path.append(str(service.project / "functions" / "authorizer"))
+    sys.path.append(str(PROJECT / "functions" / "authorizer"))
     return partial(load_function("authorizer").handler, service.event("authorizer"), Context())

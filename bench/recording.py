@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore import xform_name
@@ -27,20 +27,13 @@ class Call:
     parameters: Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Recording:
-    """What was asked, in order."""
-
-    calls: list[Call] = field(default_factory=list)
-
-
 @contextmanager
-def recording(client: "DynamoDBClient") -> Iterator[Recording]:
+def recording(client: "DynamoDBClient") -> Iterator[list[Call]]:
     """Write down what is asked through `client`, as it is handed to botocore, until the block is left."""
-    made = Recording()
+    made: list[Call] = []
 
     def write_down(params: dict[str, Any], model: OperationModel, **_: object) -> None:
-        made.calls.append(Call(xform_name(model.name), copy.deepcopy(params)))
+        made.append(Call(xform_name(model.name), copy.deepcopy(params)))
 
     client.meta.events.register("provide-client-params.dynamodb", write_down)
     try:

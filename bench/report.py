@@ -4,18 +4,21 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from bench.figures import Family, Figure
 
 
-def results(families: Sequence[Family]) -> dict[str, Any]:
-    """Every figure, and on what kind of machine it was measured, but nothing by which to know the machine again."""
-    return {
+def write_results(families: Sequence[Family], path: Path) -> None:
+    """Write every figure as JSON, one on each line, so that a diff shows which have changed.
+
+    The machine is described, but not so that it could be recognized.
+    """
+    head = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {
             "python": platform.python_version(),
@@ -23,29 +26,12 @@ def results(families: Sequence[Family]) -> dict[str, Any]:
             "architecture": platform.machine(),
             "cpus": os.cpu_count(),
         },
-        "figures": [_as_json(figure, family) for family in families for figure in family.figures],
     }
-
-
-def write_results(families: Sequence[Family], path: Path) -> None:
-    """Write `results` as JSON, a line for each figure, so that a change of one is seen as such."""
-    told = results(families)
-    figures = ",\n".join(f"    {json.dumps(figure, ensure_ascii=False)}" for figure in told.pop("figures"))
-    head = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in told.items())
+    figures = [{"family": family.name, **asdict(figure)} for family in families for figure in family.figures]
+    figure_lines = ",\n".join(f"    {json.dumps(figure, ensure_ascii=False)}" for figure in figures)
+    head_lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in head.items())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{{\n{head},\n  "figures": [\n{figures}\n  ]\n}}\n', encoding="utf-8")
-
-
-def _as_json(figure: Figure, family: Family) -> dict[str, Any]:
-    return {
-        "family": family.name,
-        "name": figure.name,
-        "value": figure.value,
-        "unit": figure.unit,
-        "limit": figure.limit,
-        "low": figure.low,
-        "high": figure.high,
-    }
+    path.write_text(f'{{\n{head_lines},\n  "figures": [\n{figure_lines}\n  ]\n}}\n', encoding="utf-8")
 
 
 def table(family: Family) -> Table:

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from bench.options import Options
-from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
-from command_line.project import STATE
+from command_line.environment import AWS_SETTINGS
+from command_line.project import PROJECT, STATE
 from harness.dynamodb_local import client_of, install, running_dynamodb_local
 from harness.functions import Context, load_function
 from harness.tables import create_tables, recreate_tables
-from local.stack import DUMMY_STRIPE_KEY, WEBHOOK_SECRET
 from order_payments.domain.orders import Order, OrderLine
 from order_payments.runtime.clock import utc_now
 from order_payments.storage.dynamodb import dynamodb_client, to_wire
@@ -50,7 +49,6 @@ class Function:
 class Service:
     """The functions, and a client of their tables' engine that is not theirs. Its tables' names begin with `prefix`."""
 
-    project: Path
     endpoint: str
     client: "DynamoDBClient"
     prefix: str = ""
@@ -81,7 +79,7 @@ class Service:
 
     @cached_property
     def _events(self) -> dict[str, str]:
-        return {path.stem: path.read_text() for path in (self.project / "events").glob("*.json")}
+        return {path.stem: path.read_text() for path in (PROJECT / "events").glob("*.json")}
 
     def event(self, name: str, **path_parameters: str) -> dict[str, Any]:
         """API Gateway's event of the request in `events/NAME.json`, about what the parameters of its path name."""
@@ -103,24 +101,22 @@ class Service:
             }
             self.client.put_item(TableName=self.prefix + PRODUCTS, Item=to_wire(item))
 
-    def place_orders(self, number: int, product_ids: Sequence[str], *, buyer: str = BUYER) -> list[Order]:
-        """Orders of one product each, the products in turn: past the API, which is not what is measured by it."""
-        orders = [
-            Order.place(
-                buyer,
-                [OrderLine(product_ids[place % len(product_ids)], "Green tea", 2, UNIT_PRICE)],
-                "usd",
-                utc_now(),
-                request_id="6f0c2f3e-9a41-4d9c-8b52-000000000001",
-            )
-            for place in range(number)
-        ]
+    def place_orders(self, number: int, product_ids: Sequence[str]) -> list[Order]:
+        """Place orders without the API, which is not what is measured by it."""
+        orders = new_orders(number, product_ids)
         for start in range(0, number, _BATCH):
             puts: list[WriteRequestTypeDef] = [
                 {"PutRequest": {"Item": to_wire(order_to_item(order))}} for order in orders[start : start + _BATCH]
             ]
             self.client.batch_write_item(RequestItems={self.orders_table: puts})
         return orders
+
+
+def new_orders(number: int, product_ids: Sequence[str]) -> list[Order]:
+    """Return orders of one product each, the products in turn."""
+    lines = [OrderLine(product_ids[place % len(product_ids)], "Green tea", 2, UNIT_PRICE) for place in range(number)]
+    request_id = "6f0c2f3e-9a41-4d9c-8b52-000000000001"
+    return [Order.place(BUYER, [line], "usd", utc_now(), request_id=request_id) for line in lines]
 
 
 @contextmanager
@@ -131,25 +127,17 @@ def running_service(options: Options) -> Iterator[Service]:
         os.environ.update(environment(endpoint))
         client = client_of(endpoint)
         recreate_tables(client)
-        yield Service(options.project, endpoint, client)
+        yield Service(endpoint, client)
 
 
 def environment(endpoint: str) -> Mapping[str, str]:
     """What the template and Lambda give the functions."""
+    parameters: dict[str, str] = json.loads((PROJECT / "env.local.json").read_text())["Parameters"]
     return {
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
-        "AWS_DEFAULT_REGION": REGION,
-        # Nothing of the user's own profile.
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **parameters,
+        **AWS_SETTINGS,
         "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
         **TABLES,
-        "ORDER_EVENTS_BUS": "order-events",
-        "ORDER_EVENTS_DEAD_LETTERS": "https://sqs.us-east-1.amazonaws.com/123456789012/order-events-dead-letters",
-        "STRIPE_BACKEND": "dummy",
-        "STRIPE_SECRET_KEY": DUMMY_STRIPE_KEY,
-        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
         "POWERTOOLS_SERVICE_NAME": "order-payments",
         "LOG_LEVEL": "INFO",
     }

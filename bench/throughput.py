@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.synchronize import Barrier
@@ -15,13 +15,13 @@ import httpx
 
 from bench.figures import Family, Figure, Lines
 from bench.options import Options
-from bench.service import BUYER, ORDERS, PLENTY, PRODUCTS, UNIT_PRICE, running_service
+from bench.service import BUYER, ORDERS, PLENTY, PRODUCTS, UNIT_PRICE, new_orders, running_service
 from local.shop.client import bearer
 from local.stack import running_stack
 from order_payments import payments
 from order_payments.domain.errors import Busy
-from order_payments.domain.orders import Order, OrderLine, OrderStatus
-from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.domain.orders import OrderStatus
+from order_payments.runtime.clock import Deadline
 from order_payments.runtime.settings import StripeSettings
 from order_payments.storage.dynamodb import dynamodb_client
 from order_payments.storage.orders_table import OrdersTable
@@ -179,18 +179,16 @@ def _rates(
 @contextmanager
 def _stack(options: Options) -> Iterator[tuple[Place, Clients]]:
     """The whole stack as `make run` has it, on a free port, and clients of its API."""
-    with running_stack(state=options.scratch / "stack") as stack:
-        dynamodb = stack.client("dynamodb")
+    with running_stack(state=options.scratch / "stack") as stack, closing(stack.client("dynamodb")) as dynamodb:
         products = ProductsTable(dynamodb, stack.deployment.products_table)
         table = OrdersTable(dynamodb, stack.deployment.orders_table, products)
         _put_products(products)
 
         def place(number: int, product_ids: Sequence[str]) -> list[str]:
-            return [table.create(order).order_id for order in _orders(number, product_ids)]
+            return [table.create(order).order_id for order in new_orders(number, product_ids)]
 
         with Clients.using(_over_http, stack.api_url, bearer(stack.token(BUYER, ["buyer"]))) as clients:
             yield place, clients
-        dynamodb.close()
 
 
 def _over_http(api_url: str, headers: Mapping[str, str]) -> PayOne:
@@ -231,11 +229,6 @@ def _on_the_engine() -> PayOne:
 def _put_products(table: ProductsTable) -> None:
     for product_id in chain.from_iterable(DEMANDS.values()):
         table.put(product_id, name="Green tea", unit_price=UNIT_PRICE, currency="usd", stock=PLENTY)
-
-
-def _orders(number: int, product_ids: Sequence[str]) -> list[Order]:
-    lines = [OrderLine(product_ids[place % len(product_ids)], "Green tea", 2, UNIT_PRICE) for place in range(number)]
-    return [Order.place(BUYER, [line], "usd", utc_now()) for line in lines]
 
 
 def family(rates: Mapping[str, Mapping[int, Rate]], on_stack: int, on_engine: int) -> Family:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from bench.figures import Bars, Family, Figure, Spread
+from bench.figures import Bars, Family, Figure
 from bench.options import Options
 from bench.recording import Call, about, recording
 from bench.service import ORDERS, Function, Service, call, running_service
@@ -89,7 +89,7 @@ def requests_of(function: Function, service: Service, order_id: str) -> Sequence
     """What the function asks of DynamoDB to pay an order, the dummy Stripe's requests among it."""
     with recording(function.client) as made:
         call(function, service.event("initiate_payment", orderId=order_id), expected=200)
-    return made.calls
+    return made
 
 
 def replay(client: "DynamoDBClient", calls: Sequence[Call]) -> None:
@@ -110,7 +110,7 @@ def family(payments: Turns, statuses: Turns) -> Family:
         Figure.ratio("warm payment ÷ the same requests by bare boto3", payments.function, payments.bare, PAYMENT_LIMIT),
         Figure.ratio("warm status read ÷ one bare get_item", statuses.function, statuses.bare, STATUS_LIMIT),
     ]
-    times = [Figure.median(f"warm {name}", Spread.of(samples), "ms") for name, samples in milliseconds.items()]
+    times = [Figure.median(f"warm {name}", samples, "ms") for name, samples in milliseconds.items()]
     return Family(
         "warm",
         "Warm requests",

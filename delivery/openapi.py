@@ -4,7 +4,7 @@ Powertools describes each function by its resolver, and merges them. What it doe
 the errors of the domain and of the gateway, and names as our clients write them.
 """
 
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -47,10 +47,7 @@ _ERROR_HEADERS: Mapping[str, tuple[Any, frozenset[str]]] = {
         {"description": "RFC 9110, section 15.5.16.", "schema": {"type": "string"}},
         frozenset({"unsupported_encoding"}),
     ),
-    "WWW-Authenticate": (
-        {"description": "RFC 6750.", "schema": {"type": "string"}},
-        frozenset({"unauthorized"}),
-    ),
+    "WWW-Authenticate": ({"description": "RFC 6750.", "schema": {"type": "string"}}, frozenset({"unauthorized"})),
 }
 # What the gateway may say of any request.
 _OF_THE_GATEWAY = ("DEFAULT_4XX", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX", "INTEGRATION_TIMEOUT")
@@ -103,16 +100,10 @@ def _gateway_problems(template: Mapping[str, Any]) -> Iterator[ProblemType]:
 
 def _load(function: str) -> ModuleType:
     """The handler of a function, as Lambda loads it."""
-    path = PROJECT / "functions" / function / "handler.py"
-    spec = importlib.util.spec_from_file_location(f"functions.{function}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     # Enough for the function to start; nothing is called.
     variables: dict[str, str] = json.loads((PROJECT / "env.local.json").read_text())["Parameters"]
     with patch.dict(os.environ, variables, AWS_DEFAULT_REGION="us-east-1"):
-        spec.loader.exec_module(module)
-    return module
+        return importlib.import_module(f"functions.{function}.handler")
 
 
 def _describe(module: ModuleType, gateway: Iterable[ProblemType]) -> dict[str, Any]:

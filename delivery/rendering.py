@@ -7,7 +7,7 @@ import copy
 import logging
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import Any, Self
 
@@ -27,7 +27,6 @@ WANTED: Mapping[str, Mapping[str, str]] = {"dev": {}, "staging": SECRET, "produc
 """By environment, an account's own parameters that `samconfig.toml` says it wants."""
 
 _NO_VALUE = {"Ref": "AWS::NoValue"}
-_PLACES_OF_CODE = ("CodeUri", "ContentUri")
 
 
 @cache
@@ -88,18 +87,9 @@ class Rendering:
             if not _is_allowed(self.parameters.get(name), parameter)
         ]
 
-    def dangling(self) -> set[str]:
-        """What something in the rendering refers to, and is not there."""
-        there = {*self.resources, *self.parameters}
-        return {name for name in _names_in([self.resources, self.outputs]) if not name.startswith("AWS::")} - there
-
     def as_template(self) -> dict[str, Any]:
         """What is rendered, as a template that needs no parameter."""
-        return {
-            "AWSTemplateFormatVersion": "2010-09-09",
-            "Resources": self.resources,
-            "Outputs": self.outputs,
-        }
+        return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": self.resources, "Outputs": self.outputs}
 
     def _rendered(self, section: str) -> dict[str, Any]:
         transformed = _transformed(tuple(sorted(self.parameters.items())))
@@ -150,34 +140,13 @@ class Rendering:
 def _transformed(parameters: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     source = copy.deepcopy(template())
     for resource in source["Resources"].values():
-        for place in _PLACES_OF_CODE:
+        for place in ("CodeUri", "ContentUri"):
             if place in resource.get("Properties", {}):
                 resource["Properties"][place] = "s3://bucket/key"  # as `sam package` leaves it
     logging.getLogger("samtranslator").setLevel(logging.CRITICAL)
     translator = Translator({}, Parser(), None, boto3.Session(region_name=REGION))
     transformed: dict[str, Any] = translator.translate(source, dict(parameters))
     return transformed
-
-
-def _names_in(value: Any) -> Iterator[str]:
-    match value:
-        case {"Ref": str(name)}:
-            yield name
-        case {"Fn::GetAtt": [str(name), *_]}:
-            yield name
-        case {"Fn::GetAtt": str(path)}:
-            yield path.partition(".")[0]
-        case {"Fn::Sub": str(text)}:
-            yield from (name.partition(".")[0] for name in re.findall(r"\$\{([^!}]+)\}", text))
-        case {"Fn::Sub": [str(text), dict(variables)]}:
-            yield from set(_names_in({"Fn::Sub": text})) - variables.keys()
-            yield from _names_in(variables)
-        case dict():
-            for each in value.values():
-                yield from _names_in(each)
-        case list():
-            for each in value:
-                yield from _names_in(each)
 
 
 def _is_allowed(value: str | None, parameter: Mapping[str, Any]) -> bool:

@@ -1,13 +1,11 @@
 """The functions, loaded and called as Lambda does."""
 
-import importlib.util
+import importlib
 import json
 import sys
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
-
-from command_line.project import PROJECT
 
 
 class Context:
@@ -27,14 +25,9 @@ class Context:
 
 def load_function(name: str) -> ModuleType:
     """A fresh start of `functions/NAME`: its module is executed anew, with the environment of now."""
-    path = PROJECT / "functions" / name / "handler.py"
-    spec = importlib.util.spec_from_file_location(f"functions.{name}.handler", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    module = f"functions.{name}.handler"
+    sys.modules.pop(module, None)
+    return importlib.import_module(module)
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,7 @@ from local.running import describe_running_stack, is_running
 from local.sam_local import sam as sam_local
 from local.shop import catalogue, demo, order_list, reconciler, seed, stripe_events
 from local.shop.cards import payment_method
-from local.shop.client import (
-    Buyer,
-    after_payment,
-    bearer,
-    newest_orders,
-    require_order_id,
-    visit,
-)
+from local.shop.client import Buyer, after_payment, bearer, newest_orders, require_order_id, visit
 from local.shop.order_list import STATUS_STYLES
 from local.shop.stripe_events import SUCCEEDED
 from local.stack import DUMMY_STRIPE_KEY, Stack, running_stack

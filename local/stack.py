@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,6 @@ from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator.log_lines import take_to
 from local.emulator.process import Emulator, running_emulator
 from local.gateway import proxy
-from local.gateway.page import WebPage
 from local.running import DESCRIPTION, sole_user
 from local.tokens import VALIDITY, TokenIssuer
 
@@ -68,20 +67,14 @@ class Stack:
 
     def outputs(self) -> dict[str, str]:
         """The outputs of the template, as the stack tells them now."""
-        client = self.client("cloudformation")
-        try:
+        with closing(self.client("cloudformation")) as client:
             (described,) = client.describe_stacks(StackName=STACK_NAME)["Stacks"]
-        finally:
-            client.close()
         return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
     def function_logs(self) -> str:
         """All that the functions have logged so far, with the platform's START, END and REPORT lines."""
-        client = self.client("logs")
-        try:
+        with closing(self.client("logs")) as client:
             return "\n".join(line.message for line in function_logs.read_lines(client))
-        finally:
-            client.close()
 
     def description(self) -> dict[str, Any]:
         """What others need to know to use it; the content of `stack.json`."""
@@ -169,12 +162,12 @@ def running_stack(
         Shown each line that the functions log, as people read it, but for reads that succeeded. `logs/functions.log`
         has those as well.
     """
-    with ExitStack() as closing:
-        closing.enter_context(sole_user(state))
-        bound = closing.enter_context(proxy.bind(port))
+    with ExitStack() as running:
+        running.enter_context(sole_user(state))
+        bound = running.enter_context(proxy.bind(port))
         # What a run that was killed has left behind, and in the end our own. The logs stay until the next run.
         _clear(state)
-        closing.callback(_clear, state)
+        running.callback(_clear, state)
         shutil.rmtree(state / "logs", ignore_errors=True)
         (state / "logs").mkdir()
 
@@ -186,7 +179,7 @@ def running_stack(
                 with progress("Build the functions and layers (sam build)", build.done):
                     build.make()
             with progress("Start the AWS emulator (MiniStack)"):
-                emulator = closing.enter_context(
+                emulator = running.enter_context(
                     running_emulator(PROJECT, state, build.unpacked, enforce_policies=enforce_policies)
                 )
             with progress("Deploy template.yaml to it (sam deploy)"):
@@ -196,30 +189,22 @@ def running_stack(
                 }
                 deployment = deploy(build.template, given, emulator, state)
 
-        log_file = closing.enter_context((state / "logs" / "functions.log").open("a", encoding="utf-8", buffering=1))
-        closing.enter_context(function_logs.followed(emulator, take_to(log_file, show_log)))
+        log_file = running.enter_context((state / "logs" / "functions.log").open("a", encoding="utf-8", buffering=1))
+        running.enter_context(function_logs.followed(emulator, take_to(log_file, show_log)))
         upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses, emulator.key)
         api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/{STAGE}"
-        served = _pages(identity, deployment, emulator, closing)
-        closing.enter_context(proxy.serving(proxy.Proxy(upstream, served), bound))
+        store = None
+        if table := deployment.dummy_stripe_table:
+            store = DynamoDBStore(running.enter_context(closing(emulator.client("dynamodb"))), table)
+        served = pages(
+            lambda: console_data.session(identity, USERS),
+            lambda: console_data.ledger(store),
+            console_data.currencies,
+            console_data.cards,
+        )
+        running.enter_context(proxy.serving(proxy.Proxy(upstream, served), bound))
         tokens = {name: identity.token(sub, roles) for name, (sub, roles) in USERS.items()}
         yield Stack(api_url, emulator, deployment, identity, tokens, state)
-
-
-def _pages(
-    identity: TokenIssuer, deployment: Deployment, emulator: Emulator, closing: ExitStack
-) -> Mapping[str, WebPage]:
-    store = None
-    if table := deployment.dummy_stripe_table:
-        client = emulator.client("dynamodb")
-        closing.callback(client.close)
-        store = DynamoDBStore(client, table)
-    return pages(
-        lambda: console_data.session(identity, USERS),
-        lambda: console_data.ledger(store),
-        console_data.currencies,
-        console_data.cards,
-    )
 
 
 def _clear(state: Path) -> None:

@@ -1,6 +1,5 @@
 """The identity provider of the local stack: one RSA key a run, and the tokens that it signs."""
 
-import base64
 import json
 import os
 import secrets
@@ -14,6 +13,7 @@ from typing import Any, Self
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 
 ISSUER = "https://identity.order-payments.test/"
 AUDIENCE = "order-payments"
@@ -56,9 +56,8 @@ class TokenIssuer:
 
     def jwks(self) -> dict[str, Any]:
         """The public key set (RFC 7517)."""
-        numbers = self.key.public_key().public_numbers()
-        public = {"n": _base64url(numbers.n), "e": _base64url(numbers.e)}
-        return {"keys": [{"kty": "RSA", "use": "sig", "alg": _ALGORITHM, "kid": self.key_id, **public}]}
+        public = RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        return {"keys": [{**public, "use": "sig", "alg": _ALGORITHM, "kid": self.key_id}]}
 
     def jwks_json(self) -> str:
         """The public key set as the functions' settings take it."""
@@ -79,8 +78,3 @@ class TokenIssuer:
         }
         kept = {name: value for name, value in body.items() if value is not None}
         return jwt.encode(kept, self.key, algorithm=_ALGORITHM, headers={"kid": self.key_id})
-
-
-def _base64url(number: int) -> str:
-    octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

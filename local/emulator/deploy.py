@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,9 @@ def deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, st
     """Put the template on the emulator."""
     log = state / "logs" / "deploy.log"
     _sam_deploy(template, parameters, emulator, state, log)
-    client = emulator.client("cloudformation")
-    try:
+    with closing(emulator.client("cloudformation")) as client:
         stack = client.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         transformed = client.get_template(StackName=STACK_NAME, TemplateStage="Processed")["TemplateBody"]
-    finally:
-        client.close()
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     responses = from_template(transformed)
     body = transformed["Resources"]["Api"]["Properties"]["Body"]
@@ -88,8 +86,7 @@ def _complete_api(
     Those are the gateway responses, and the answers to the preflight requests of web pages. A deployment fixes them,
     so the stage needs one more. And it takes the path of a method's throttle as it is written, with `~1` for `/`.
     """
-    client = emulator.client("apigateway")
-    try:
+    with closing(emulator.client("apigateway")) as client:
         for response in responses:
             client.put_gateway_response(
                 restApiId=api_id,
@@ -121,8 +118,6 @@ def _complete_api(
                     for name, setting in (("burstLimit", "throttlingBurstLimit"), ("rateLimit", "throttlingRateLimit"))
                 ]
                 client.update_stage(restApiId=api_id, stageName=STAGE, patchOperations=operations)
-    finally:
-        client.close()
 
 
 def _substituted(value: str | Mapping[str, str], parameters: Mapping[str, str]) -> str:

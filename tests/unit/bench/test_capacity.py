@@ -7,7 +7,6 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from bench.capacity import PAYMENT, STATUS_READ, Cost, Metered, family, meter_endpoints
 from bench.metering import Charge, metering, reported_locally
 from bench.service import Service
-from command_line.project import PROJECT
 from order_payments.stripe_adapter import retries as stripe_retries
 
 KEY = {"orderId": {"S": "ord_1"}}
@@ -16,7 +15,7 @@ KEY = {"orderId": {"S": "ord_1"}}
 @pytest.fixture
 def metered(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> dict[str, Metered]:
     monkeypatch.setattr(stripe_retries, "FIRST_PAUSE_SECONDS", 0)
-    return meter_endpoints(Service(PROJECT, "", dynamodb))
+    return meter_endpoints(Service("", dynamodb))
 
 
 def test_what_the_endpoints_cost(metered: dict[str, Metered]) -> None:

@@ -6,7 +6,6 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from bench.recording import Call, about, recording
 from bench.service import Service, call
 from bench.warm import replay
-from command_line.project import PROJECT
 from order_payments.storage.dynamodb import from_wire
 
 OLD, NEW = "ord_" + "a" * 32, "ord_" + "b" * 32
@@ -18,7 +17,7 @@ def test_what_is_asked_is_written_down_as_it_was_given(dynamodb: DynamoDBClient)
         dynamodb.get_item(TableName="OrdersTable", Key=key)
     dynamodb.get_item(TableName="OrdersTable", Key=key)
     key["orderId"]["S"] = "changed later"
-    assert made.calls == [Call("get_item", {"TableName": "OrdersTable", "Key": {"orderId": {"S": OLD}}})]
+    assert made == [Call("get_item", {"TableName": "OrdersTable", "Key": {"orderId": {"S": OLD}}})]
 
 
 def test_ids_become_others_of_the_same_length_the_same_one_everywhere() -> None:
@@ -38,13 +37,13 @@ def test_ids_become_others_of_the_same_length_the_same_one_everywhere() -> None:
 
 
 def test_a_recorded_payment_pays_another_order(dynamodb: DynamoDBClient) -> None:
-    service = Service(PROJECT, "", dynamodb)
+    service = Service("", dynamodb)
     service.put_products(["green-tea"], stock=10)
     function = service.function("initiate_payment")
     paid, replayed = service.place_orders(2, ["green-tea"])
     with recording(function.client) as made:
         call(function, service.event("initiate_payment", orderId=paid.order_id), expected=200)
-    replay(boto3.client("dynamodb"), about(made.calls, replayed.order_id))
+    replay(boto3.client("dynamodb"), about(made, replayed.order_id))
 
     items = [
         from_wire(dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order.order_id}})["Item"])

@@ -42,7 +42,7 @@ def test_claims_can_be_replaced_and_left_out(identity: TokenIssuer) -> None:
 
 
 def test_the_key_set_holds_nothing_private(identity: TokenIssuer) -> None:
-    assert set(identity.jwks()["keys"][0]) == {"kty", "use", "alg", "kid", "n", "e"}
+    assert set(identity.jwks()["keys"][0]) == {"kty", "use", "key_ops", "alg", "kid", "n", "e"}
 
 
 def test_the_saved_key_is_its_owners_and_signs_alike(identity: TokenIssuer, tmp_path: Path) -> None:
