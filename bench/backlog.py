@@ -74,7 +74,6 @@ class Point:
 
     @property
     def orders(self) -> int:
-        """The number of orders that were left unsettled."""
         return OUTAGE_MINUTES * 60 * self.payments_per_second
 
 
@@ -88,7 +87,6 @@ class Outcome:
 
     @property
     def most_calls_per_second(self) -> int:
-        """The most calls that Stripe had in one second."""
         return max(self.calls.values())
 
 
@@ -112,7 +110,6 @@ class Backlog:
         return sum(map(len, self._entries.values()))
 
     def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:  # noqa: ARG002 - all are older
-        """Return the first entries."""
         return [Unsettled(*entry) for entry in islice(self._entries[shard].items(), limit)]
 
     def unsettled_ahead(self, *_: object, **__: object) -> list[Unsettled]:
@@ -120,7 +117,6 @@ class Backlog:
         return []
 
     def postpone(self, order_id: str, *, to: datetime) -> None:
-        """Move an entry to the end."""
         shard = self._entries[shard_of(order_id)]
         shard.pop(order_id)
         shard[order_id] = rfc3339(to)
@@ -131,7 +127,6 @@ class Backlog:
         return Unknown()
 
     def get(self, order_id: str) -> Order:
-        """Return an order in flight."""
         return _order(order_id, OrderStatus.PENDING)
 
     def reconcile(self, order: Order, **_: object) -> Order:
@@ -188,7 +183,6 @@ class VirtualPool:
 
 
 def measure(options: Options) -> Family:
-    """Drain each backlog of the plan, and measure what an order costs of a processor."""
     with running_service(options) as service:
         processor = measure_processor(service, _QUICK_ORDERS if options.quick else _MEASURED_ORDERS)
         reconciler = load_function("reconcile_payments")
@@ -198,7 +192,6 @@ def measure(options: Options) -> Family:
 
 
 def chosen(reconciler: ModuleType, payments_per_second: int) -> Policy:
-    """Return what the template and the reconciler's module say."""
     from delivery.rendering import template
 
     function = template()["Resources"]["ReconcilePaymentsFunction"]["Properties"]
@@ -216,7 +209,6 @@ BEFORE = Policy(_UNPACED, concurrency=8, batch=32, timeout_seconds=50, unanswere
 
 
 def plan(reconciler: ModuleType, *, quick: bool) -> dict[str, Point]:
-    """Return the points by their names."""
     peak = 10 if quick else 100
     points = {
         "before, none paid": Point(peak, 0, BEFORE),
@@ -321,7 +313,6 @@ def measure_processor(service: Service, number: int) -> float:
 
 
 def family(outcomes: Mapping[str, Outcome], processor: float, hanging: int) -> Family:
-    """Return the figures."""
     figures = []
     for name, outcome in outcomes.items():
         limit = None if name == "before, none paid" else DRAIN_LIMIT_MINUTES

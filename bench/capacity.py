@@ -38,7 +38,6 @@ class Cost:
 
     @classmethod
     def of(cls, requests: Sequence[Request]) -> "Cost":
-        """The sum."""
         return cls(
             len(requests),
             sum(request.read_units for request in requests),
@@ -47,7 +46,6 @@ class Cost:
         )
 
     def parts(self) -> dict[str, float]:
-        """Each part by its name."""
         return {name.replace("_", " "): value for name, value in asdict(self).items()}
 
 
@@ -62,7 +60,6 @@ class Metered:
 
     @classmethod
     def of(cls, requests: Sequence[Request]) -> "Metered":
-        """The two told apart by their tables."""
         return cls(
             Cost.of([request for request in requests if not _is_of_dummy_stripe(request)]),
             Cost.of([request for request in requests if _is_of_dummy_stripe(request)]),

@@ -79,7 +79,6 @@ def measure_apart(name: str, *, quick: bool) -> Family:
 
 
 def keep(families: list[Family], directory: Path) -> None:
-    """Write what was measured to `directory`, in the place of what was there."""
     report.write_results(families, directory / "results.json")
     shutil.rmtree(directory / "plots", ignore_errors=True)
     draw_plots(families, directory / "plots")
@@ -96,7 +95,6 @@ def draw_plots(families: list[Family], directory: Path) -> None:
 
 
 def main() -> None:
-    """Run the command."""
     use_local_aws_settings()
     try:
         app()

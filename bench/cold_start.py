@@ -41,7 +41,6 @@ _SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urlli
 
 
 def measure(options: Options) -> Family:
-    """Start each function, and the bare client, in turns."""
     build = Build(PROJECT, BUILD_CACHE)
     with build.locked():
         if not build.is_current():

@@ -101,7 +101,6 @@ class Outcome:
     seconds: float = 0.0
 
     def share(self, answer: str) -> float:
-        """How many of the payments got this answer, in percent."""
         return 100 * self.answers[answer] / self.answers.total()
 
     @property
@@ -116,7 +115,6 @@ class Outcome:
 
     @property
     def confirmed_a_second(self) -> float:
-        """Payments that were made."""
         return self.answers[OrderStatus.CONFIRMED] / self.seconds
 
     def latency(self, percentile: float) -> float:
@@ -212,7 +210,6 @@ def _living_in(time: VirtualTime) -> Iterator[None]:
 
 
 def family(outcomes: Mapping[Point, Outcome], number: int) -> Family:
-    """The figures."""
     shown = {point: outcome for point, outcome in outcomes.items() if point.buyers in SHOWN_BUYERS}
     figures = [figure for point, outcome in shown.items() for figure in _figures(point, outcome)]
     series = {f"{hold} ms": Point(0, hold) for hold in HOLDS_MS} | {

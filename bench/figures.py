@@ -36,7 +36,6 @@ class Figure:
 
     @classmethod
     def median(cls, name: str, samples: Sequence[float], unit: str) -> "Figure":
-        """A figure of its own."""
         spread = Spread.of(samples)
         return cls(name, spread.median, unit, low=spread.low, high=spread.high)
 
@@ -53,7 +52,6 @@ class Figure:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it is within its limit, if it has one."""
         return self.limit is None or self.value <= self.limit
 
 

@@ -57,7 +57,6 @@ class PaidOrder:
         return self.order_id, self.buyer, f"att_{self.number:032x}", f"pi_3{self.number:024}", rfc3339(self.placed_at)
 
     def order(self, product_id: str) -> Order:
-        """The order itself."""
         order_id, buyer, attempt_id, intent_id, _ = self.own_texts
         return Order(
             order_id=order_id,
@@ -85,7 +84,6 @@ def item_texts(numbers: Iterable[int], product_id: str) -> Iterator[str]:
 
 
 def fill(service: Service, number: int, product_id: str) -> None:
-    """Write so many paid orders."""
     with ThreadPoolExecutor(_WRITERS) as pool:
         shares = [range(first, number, _WRITERS) for first in range(_WRITERS)]
         for written in [pool.submit(_write, service, share, product_id) for share in shares]:

@@ -39,28 +39,24 @@ class Shop:
 
     @classmethod
     def filled(cls, service: Service, size: int) -> "Shop":
-        """A new one."""
         service.put_products([PRODUCT])
         fill(service, size, PRODUCT)
         names = ("initiate_payment", "get_order_status", "list_orders", "reconcile_payments")
         return cls(service, size, {name: service.function(name) for name in names})
 
     def payment(self, _: int, *, card: str = "pm_card_visa", expected: int = 200) -> Callable[[], object]:
-        """A payment of a new order."""
         (order,) = self.service.place_orders(1, [PRODUCT])
         event = self.service.event("initiate_payment", orderId=order.order_id)
         event["body"] = json.dumps({"paymentMethodId": card})
         return partial(call, self.functions["initiate_payment"], event, expected=expected)
 
     def status_read(self, turn: int) -> Callable[[], object]:
-        """A read of one of the many orders."""
         paid = self._one_of_many(turn)
         event = self.service.event("get_order_status", orderId=paid.order_id)
         event["requestContext"]["authorizer"]["sub"] = paid.buyer
         return partial(call, self.functions["get_order_status"], event, expected=200)
 
     def page(self, turn: int) -> Callable[[], object]:
-        """A page of one of the many buyers' orders."""
         event = self.service.event("list_orders")
         event["requestContext"]["authorizer"]["sub"] = self._one_of_many(turn).buyer
         return partial(call, self.functions["list_orders"], event, expected=200)
@@ -92,7 +88,6 @@ REQUESTS: Mapping[str, tuple[str, Callable[[Shop, int], Callable[[], object]]]] 
 
 
 def measure(options: Options) -> Family:
-    """Fill tables, then ask the same of each in turns."""
     sizes, turns = (QUICK_SIZES, _QUICK_TURNS) if options.quick else (SIZES, _TURNS)
     with running_service(options) as service:
         shops = [Shop.filled(service.beside(f"{size}-"), size) for size in sizes]
@@ -107,7 +102,6 @@ def measure(options: Options) -> Family:
 
 
 def take_turn(shop: Shop, turn: int) -> None:
-    """Time one request of each kind."""
     for name, (function, request) in REQUESTS.items():
         if function == "reconcile_payments" and turn % _RUNS_EVERY:
             continue

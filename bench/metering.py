@@ -83,7 +83,6 @@ class Meter:
         self.requests.append(self._under_way.request)
 
     def after(self, parsed: Mapping[str, Any], **_: object) -> None:
-        """Work out what it cost."""
         request = self._under_way.request
         request.reported = sum(entry["CapacityUnits"] for entry in _several(parsed.get("ConsumedCapacity")))
         self._charge_reads(request, parsed)
@@ -162,7 +161,6 @@ def metering(client: "DynamoDBClient", eye: "DynamoDBClient") -> Iterator[Meter]
 
 
 def table_of(client: "DynamoDBClient", name: str) -> Table:
-    """A table as it was created."""
     description = client.describe_table(TableName=name)["Table"]
     keys = tuple(key["AttributeName"] for key in description["KeySchema"])
     indexes = []

@@ -15,7 +15,6 @@ _LEGEND_CHARACTERS = 80
 
 
 def draw(family: Family, path: Path) -> None:
-    """Write the chart of a family."""
     mpl.use("Agg")
     # Ids in an SVG are hashes; and text stays text, in the reader's own font.
     mpl.rcParams.update({"svg.hashsalt": family.name, "svg.fonttype": "none", "font.size": 10})

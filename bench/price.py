@@ -75,7 +75,6 @@ class Usage:
 
 
 def dollars(usage: Usage, prices: Prices, *, memory_mb: int, architecture: str) -> dict[str, float]:
-    """The price of `PAYMENTS` payments, by service."""
     gigabyte = memory_mb / 1024
     gb_second = prices[f"lambda_gb_second_{architecture}"]
     of_one = {
@@ -94,7 +93,6 @@ def dollars(usage: Usage, prices: Prices, *, memory_mb: int, architecture: str) 
 
 
 def read_prices(path: Path) -> Prices:
-    """The table, for one of each."""
     listed = json.loads(path.read_text())["prices"]
     return {name: price["dollars"] / price["each"] for name, price in listed.items()}
 
@@ -111,7 +109,6 @@ def measure(options: Options) -> Family:
 
 
 def family(usage: Usage, prices: Prices, *, looked_up: str) -> Family:
-    """The figures."""
     split = {memory: dollars(usage, prices, memory_mb=memory, architecture="arm64") for memory in MEMORY_MB}
     totals = {memory: sum(services.values()) for memory, services in split.items()}
     other = sum(dollars(usage, prices, memory_mb=DEPLOYED_MB, architecture="x86_64").values())
@@ -198,7 +195,6 @@ def _timed(one: Callable[[], object], log: Path, number: int) -> tuple[float, fl
 
 
 def _order_event(service: Service) -> dict[str, Any]:
-    """An order under a new idempotency key."""
     event = service.event("create_order")
     key = uuid.uuid4().hex
     event["headers"]["Idempotency-Key"] = key

@@ -55,7 +55,6 @@ def table(family: Family) -> Table:
 
 
 def over_limit(families: Sequence[Family]) -> list[Figure]:
-    """The figures that are over their limits."""
     return [figure for family in families for figure in family.figures if not figure.is_kept]
 
 

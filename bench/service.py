@@ -60,7 +60,6 @@ class Service:
 
     @property
     def orders_table(self) -> str:
-        """The name of its orders table."""
         return self.prefix + ORDERS
 
     def function(self, name: str) -> Function:

@@ -232,7 +232,6 @@ def _put_products(table: ProductsTable) -> None:
 
 
 def family(rates: Mapping[str, Mapping[int, Rate]], on_stack: int, on_engine: int) -> Family:
-    """The figures."""
     busiest = max(rate.client_share for way, of in rates.items() if way.startswith(STACK) for rate in of.values())
     figures: list[Figure] = []
     for way, by_clients in rates.items():

@@ -21,7 +21,6 @@ class VirtualTime:
         self._asleep = threading.Semaphore(0)
 
     def monotonic(self) -> float:
-        """The seconds since the beginning."""
         return self._now
 
     def sleep(self, seconds: float) -> None:

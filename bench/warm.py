@@ -41,7 +41,6 @@ class Turns:
             times.append(time.perf_counter() - started)
 
     def counted(self) -> "Turns":
-        """Without those of the warm-up."""
         return Turns(self.function[_WARM_UP:], self.bare[_WARM_UP:])
 
 
@@ -99,7 +98,6 @@ def replay(client: "DynamoDBClient", calls: Sequence[Call]) -> None:
 
 
 def family(payments: Turns, statuses: Turns) -> Family:
-    """The figures."""
     milliseconds: Mapping[str, list[float]] = {
         "payment": [1000 * seconds for seconds in payments.function],
         "payment, its requests by bare boto3": [1000 * seconds for seconds in payments.bare],

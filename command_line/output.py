@@ -38,7 +38,6 @@ class Progress(Protocol):
 
 
 def make_console() -> Console:
-    """The console on standard output."""
     if isinstance(sys.stdout, TextIOWrapper):
         # Anything but an encoding error in the middle of a start-up.
         sys.stdout.reconfigure(errors="replace", line_buffering=True)
@@ -71,7 +70,6 @@ def progress_on(console: Console) -> Progress:
 
 @contextmanager
 def silent(name: str, done: Fraction | None = None) -> Iterator[None]:  # noqa: ARG001 - as `Progress` has it
-    """Show nothing."""
     yield
 
 

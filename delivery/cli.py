@@ -46,5 +46,4 @@ def write_event_schemas() -> None:
 
 
 def main() -> None:
-    """Run the program."""
     run_program(app, "delivery")

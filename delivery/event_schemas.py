@@ -23,7 +23,6 @@ def order() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The schema as the file holds it."""
     return json.dumps(order(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -54,7 +54,6 @@ _OF_THE_GATEWAY = ("DEFAULT_4XX", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX
 
 
 def document() -> dict[str, Any]:
-    """The whole document, as it is checked in."""
     template = yaml_parse((PROJECT / "template.yaml").read_text())
     merge = OpenAPIMerge(
         title="Order payments",
@@ -87,7 +86,6 @@ def document() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The document as the file holds it."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 

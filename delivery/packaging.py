@@ -45,7 +45,6 @@ class Artefact:
 
     @property
     def size(self) -> int:
-        """Bytes, unzipped."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 

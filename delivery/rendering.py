@@ -47,26 +47,21 @@ class Rendering:
 
     @cached_property
     def conditions(self) -> dict[str, bool]:
-        """By name, whether it holds."""
         return {name: self._holds(each) for name, each in template()["Conditions"].items()}
 
     @cached_property
     def resources(self) -> dict[str, Any]:
-        """What is made."""
         return self._rendered("Resources")
 
     @cached_property
     def outputs(self) -> dict[str, Any]:
-        """What is told of it."""
         return self._rendered("Outputs")
 
     @classmethod
     def of_environment(cls, name: str, **more: str) -> Self:
-        """That of an environment of `samconfig.toml`."""
         return cls({**parameters_of(SAMCONFIG, name), **WANTED[name], **more})
 
     def of_type(self, kind: str) -> dict[str, Any]:
-        """The properties of the resources of a type."""
         return {name: r.get("Properties", {}) for name, r in self.resources.items() if r["Type"] == kind}
 
     def broken_rules(self) -> list[str]:
@@ -88,7 +83,6 @@ class Rendering:
         ]
 
     def as_template(self) -> dict[str, Any]:
-        """What is rendered, as a template that needs no parameter."""
         return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": self.resources, "Outputs": self.outputs}
 
     def _rendered(self, section: str) -> dict[str, Any]:

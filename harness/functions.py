@@ -82,7 +82,6 @@ def event_for(
 
 
 def call(function: ModuleType, event: dict[str, Any], context: Context | None = None) -> Answer:
-    """Call `function` with `event`, as Lambda does."""
     answer = function.handler(event, context or Context())
     return Answer(
         answer["statusCode"],

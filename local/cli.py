@@ -287,7 +287,6 @@ def _say_where(stack: Stack, console: Console) -> None:
 
 
 def main() -> None:
-    """Run the program."""
     stop_on_signals()
     use_local_aws_settings()
     run_program(app, PROGRAM)

@@ -32,7 +32,6 @@ class CheckResult:
 
 
 def findings() -> Iterator[CheckResult]:
-    """Look at everything, one after the other."""
     checks: tuple[Callable[[], CheckResult], ...] = (
         _python,
         _disk,

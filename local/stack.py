@@ -208,7 +208,6 @@ def running_stack(
 
 
 def _clear(state: Path) -> None:
-    """Remove what belongs to one run only."""
     for file in (DESCRIPTION, "signing-key.pem", "parameters.yaml"):
         (state / file).unlink(missing_ok=True)
     for directory in ("emulator", "home"):

@@ -33,7 +33,6 @@ class TokenIssuer:
 
     @classmethod
     def fresh(cls) -> Self:
-        """An issuer with a key of its own."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         return cls(key, f"local-{secrets.token_hex(8)}")
 
@@ -60,7 +59,6 @@ class TokenIssuer:
         return {"keys": [{**public, "use": "sig", "alg": _ALGORITHM, "kid": self.key_id}]}
 
     def jwks_json(self) -> str:
-        """The public key set as the functions' settings take it."""
         return json.dumps(self.jwks(), separators=(",", ":"))
 
     def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = VALIDITY, **claims: object) -> str:

@@ -125,7 +125,6 @@ def _tell(report: dict[str, Any], console: Console) -> None:
 
 
 def main() -> None:
-    """Run the program."""
     stop_on_signals()
     use_local_aws_settings()
     run_program(app, PROGRAM)

@@ -33,7 +33,6 @@ class Deployment:
 
 
 def deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, state: Path) -> Deployment:
-    """Put the template on the emulator."""
     log = state / "logs" / "deploy.log"
     _sam_deploy(template, parameters, emulator, state, log)
     with closing(emulator.client("cloudformation")) as client:

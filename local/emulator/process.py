@@ -40,7 +40,6 @@ class Emulator:
 
     @property
     def endpoint_url(self) -> str:
-        """Where the AWS APIs answer."""
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, service: str) -> Any:

@@ -58,7 +58,6 @@ class ProgramsOnly:
         self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Pass one request on, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             headers: list[tuple[bytes, bytes]] = list(scope["headers"])
             has_key = any(

@@ -59,7 +59,6 @@ class Upstream:
 
     @property
     def host(self) -> bytes:
-        """The host name by which the emulator knows the API."""
         return f"{self.api_id}.execute-api.localhost:{self.port}".encode()
 
 
@@ -85,7 +84,6 @@ class Proxy:
         )
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Answer one request."""
         if scope["type"] != "http":
             return
         body = await read_body(receive)
@@ -105,7 +103,6 @@ class Proxy:
         await send({"type": "http.response.body", "body": answer, "more_body": False})
 
     async def close(self) -> None:
-        """Close the connections to the emulator."""
         await self._pool.aclose()
 
     async def _forward(self, method: str, target: bytes, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:

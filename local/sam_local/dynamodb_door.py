@@ -36,7 +36,6 @@ class DynamoDBDoor:
         self._pool = httpcore.AsyncConnectionPool(max_connections=None, keepalive_expiry=_IDLE_SECONDS)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Answer one request."""
         if scope["type"] != "http":
             return
         body = await read_body(receive)
@@ -51,7 +50,6 @@ class DynamoDBDoor:
         await send({"type": "http.response.body", "body": answer, "more_body": False})
 
     async def close(self) -> None:
-        """Close the connections to DynamoDB."""
         await self._pool.aclose()
 
     def _is_welcome(self, scope: HTTPScope) -> bool:

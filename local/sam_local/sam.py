@@ -47,7 +47,6 @@ class SamLocal:
     engine: ContainerEngine
 
     def start_api(self, port: int) -> int:
-        """Serve the API until it is stopped."""
         # A container is started for each function when it is first called, and kept: to start one takes seconds.
         return self._run("start-api", "--port", str(port), "--warm-containers", "LAZY")
 

@@ -111,7 +111,6 @@ def _without_blank_end(cells: Sequence[str]) -> list[str]:
 
 
 def _check_header(path: Path, header: Iterable[str]) -> None:
-    """Say once what would be wrong with every row."""
     names = list(header)
     if sorted(names) == sorted(COLUMNS):
         return

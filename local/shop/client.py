@@ -24,7 +24,6 @@ class Buyer(StrEnum):
 
     @property
     def other(self) -> "Buyer":
-        """The other one."""
         return Buyer.BUYER2 if self is Buyer.BUYER else Buyer.BUYER
 
 
@@ -52,7 +51,6 @@ def require_order_id(text: str) -> None:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header that carries a token."""
     return {"Authorization": f"Bearer {token}"}
 
 

@@ -57,7 +57,6 @@ def pay_one_order(api: httpx.Client, buyer_token: str) -> Demo:
 
 
 def show(demo: Demo, console: Console) -> None:
-    """Print it for people."""
     steps = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for request, status, outcome in demo.steps:
         steps.add_row(Text(request, overflow="fold"), Text(str(status), "bold green"), outcome)

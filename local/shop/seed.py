@@ -58,7 +58,6 @@ def load(
 
 
 def _put(api: httpx.Client, row: Row, *, set_stock: bool) -> str | None:
-    """Put one product. Returns why it was refused, if it was."""
     body = dict(row.values)
     product_id = body.pop("productId", None)
     # Here and not by the API, for it is part of the address: one of another form would not arrive as what it is.
