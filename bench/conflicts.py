@@ -28,12 +28,7 @@ class Conflicts:
 
     A transaction has its items for `hold_seconds` from its arrival, also where a condition fails. Meanwhile another
     transaction on one of them, and a write of one, is rejected with the error that AWS gives it, and never reaches the
-    engine. Reads pass: they are no transactions here.
-
-    Parameters
-    ----------
-    hash_keys
-        The name of the key of each table. They have no sort keys.
+    engine. Reads pass: they are no transactions here. `hash_keys` names the key of each table; none has a sort key.
     """
 
     def __init__(self, time: VirtualTime, *, hold_seconds: float, hash_keys: Mapping[str, str]) -> None:

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 from io import TextIOWrapper
 from typing import Protocol
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -24,7 +23,6 @@ from rich.progress import Progress as RichProgress
 
 _POLL_SECONDS = 0.2
 _WIDEST_STEP = 64
-_WIDEST_BAR = 40
 
 Fraction = Callable[[], float]
 """How much of a step is done, from 0 to 1."""
@@ -76,16 +74,15 @@ def silent(name: str, done: Fraction | None = None) -> Iterator[None]:  # noqa: 
 @contextmanager
 def counted(console: Console, name: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar until the block is left; what it gives is to be called for each one of `total` that is done."""
-    count = len(f"{total}/{total}")
-    columns = (TextColumn("{task.description}"), _bar_beside(name, count, console), MofNCompleteColumn())
-    with RichProgress(*columns, TimeRemainingColumn(), console=console) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichProgress(*columns, console=console) as bar:
         task = bar.add_task(escape(name), total=total)
         yield lambda: bar.advance(task)
 
 
 @contextmanager
 def _bar(name: str, done: Fraction, console: Console) -> Iterator[None]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), _bar_beside(name, 1, console), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(None), TimeElapsedColumn())
     with RichProgress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=1.0)
         stop = threading.Event()
@@ -101,8 +98,3 @@ def _bar(name: str, done: Fraction, console: Console) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
-
-
-def _bar_beside(name: str, other_columns: int, console: Console) -> BarColumn:
-    """A bar that leaves room in its line for the name, a time, the gaps between them, and `other_columns`."""
-    return BarColumn(max(1, min(_WIDEST_BAR, console.width - cell_len(name) - len("0:00:00") - 3 - other_columns)))

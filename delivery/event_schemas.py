@@ -6,8 +6,7 @@ from typing import Any
 from command_line.project import PROJECT
 from order_payments.events.order_events import DETAIL_TYPES, EVENT_VERSION, SOURCE, OrderEventDetail
 
-FOLDER = PROJECT / "docs" / "events"
-ORDER = FOLDER / f"order.v{EVENT_VERSION}.schema.json"
+ORDER = PROJECT / "docs" / "events" / f"order.v{EVENT_VERSION}.schema.json"
 
 
 def order() -> dict[str, Any]:

@@ -137,18 +137,14 @@ def _name(operation: dict[str, Any], module: ModuleType, path: str) -> None:
     for response in operation["responses"].values():
         if response["description"] == DEFAULT_OPENAPI_RESPONSE_DESCRIPTION:
             response["description"] = _sentence(route.func.__doc__ or "")
-    operation["tags"] = [_tag(path)]
+    area = path.split("/")[1]
+    operation["tags"] = [{"admin": "Administration", "webhooks": "Stripe"}.get(area, area.capitalize())]
 
 
 def _sentence(docstring: str) -> str:
     """The first paragraph of a docstring, as a sentence."""
     paragraph = " ".join(docstring.split("\n\n")[0].split())
     return paragraph[:1].upper() + paragraph[1:]
-
-
-def _tag(path: str) -> str:
-    first = path.split("/")[1]
-    return {"admin": "Administration", "webhooks": "Stripe"}.get(first, first.capitalize())
 
 
 def _put_parameters_right(operation: dict[str, Any], path: str) -> None:
@@ -180,7 +176,7 @@ def _problems(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Pro
 
 
 def _error_responses(answers: Iterable[ProblemType], operation: Mapping[str, Any]) -> dict[str, Any]:
-    """The answers by status; each status names its codes and shows an example of each."""
+    """Return the answers by status; each status names its codes and shows an example of each."""
     by_status: defaultdict[HTTPStatus, dict[str, ProblemType]] = defaultdict(dict)
     for answer in answers:
         by_status[answer.status][answer.code] = answer

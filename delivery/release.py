@@ -33,13 +33,7 @@ def parameters_of(samconfig: Mapping[str, Any], config_env: str) -> dict[str, st
 
 def given_parameters(text: str) -> dict[str, str]:
     """Return the parameters of a text: `LogLevel=DEBUG JwtIssuer="https://…"`. Raises `CommandError` otherwise."""
-    words = _words(text)
-    if words is None:
-        raise CommandError("PARAMETERS must be Name=value, with blanks between them and quotes in pairs.")
-    if wrong := [place for place, word in enumerate(words, 1) if not _is_pair(word)]:
-        # Not the word itself: it may be a secret.
-        raise CommandError(f"PARAMETERS must be Name=value, with blanks between them. Word {wrong[0]} is not.")
-    return _pairs(words)
+    return _parameters(text, "PARAMETERS must be Name=value, with blanks between them and quotes in pairs.")
 
 
 def parameters_in(file: Path) -> dict[str, str]:
@@ -48,12 +42,10 @@ def parameters_in(file: Path) -> dict[str, str]:
         mode = file.stat().st_mode
         if mode & _OF_OTHERS:
             raise CommandError(f"Other users of this machine can use {file}, which may hold secrets: chmod 600 {file}")
-        words = _words(file.read_text())
+        text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"PARAMETERS_FILE={file} cannot be read: {error}") from error
-    if words is None or not all(_is_pair(word) for word in words):
-        raise CommandError(f"{file} must have lines of Name=value, with quotes around a value that has blanks.")
-    return _pairs(words)
+    return _parameters(text, f"{file} must have lines of Name=value, with quotes around a value that has blanks.")
 
 
 def refuse_secrets(given: Mapping[str, str], declared: Mapping[str, Mapping[str, Any]]) -> None:
@@ -67,15 +59,16 @@ def refuse_secrets(given: Mapping[str, str], declared: Mapping[str, Mapping[str,
         )
 
 
-def _words(text: str) -> list[str] | None:
+def _parameters(text: str, rule: str) -> dict[str, str]:
+    """Return the parameters of a text. Raises `CommandError` with the rule that the text breaks, and where."""
     try:
-        return shlex.split(text)
+        words = shlex.split(text)
     except ValueError:
-        return None
-
-
-def _is_pair(word: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9]+=.*", word, re.DOTALL) is not None
+        raise CommandError(rule) from None
+    if wrong := [place for place, word in enumerate(words, 1) if not re.fullmatch(r"[A-Za-z0-9]+=.*", word, re.DOTALL)]:
+        # Not the word itself: it may be a secret.
+        raise CommandError(f"{rule} Word {wrong[0]} is not.")
+    return _pairs(words)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:
@@ -110,9 +103,7 @@ def parameters_for(
     return {**parameters, **target, "Release": release}
 
 
-def command(
-    file: Path, *, config_env: str, guided: bool, role_arn: str | None = None, unattended: bool = False
-) -> list[str]:
+def command(file: Path, *, config_env: str, guided: bool, role_arn: str = "", unattended: bool = False) -> list[str]:
     """The command that deploys with the parameters in `file`: every user of the machine can read a command line."""
     return [
         *("sam", "deploy", "--config-env", config_env),
@@ -157,10 +148,7 @@ def release(
     with TemporaryDirectory() as directory:  # which is its owner's alone
         file = Path(directory) / "parameters.yaml"
         file.write_text(json.dumps(overrides))  # JSON is YAML, too
-        arguments = command(
-            file, config_env=config_env, guided=not kept, role_arn=role_arn or None, unattended=unattended
-        )
-        code = _run(arguments)
+        code = _run(command(file, config_env=config_env, guided=not kept, role_arn=role_arn, unattended=unattended))
     raise typer.Exit(code)
 
 

@@ -142,25 +142,13 @@ def running_stack(
 ) -> Iterator[Stack]:
     """The whole of `template.yaml`, built, deployed and answering, until the block is left.
 
-    Parameters
-    ----------
-    port
-        Port of the short address; 0 takes a free one.
-    state
-        Directory for what belongs to this run alone. Two stacks may run side by side in two of them.
-    build_cache
-        Directory of the build, which all stacks share.
-    parameters
-        More parameters of the template, or other values for those that are given here; or what returns them once it
-        has made on the emulator what they name.
-    enforce_policies
-        Let each function do only what the template's policies say, as on AWS. The emulator then refuses access keys
-        that it does not know, so `make run` leaves it off: there, any will do.
-    progress
-        Told about each step.
-    show_log
-        Shown each line that the functions log, as people read it, but for reads that succeeded. `logs/functions.log`
-        has those as well.
+    - `port` is the port of the short address; 0 takes a free one.
+    - `state` is the directory of this run alone. All stacks share the directory `build_cache`.
+    - `parameters` replace or add parameters of the template. A function returns them after it has created on the
+      emulator what they name.
+    - `enforce_policies` lets each function do only what the template's policies allow, as on AWS. The emulator then
+      refuses unknown access keys, so `make run` leaves it off.
+    - `show_log` receives each line that the functions log, except successful reads. `logs/functions.log` has all.
     """
     with ExitStack() as running:
         running.enter_context(sole_user(state))
@@ -196,12 +184,7 @@ def running_stack(
         store = None
         if table := deployment.dummy_stripe_table:
             store = DynamoDBStore(running.enter_context(closing(emulator.client("dynamodb"))), table)
-        served = pages(
-            lambda: console_data.session(identity, USERS),
-            lambda: console_data.ledger(store),
-            console_data.currencies,
-            console_data.cards,
-        )
+        served = pages(lambda: console_data.session(identity, USERS), lambda: console_data.ledger(store))
         running.enter_context(proxy.serving(proxy.Proxy(upstream, served), bound))
         tokens = {name: identity.token(sub, roles) for name, (sub, roles) in USERS.items()}
         yield Stack(api_url, emulator, deployment, identity, tokens, state)

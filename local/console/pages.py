@@ -6,6 +6,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from command_line.project import PROJECT
+from local.console import data
 from local.gateway.page import WebPage
 
 _HERE = Path(__file__).parent
@@ -30,26 +31,15 @@ _CONSOLE_HEADERS = {
 }
 
 
-def pages(
-    session: Callable[[], bytes],
-    ledger: Callable[[], bytes],
-    currencies: Callable[[], bytes],
-    cards: Callable[[], bytes],
-) -> Mapping[str, WebPage]:
-    """All pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries.
-
-    Parameters
-    ----------
-    session, ledger, currencies, cards
-        Make what the console gets besides the public API; see `data`.
-    """
+def pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Mapping[str, WebPage]:
+    """Return all pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries."""
     assets = files(_SWAGGER_UI)
     docs = _file(_HERE / "docs.html")
     return {
         "/": _file(_WEB / "index.html", _CONSOLE_HEADERS),
         **{f"/console/{path.name}": _file(path) for path in sorted(_WEB.iterdir()) if path.name != "index.html"},
-        "/console/currencies.js": WebPage(_CONTENT_TYPES[".js"], currencies),
-        "/console/cards.json": WebPage(_CONTENT_TYPES[".json"], cards),
+        "/console/currencies.js": WebPage(_CONTENT_TYPES[".js"], data.currencies),
+        "/console/cards.json": WebPage(_CONTENT_TYPES[".json"], data.cards),
         "/session.json": WebPage("application/json", session, private=True),
         "/stripe/ledger.json": WebPage("application/json", ledger, private=True),
         "/docs": docs,

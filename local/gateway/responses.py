@@ -3,10 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 _HEADER = "gatewayresponse.header."
-_BODY_KEY = "x-amazon-apigateway-gateway-responses"
 _VARIABLE = re.compile(r"\$context\.([A-Za-z.]+)")
 
 
@@ -18,16 +17,6 @@ class GatewayResponse:
     status: int
     parameters: Mapping[str, str]
     templates: Mapping[str, str]
-
-    @classmethod
-    def from_body(cls, type_: str, definition: Mapping[str, Any]) -> Self:
-        """From the extension of the OpenAPI body that SAM makes."""
-        return cls(
-            type_,
-            int(definition["statusCode"]),
-            dict(definition.get("responseParameters") or {}),
-            dict(definition.get("responseTemplates") or {}),
-        )
 
     def render(self, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Status, headers and body of the answer. Headers with values other than constants are left out."""
@@ -42,7 +31,12 @@ class GatewayResponse:
         return self.status, [*headers, (b"x-amzn-requestid", request_id.encode())], body
 
 
-def from_template(template: Mapping[str, Any], api: str = "Api") -> dict[str, GatewayResponse]:
-    """The gateway responses of a template after SAM's transform, by their type."""
-    body = template["Resources"][api]["Properties"]["Body"]
-    return {name: GatewayResponse.from_body(name, value) for name, value in body.get(_BODY_KEY, {}).items()}
+def from_template(template: Mapping[str, Any]) -> dict[str, GatewayResponse]:
+    """Return the gateway responses of a template after SAM's transform, by their type."""
+    body = template["Resources"]["Api"]["Properties"]["Body"]
+    return {
+        name: GatewayResponse(
+            name, int(of["statusCode"]), of.get("responseParameters") or {}, of.get("responseTemplates") or {}
+        )
+        for name, of in body.get("x-amazon-apigateway-gateway-responses", {}).items()
+    }

@@ -71,14 +71,8 @@ class SamLocal:
 def prepared(env_vars: Path | None, progress: Progress, *, for_events: bool = False) -> Iterator[SamLocal]:
     """Everything that `sam local` needs, until the block is left. Raises `CommandError` for what is not there.
 
-    Parameters
-    ----------
-    env_vars
-        The functions' environment; without it, that of the running stack.
-    progress
-        Told about each step.
-    for_events
-        Let the authorizer accept the token of its event, too.
+    The functions' environment is read from the file `env_vars` or else is that of the running stack. With `for_events`
+    the authorizer accepts the token of its event, too.
     """
     engine = container_engine.connect()
     environment = nullcontext(env_vars) if env_vars else _env_vars_of(_description(), engine, for_events=for_events)

@@ -85,7 +85,7 @@ function row({ product }) {
   input.addEventListener("input", () => {
     if (input.checkValidity()) put(product, input.valueAsNumber);
   });
-  const amount = el("span", { class: "amount" });
+  const amount = el("span", { class: "number" });
   const warning = el("p", { class: "warning" });
   const remove = el("button", { type: "button", class: "link", "aria-label": `Remove ${name}`, onclick: drop }, "✕");
   const parts = [el("span", { class: "name" }, name), input, amount, remove, warning];

@@ -34,7 +34,7 @@ HERE = [(b"host", b"127.0.0.1:3000")]
 
 def all_pages() -> dict[str, WebPage]:
     session, ledger = b'{"users": []}', b'{"intents": null}'
-    return dict(pages(lambda: session, lambda: ledger, console_data.currencies, console_data.cards))
+    return dict(pages(lambda: session, lambda: ledger))
 
 
 @pytest.fixture
