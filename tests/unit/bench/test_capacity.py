@@ -29,9 +29,6 @@ def test_what_the_endpoints_cost(metered: dict[str, Metered]) -> None:
     assert service["order placed, with a key"] == Cost(requests=3, read_units=2, write_units=1, index_write_units=1)
     assert service["reconciler, nothing to do"] == Cost(requests=16, read_units=8, write_units=0, index_write_units=0)
     assert service["a page of 20 orders"] == Cost(requests=2, read_units=20.5, write_units=0, index_write_units=0)
-
-
-def test_the_dummy_stripes_requests_are_apart(metered: dict[str, Metered]) -> None:
     # Two calls: each claims its key and writes the intent with the answer, and the second reads the intent.
     assert metered[PAYMENT].dummy_stripe.requests == 5
     assert metered[STATUS_READ].dummy_stripe == Cost(0, 0, 0, 0)

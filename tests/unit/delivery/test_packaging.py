@@ -200,21 +200,24 @@ def test_the_sdk_keeps_the_services_that_are_called_alone(lean_sdk: Path) -> Non
     assert all(set(partition["services"]) <= services for partition in endpoints["partitions"])
 
 
-@pytest.mark.parametrize("service", packaging.SERVICES)
-@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1"])
-def test_the_lean_sdk_finds_a_service_where_the_whole_one_does(lean_sdk: Path, service: str, region: str) -> None:
-    program = (
-        "import botocore.session, sys; client = botocore.session.get_session().create_client(*sys.argv[1:]);"
-        "print(client.meta.endpoint_url, client.meta.service_model.operation_names)"
-    )
+def test_the_lean_sdk_finds_services_where_the_whole_one_does(lean_sdk: Path) -> None:
+    program = """
+import itertools, sys
+from botocore.session import get_session
+session = get_session()
+regions = ["us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1"]
+for service, region in itertools.product(sys.argv[1].split(), regions):
+    client = session.create_client(service, region)
+    print(client.meta.endpoint_url, client.meta.service_model.operation_names)
+"""
 
     def shown(path: Path) -> str:
         return subprocess.run(
-            [sys.executable, "-c", program, service, region],
+            [sys.executable, "-c", program, " ".join(packaging.SERVICES)],
             env=for_programs(lean_sdk, {"PYTHONPATH": str(path)}),
             capture_output=True,
             text=True,
             check=True,
         ).stdout
 
-    assert shown(lean_sdk) == shown(BOTOCORE.parent)
+    assert shown(lean_sdk) == shown(BOTOCORE.parent) != ""

@@ -90,6 +90,7 @@ def test_an_environment_has_parameters_that_the_template_takes(environment: str)
     assert rendering.broken_rules() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", WANTED)
 def test_the_linter_finds_nothing_in_what_an_environment_is_made_of(environment: str) -> None:
     rendered = json.dumps(Rendering.of_environment(environment).as_template())

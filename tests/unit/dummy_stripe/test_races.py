@@ -132,9 +132,8 @@ def cancelled_transaction(*reasons: str) -> ClientError:
     return ClientError(answer, "TransactWriteItems")
 
 
-def failing_once(dummy, operation: str, error: Exception) -> None:
+def failing_once(client, operation: str, error: Exception) -> None:
     """Let the table's next request of this kind fail as DynamoDB would, before it has an effect."""
-    client = dummy.store._client
     real = getattr(client, operation)
 
     def fail(**_: Any) -> None:
@@ -144,9 +143,9 @@ def failing_once(dummy, operation: str, error: Exception) -> None:
     setattr(client, operation, fail)
 
 
-def test_a_transaction_conflict_is_a_lost_race(dynamodb_dummy):
+def test_a_transaction_conflict_is_a_lost_race(dynamodb_dummy, dynamodb_client):
     intent = dynamodb_dummy.create()
-    failing_once(dynamodb_dummy, "transact_write_items", cancelled_transaction("TransactionConflict", "None"))
+    failing_once(dynamodb_client, "transact_write_items", cancelled_transaction("TransactionConflict", "None"))
 
     assert dynamodb_dummy.confirm(intent.id).status == "succeeded"
 
@@ -160,28 +159,29 @@ def test_a_transaction_conflict_is_a_lost_race(dynamodb_dummy):
         ("put_item", ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "PutItem")),
     ],
 )
-def test_a_table_in_trouble_is_a_connection_error(dynamodb_dummy, operation, error):
+def test_a_table_in_trouble_is_a_connection_error(dynamodb_dummy, dynamodb_client, operation, error):
     intent = dynamodb_dummy.create()
-    failing_once(dynamodb_dummy, operation, error)
+    failing_once(dynamodb_client, operation, error)
     with pytest.raises(stripe.APIConnectionError):
         dynamodb_dummy.confirm(intent.id)
 
     assert dynamodb_dummy.store.charges() == []
 
 
-def test_a_key_whose_answer_is_just_being_saved_is_in_use(dynamodb_dummy, refused):
+def test_a_key_whose_answer_is_just_being_saved_is_in_use(dynamodb_dummy, dynamodb_client, refused):
     conflict = ClientError({"Error": {"Code": "TransactionConflictException"}}, "PutItem")
-    failing_once(dynamodb_dummy, "put_item", conflict)
+    failing_once(dynamodb_client, "put_item", conflict)
 
     assert refused(lambda: dynamodb_dummy.create("order-1")).error.code == "idempotency_key_in_use"
 
 
-def test_a_payment_costs_three_requests_to_the_table(dynamodb_dummy):
-    intent = dynamodb_dummy.create()
+@pytest.mark.parametrize("call", ["confirm", "refund"])
+def test_a_payment_or_refund_costs_three_requests_to_the_table(dynamodb_dummy, dynamodb_client, call):
+    intent = dynamodb_dummy.create() if call == "confirm" else dynamodb_dummy.paid()
     operations: list[str] = []
-    events = dynamodb_dummy.store._client.meta.events
+    events = dynamodb_client.meta.events
     events.register("before-call.dynamodb", lambda model, **_: operations.append(model.name), "count")
-    dynamodb_dummy.confirm(intent.id)
+    getattr(dynamodb_dummy, call)(intent.id)
     events.unregister("before-call.dynamodb", unique_id="count")
 
     assert operations == ["PutItem", "GetItem", "TransactWriteItems"]

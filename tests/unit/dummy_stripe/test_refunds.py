@@ -311,14 +311,3 @@ def test_many_refunds_with_one_key_give_back_once(memory_dummy):
     assert set(outcomes) <= {"succeeded", "idempotency_key_in_use"}
     (charge,) = memory_dummy.store.charges()
     assert charge.amount_refunded == 1000
-
-
-def test_a_refund_costs_three_requests_to_the_table(dynamodb_dummy):
-    intent = dynamodb_dummy.paid()
-    operations: list[str] = []
-    events = dynamodb_dummy.store._client.meta.events
-    events.register("before-call.dynamodb", lambda model, **_: operations.append(model.name), "count")
-    dynamodb_dummy.refund(intent.id)
-    events.unregister("before-call.dynamodb", unique_id="count")
-
-    assert operations == ["PutItem", "GetItem", "TransactWriteItems"]
