@@ -161,7 +161,8 @@ def _operation(request: Request) -> Operation:
         case (True, "GET", None, None):
             return partial(endpoints.list_intents, params=parameters.ListParams.read(form))
         case (True, "GET", str(), None):
-            return partial(endpoints.retrieve, params=parameters.RetrieveParams.read(form), intent_id=intent_id)
+            expand = form.only_expansion(parameters.EXPANDABLE)
+            return partial(endpoints.retrieve, expand=expand, intent_id=intent_id)
         case (True, "POST", str(), "confirm"):
             return partial(endpoints.confirm, params=parameters.ConfirmParams.read(form), intent_id=intent_id)
         case (True, "POST", str(), "cancel"):
@@ -176,8 +177,8 @@ def _refund_operation(request: Request, form: Form, refund_id: str | None) -> Op
         case ("GET", None):
             return partial(endpoints.list_refunds, params=parameters.RefundListParams.read(form))
         case ("GET", str()):
-            params = parameters.RefundRetrieveParams.read(form)
-            return partial(endpoints.retrieve_refund, params=params, refund_id=refund_id)
+            expand = form.only_expansion(parameters.EXPANDABLE_OF_REFUNDS)
+            return partial(endpoints.retrieve_refund, expand=expand, refund_id=refund_id)
     raise refusals.unrecognized_url(request.method, request.path)
 
 

@@ -21,6 +21,34 @@ _EXPIRY = {"exp_month": 12, "exp_year": 2034}
 _DISPLAY_BRANDS = {"amex": "american_express", "diners": "diners_club", "unionpay": "union_pay"}
 _NO_ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
 _BILLING_DETAILS = {"address": _NO_ADDRESS, "email": None, "name": None, "phone": None, "tax_id": None}
+_NO_CHECKS = dict.fromkeys(("address_line1_check", "address_postal_code_check", "cvc_check"))
+
+# Fields that are null for a plain card payment.
+_UNUSED_BY_INTENTS = dict.fromkeys(
+    """
+    application application_fee_amount customer customer_account excluded_payment_method_types managed_payments
+    on_behalf_of payment_method_configuration_details payment_record processing review setup_future_usage
+    shipping source statement_descriptor transfer_data transfer_group
+    """.split()
+)
+_UNUSED_BY_CHARGES = dict.fromkeys(
+    """
+    application application_fee application_fee_amount balance_transaction calculated_statement_descriptor
+    customer failure_balance_transaction on_behalf_of receipt_number review shipping source source_transfer
+    statement_descriptor transfer_data transfer_group
+    """.split()
+)
+_UNUSED_BY_REFUNDS = dict.fromkeys(
+    """
+    balance_transaction customer customer_account receipt_number source_transfer_reversal transfer_reversal
+    """.split()
+)
+_UNUSED_BY_CARDS = dict.fromkeys(
+    """
+    authorization_code fingerprint installments mandate network_transaction_id three_d_secure
+    transaction_link_id wallet
+    """.split()
+)
 
 
 def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
@@ -37,13 +65,12 @@ def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dic
     return {
         "id": intent.id,
         "object": "payment_intent",
+        **_UNUSED_BY_INTENTS,
         "allowed_payment_method_types": None if automatic else list(intent.payment_method_types),
         "amount": intent.amount,
         "amount_capturable": 0,
         "amount_details": {"tip": {}},
         "amount_received": intent.amount if paid else 0,
-        "application": None,
-        "application_fee_amount": None,
         "automatic_payment_methods": automatic,
         "canceled_at": None if intent.canceled_at is None else int(intent.canceled_at),
         "cancellation_reason": intent.cancellation_reason,
@@ -52,40 +79,23 @@ def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dic
         "confirmation_method": "automatic",
         "created": int(intent.created),
         "currency": intent.currency,
-        "customer": None,
-        "customer_account": None,
         "description": intent.description,
-        "excluded_payment_method_types": None,
         "last_payment_error": intent.last_failure and _payment_error(intent.last_failure, intent.created),
         "latest_charge": latest_charge,
         "livemode": False,
-        "managed_payments": None,
         "metadata": intent.metadata,
         "next_action": _next_action(intent),
-        "on_behalf_of": None,
         "payment_method": method,
-        "payment_method_configuration_details": None,
         "payment_method_options": {
             "card": {
-                "installments": None,
-                "mandate_options": None,
-                "network": None,
+                **dict.fromkeys(("installments", "mandate_options", "network")),
                 "request_three_d_secure": "automatic",
             }
         },
         "payment_method_types": list(intent.payment_method_types),
-        "payment_record": None,
-        "processing": None,
         "receipt_email": intent.receipt_email,
-        "review": None,
-        "setup_future_usage": None,
-        "shipping": None,
-        "source": None,
-        "statement_descriptor": None,
         "statement_descriptor_suffix": intent.statement_descriptor_suffix,
         "status": intent.status.value,
-        "transfer_data": None,
-        "transfer_group": None,
     }
 
 
@@ -95,28 +105,21 @@ def charge(charge: Charge) -> dict[str, Any]:
     return {
         "id": charge.id,
         "object": "charge",
+        **_UNUSED_BY_CHARGES,
         "amount": charge.amount,
         "amount_captured": charge.amount if paid else 0,
         "amount_refunded": charge.amount_refunded,
-        "application": None,
-        "application_fee": None,
-        "application_fee_amount": None,
-        "balance_transaction": None,
         "billing_details": _BILLING_DETAILS,
-        "calculated_statement_descriptor": None,
         "captured": paid,
         "created": int(charge.created),
         "currency": charge.currency,
-        "customer": None,
         "description": charge.description,
         "disputed": False,
-        "failure_balance_transaction": None,
         "failure_code": failure and failure.code,
         "failure_message": failure and failure.message,
         "fraud_details": {},
         "livemode": False,
         "metadata": charge.metadata,
-        "on_behalf_of": None,
         "outcome": None if charge.status is ChargeStatus.PENDING else _outcome(failure),
         "paid": paid,
         "payment_intent": charge.payment_intent,
@@ -124,18 +127,10 @@ def charge(charge: Charge) -> dict[str, Any]:
         "payment_method_details": {"card": _charged_card(charge), "type": "card"},
         "radar_options": {},
         "receipt_email": charge.receipt_email,
-        "receipt_number": None,
         "receipt_url": f"https://pay.stripe.com/receipts/payment/{charge.id}" if paid else None,
         "refunded": charge.amount_refunded == charge.amount,
-        "review": None,
-        "shipping": None,
-        "source": None,
-        "source_transfer": None,
-        "statement_descriptor": None,
         "statement_descriptor_suffix": charge.statement_descriptor_suffix,
         "status": charge.status.value,
-        "transfer_data": None,
-        "transfer_group": None,
     }
 
 
@@ -148,7 +143,7 @@ def payment_method(token: str, created: float) -> dict[str, Any]:
         "billing_details": _BILLING_DETAILS,
         "card": {
             "brand": card.brand,
-            "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": None},
+            "checks": _NO_CHECKS,
             "country": "US",
             "display_brand": _DISPLAY_BRANDS.get(card.brand, card.brand),
             **_EXPIRY,
@@ -175,29 +170,20 @@ def refund(refund: ChargeRefund, of: Charge, intent: Intent, expand: frozenset[s
     return {
         "id": refund.id,
         "object": "refund",
+        **_UNUSED_BY_REFUNDS,
         "amount": refund.amount,
-        "balance_transaction": None,
         "charge": charge(of) if "charge" in expand else of.id,
         "created": int(refund.created),
         "currency": of.currency,
-        "customer": None,
-        "customer_account": None,
         "destination_details": {
-            "card": {
-                "reference_status": "pending",
-                "reference_type": "acquirer_reference_number",
-                "type": "refund",
-            },
+            "card": {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"},
             "type": "card",
         },
         "metadata": refund.metadata,
         "payment_intent": payment_intent(intent) if "payment_intent" in expand else intent.id,
         "payment_method": of.payment_method,
         "reason": refund.reason,
-        "receipt_number": None,
-        "source_transfer_reversal": None,
         "status": "succeeded",
-        "transfer_reversal": None,
     }
 
 
@@ -273,28 +259,21 @@ def _outcome(failure: Failure | None) -> dict[str, Any]:
 def _charged_card(charge: Charge) -> dict[str, Any]:
     card = PAYMENT_METHODS[charge.payment_method]
     return {
+        **_UNUSED_BY_CARDS,
         "amount_authorized": None if charge.failure else charge.amount,
-        "authorization_code": None,
         "brand": card.brand,
-        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": None},
+        "checks": _NO_CHECKS,
         "country": "US",
         **_EXPIRY,
         "extended_authorization": {"status": "disabled"},
-        "fingerprint": None,
         "funding": card.funding,
         "incremental_authorization": {"status": "unavailable"},
-        "installments": None,
         "last4": card.last4,
-        "mandate": None,
         "multicapture": {"status": "unavailable"},
         "network": card.brand,
         "network_token": {"used": False},
-        "network_transaction_id": None,
         "overcapture": {"maximum_amount_capturable": charge.amount, "status": "unavailable"},
         "regulated_status": "unregulated",
-        "three_d_secure": None,
-        "transaction_link_id": None,
-        "wallet": None,
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from dummy_stripe import bodies, payment_intents, refusals
 from dummy_stripe.cards import PAYMENT_METHODS, Fault
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         ListParams,
         RefundListParams,
         RefundParams,
-        RefundRetrieveParams,
-        RetrieveParams,
     )
     from dummy_stripe.stores import Store
 
@@ -35,17 +33,7 @@ LOST_RACES: Final = 20
 """How many times a call is computed before it fails with Stripe's `lock_timeout`."""
 
 
-class Listed(Protocol):
-    """An object that a list can hold."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def created(self) -> float: ...
-
-
-L = TypeVar("L", bound=Listed)
+Listed = TypeVar("Listed", "ChargeRefund", "Intent")
 
 
 class NothingHappened(Exception):
@@ -98,7 +86,7 @@ def cancel(call: Call, params: CancelParams, *, intent_id: str) -> Response:
     return _change(call, intent_id, change)
 
 
-def retrieve(call: Call, params: RetrieveParams, *, intent_id: str) -> Response:
+def retrieve(call: Call, expand: frozenset[str], *, intent_id: str) -> Response:
     stored = call.store.intent(intent_id)
     if stored is None:
         raise refusals.no_such_intent(intent_id)
@@ -106,7 +94,7 @@ def retrieve(call: Call, params: RetrieveParams, *, intent_id: str) -> Response:
     if intent is not stored:
         # For the ledger's sake. Whoever wins a race here has written the same, by the same clock.
         call.store.write(replace(intent, version=stored.version + 1), None)
-    return _response(call, bodies.payment_intent(intent, params.expand))
+    return _response(call, bodies.payment_intent(intent, expand))
 
 
 def list_intents(call: Call, params: ListParams) -> Response:
@@ -129,10 +117,10 @@ def refund(call: Call, params: RefundParams) -> Response:
     return _change(call, intent_id, change)
 
 
-def retrieve_refund(call: Call, params: RefundRetrieveParams, *, refund_id: str) -> Response:
+def retrieve_refund(call: Call, expand: frozenset[str], *, refund_id: str) -> Response:
     for refund, charge, intent in _refunds(call):
         if refund.id == refund_id:
-            return _response(call, bodies.refund(refund, charge, intent, params.expand))
+            return _response(call, bodies.refund(refund, charge, intent, expand))
     raise refusals.no_such_refund(refund_id)
 
 
@@ -161,7 +149,7 @@ def _intent_of(call: Call, charge_id: str) -> str:
     raise refusals.no_such_charge(charge_id)
 
 
-def _page(objects: Iterable[L], params: ListParams, kind: str) -> tuple[list[L], bool]:
+def _page(objects: Iterable[Listed], params: ListParams, kind: str) -> tuple[list[Listed], bool]:
     """A page, newest first, and whether there is more. With `ending_before` it ends right before that object."""
     newest_first = sorted(objects, key=lambda listed: (listed.created, listed.id), reverse=True)
     ids = [listed.id for listed in newest_first]

@@ -24,16 +24,14 @@ _CREATE_PARAMS = _CONFIRM_PARAMS | frozenset(
     "confirm confirmation_method statement_descriptor_suffix".split()
 )
 _ONLY_WHEN_CONFIRMING = ("return_url", "off_session", "error_on_requires_action")
-_REFUND_PARAMS = frozenset("charge payment_intent amount reason metadata expand".split())
-_LIST_PARAMS = frozenset({"limit", "starting_after", "ending_before", "expand"})
 _CAPTURE_METHODS = ("automatic", "automatic_async")
 _CANCELLATION_REASONS = ("duplicate", "fraudulent", "requested_by_customer", "abandoned")
 _REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
-_EXPANDABLE = frozenset({"latest_charge", "payment_method"})
-_EXPANDABLE_OF_REFUNDS = frozenset({"charge", "payment_intent"})
 _METADATA_KEYS, _METADATA_KEY_LENGTH, _METADATA_VALUE_LENGTH = 50, 40, 500
 _DEFAULT_PAGE, _LARGEST_PAGE = 10, 100
 
+EXPANDABLE: Final = frozenset({"latest_charge", "payment_method"})
+EXPANDABLE_OF_REFUNDS: Final = frozenset({"charge", "payment_intent"})
 NO_EXPANSION: Final[frozenset[str]] = frozenset()
 
 
@@ -65,7 +63,7 @@ class ConfirmParams(NamedTuple):
             off_session=form.values.get("off_session") in {"one_off", "recurring"}
             or form.boolean("off_session") is True,
             error_on_requires_action=form.boolean("error_on_requires_action") is True,
-            expand=form.expansion(_EXPANDABLE),
+            expand=form.expansion(EXPANDABLE),
         )
 
 
@@ -126,19 +124,8 @@ class CancelParams(NamedTuple):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown({"cancellation_reason", "expand"})
-        return cls(form.choice("cancellation_reason", _CANCELLATION_REASONS), form.expansion(_EXPANDABLE))
-
-
-class RetrieveParams(NamedTuple):
-    """GET /v1/payment_intents/:id."""
-
-    expand: frozenset[str]
-
-    @classmethod
-    def read(cls, form: Form) -> Self:
-        form.refuse_unknown({"expand"})
-        return cls(form.expansion(_EXPANDABLE))
+        form.refuse_unknown(cls._fields)
+        return cls(form.choice("cancellation_reason", _CANCELLATION_REASONS), form.expansion(EXPANDABLE))
 
 
 class ListParams(NamedTuple):
@@ -151,8 +138,8 @@ class ListParams(NamedTuple):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown(_LIST_PARAMS)
-        return cls._read(form, _EXPANDABLE)
+        form.refuse_unknown(cls._fields)
+        return cls._read(form, EXPANDABLE)
 
     @classmethod
     def _read(cls, form: Form, expandable: Collection[str]) -> Self:
@@ -184,7 +171,7 @@ class RefundParams(NamedTuple):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown(_REFUND_PARAMS)
+        form.refuse_unknown(cls._fields)
         charge = form.text("charge", can_be_unset=False)
         intent = form.text("payment_intent", can_be_unset=False)
         if charge is None and intent is None:
@@ -199,19 +186,8 @@ class RefundParams(NamedTuple):
             amount=form.integer("amount"),
             reason=form.choice("reason", _REFUND_REASONS),
             metadata=_metadata(form),
-            expand=form.expansion(_EXPANDABLE_OF_REFUNDS),
+            expand=form.expansion(EXPANDABLE_OF_REFUNDS),
         )
-
-
-class RefundRetrieveParams(NamedTuple):
-    """GET /v1/refunds/:id."""
-
-    expand: frozenset[str]
-
-    @classmethod
-    def read(cls, form: Form) -> Self:
-        form.refuse_unknown({"expand"})
-        return cls(form.expansion(_EXPANDABLE_OF_REFUNDS))
 
 
 class RefundListParams(NamedTuple):
@@ -223,8 +199,8 @@ class RefundListParams(NamedTuple):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        form.refuse_unknown(_LIST_PARAMS | {"charge", "payment_intent"})
-        return cls(form.text("charge"), form.text("payment_intent"), ListParams._read(form, _EXPANDABLE_OF_REFUNDS))
+        form.refuse_unknown({*ListParams._fields, "charge", "payment_intent"})
+        return cls(form.text("charge"), form.text("payment_intent"), ListParams._read(form, EXPANDABLE_OF_REFUNDS))
 
 
 class Form:
@@ -289,6 +265,11 @@ class Form:
             for key, value in self.values.items()
             if key.startswith(prefix)
         }
+
+    def only_expansion(self, expandable: Collection[str]) -> frozenset[str]:
+        """Return the `expand` of a call that takes no other parameter."""
+        self.refuse_unknown({"expand"})
+        return self.expansion(expandable)
 
     def expansion(self, expandable: Collection[str], prefix: str = "") -> frozenset[str]:
         """Names of the fields to answer whole instead of by id; `prefix` is what a list puts before them."""
