@@ -18,7 +18,7 @@ from order_payments.domain.products import MAXIMUM_STOCK
 from order_payments.domain.text import LINE_OF_TEXT
 from order_payments.runtime.clock import utc_now
 from order_payments.runtime.observability import logger
-from order_payments.storage.stock_adjustments_table import StockAdjustment
+from order_payments.storage.stock_adjustments_table import StockAdjustment, adjustment_id_for
 
 
 def _not_zero(change: int) -> int:
@@ -51,14 +51,15 @@ def adjust_stock(
     product_id: str, body: StockAdjustmentRequest, idempotency_key: IdempotencyKey = None
 ) -> Response[ProductView]:
     """Change the stock by so many units, but take none that payments in flight hold."""
-    adjustment = StockAdjustment.requested(
+    admin_id = api.caller.user_id
+    adjustment = StockAdjustment(
+        adjustment_id_for(admin_id, idempotency_key),
         product_id,
         body.change,
         body.reason,
-        by=api.caller.user_id,
+        by=admin_id,
         at=utc_now(),
         request_id=api.request_id,
-        idempotency_key=idempotency_key,
     )
     applied = adjustments.apply(adjustment, deadline=api.deadline)
     if applied.replayed:

@@ -1,4 +1,4 @@
-"""`POST /webhooks/stripe`: Stripe tells news of a PaymentIntent. It is only taken as a reason to look.
+"""`POST /webhooks/stripe`: Stripe reports a change of a PaymentIntent, which is read again before anything is done.
 
 https://docs.stripe.com/webhooks
 """
@@ -9,7 +9,7 @@ import json
 from typing import Annotated, Literal
 
 from aws_lambda_powertools.event_handler.openapi.params import Header
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 from stripe import SignatureVerificationError, Webhook, WebhookSignature
 
 from order_payments.api.resolver import Api
@@ -23,8 +23,12 @@ from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
 from order_payments.runtime.settings import WebhookSettings
 
-FINAL_NEWS = frozenset({"payment_intent.succeeded", "payment_intent.canceled"})
-NEWS = FINAL_NEWS | {"payment_intent.payment_failed", "payment_intent.processing", "payment_intent.requires_action"}
+FINAL_EVENTS = frozenset({"payment_intent.succeeded", "payment_intent.canceled"})
+SUBSCRIBED_EVENTS = FINAL_EVENTS | {
+    "payment_intent.payment_failed",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+}
 """The events to subscribe to. https://docs.stripe.com/api/events/types"""
 
 EVENT_BODY = {
@@ -33,35 +37,17 @@ EVENT_BODY = {
 }
 
 
-class IntentMetadata(BaseModel):
-    """What we wrote on the intent."""
-
-    order_id: str = Field(alias="orderId")
-
-
-class Intent(BaseModel):
-    """As much of a PaymentIntent as tells where to look."""
-
-    id: str
-    metadata: IntentMetadata
-
-
-class IntentData(BaseModel):
-    """What an event is about."""
-
-    object: Intent
-
-
 class Event(BaseModel):
     """As much of an event about one of our intents as we need. https://docs.stripe.com/api/events/object"""
 
     id: str
     type: str
-    data: IntentData
+    intent_id: str = Field(validation_alias=AliasPath("data", "object", "id"))
+    order_id: str = Field(validation_alias=AliasPath("data", "object", "metadata", "orderId"))
 
 
 class Receipt(View):
-    """Tells Stripe not to send the event again."""
+    """The response after which Stripe does not send the event again."""
 
     received: Literal[True] = True
 
@@ -77,24 +63,21 @@ api = Api(route_of("stripe_webhook"), raises=[InvalidSignature])
 def receive_event(
     signature: Annotated[str, Header(alias="Stripe-Signature", description="Made with the webhook's secret.")] = "",
 ) -> Receipt:
-    """Check who signed the event, then see how its order stands at Stripe and settle what can be settled.
+    """Check the signature, read the order's PaymentIntent from Stripe, and settle the order if that is final.
 
-    What it says of the payment is not believed, so that it may come twice, late or out of order.
+    The event's own account of the payment is not used, so it may arrive twice, late or out of order.
     """
     event = signed_event(signature)
-    if event is None or event.type not in NEWS:
+    if event is None or event.type not in SUBSCRIBED_EVENTS:
         return Receipt()
-    intent = event.data.object
-    with logger.append_context_keys(orderId=intent.metadata.order_id[:64], eventId=event.id, eventType=event.type):
+    with logger.append_context_keys(orderId=event.order_id[:64], eventId=event.id, eventType=event.type):
         try:
-            order = follow_intent(
-                intent.metadata.order_id, intent.id, orders=orders, stripe=stripe, deadline=api.deadline
-            )
+            order = follow_intent(event.order_id, event.intent_id, orders=orders, stripe=stripe, deadline=api.deadline)
         except OrderNotFound:
             logger.warning("event of an order that is not ours")
             return Receipt()
-        if event.type in FINAL_NEWS and order.in_flight and order.payment_intent_id == intent.id:
-            # Stripe sends again what was not received, for days.
+        if event.type in FINAL_EVENTS and order.in_flight and order.payment_intent_id == event.intent_id:
+            # Stripe retries an event for days until the response is a 2xx.
             raise Busy("The order cannot be settled now.")
     return Receipt()
 
@@ -135,7 +118,7 @@ def log_unread(payload: str) -> None:
         if texts.get("object") != "event":
             logger.error("stripe event cannot be read")
             count(Count.STRIPE_EVENT_UNREADABLE)
-        elif texts.get("type") in NEWS:
+        elif texts.get("type") in SUBSCRIBED_EVENTS:
             logger.warning("event of an intent that is not ours")
 
 
@@ -164,7 +147,7 @@ def signing_secret() -> str | None:
 
 
 if signing_secret() is None:
-    # Logged at the start, not per request, so that a stranger's calls neither flood the log nor ring an alarm.
+    # Logged at the start, not per request, so that a stranger's calls neither flood the log nor raise an alarm.
     logger.error("webhook secret is not configured; every event is refused")
 handler = api.resolve
 components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))

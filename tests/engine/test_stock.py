@@ -14,7 +14,12 @@ from order_payments.domain.orders import OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage.dynamodb import ReplyLost, TransactionRefused, to_wire, write_transaction
 from order_payments.storage.products_table import ProductsTable
-from order_payments.storage.stock_adjustments_table import Applied, StockAdjustment, StockAdjustmentsTable
+from order_payments.storage.stock_adjustments_table import (
+    Applied,
+    StockAdjustment,
+    StockAdjustmentsTable,
+    adjustment_id_for,
+)
 from tests.support.rivals import at_once
 from tests.support.world import World
 
@@ -32,9 +37,8 @@ DAMAGE: list[dict[str, Any]] = [
 
 
 def adjustment(change: int, key: str | None = None, *, request_id: str = "r-1") -> StockAdjustment:
-    return StockAdjustment.requested(
-        "tea", change, "Counted.", by="ada", at=utc_now(), request_id=request_id, idempotency_key=key
-    )
+    adjustment_id = adjustment_id_for("ada", key)
+    return StockAdjustment(adjustment_id, "tea", change, "Counted.", by="ada", at=utc_now(), request_id=request_id)
 
 
 def ledger(world: World) -> StockAdjustmentsTable:

@@ -15,7 +15,7 @@ from order_payments import payments
 from order_payments.domain.orders import Order, PaymentAttempt, Reason
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage import orders_table
-from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.orders_table import Condition, OrdersTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import (
     Cancelled,
@@ -30,9 +30,13 @@ from tests.support.world import World
 
 TIMED_OUT = Reason("timed_out", "The payment timed out.")
 
-ALWAYS = "attribute_exists(orderId) OR "
-"""Makes a condition true. The mutants change private names of the table: that a condition is gone can be said in no
-other way."""
+
+def always(condition: Condition) -> Condition:
+    """Make a condition true, and those that follow it.
+
+    The mutants change private names of the table: that a condition is gone can be said in no other way.
+    """
+    return condition._replace(text=f"attribute_exists(orderId) OR {condition.text}")
 
 
 def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:
@@ -52,18 +56,23 @@ def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:
 
 def claim_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
     """An order is claimed whatever has become of it."""
-    _within(patch, "claim", lambda: mock_patch.object(orders_table, "_UNCLAIMED", ALWAYS + orders_table._UNCLAIMED))
+    _within(patch, "claim", lambda: mock_patch.object(orders_table, "_UNCLAIMED", always(orders_table._UNCLAIMED)))
 
 
 def settle_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
     """An order is settled whatever has become of its attempt."""
-    _within(patch, "_settle", lambda: mock_patch.object(orders_table, "_IN_FLIGHT", ALWAYS + orders_table._IN_FLIGHT))
+    is_in_flight = orders_table._is_in_flight
+    _within(
+        patch,
+        "_settle",
+        lambda: mock_patch.object(orders_table, "_is_in_flight", lambda attempt: always(is_in_flight(attempt))),
+    )
 
 
 def override_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
     """An order is settled by hand whoever is paying it."""
     _within(
-        patch, "settle_by_hand", lambda: mock_patch.object(orders_table, "_UNCLAIMED", ALWAYS + orders_table._UNCLAIMED)
+        patch, "settle_by_hand", lambda: mock_patch.object(orders_table, "_UNCLAIMED", always(orders_table._UNCLAIMED))
     )
 
 

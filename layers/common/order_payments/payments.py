@@ -22,7 +22,7 @@ from order_payments.domain.errors import (
     PaymentProviderError,
     TooManyAttempts,
 )
-from order_payments.domain.money import is_chargeable
+from order_payments.domain.money import charge_fault
 from order_payments.domain.orders import (
     MAXIMUM_REFUSED_ATTEMPTS,
     LateRefund,
@@ -111,7 +111,7 @@ def initiate_payment(
         raise Forbidden("This order belongs to another buyer.")
     if not order.is_payable:
         return _recorded_answer(order, request)
-    if not is_chargeable(order.total_amount, order.currency):
+    if charge_fault(order.total_amount, order.currency):
         raise AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
     if order.refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS:
         order = orders.cancel_unclaimed(

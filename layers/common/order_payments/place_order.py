@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ from order_payments.domain.errors import (
 )
 from order_payments.domain.money import as_text, charge_fault
 from order_payments.domain.orders import MAXIMUM_PRODUCTS, Order, OrderLine, order_id_for
-from order_payments.domain.products import Product
 from order_payments.runtime.clock import utc_now
 from order_payments.runtime.observability import logger
 from order_payments.storage.orders_table import OrdersTable
@@ -113,23 +112,18 @@ def check_same_request(order: Order, request: OrderRequest) -> None:
 
 
 def price(items: Sequence[Item], products: ProductsTable) -> tuple[list[OrderLine], str]:
-    """Return the lines of an order for `items` at the products' current prices, and their currency."""
+    """Return the lines of an order for `items` at the products' current prices, and their one currency."""
     wanted = {item.product_id for item in items}
     if len(wanted) > MAXIMUM_PRODUCTS:
         raise InvalidRequest(f"An order has at most {MAXIMUM_PRODUCTS} different products.", field="items")
     found = products.get_many(wanted)
     if unknown := [(line, item.product_id) for line, item in enumerate(items) if item.product_id not in found]:
         raise UnknownProduct(unknown)
+    currencies = {product.currency for product in found.values()}
+    if len(currencies) > 1:
+        raise MixedCurrencies(f"An order has one currency; these products have {', '.join(sorted(currencies))}.")
     lines = [
         OrderLine(item.product_id, found[item.product_id].name, item.quantity, found[item.product_id].unit_price)
         for item in items
     ]
-    return lines, common_currency(found.values())
-
-
-def common_currency(products: Iterable[Product]) -> str:
-    """Return the currency that all products are priced in. Raises `MixedCurrencies`."""
-    currencies = {product.currency for product in products}
-    if len(currencies) > 1:
-        raise MixedCurrencies(f"An order has one currency; these products have {', '.join(sorted(currencies))}.")
-    return currencies.pop()
+    return lines, currencies.pop()

@@ -3,16 +3,21 @@
 One model for each body of the contract; each is made from the domain object that it shows.
 """
 
-from typing import Any, Literal, Self
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from order_payments.domain.orders import PAYMENT_METHOD, Order, OrderStatus
-from order_payments.domain.products import Product
+from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import rfc3339
 
-_TIME: dict[str, JsonValue] = {"format": "date-time"}
+
+def _as_text(moment: datetime | str) -> str:
+    return rfc3339(moment) if isinstance(moment, datetime) else moment
+
+
+Time = Annotated[str, BeforeValidator(_as_text), Field(json_schema_extra={"format": "date-time"})]
 
 
 class RequestBody(BaseModel):
@@ -33,6 +38,11 @@ class View(BaseModel):
         # A function shows some of the views, and builds those alone.
         defer_build=True,
     )
+
+    @classmethod
+    def of(cls, shown: Any) -> Self:
+        """Return the view of a domain object, whose attributes are named as the fields."""
+        return cls.model_validate(shown, from_attributes=True)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, ready for `json.dumps`."""
@@ -58,13 +68,8 @@ class OrderStatusView(View):
     buyer_id: str = Field(examples=["alice"])
     payment_intent_id: str | None = Field(examples=["pi_3QZgttlL1oo9m95Zj2JM2BMK8"])
     reason: ReasonView | None
-    created_at: str = Field(examples=["2026-11-23T05:50:20.090Z"], json_schema_extra=_TIME)
-    updated_at: str = Field(examples=["2026-11-23T05:50:20.186Z"], json_schema_extra=_TIME)
-
-    @classmethod
-    def of(cls, order: Order) -> Self:
-        """What `order` looks like."""
-        return cls(**_status_fields(order))
+    created_at: Time = Field(examples=["2026-11-23T05:50:20.090Z"])
+    updated_at: Time = Field(examples=["2026-11-23T05:50:20.186Z"])
 
 
 class OrderLineView(View):
@@ -83,16 +88,8 @@ class OrderView(OrderStatusView):
 
     @classmethod
     def of(cls, order: Order) -> Self:
-        """What `order` looks like."""
-        return cls(
-            **_status_fields(order),
-            items=[
-                OrderLineView(
-                    product_id=line.product_id, name=line.name, quantity=line.quantity, unit_price=line.unit_price
-                )
-                for line in order.lines
-            ],
-        )
+        """Return the view of an order and its lines."""
+        return cls(**dict(OrderStatusView.of(order)), items=[OrderLineView.of(line) for line in order.lines])
 
 
 class OrdersView(View):
@@ -112,19 +109,6 @@ class ProductView(View):
     stock: int = Field(examples=[25])
     reserved: int = Field(examples=[2])
     available: int = Field(examples=[23])
-
-    @classmethod
-    def of(cls, product: Product) -> Self:
-        """What `product` looks like."""
-        return cls(
-            product_id=product.product_id,
-            name=product.name,
-            unit_price=product.unit_price,
-            currency=product.currency,
-            stock=product.stock,
-            reserved=product.reserved,
-            available=product.available,
-        )
 
 
 class ProductsView(View):
@@ -158,19 +142,3 @@ class ProblemView(View):
         return self.model_dump(
             mode="json", by_alias=True, exclude={n for n in ("errors", "order") if getattr(self, n) is None}
         )
-
-
-def _status_fields(order: Order) -> dict[str, Any]:
-    reason = order.reason
-    return {
-        "order_id": order.order_id,
-        "status": order.status,
-        "total_amount": order.total_amount,
-        "currency": order.currency,
-        "payment_method": PAYMENT_METHOD,
-        "buyer_id": order.buyer_id,
-        "payment_intent_id": order.payment_intent_id,
-        "reason": reason and ReasonView(code=reason.code, decline_code=reason.decline_code, message=reason.message),
-        "created_at": rfc3339(order.created_at),
-        "updated_at": rfc3339(order.updated_at),
-    }

@@ -267,16 +267,12 @@ def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway
         for intent in in_time
         if intent.charged_at is not None and intent.kept and is_order_id(intent.order_id or "")
     ]
-    items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
-    unexplained: list[str] = []
-    for intent in charged:
-        audit.charges += 1
-        item = items.get(intent.order_id or "")
-        order = readable(item)
-        if item is not None and order is None:
-            continue  # It is there, and reported as what it is.
-        if intent.charged_at is not None and intent.charged_at < ripe and not _explains(order, intent, ripe):
-            unexplained.append(intent.intent_id)
+    audit.charges += len(charged)
+    unexplained = [
+        intent.intent_id
+        for intent, _ in _unexplained(charged, tables, ripe)
+        if intent.charged_at is not None and intent.charged_at < ripe
+    ]
     _look_at_charges_again(audit, unexplained, tables, stripe, deadline)
     audit.next_page(last if len(in_time) == len(intents) else None, Phase.SUSPECTS)
 
@@ -300,14 +296,8 @@ def _look_at_charges_again(
             audit.unanswered_charges.append(intent_id)
         else:
             audit.leave_unjudged(payment_intent_id=intent_id)
-    ripe = utc_now() - CHARGE_GRACE
-    items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
-    for intent in charged:
-        item = items.get(intent.order_id or "")
-        order = readable(item)
-        if item is not None and order is None:
-            continue  # It is there, and reported as what it is.
-        if intent.kept and not _explains(order, intent, ripe):
+    for intent, order in _unexplained(charged, tables, ripe=utc_now() - CHARGE_GRACE):
+        if intent.kept:
             audit.report(
                 Finding(
                     kind=_kind_of(order, intent),
@@ -317,6 +307,18 @@ def _look_at_charges_again(
                     expected="the order confirmed with it, or the money sent back",
                 )
             )
+
+
+def _unexplained(
+    charged: Sequence[IntentSummary], tables: AuditedTables, ripe: datetime
+) -> Iterator[tuple[IntentSummary, Order | None]]:
+    """Yield the charges that their orders do not explain. An unreadable order is reported as such, not here."""
+    items = tables.order_items(intent.order_id for intent in charged if intent.order_id)
+    for intent in charged:
+        item = items.get(intent.order_id or "")
+        order = readable(item)
+        if (order is not None or item is None) and not _explains(order, intent, ripe):
+            yield intent, order
 
 
 def _explains(order: Order | None, intent: IntentSummary, ripe: datetime) -> bool:

@@ -124,20 +124,14 @@ class AuditedTables:
     def _unsettled(self) -> list[str]:
         ids: list[str] = []
         for shard in UNSETTLED_SHARDS:
-            start: dict[str, Any] = {}
-            while True:
-                with reading():
-                    answer = self._client.query(
-                        TableName=self._orders,
-                        IndexName="unsettled",
-                        KeyConditionExpression="unsettledShard = :shard",
-                        ExpressionAttributeValues=to_wire({":shard": shard}),
-                        **start,
-                    )
-                ids += [from_wire(item)["orderId"] for item in answer["Items"]]
-                if "LastEvaluatedKey" not in answer:
-                    break
-                start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._orders,
+                IndexName="unsettled",
+                KeyConditionExpression="unsettledShard = :shard",
+                ExpressionAttributeValues=to_wire({":shard": shard}),
+            )
+            with reading():
+                ids += [from_wire(item)["orderId"] for page in pages for item in page["Items"]]
         return ids
 
     def set_available(self, product_id: str, *, stock: int, available: int, to: int) -> bool:

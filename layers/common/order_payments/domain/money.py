@@ -110,16 +110,11 @@ def is_currency(code: str) -> bool:
     return code in CURRENCIES
 
 
-def is_chargeable(amount: int, currency: str) -> bool:
-    """Return whether Stripe can charge `amount` in `currency`, as far as the table knows.
-
-    False means that no account and no card can be charged. True may still be refused by Stripe: see the module.
-    """
-    return charge_fault(amount, currency) is None
-
-
 def charge_fault(amount: int, currency: str) -> str | None:
-    """Return the rule that a charge of `amount` breaks, as a sentence for the caller, or None if there is none."""
+    """Return the rule that a charge of `amount` breaks, as a sentence for the caller, or None if there is none.
+
+    A fault means that no account and no card can be charged. Without one Stripe may still refuse: see the module.
+    """
     if is_currency(currency) and amount < TABLE[currency].minimum:
         return f"The smallest amount that can be charged is {as_text(TABLE[currency].minimum, currency)}."
     return price_fault(amount, currency)

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import ClassVar
 
 from order_payments.domain.idempotency import idempotency_digest
-
-PAYMENT_METHOD = "stripe-dummy"
 
 MAXIMUM_PRODUCTS = 99
 """Different products in an order: a transaction takes 100 items, and the order is one of them."""
@@ -129,6 +128,7 @@ class Override:
 class Order:
     """An order. `total_amount` is in the minor unit of `currency`, a lower-case ISO 4217 code."""
 
+    payment_method: ClassVar = "stripe-dummy"
     order_id: str
     buyer_id: str
     status: OrderStatus

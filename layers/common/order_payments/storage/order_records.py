@@ -1,7 +1,6 @@
 """How an order is stored: an item of the orders table, made of an order and read back."""
 
 from order_payments.domain.orders import (
-    PAYMENT_METHOD,
     LateRefund,
     Order,
     OrderLine,
@@ -23,7 +22,7 @@ def order_to_item(order: Order) -> Item:
         "status": order.status,
         "totalAmount": order.total_amount,
         "currency": order.currency,
-        "paymentMethod": PAYMENT_METHOD,
+        "paymentMethod": order.payment_method,
         "items": [
             {
                 "productId": line.product_id,

@@ -68,10 +68,9 @@ _LARGEST_CHARACTER = 12  # an emoji, escaped
 _LARGEST_REST = 250  # of an order or a line, besides names
 
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
-_IN_FLIGHT = "#payment.attemptId = :attempt_id"
-_UNCLAIMED = "attribute_not_exists(#payment)"
+_NOT_LISTED = "unsettledShard, unsettledSince, firstUnsettledSince"
+"""The attributes to remove from an order that has nothing left to settle."""
 _COUNT_REFUSAL = "refusedAttempts = if_not_exists(refusedAttempts, :none) + :one"
-_NO_MORE_REFUSALS = "(attribute_not_exists(refusedAttempts) OR refusedAttempts <= :refused_attempts)"
 _REFUSAL_VALUES = {":none": 0, ":one": 1}
 
 
@@ -79,16 +78,28 @@ class Condition(NamedTuple):
     """A condition on an order, with the values that it names."""
 
     text: str
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = {}
 
 
 def may_become(status: OrderStatus) -> Condition:
-    """Return the condition that an order may move to `status`. The expression must name `#status`.
+    """Return the condition that an order may move to `status`.
 
     Every condition on an order's status comes from here, so that `TRANSITIONS` is the only table of them.
     """
     before = {f":before_{number}": before for number, before in enumerate(statuses_before(status))}
     return Condition(f"#status IN ({', '.join(before)})", before)
+
+
+_UNCLAIMED = Condition("attribute_not_exists(#payment)")
+
+
+def _is_settled() -> Condition:
+    is_open = may_become(OrderStatus.CONFIRMED)
+    return Condition(f"NOT ({is_open.text})", is_open.values)
+
+
+def _is_in_flight(attempt: PaymentAttempt) -> Condition:
+    return Condition("#payment.attemptId = :attempt_id", {":attempt_id": attempt.attempt_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +221,16 @@ class OrdersTable:
             Other payments hold the units, contention outlasted `deadline`, or the database does not answer.
         """
         claimed = replace(order, attempt=attempt, updated_at=attempt.started_at)
-        is_open = may_become(OrderStatus.CONFIRMED)
+        # Of payers who read the order at the same time, none may pass the limit of refused attempts.
+        no_more_refusals = Condition(
+            "(attribute_not_exists(refusedAttempts) OR refusedAttempts <= :refused_attempts)",
+            {":refused_attempts": order.refused_attempts},
+        )
         write = self._update(
             order.order_id,
             "SET #payment = :payment, unsettledShard = :shard, unsettledSince = :now, updatedAt = :now",
-            # Of payers who read the order at the same time, none may pass the limit of refused attempts.
-            condition=f"{_UNCLAIMED} AND {is_open.text} AND {_NO_MORE_REFUSALS}",
-            values={
-                **is_open.values,
-                ":refused_attempts": order.refused_attempts,
+            [_UNCLAIMED, may_become(OrderStatus.CONFIRMED), no_more_refusals],
+            {
                 ":payment": attempt_to_item(attempt),
                 ":shard": shard_of(order.order_id),
                 ":now": rfc3339(attempt.started_at),
@@ -262,18 +274,13 @@ class OrdersTable:
         The condition stops a second settlement from moving the stock again. Returns the order as it is recorded: as
         somebody else settled it meanwhile, or still in flight where contention did not let us in.
         """
-        update = "SET #status = :status, updatedAt = :now REMOVE unsettledShard, unsettledSince, firstUnsettledSince"
+        update = f"SET #status = :status, updatedAt = :now REMOVE {_NOT_LISTED}"
         values: dict[str, Any] = {":status": settled.status, ":now": rfc3339(settled.updated_at)}
         if settled.reason:
             update = update.replace(" REMOVE", ", reason = :reason REMOVE")
             values[":reason"] = reason_to_item(settled.reason)
-        is_open = may_become(settled.status)
-        write = self._update(
-            order.order_id,
-            update,
-            condition=f"{_IN_FLIGHT} AND {is_open.text}",
-            values={**is_open.values, ":attempt_id": order.require_in_flight().attempt_id, **values},
-        )
+        conditions = [_is_in_flight(order.require_in_flight()), may_become(settled.status)]
+        write = self._update(order.order_id, update, conditions, values)
         return self._move_in_flight(
             order, settled, [write, *stock_moves], without_holds=without_holds, deadline=deadline
         )
@@ -283,19 +290,12 @@ class OrdersTable:
 
         Only for an attempt that certainly charged nothing. One that `was_refused` counts in `refused_attempts`.
         """
-        attempt = order.require_in_flight()
         refusal = f", {_COUNT_REFUSAL}" if was_refused else ""
-        is_open = may_become(OrderStatus.CONFIRMED)
         write = self._update(
             order.order_id,
-            f"SET updatedAt = :now{refusal} REMOVE #payment, unsettledShard, unsettledSince, firstUnsettledSince",
-            condition=f"{_IN_FLIGHT} AND {is_open.text}",
-            values={
-                **is_open.values,
-                ":attempt_id": attempt.attempt_id,
-                ":now": rfc3339(now),
-                **(_REFUSAL_VALUES if was_refused else {}),
-            },
+            f"SET updatedAt = :now{refusal} REMOVE #payment, {_NOT_LISTED}",
+            [_is_in_flight(order.require_in_flight()), may_become(OrderStatus.CONFIRMED)],
+            {":now": rfc3339(now), **(_REFUSAL_VALUES if was_refused else {})},
         )
         releases = self._stock_moves(order, self._products.release)
         voided = replace(order, attempt=None, refused_attempts=order.refused_attempts + was_refused, updated_at=now)
@@ -303,12 +303,11 @@ class OrdersTable:
 
     def count_refused_attempt(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
         """Count an attempt that Stripe refused before the order was claimed. Returns the order as it is recorded."""
-        is_open = may_become(OrderStatus.CONFIRMED)
         write = self._update(
             order.order_id,
             f"SET {_COUNT_REFUSAL}, updatedAt = :now",
-            condition=f"{_UNCLAIMED} AND {is_open.text}",
-            values={**is_open.values, ":now": rfc3339(now), **_REFUSAL_VALUES},
+            [_UNCLAIMED, may_become(OrderStatus.CONFIRMED)],
+            {":now": rfc3339(now), **_REFUSAL_VALUES},
         )
         counted = replace(order, refused_attempts=order.refused_attempts + 1, updated_at=now)
         return self._write_alone(write, counted, deadline)
@@ -322,13 +321,11 @@ class OrdersTable:
         order as it is then recorded.
         """
         cancelled = replace(order, status=OrderStatus.CANCELLED, reason=reason, attempt=attempt, updated_at=now)
-        is_open = may_become(cancelled.status)
         write = self._update(
             order.order_id,
             f"SET #status = :status,{' #payment = :payment,' if attempt else ''} reason = :reason, updatedAt = :now",
-            condition=f"{_UNCLAIMED} AND {is_open.text}",
-            values={
-                **is_open.values,
+            [_UNCLAIMED, may_become(cancelled.status)],
+            {
                 ":status": cancelled.status,
                 ":reason": reason_to_item(reason),
                 ":now": rfc3339(now),
@@ -345,13 +342,11 @@ class OrdersTable:
         The condition stops it where a payer claimed the order in between, who may be charged. Raises as `claim` does.
         """
         settled = replace(order, status=status, reason=reason, override=override, updated_at=override.at)
-        is_open = may_become(status)
         write = self._update(
             order.order_id,
             "SET #status = :status, reason = :reason, #override = :override, updatedAt = :now",
-            condition=f"{_UNCLAIMED} AND {is_open.text}",
-            values={
-                **is_open.values,
+            [_UNCLAIMED, may_become(status)],
+            {
                 ":status": status,
                 ":reason": reason_to_item(reason),
                 ":override": override_to_item(override),
@@ -366,13 +361,11 @@ class OrdersTable:
 
         The condition keeps a second one from owing it again. Returns the order as it is then recorded.
         """
-        is_open = may_become(OrderStatus.CONFIRMED)
         write = self._update(
             order.order_id,
             "SET refund = :refund, unsettledShard = :shard, unsettledSince = :now",
-            condition=f"NOT ({is_open.text}) AND attribute_not_exists(refund)",
-            values={
-                **is_open.values,
+            [_is_settled(), Condition("attribute_not_exists(refund)")],
+            {
                 ":refund": refund_to_item(refund),
                 ":shard": shard_of(order.order_id),
                 ":now": rfc3339(refund.owed_since),
@@ -382,15 +375,12 @@ class OrdersTable:
 
     def record_refund(self, order: Order, refund: LateRefund, *, deadline: Deadline) -> Order:
         """Record that the money went back. Returns the order as it is then recorded."""
-        write = self._update(
-            order.order_id,
-            "SET refund = :refund REMOVE unsettledShard, unsettledSince, firstUnsettledSince",
-            condition="refund.paymentIntentId = :intent AND attribute_not_exists(refund.refundId)",
-            values={
-                ":refund": refund_to_item(refund),
-                ":intent": refund.payment_intent_id,
-            },
+        is_owed = Condition(
+            "refund.paymentIntentId = :intent AND attribute_not_exists(refund.refundId)",
+            {":intent": refund.payment_intent_id},
         )
+        update = f"SET refund = :refund REMOVE {_NOT_LISTED}"
+        write = self._update(order.order_id, update, [is_owed], {":refund": refund_to_item(refund)})
         return self._write_alone(write, replace(order, refund=refund), deadline)
 
     def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:
@@ -398,27 +388,22 @@ class OrdersTable:
 
         The index follows the table with a delay, so that what it finds has to be read before anything is done.
         """
-        with reading():
-            found = self._client.query(
-                TableName=self._table_name,
-                IndexName="unsettled",
-                KeyConditionExpression="unsettledShard = :shard AND unsettledSince <= :before",
-                ExpressionAttributeValues=to_wire({":shard": shard, ":before": rfc3339(before)}),
-                Limit=limit,
-            )["Items"]
-        return [Unsettled(item["orderId"], item["unsettledSince"]) for item in map(from_wire, found)]
+        return self._unsettled(shard, "<=", before, limit)
 
     def unsettled_ahead(self, shard: str, *, after: datetime, limit: int) -> list[Unsettled]:
         """Return up to `limit` of a shard's entries that sort behind the time `after`.
 
         Such an entry has a time in the future, or a text that is no time. `unsettled` would not find it for years.
         """
+        return self._unsettled(shard, ">", after, limit)
+
+    def _unsettled(self, shard: str, comparison: str, moment: datetime, limit: int) -> list[Unsettled]:
         with reading():
             found = self._client.query(
                 TableName=self._table_name,
                 IndexName="unsettled",
-                KeyConditionExpression="unsettledShard = :shard AND unsettledSince > :after",
-                ExpressionAttributeValues=to_wire({":shard": shard, ":after": rfc3339(after)}),
+                KeyConditionExpression=f"unsettledShard = :shard AND unsettledSince {comparison} :moment",
+                ExpressionAttributeValues=to_wire({":shard": shard, ":moment": rfc3339(moment)}),
                 Limit=limit,
             )["Items"]
         return [Unsettled(item["orderId"], item["unsettledSince"]) for item in map(from_wire, found)]
@@ -429,16 +414,13 @@ class OrdersTable:
         The condition keeps the entry of an order that was claimed, or that came to owe a refund, in the meantime.
         Raises `Contended`, `ReplyLost` or `WriteRejected`.
         """
-        is_open = may_become(OrderStatus.CONFIRMED)
-        write = self._update(
-            order_id,
-            "REMOVE unsettledShard, unsettledSince, firstUnsettledSince",
-            condition=(
-                f"attribute_exists(unsettledShard) AND (NOT ({is_open.text}) OR attribute_not_exists(#payment))"
-                " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))"
-            ),
-            values=is_open.values,
+        is_settled = _is_settled()
+        nothing_to_settle = Condition(
+            f"attribute_exists(unsettledShard) AND ({is_settled.text} OR {_UNCLAIMED.text})"
+            " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))",
+            is_settled.values,
         )
+        write = self._update(order_id, f"REMOVE {_NOT_LISTED}", [nothing_to_settle], {})
         try:
             with writing():
                 self._client.update_item(**write["Update"])
@@ -455,8 +437,8 @@ class OrdersTable:
         write = self._update(
             order_id,
             "SET unsettledSince = :since, firstUnsettledSince = if_not_exists(firstUnsettledSince, unsettledSince)",
-            condition="attribute_exists(unsettledShard)",
-            values={":since": rfc3339(to)},
+            [Condition("attribute_exists(unsettledShard)")],
+            {":since": rfc3339(to)},
         )
         try:
             with writing():
@@ -553,8 +535,11 @@ class OrdersTable:
             return order
 
     def _update(
-        self, order_id: str, update: str, *, condition: str, values: Mapping[str, Any]
+        self, order_id: str, update: str, conditions: Sequence[Condition], values: Mapping[str, Any]
     ) -> "TransactWriteItemTypeDef":
+        condition = " AND ".join(each.text for each in conditions)
+        for each in conditions:
+            values = {**values, **each.values}
         write: TransactWriteItemTypeDef = {
             "Update": {
                 "TableName": self._table_name,

@@ -249,44 +249,26 @@ class ProductsTable:
 
         A product that another service wrote with `stock` alone counts as wholly available.
         """
-        return self._move(
-            product_id,
-            quantity,
-            update="SET available = if_not_exists(available, stock) - :quantity",
-            condition=_CAN_SELL,
-        )
+        update = "SET available = if_not_exists(available, stock) - :quantity"
+        return self._move(product_id, quantity, update, _CAN_SELL)
 
     def take(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
         """Make a hold a reduction of the stock: the payment succeeded. A hold keeps `available` below `stock`."""
-        return self._move(
-            product_id,
-            quantity,
-            update="SET stock = stock - :quantity",
-            condition=(
-                f"{_IS_NUMBER.format('stock')} AND stock >= :quantity"
-                f" AND (attribute_not_exists(available) OR ({_HAS_HOLD}))"
-            ),
-        )
+        is_held = f"(attribute_not_exists(available) OR ({_HAS_HOLD}))"
+        condition = f"{_IS_NUMBER.format('stock')} AND stock >= :quantity AND {is_held}"
+        return self._move(product_id, quantity, "SET stock = stock - :quantity", condition)
 
     def sell(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
         """Reduce the stock without a hold before it, as an admin does who confirms an order by hand."""
-        return self._move(
-            product_id,
-            quantity,
-            update="SET available = if_not_exists(available, stock) - :quantity, stock = stock - :quantity",
-            condition=_CAN_SELL,
-        )
+        update = "SET available = if_not_exists(available, stock) - :quantity, stock = stock - :quantity"
+        return self._move(product_id, quantity, update, _CAN_SELL)
 
     def release(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
         """Give a hold back: the payment failed. The condition keeps it from creating a product that is gone."""
-        return self._move(
-            product_id,
-            quantity,
-            update="SET available = available + :quantity",
-            condition=f"{_IS_NUMBER.format('stock')} AND {_HAS_HOLD}",
-        )
+        condition = f"{_IS_NUMBER.format('stock')} AND {_HAS_HOLD}"
+        return self._move(product_id, quantity, "SET available = available + :quantity", condition)
 
-    def _move(self, product_id: str, quantity: int, *, update: str, condition: str) -> "TransactWriteItemTypeDef":
+    def _move(self, product_id: str, quantity: int, update: str, condition: str) -> "TransactWriteItemTypeDef":
         return {
             "Update": {
                 "TableName": self._table_name,

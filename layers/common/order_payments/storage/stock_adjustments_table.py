@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from order_payments.domain.errors import Busy, IdempotencyKeyReused
 from order_payments.domain.idempotency import idempotency_digest
@@ -41,21 +41,10 @@ class StockAdjustment:
     at: datetime
     request_id: str
 
-    @classmethod
-    def requested(
-        cls,
-        product_id: str,
-        change: int,
-        reason: str,
-        *,
-        by: str,
-        at: datetime,
-        request_id: str,
-        idempotency_key: str | None,
-    ) -> Self:
-        """Return the adjustment that an admin asks for. Its id follows from the admin's idempotency key, if any."""
-        unique = idempotency_digest(by, idempotency_key) if idempotency_key else uuid.uuid4().hex
-        return cls(f"adj_{unique}", product_id, change, reason, by, at, request_id)
+
+def adjustment_id_for(admin_id: str, idempotency_key: str | None) -> str:
+    """Return the id of an adjustment, which follows from the admin's idempotency key, if any."""
+    return f"adj_{idempotency_digest(admin_id, idempotency_key) if idempotency_key else uuid.uuid4().hex}"
 
 
 class Applied(NamedTuple):
