@@ -31,7 +31,11 @@ def thing(method: str = "GET", callers: frozenset[Role] | Callers = ANY_USER) ->
 
 
 def call(api: Api, **event: Any) -> Answer:
-    answer = api.resolve(event_for("GET /thing", **event), Context())  # type: ignore[arg-type]  # all that is looked at
+    return resolved(api, event_for("GET /thing", **event))
+
+
+def resolved(api: Api, event: dict[str, Any]) -> Answer:
+    answer = api.resolve(event, Context())  # type: ignore[arg-type]  # all that is looked at
     headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
     return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
 
@@ -46,27 +50,26 @@ def test_no_two_problem_types_share_a_code() -> None:
     assert len({problem_type.code for problem_type in problem_types}) == len(problem_types)
 
 
-def test_an_error_that_nobody_expects_is_told_without_its_words() -> None:
+def failing_with(error: Exception) -> Api:
+    """Return an endpoint that raises the error."""
     api = thing()
 
     @api.endpoint(responses={})
     def fail() -> Response[str]:
-        raise RuntimeError("password=hunter2")
+        raise error
 
-    answer = call(api)
+    return api
+
+
+def test_an_error_that_nobody_expects_is_told_without_its_words() -> None:
+    answer = call(failing_with(RuntimeError("password=hunter2")))
 
     assert (answer.status, answer.body["code"]) == (500, "internal_error")
     assert "hunter2" not in json.dumps(answer.body)
 
 
 def test_a_problem_carries_the_request_id_that_the_gateway_logs() -> None:
-    api = thing()
-
-    @api.endpoint(responses={})
-    def fail() -> Response[str]:
-        raise errors.OrderNotFound("There is no such order.")
-
-    answer = call(api)
+    answer = call(failing_with(errors.OrderNotFound("There is no such order.")))
 
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.body == {
@@ -79,29 +82,13 @@ def test_a_problem_carries_the_request_id_that_the_gateway_logs() -> None:
     }
 
 
-def test_busy_says_when_to_come_again() -> None:
-    api = thing()
+@pytest.mark.parametrize(
+    ("error", "status", "code"), [(errors.Busy, 503, "busy"), (errors.PaymentInProgress, 409, "payment_in_progress")]
+)
+def test_refusal_for_now_says_when_to_come_again(error: type[OrderPaymentError], status: int, code: str) -> None:
+    answer = call(failing_with(error("Others write the same items.")))
 
-    @api.endpoint(responses={})
-    def fail() -> Response[str]:
-        raise errors.Busy("Too many others write the same items.")
-
-    answer = call(api)
-
-    assert (answer.status, answer.body["code"]) == (503, "busy")
-    assert int(answer.headers["Retry-After"]) > 0
-
-
-def test_payment_in_progress_carries_retry_after() -> None:
-    api = thing()
-
-    @api.endpoint(responses={})
-    def fail() -> Response[str]:
-        raise errors.PaymentInProgress("A payment of this order is in flight.")
-
-    answer = call(api)
-
-    assert (answer.status, answer.body["code"]) == (409, "payment_in_progress")
+    assert (answer.status, answer.body["code"]) == (status, code)
     assert int(answer.headers["Retry-After"]) > 0
 
 
@@ -120,33 +107,25 @@ def test_a_caller_with_the_role_gets_in(buyers_only: Api) -> None:
     assert call(buyers_only, sub="alice", roles="buyer seller").body == {"caller": "alice"}
 
 
-def test_a_caller_without_the_role_is_forbidden(buyers_only: Api) -> None:
-    answer = call(buyers_only, roles="seller admin")
-
-    assert (answer.status, answer.body["code"]) == (403, "forbidden")
-
-
-def test_a_token_that_expired_under_a_cached_authorization_is_refused(buyers_only: Api) -> None:
-    answer = call(buyers_only, expires_at=time.time() - 60)
-
-    assert (answer.status, answer.body["code"]) == (401, "unauthorized")
-
-
 @pytest.mark.parametrize(
-    "authorizer",
+    ("event", "status", "code"),
     [
-        None,
-        {},
-        {"sub": "alice", "roles": "buyer"},
-        {"sub": "", "roles": "buyer", "exp": "4102444800"},
-        {"sub": "alice", "roles": "root", "exp": "4102444800"},
-        {"sub": "alice", "roles": "buyer", "exp": "tomorrow"},
+        ({"roles": "seller admin"}, 403, "forbidden"),
+        ({"expires_at": time.time() - 60}, 401, "unauthorized"),
+        ({"authorizer": None}, 401, "unauthorized"),
+        ({"authorizer": {}}, 401, "unauthorized"),
+        ({"authorizer": {"sub": "alice", "roles": "buyer"}}, 401, "unauthorized"),
+        ({"authorizer": {"sub": "", "roles": "buyer", "exp": "4102444800"}}, 401, "unauthorized"),
+        ({"authorizer": {"sub": "alice", "roles": "root", "exp": "4102444800"}}, 401, "unauthorized"),
+        ({"authorizer": {"sub": "alice", "roles": "buyer", "exp": "tomorrow"}}, 401, "unauthorized"),
     ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_a_request_that_passed_no_authorizer_of_ours_is_refused(buyers_only: Api, authorizer: Any) -> None:
-    answer = call(buyers_only, authorizer=authorizer)
+def test_any_other_caller_is_refused(buyers_only: Api, event: Any, status: int, code: str) -> None:
+    """A role that is missing, a token that expired under a cached authorization, and no authorizer of ours."""
+    answer = call(buyers_only, **event)
 
-    assert (answer.status, answer.body["code"]) == (401, "unauthorized")
+    assert (answer.status, answer.body["code"]) == (status, code)
 
 
 @pytest.mark.parametrize(
@@ -168,25 +147,9 @@ def test_a_location_is_behind_the_stage_or_base_path_that_the_client_used(
     def answer() -> dict[str, str]:
         return {"location": api.location("/elsewhere")}
 
-    event = event_for("GET /thing", path=context_path)
-    event["path"] = path
+    answered = resolved(api, {**event_for("GET /thing", path=context_path), "path": path})
 
-    answered = api.resolve(event, Context())  # type: ignore[arg-type]  # all that is looked at
-    assert json.loads(answered["body"]) == {"location": location}
-
-
-@pytest.mark.parametrize("body", ["null", "\ud800", "{", '{"a":"x","a":"y"}', '{"b":{"a":1,"\\u0061":2}}'])
-def test_a_body_that_is_no_json_document_is_told_where(body: str) -> None:
-    api = thing("POST")
-
-    @api.endpoint(responses={})
-    def answer(body: dict[str, str]) -> dict[str, str]:
-        return body
-
-    answered = api.resolve(event_for("POST /thing", body=body), Context())  # type: ignore[arg-type]  # as above
-
-    assert (answered["statusCode"], json.loads(answered["body"])["code"]) == (422, "validation_error")
-    assert json.loads(answered["body"])["errors"]
+    assert answered.body == {"location": location}
 
 
 @pytest.fixture
@@ -205,21 +168,22 @@ def post(api: Api, body: str | bytes, **headers: str) -> Answer:
     """Send the body as a gateway does: as text, or in base64."""
     is_binary = isinstance(body, bytes)
     event = event_for("POST /thing", body=b64encode(body).decode() if is_binary else body, headers=headers)
-    answer = api.resolve({**event, "isBase64Encoded": is_binary}, Context())  # type: ignore[arg-type]  # as above
-    return Answer(
-        answer["statusCode"],
-        {name: values[0] for name, values in answer["multiValueHeaders"].items()},
-        json.loads(answer["body"]),
-    )
+    return resolved(api, {**event, "isBase64Encoded": is_binary})
+
+
+@pytest.mark.parametrize("body", ["null", "\ud800", "{", '{"a":"x","a":"y"}', '{"b":{"a":1,"\\u0061":2}}'])
+def test_a_body_that_is_no_json_document_is_told_where(echo: Api, body: str) -> None:
+    answer = post(echo, body)
+
+    assert (answer.status, answer.body["code"]) == (422, "validation_error")
+    assert answer.body["errors"]
 
 
 def test_body_in_broken_base64_is_refused(echo: Api) -> None:
-    event = {**event_for("POST /thing", body="!!!"), "isBase64Encoded": True}
+    answer = resolved(echo, {**event_for("POST /thing", body="!!!"), "isBase64Encoded": True})
 
-    answered = echo.resolve(event, Context())  # type: ignore[arg-type]  # as above
-
-    assert answered["statusCode"] == 422
-    assert json.loads(answered["body"])["errors"]
+    assert answer.status == 422
+    assert answer.body["errors"]
 
 
 TEXT = '{"name":"Caf\u00e9"}'
@@ -285,11 +249,10 @@ def test_every_route_refuses_an_unknown_query_parameter(route: Route) -> None:
         path_parameters=dict.fromkeys(re.findall(r"{(\w+)}", route.path), "x"),
         query={"colour": ["red"]},
     )
-    answer = api.resolve(event, Context())  # type: ignore[arg-type]  # as above
+    answer = resolved(api, event)
 
-    problem = json.loads(answer["body"])
-    assert (answer["statusCode"], problem["code"]) == (422, "validation_error")
-    assert [error["location"] for error in problem["errors"]] == [["query", "colour"]]
+    assert (answer.status, answer.body["code"]) == (422, "validation_error")
+    assert [error["location"] for error in answer.body["errors"]] == [["query", "colour"]]
 
 
 def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch, **event: Any) -> Answer:
@@ -331,19 +294,10 @@ def test_web_page_may_read_every_header_that_tells_what_to_do_next(monkeypatch: 
 
 
 @pytest.mark.parametrize("character", ["x", "é"])
-def test_a_body_is_measured_in_bytes(character: str) -> None:
-    api = thing("POST")
-
-    @api.endpoint(responses={})
-    def answer(body: dict[str, str]) -> dict[str, str]:
-        return {"length": str(len(body))}
-
+def test_a_body_is_measured_in_bytes(echo: Api, character: str) -> None:
     def status(size: int) -> int:
         filling = character * ((size - 8) // len(character.encode()))
-        event = event_for("POST /thing", body=f'{{"a":"{filling}"}}')
-        answered = api.resolve(event, Context())  # type: ignore[arg-type]  # all that is looked at
-        answered_status: int = answered["statusCode"]
-        return answered_status
+        return post(echo, f'{{"a":"{filling}"}}').status
 
     assert status(MAXIMUM_BODY_BYTES) == 200
     assert status(MAXIMUM_BODY_BYTES + 2) == 413

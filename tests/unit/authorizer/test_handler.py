@@ -236,6 +236,7 @@ def test_the_function_starts_as_lambda_starts_it(issuer: Issuer) -> None:
 BAD_ENVIRONMENTS = {
     "nothing": {},
     "no issuer": {"JWT_AUDIENCE": "a", "JWT_JWKS_URL": "https://issuer.example/secret-path"},
+    "no audience": {"JWT_ISSUER": "i", "JWT_JWKS_URL": "https://issuer.example/secret-path"},
     "no keys": {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a"},
     "keys twice": {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_JWKS": "secret", "JWT_JWKS_URL": "https://secret"},
     "keys that do not parse": {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_JWKS": "secret"},

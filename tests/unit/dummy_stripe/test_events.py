@@ -89,40 +89,6 @@ def test_an_event_is_signed_as_the_sdk_would():
     assert sign('{"a": "é"}'.encode(), SECRET, 1_800_000_000) == header
 
 
-def test_a_changed_byte_anywhere_is_refused(memory_dummy):
-    payload = payload_of(of_paid_intent(memory_dummy))
-    header = sign(payload, SECRET, int(time.time()))
-    for place in range(0, len(payload), 97):
-        changed = bytearray(payload)
-        changed[place] ^= 1
-        with pytest.raises(stripe.SignatureVerificationError):
-            verified(bytes(changed), header)
-
-
-def test_a_stale_event_is_refused(memory_dummy):
-    payload = payload_of(of_paid_intent(memory_dummy))
-    limit = int(time.time()) - stripe.Webhook.DEFAULT_TOLERANCE
-
-    verified(payload, sign(payload, SECRET, limit + 5))
-    with pytest.raises(stripe.SignatureVerificationError, match="tolerance"):
-        verified(payload, sign(payload, SECRET, limit - 5))
-
-
-def test_a_stale_event_cannot_be_made_fresh_by_its_header(memory_dummy):
-    payload = payload_of(of_paid_intent(memory_dummy))
-    _, _, signature = sign(payload, SECRET, 1_800_000_000).partition(",")
-
-    with pytest.raises(stripe.SignatureVerificationError):
-        verified(payload, f"t={int(time.time())},{signature}")
-
-
-def test_another_secret_is_refused(memory_dummy):
-    payload = payload_of(of_paid_intent(memory_dummy))
-
-    with pytest.raises(stripe.SignatureVerificationError):
-        verified(payload, sign(payload, "whsec_another", int(time.time())))
-
-
 # Delivery.
 
 

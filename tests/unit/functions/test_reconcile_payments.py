@@ -14,6 +14,7 @@ from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
 from order_payments.payments import LEASE
 from order_payments.runtime.clock import Deadline, rfc3339
+from tests.support.auditor import write_order
 from tests.support.function_shop import FunctionShop
 from tests.support.shop import Stock
 
@@ -48,22 +49,13 @@ def hours_ago(hours: int) -> str:
 
 
 def rewrite(shop: FunctionShop, order: str, **attributes: Any) -> None:
-    """Write attributes of an order past the service: texts, or values in wire form."""
-    shop.dynamodb.update_item(
-        TableName="OrdersTable",
-        Key={"orderId": {"S": order}},
-        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in attributes),
-        ExpressionAttributeValues={
-            f":{name}": {"S": value} if isinstance(value, str) else value for name, value in attributes.items()
-        },
-    )
+    """Write attributes of an order past the service."""
+    write_order(shop, order, "SET " + ", ".join(f"{name} = :{name}" for name in attributes), **attributes)
 
 
 def spoil(shop: FunctionShop, order: str) -> None:
     """Make an order one that nobody can read."""
-    shop.dynamodb.update_item(
-        TableName="OrdersTable", Key={"orderId": {"S": order}}, UpdateExpression="REMOVE totalAmount"
-    )
+    write_order(shop, order, "REMOVE totalAmount")
 
 
 def item_of(shop: FunctionShop, order: str) -> dict[str, Any]:
@@ -72,8 +64,7 @@ def item_of(shop: FunctionShop, order: str) -> dict[str, Any]:
 
 def unsettled_since(shop: FunctionShop, order: str) -> str:
     """What the order's entry in the index says."""
-    item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
-    return item["unsettledSince"]["S"]
+    return str(item_of(shop, order)["unsettledSince"]["S"])
 
 
 def watch(reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -113,15 +104,6 @@ def test_what_was_charged_is_confirmed_and_what_was_not_is_cancelled(
     assert shop.stock(product) == Stock(stock=4, reserved=0, available=4)
 
 
-def test_an_attempt_within_its_lease_is_its_payers(shop: FunctionShop, reconciler: ModuleType) -> None:
-    order = leave_unknown(shop, shop.add_product())
-
-    tally = run(reconciler, now=datetime.now(UTC))
-
-    assert (tally.settled, tally.left, tally.failed) == (0, 0, 0)
-    assert shop.status(order)["status"] == "pending"
-
-
 def test_a_payment_that_is_processing_is_left_and_its_age_told(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = leave_unknown(shop, shop.add_product(), "pm_dummy_processing")
 
@@ -137,11 +119,11 @@ def test_more_attempts_than_a_batch_are_all_settled(
 ) -> None:
     monkeypatch.setattr(reconciler, "BATCH", 2)
     product = shop.add_product(stock=50)
-    orders = [leave_unknown(shop, product) for _ in range(9)]
+    orders = [leave_unknown(shop, product) for _ in range(5)]
 
     tally = run(reconciler)
 
-    assert tally.settled == 9
+    assert tally.settled == 5
     assert {shop.status(order)["status"] for order in orders} == {"confirmed"}
 
 
@@ -277,12 +259,7 @@ def test_attempt_dated_in_the_future_gets_a_lease_and_is_then_settled(
     order = leave_unknown(shop, shop.add_product())
     in_2999 = "2999-01-01T00:00:00.000Z"
     rewrite(shop, order, unsettledSince=in_2999)
-    shop.dynamodb.update_item(
-        TableName="OrdersTable",
-        Key={"orderId": {"S": order}},
-        UpdateExpression="SET payment.startedAt = :then",
-        ExpressionAttributeValues={":then": {"S": in_2999}},
-    )
+    write_order(shop, order, "SET #payment.startedAt = :then", then=in_2999)
     now = datetime.now(UTC)
 
     tallies = [run(reconciler, now=now + later) for later in (timedelta(), timedelta(seconds=20), 2 * LEASE)]
@@ -316,7 +293,7 @@ def test_an_order_that_was_put_off_and_is_settled_keeps_nothing_of_it(
     shop: FunctionShop, reconciler: ModuleType
 ) -> None:
     order = leave_unknown(shop, shop.add_product())
-    total = item_of(shop, order)["totalAmount"]
+    total = int(item_of(shop, order)["totalAmount"]["N"])
     spoil(shop, order)
     run(reconciler)
     assert "firstUnsettledSince" in item_of(shop, order)
@@ -327,9 +304,7 @@ def test_an_order_that_was_put_off_and_is_settled_keeps_nothing_of_it(
     assert not item_of(shop, order).keys() & {"unsettledShard", "unsettledSince", "firstUnsettledSince"}
 
 
-@pytest.mark.parametrize(
-    "since", ["0", "2020-01-01", "2020-01-01T00:00:00.000", "1", "9", "zzz", "2999-13-32T00:00:00.000Z"]
-)
+@pytest.mark.parametrize("since", ["0", "2020-01-01T00:00:00.000", "zzz", "2999-13-32T00:00:00.000Z"])
 def test_an_attempt_of_no_known_time_fails_alone_and_once(
     shop: FunctionShop, reconciler: ModuleType, since: str
 ) -> None:
@@ -364,29 +339,30 @@ def test_a_shard_that_cannot_be_read_does_not_keep_the_others_from_it(
     assert [shop.status(order)["status"] for order in orders] == ["confirmed", "pending", "confirmed", "confirmed"]
 
 
-def test_a_young_attempt_that_an_old_entry_of_the_index_names_is_its_payers(
-    shop: FunctionShop, reconciler: ModuleType
+@pytest.mark.parametrize("is_listed_as_old", [True, False])
+def test_an_attempt_within_its_lease_is_its_payers(
+    shop: FunctionShop, reconciler: ModuleType, *, is_listed_as_old: bool
 ) -> None:
     order = leave_unknown(shop, shop.add_product())
-    rewrite(shop, order, unsettledSince=hours_ago(1))
+    if is_listed_as_old:
+        rewrite(shop, order, unsettledSince=hours_ago(1))
 
     tally = run(reconciler, now=datetime.now(UTC))
 
-    assert (tally.settled, tally.left) == (0, 1)
+    assert (tally.settled, tally.left, tally.failed) == (0, int(is_listed_as_old), 0)
     assert shop.status(order)["status"] == "pending"
 
 
 def test_a_refund_that_is_owed_is_sent_and_counted_apart(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = shop.pay(order).body["paymentIntentId"]
-    owed = {"M": {"paymentIntentId": {"S": intent}, "owedSince": {"S": hours_ago(1)}}}
+    owed = {"paymentIntentId": intent, "owedSince": hours_ago(1)}
     rewrite(shop, order, refund=owed, unsettledShard="unsettled-0", unsettledSince=hours_ago(1))
 
     tally = run(reconciler)
 
     assert (tally.settled, tally.refunded) == (0, 1)
-    item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
-    assert item["refund"]["M"]["refundId"]["S"].startswith("re_")
+    assert item_of(shop, order)["refund"]["M"]["refundId"]["S"].startswith("re_")
 
 
 def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconciler: ModuleType) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 
 import pytest
@@ -17,17 +16,11 @@ TOKEN = "eyJhbGciOiJSUzI1NiJ9.PlantedToken.signature"
 PAYMENT_METHOD = "pm_PlantedPaymentMethod"
 
 
-@pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    """What the functions write to their log, at the level that says most."""
-    stream = io.StringIO()
-    handler = logger.registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    before = handler.setStream(stream)
+@pytest.fixture(autouse=True)
+def everything_is_logged() -> Iterator[None]:
     logger.setLevel("DEBUG")
-    yield stream
+    yield
     logger.setLevel("INFO")
-    handler.setStream(before)
 
 
 @pytest.fixture

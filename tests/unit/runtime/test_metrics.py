@@ -73,30 +73,35 @@ def throttled_in_part(*_: Any, **__: Any) -> None:
     raise ClientError(error, "TransactWriteItems")
 
 
-def test_a_read_that_dynamodb_throttles_is_counted(capsys: Output) -> None:
-    with pytest.raises(Busy), reading():
-        throttled()
-    write_metrics()
-
-    assert metrics_in(capsys.readouterr().out)[Count.THROTTLED] == [1]
+def read(refused: Callable[[], None]) -> None:
+    with reading():
+        refused()
 
 
-def test_a_write_that_dynamodb_throttles_is_counted(capsys: Output) -> None:
-    with pytest.raises(ReplyLost), writing():
-        throttled()
-    write_metrics()
+def write(refused: Callable[[], None]) -> None:
+    with writing():
+        refused()
 
-    assert metrics_in(capsys.readouterr().out)[Count.THROTTLED] == [1]
+
+def transact(refused: Callable[..., None]) -> None:
+    client: Any = SimpleNamespace(transact_write_items=refused)
+    write_transaction(client, [], deadline=Deadline.after(0))
 
 
 @pytest.mark.parametrize(
-    ("refused", "end"), [(throttled, ReplyLost), (throttled_in_part, Busy)], ids=["whole", "in part"]
+    ("call", "refused", "end"),
+    [
+        (read, throttled, Busy),
+        (write, throttled, ReplyLost),
+        (transact, throttled, ReplyLost),
+        (transact, throttled_in_part, Busy),
+    ],
 )
-def test_a_transaction_that_dynamodb_throttles_is_counted(refused: Any, end: type[Exception], capsys: Output) -> None:
-    client: Any = SimpleNamespace(transact_write_items=refused)
-
+def test_a_call_that_dynamodb_throttles_is_counted(
+    call: Callable[..., None], refused: Callable[..., None], end: type[Exception], capsys: Output
+) -> None:
     with pytest.raises(end):
-        write_transaction(client, [], deadline=Deadline.after(0))
+        call(refused)
     write_metrics()
 
     assert metrics_in(capsys.readouterr().out)[Count.THROTTLED] == [1]
@@ -128,35 +133,32 @@ def test_the_paying_function_counts_what_no_settlement_tells(
     assert {name: metrics[name] for name in metrics if name in tuple(Count)} == counted
 
 
-def test_who_is_turned_away_is_counted(shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "counted"),
+    [
+        (EndpointConnectionError(endpoint_url="https://dynamodb"), 503, Count.BUSY),
+        (ZeroDivisionError(), 500, Count.INTERNAL_ERROR),
+    ],
+    ids=["busy", "error of ours"],
+)
+def test_request_that_fails_is_counted(
+    shop: FunctionShop,
+    capsys: Output,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+    counted: Count,
+) -> None:
     order = shop.order((shop.add_product(), 1))
 
-    def silent(**_: object) -> None:
-        raise EndpointConnectionError(endpoint_url="https://dynamodb")
-
-    monkeypatch.setattr(shop.function("get_order_status").components.dynamodb, "get_item", silent)
-    capsys.readouterr()
-
-    assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 503
-    assert metrics_in(capsys.readouterr().out) == {Count.BUSY: [1.0]}
-
-
-def fails(error: Exception) -> Callable[..., None]:
     def fail(**_: object) -> None:
         raise error
 
-    return fail
-
-
-def test_request_that_meets_an_exception_of_ours_is_counted(
-    shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order = shop.order((shop.add_product(), 1))
-    monkeypatch.setattr(shop.function("get_order_status").components.dynamodb, "get_item", fails(ZeroDivisionError()))
+    monkeypatch.setattr(shop.function("get_order_status").components.dynamodb, "get_item", fail)
     capsys.readouterr()
 
-    assert shop.send("GET", f"/orders/{order}/status", ALICE).status == 500
-    assert metrics_in(capsys.readouterr().out) == {Count.INTERNAL_ERROR: [1.0]}
+    assert shop.send("GET", f"/orders/{order}/status", ALICE).status == status
+    assert metrics_in(capsys.readouterr().out) == {counted: [1.0]}
 
 
 def test_payment_that_the_provider_refuses_is_no_internal_error(

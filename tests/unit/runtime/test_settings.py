@@ -12,14 +12,10 @@ from harness.functions import load_function
 from order_payments.runtime.settings import (
     CorsSettings,
     InvalidSettings,
-    JwtSettings,
     StripeBackend,
     StripeSettings,
-    TableSettings,
 )
 from tests.support.function_shop import ENVIRONMENT
-
-JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "shop", "JWT_JWKS": '{"keys":[]}'}
 
 BAD_STRIPE_KEYS = [
     "",
@@ -92,26 +88,6 @@ def test_the_origins_that_are_listed_may_read(origins: str, allowed: list[str], 
 def test_what_is_no_origin_is_refused(origins: str) -> None:
     with pytest.raises(InvalidSettings, match="CORS_ALLOWED_ORIGINS"):
         CorsSettings.from_environment({"CORS_ALLOWED_ORIGINS": origins})
-
-
-@pytest.mark.parametrize("missing", ["ORDERS_TABLE", "PRODUCTS_TABLE"])
-def test_a_missing_table_name_is_refused(missing: str) -> None:
-    environment = {"ORDERS_TABLE": "orders", "PRODUCTS_TABLE": "products"}
-    del environment[missing]
-
-    with pytest.raises(InvalidSettings, match=missing):
-        TableSettings.from_environment(environment)
-
-
-@pytest.mark.parametrize("missing", ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS"])
-def test_a_missing_token_setting_is_refused(missing: str) -> None:
-    with pytest.raises(InvalidSettings, match=missing):
-        JwtSettings.from_environment({name: value for name, value in JWT.items() if name != missing})
-
-
-def test_two_key_sets_are_refused() -> None:
-    with pytest.raises(InvalidSettings, match="exactly one"):
-        JwtSettings.from_environment({**JWT, "JWT_JWKS_URL": "https://issuer.example/jwks"})
 
 
 @pytest.mark.parametrize(

@@ -97,17 +97,22 @@ def test_ahead_of_requests_a_function_reads_what_is_not_there(
     assert len(restore_hooks) == (kind == "snap-start")
 
 
+NOT_ALLOWED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}}, "GetItem")
+
+
 @pytest.mark.parametrize(
-    "error",
+    ("error", "is_logged"),
     [
-        Busy("The database does not answer."),
-        NoCredentialsError(),
-        ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}}, "GetItem"),
+        (Busy("The database does not answer."), True),
+        (NoCredentialsError(), True),
+        (NOT_ALLOWED, True),
+        (OrderNotFound("none"), False),
+        (ProductNotFound("none"), False),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_a_rehearsal_that_fails_is_logged_and_does_not_keep_the_function_from_starting(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+def test_rehearsal_that_fails_does_not_stop_the_start_and_is_logged_unless_it_found_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, *, is_logged: bool
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency")
 
@@ -117,24 +122,8 @@ def test_a_rehearsal_that_fails_is_logged_and_does_not_keep_the_function_from_st
     finish_start(rehearsal=rehearsal)
 
     assert gc.isenabled()
-    (line,) = caplog.records
-    assert (line.levelname, line.getMessage()) == ("WARNING", "the rehearsal failed")
-    assert line.exc_info is not None
-    assert line.exc_info[1] is error
-
-
-@pytest.mark.parametrize("error", [OrderNotFound("none"), ProductNotFound("none")])
-def test_a_rehearsal_that_finds_nothing_is_not_worth_a_line(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
-) -> None:
-    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency")
-
-    def rehearsal() -> None:
-        raise error
-
-    finish_start(rehearsal=rehearsal)
-
-    assert caplog.records == []
+    logged = [(line.levelname, line.getMessage(), line.exc_info and line.exc_info[1]) for line in caplog.records]
+    assert logged == ([("WARNING", "the rehearsal failed", error)] if is_logged else [])
 
 
 @pytest.mark.usefixtures("restore_hooks")
