@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import jwt
@@ -63,13 +63,6 @@ class NoKeySet(Exception):
 
 class NoKeys(Exception):
     """There is no key at all to verify a token with, so no token can be judged."""
-
-
-class Keys(Protocol):
-    """Where the verifier looks for a token's key."""
-
-    def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
-        """Return the one key of this id that may verify this algorithm, if there is one. Raises `NoKeys`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +140,8 @@ class FetchedKeySet:
         return key_set
 
 
-def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> Keys:
-    """The keys that the settings name: the set itself, or the server that has it, which is not asked yet."""
+def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> KeySet | FetchedKeySet:
+    """Return the keys that the settings name: the set itself, or the server that has it, which is not called yet."""
     if settings.jwks is not None:
         try:
             key_set = KeySet.parse(settings.jwks)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jwt
-from key_set import ALLOWED_ALGORITHMS, Keys
+from key_set import ALLOWED_ALGORITHMS, FetchedKeySet, KeySet
 
 from order_payments.domain.identity import Caller, Role
 
@@ -61,7 +61,7 @@ class TokenVerifier:
     issuer: str
     audience: str
     roles_claim: str
-    keys: Keys
+    keys: KeySet | FetchedKeySet
     clock: Callable[[], float]
     audience_claim: str = "aud"
     token_use: str | None = None

@@ -14,18 +14,7 @@ from order_payments.api.resolver import Api
 from order_payments.api.responses import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, success
 from order_payments.api.routes import route_of
 from order_payments.api.views import OrderStatusView, RequestBody
-from order_payments.domain.errors import (
-    AmountNotChargeable,
-    Forbidden,
-    InsufficientStock,
-    InvalidPaymentMethod,
-    OrderNotFound,
-    PaymentAlreadyAttempted,
-    PaymentFailed,
-    PaymentInProgress,
-    PaymentProviderError,
-    TooManyAttempts,
-)
+from order_payments.domain import errors
 from order_payments.domain.orders import NO_ORDER, OrderStatus
 
 
@@ -43,16 +32,16 @@ stripe = components.stripe
 api = Api(
     route_of("initiate_payment"),
     raises=[
-        OrderNotFound,
-        Forbidden,
-        PaymentFailed,
-        InsufficientStock,
-        InvalidPaymentMethod,
-        AmountNotChargeable,
-        PaymentProviderError,
-        PaymentAlreadyAttempted,
-        PaymentInProgress,
-        TooManyAttempts,
+        errors.OrderNotFound,
+        errors.Forbidden,
+        errors.PaymentFailed,
+        errors.InsufficientStock,
+        errors.InvalidPaymentMethod,
+        errors.AmountNotChargeable,
+        errors.PaymentProviderError,
+        errors.PaymentAlreadyAttempted,
+        errors.PaymentInProgress,
+        errors.TooManyAttempts,
     ],
 )
 

@@ -9,19 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from order_payments.domain.errors import (
-    AmountNotChargeable,
-    Busy,
-    Forbidden,
-    InsufficientStock,
-    InvalidPaymentMethod,
-    OrderNotPending,
-    PaymentAlreadyAttempted,
-    PaymentFailed,
-    PaymentInProgress,
-    PaymentProviderError,
-    TooManyAttempts,
-)
+from order_payments.domain import errors
 from order_payments.domain.money import charge_fault
 from order_payments.domain.orders import (
     MAXIMUM_REFUSED_ATTEMPTS,
@@ -37,21 +25,7 @@ from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import correlate, count, logger
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
 from order_payments.storage.orders_table import NotClaimable, OrdersTable, StockTooShort
-from order_payments.stripe_adapter.outcomes import (
-    Cancelled,
-    ChargeRefunded,
-    Closed,
-    Declined,
-    NoIntent,
-    NotStarted,
-    Open,
-    Paid,
-    RateLimited,
-    Refunded,
-    RefusalCause,
-    Refused,
-    Unknown,
-)
+from order_payments.stripe_adapter import outcomes
 
 if TYPE_CHECKING:
     from order_payments.stripe_adapter.gateway import StripeGateway
@@ -108,11 +82,11 @@ def initiate_payment(
     """
     order = orders.get(request.order_id)
     if order.buyer_id != request.buyer_id:
-        raise Forbidden("This order belongs to another buyer.")
+        raise errors.Forbidden("This order belongs to another buyer.")
     if not order.is_payable:
         return _recorded_answer(order, request)
     if charge_fault(order.total_amount, order.currency):
-        raise AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
+        raise errors.AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
     if order.refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS:
         order = orders.cancel_unclaimed(
             order, TOO_MANY_ATTEMPTS, attempt=None, now=utc_now(), deadline=_settle_by(deadline)
@@ -129,7 +103,7 @@ def initiate_payment(
         request_id=request.request_id,
     )
     if calls_by.remaining() < 0:
-        raise Busy("Too little time was left to pay.", order=order)
+        raise errors.Busy("Too little time was left to pay.", order=order)
     try:
         order = orders.claim(order, attempt, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
     except NotClaimable as refused:
@@ -139,18 +113,18 @@ def initiate_payment(
         return _cancel_for_want_of_stock(order, attempt, request, orders, stripe, deadline)
 
     match stripe.confirm(order, deadline=calls_by):
-        case Paid():
+        case outcomes.Paid():
             return _answer(
                 settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
             )
-        case Declined(reason):
+        case outcomes.Declined(reason):
             return _answer(fence(order, reason, orders=orders, stripe=stripe, deadline=deadline))
-        case Closed():
+        case outcomes.Closed():
             return _answer(fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline))
-        case Unknown():
+        case outcomes.Unknown():
             logger.warning("payment outcome unknown, left to the reconciler")
             return _answer(order)
-        case (Refused() | RateLimited() | NotStarted()) as outcome:
+        case (outcomes.Refused() | outcomes.RateLimited() | outcomes.NotStarted()) as outcome:
             order = orders.void(order, was_refused=_was_refused(outcome), now=utc_now(), deadline=_settle_by(deadline))
             if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
                 count(Count.PAYMENT_VOIDED)
@@ -167,13 +141,13 @@ def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: "StripeG
     """
     intent_id = order.require_in_flight().payment_intent_id
     match stripe.cancel(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
-        case Cancelled(decline):
+        case outcomes.Cancelled(decline):
             return orders.settle_cancelled(order, decline or reason, now=utc_now(), deadline=_settle_by(deadline))
-        case ChargeRefunded():
+        case outcomes.ChargeRefunded():
             return orders.settle_cancelled(order, REFUNDED, now=utc_now(), deadline=_settle_by(deadline))
-        case Paid():
+        case outcomes.Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
-        case Unknown():
+        case outcomes.Unknown():
             logger.warning("payment outcome unknown, left to the reconciler")
             return order
 
@@ -204,7 +178,7 @@ def settle_paid(
         return order
     if order.status is OrderStatus.PENDING:
         # Another attempt is under way, or this one was voided meanwhile. Once that has ended, it is clear what to do.
-        raise Busy("Another attempt to pay this order is under way.")
+        raise errors.Busy("Another attempt to pay this order is under way.")
     return refund_late_money(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
 
 
@@ -221,13 +195,13 @@ def refund_late_money(
     if refund is None or (refund.payment_intent_id == intent_id and not order.owes_refund):
         return order
     match stripe.refund(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
-        case Refunded(refund_id):
+        case outcomes.Refunded(refund_id):
             logger.warning("late money refunded", orderId=order.order_id, refundId=refund_id)
             count(Count.PAYMENT_REFUNDED)
-        case Unknown():
+        case outcomes.Unknown():
             if refund.payment_intent_id != intent_id:
                 # An order has room for one refund. Of another nobody would know but Stripe, which tells of it again.
-                raise Busy("The refund could not be sent.")
+                raise errors.Busy("The refund could not be sent.")
             return order
     if refund.payment_intent_id != intent_id:
         return order
@@ -266,20 +240,20 @@ def follow_intent(
     if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
         return order
     match stripe.state_of(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
-        case Paid():
+        case outcomes.Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
-        case ChargeRefunded() if attempt:
+        case outcomes.ChargeRefunded() if attempt:
             return orders.settle_cancelled(order, REFUNDED, now=utc_now(), deadline=_settle_by(deadline))
-        case Cancelled() | ChargeRefunded() | Open():
+        case outcomes.Cancelled() | outcomes.ChargeRefunded() | outcomes.Open():
             return order
-        case NoIntent():
+        case outcomes.NoIntent():
             logger.error("news of an intent that is not this order's", paymentIntentId=intent_id)
             count(Count.MISMATCH)
             return order
-        case Unknown():
+        case outcomes.Unknown():
             if attempt:
                 return order
-            raise Busy("The payment provider does not tell what became of the payment.")
+            raise errors.Busy("The payment provider does not tell what became of the payment.")
 
 
 def override_status(
@@ -304,16 +278,16 @@ def override_status(
         return orders.settle_by_hand(order, status, reason, override, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
     except NotClaimable as refused:
         if refused.order.status is OrderStatus.PENDING:
-            raise PaymentInProgress("A payment of this order is in progress.", order=refused.order) from None
-        raise OrderNotPending("This order is settled.", order=refused.order) from None
+            raise errors.PaymentInProgress("A payment of this order is in progress.", order=refused.order) from None
+        raise errors.OrderNotPending("This order is settled.", order=refused.order) from None
     except StockTooShort as short:
-        raise InsufficientStock(short.shortages, order=order) from None
+        raise errors.InsufficientStock(short.shortages, order=order) from None
 
 
 def _create_intent(order: Order, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> str:
     try:
         return stripe.create_intent(order, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS))
-    except AmountNotChargeable:
+    except errors.AmountNotChargeable:
         orders.count_refused_attempt(order, now=utc_now(), deadline=_settle_by(deadline))
         raise
 
@@ -333,7 +307,7 @@ def _cancel_for_want_of_stock(
         return _recorded_answer(order, request)
     # An unconfirmed intent charges nothing. But the charge of an earlier attempt, voided since, may have come late.
     calls_by = deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
-    if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=calls_by), Paid):
+    if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=calls_by), outcomes.Paid):
         order = settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
     return _answer(order)
 
@@ -341,9 +315,9 @@ def _cancel_for_want_of_stock(
 def _recorded_answer(order: Order, request: PaymentRequest) -> PaymentResult:
     """Return the result of this same request, if it was made before. Raise for any other."""
     if order.is_payable:
-        raise Busy("The order could not be written.", order=order)
+        raise errors.Busy("The order could not be written.", order=order)
     if order.reason is not None and order.reason.code == TOO_MANY_ATTEMPTS.code:
-        raise TooManyAttempts(TOO_MANY_ATTEMPTS.message, order=order)
+        raise errors.TooManyAttempts(TOO_MANY_ATTEMPTS.message, order=order)
     attempt = order.attempt
     is_repeated = (
         attempt is not None
@@ -353,9 +327,9 @@ def _recorded_answer(order: Order, request: PaymentRequest) -> PaymentResult:
     if order.status is OrderStatus.PENDING:
         if is_repeated:
             return PaymentResult(order)
-        raise PaymentInProgress("A payment of this order is in progress.", order=order)
+        raise errors.PaymentInProgress("A payment of this order is in progress.", order=order)
     if not is_repeated:
-        raise PaymentAlreadyAttempted("This order was paid or cancelled already.", order=order)
+        raise errors.PaymentAlreadyAttempted("This order was paid or cancelled already.", order=order)
     return _answer(order, replayed=True)
 
 
@@ -365,28 +339,31 @@ def _answer(order: Order, *, replayed: bool = False) -> PaymentResult:
     if order.status is not OrderStatus.CANCELLED:
         return PaymentResult(order, replayed)
     if order.attempt and order.attempt.shortages:
-        raise InsufficientStock(order.attempt.shortages, order=order, replayed=replayed)
-    raise PaymentFailed(order.reason.message if order.reason else "", order=order, replayed=replayed)
+        raise errors.InsufficientStock(order.attempt.shortages, order=order, replayed=replayed)
+    raise errors.PaymentFailed(order.reason.message if order.reason else "", order=order, replayed=replayed)
 
 
-def _was_refused(outcome: Refused | RateLimited | NotStarted) -> bool:
+def _was_refused(outcome: outcomes.Refused | outcomes.RateLimited | outcomes.NotStarted) -> bool:
     """Return whether Stripe refused what the buyer sent. Any other refusal must not cost the buyer the order."""
-    return isinstance(outcome, Refused) and outcome.cause in (RefusalCause.PAYMENT_METHOD, RefusalCause.AMOUNT)
+    return isinstance(outcome, outcomes.Refused) and outcome.cause in (
+        outcomes.RefusalCause.PAYMENT_METHOD,
+        outcomes.RefusalCause.AMOUNT,
+    )
 
 
-def _not_charged(outcome: Refused | RateLimited | NotStarted, order: Order) -> Exception:
+def _not_charged(outcome: outcomes.Refused | outcomes.RateLimited | outcomes.NotStarted, order: Order) -> Exception:
     match outcome:
-        case Refused(RefusalCause.PAYMENT_METHOD):
-            return InvalidPaymentMethod("The payment method cannot be used.", order=order)
-        case Refused(RefusalCause.AMOUNT):
-            return AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
-        case Refused():
-            return PaymentProviderError("The payment provider refused the payment.", order=order)
-        case RateLimited(seconds):
+        case outcomes.Refused(outcomes.RefusalCause.PAYMENT_METHOD):
+            return errors.InvalidPaymentMethod("The payment method cannot be used.", order=order)
+        case outcomes.Refused(outcomes.RefusalCause.AMOUNT):
+            return errors.AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
+        case outcomes.Refused():
+            return errors.PaymentProviderError("The payment provider refused the payment.", order=order)
+        case outcomes.RateLimited(seconds):
             message = "The payment provider takes no more requests at the moment."
-            return Busy(message, order=order, retry_after_seconds=seconds)
-        case NotStarted():
-            return Busy("Too little time was left to call the payment provider.", order=order)
+            return errors.Busy(message, order=order, retry_after_seconds=seconds)
+        case outcomes.NotStarted():
+            return errors.Busy("Too little time was left to call the payment provider.", order=order)
 
 
 def _settle_by(deadline: Deadline) -> Deadline:

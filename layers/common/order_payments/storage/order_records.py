@@ -15,7 +15,7 @@ from order_payments.storage.dynamodb import Item
 
 
 def order_to_item(order: Order) -> Item:
-    """The whole item of a new order."""
+    """Return the whole item of a new order."""
     item: Item = {
         "orderId": order.order_id,
         "buyerId": order.buyer_id,
@@ -35,21 +35,16 @@ def order_to_item(order: Order) -> Item:
         "createdAt": rfc3339(order.created_at),
         "updatedAt": rfc3339(order.updated_at),
     }
-    if order.reason:
-        item["reason"] = reason_to_item(order.reason)
-    if order.attempt:
-        item["payment"] = attempt_to_item(order.attempt)
-    if order.refund:
-        item["refund"] = refund_to_item(order.refund)
-    if order.override:
-        item["override"] = override_to_item(order.override)
-    if order.refused_attempts:
-        item["refusedAttempts"] = order.refused_attempts
-    if order.request_id:
-        item["requestId"] = order.request_id
-    if order.request_fingerprint:
-        item["requestFingerprint"] = order.request_fingerprint
-    return item
+    optional = {
+        "reason": order.reason and reason_to_item(order.reason),
+        "payment": order.attempt and attempt_to_item(order.attempt),
+        "refund": order.refund and refund_to_item(order.refund),
+        "override": order.override and override_to_item(order.override),
+        "refusedAttempts": order.refused_attempts,
+        "requestId": order.request_id,
+        "requestFingerprint": order.request_fingerprint,
+    }
+    return item | {name: value for name, value in optional.items() if value}
 
 
 def order_from_item(item: Item) -> Order:

@@ -19,25 +19,8 @@ from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Latency
 from order_payments.runtime.observability import logger, timed
 from order_payments.runtime.settings import InvalidSettings, StripeBackend, StripeSettings
-from order_payments.stripe_adapter.outcomes import (
-    Cancelled,
-    CancelOutcome,
-    ChargeRefunded,
-    Closed,
-    ConfirmOutcome,
-    Declined,
-    IntentState,
-    IntentSummary,
-    NoIntent,
-    NotStarted,
-    Open,
-    Paid,
-    RateLimited,
-    Refunded,
-    RefusalCause,
-    Refused,
-    Unknown,
-)
+from order_payments.stripe_adapter import outcomes
+from order_payments.stripe_adapter.outcomes import IntentSummary, RefusalCause
 from order_payments.stripe_adapter.retries import (
     Call,
     EveryTryRateLimited,
@@ -149,7 +132,7 @@ class StripeGateway:
             deadline,
         )
 
-    def confirm(self, order: Order, *, deadline: Deadline) -> ConfirmOutcome:
+    def confirm(self, order: Order, *, deadline: Deadline) -> outcomes.ConfirmOutcome:
         """Charge the order's attempt. The attempt's id is the idempotency key, so that it charges once."""
         attempt = order.require_in_flight()
         call = Call(self._transport, deadline, self._sleep)
@@ -164,23 +147,23 @@ class StripeGateway:
                 )
             return _confirm_outcome(intent, order)
         except NoTimeLeft:
-            return NotStarted()
+            return outcomes.NotStarted()
         except EveryTryRateLimited as limited:
             _log("confirm", limited)
-            return RateLimited(limited.retry_after_seconds)
+            return outcomes.RateLimited(limited.retry_after_seconds)
         except stripe.CardError as error:
-            return Declined(_decline_reason(error))
+            return outcomes.Declined(_decline_reason(error))
         except (stripe.InvalidRequestError, stripe.AuthenticationError, stripe.PermissionError) as error:
             _log("confirm", error)
             if error.code == "payment_intent_unexpected_state":
-                return Closed()
+                return outcomes.Closed()
             # If an earlier try got no response, Stripe may still be executing it.
-            return Unknown() if call.is_in_doubt else Refused(_cause_of(error))
+            return outcomes.Unknown() if call.is_in_doubt else outcomes.Refused(_cause_of(error))
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("confirm", error)
-            return Unknown()
+            return outcomes.Unknown()
 
-    def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> CancelOutcome:
+    def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.CancelOutcome:
         """Cancel the intent, or find out that it was paid. Any later call finds the same."""
         key = uuid.uuid4().hex
         try:
@@ -193,42 +176,43 @@ class StripeGateway:
                 )
             return _cancel_outcome(intent, order)
         except NoTimeLeft:
-            return Unknown()
+            return outcomes.Unknown()
         except stripe.InvalidRequestError as error:
             if error.code != "payment_intent_unexpected_state":
                 _log("cancel", error)
-                return Unknown()
+                return outcomes.Unknown()
             state = self.state_of(order, intent_id, deadline=deadline)
-            return Unknown() if isinstance(state, Open | NoIntent) else state
+            return outcomes.Unknown() if isinstance(state, outcomes.Open | outcomes.NoIntent) else state
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("cancel", error)
-            return Unknown()
+            return outcomes.Unknown()
 
-    def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> IntentState:
+    def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.IntentState:
         """Return the state of the intent, without changing it."""
         try:
             with timed(Latency.STRIPE_RETRIEVE):
-                intent = self._call(
-                    lambda options: self._client.v1.payment_intents.retrieve(
-                        intent_id, {"expand": ["latest_charge"]}, options
-                    ),
-                    deadline,
-                )
+                intent = self._retrieve(intent_id, deadline)
             if not _is_for(intent, order):
-                return NoIntent()
+                return outcomes.NoIntent()
             state = _cancel_outcome(intent, order)
-            return Open() if isinstance(state, Unknown) else state
+            return outcomes.Open() if isinstance(state, outcomes.Unknown) else state
         except stripe.InvalidRequestError as error:
             _log("retrieve", error)
-            return NoIntent() if error.code == "resource_missing" else Unknown()
+            return outcomes.NoIntent() if error.code == "resource_missing" else outcomes.Unknown()
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("retrieve", error)
-            return Unknown()
+            return outcomes.Unknown()
+
+    def _retrieve(self, intent_id: str, deadline: Deadline) -> stripe.PaymentIntent:
+        return self._call(
+            lambda options: self._client.v1.payment_intents.retrieve(intent_id, {"expand": ["latest_charge"]}, options),
+            deadline,
+        )
 
     def page_of_intents(self, *, after: str | None, deadline: Deadline) -> tuple[list[IntentSummary], str | None]:
-        """Up to 100 PaymentIntents, the newest first, from behind `after`; and behind which the next page begins.
+        """Return up to 100 PaymentIntents after `after`, newest first, and the id after which the next page begins.
 
-        Raises `PaymentProviderError` where Stripe does not tell.
+        Raises `PaymentProviderError` if Stripe does not list them.
         """
         try:
             parameters: dict[str, Any] = {"limit": 100, "expand": ["data.latest_charge"]}
@@ -247,21 +231,14 @@ class StripeGateway:
         return intents, intents[-1].intent_id if page.has_more and intents else None
 
     def summary_of(self, intent_id: str, *, deadline: Deadline) -> IntentSummary:
-        """A PaymentIntent as it is now. Raises `PaymentProviderError` where Stripe does not tell."""
+        """Return a PaymentIntent as it is now. Raises `PaymentProviderError` if Stripe does not return it."""
         try:
-            return _summary(
-                self._call(
-                    lambda options: self._client.v1.payment_intents.retrieve(
-                        intent_id, {"expand": ["latest_charge"]}, options
-                    ),
-                    deadline,
-                )
-            )
+            return _summary(self._retrieve(intent_id, deadline))
         except Exception as error:
             _log("retrieve", error)
             raise PaymentProviderError("The payment provider does not tell of the payment.") from error
 
-    def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> Refunded | Unknown:
+    def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
         """Refund the rest of the charge. The idempotency key comes from the intent, so that it is refunded once."""
         try:
             with timed(Latency.STRIPE_REFUND):
@@ -274,19 +251,19 @@ class StripeGateway:
                 )
             if not isinstance(refund.id, str) or refund.status in _REFUNDS_THAT_FAILED:
                 logger.error("stripe could not send a refund", refundStatus=str(refund.status))
-                return Unknown()
-            return Refunded(refund.id)
+                return outcomes.Unknown()
+            return outcomes.Refunded(refund.id)
         except stripe.InvalidRequestError as error:
             _log("refund", error)
             if error.code == "charge_already_refunded":
                 # For example in the dashboard.
                 return self._last_refund(intent_id, deadline)
-            return Unknown()
+            return outcomes.Unknown()
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("refund", error)
-            return Unknown()
+            return outcomes.Unknown()
 
-    def _last_refund(self, intent_id: str, deadline: Deadline) -> Refunded | Unknown:
+    def _last_refund(self, intent_id: str, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
         try:
             refunds = self._call(
                 lambda options: self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 1}, options),
@@ -294,8 +271,8 @@ class StripeGateway:
             ).data
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
             _log("list refunds", error)
-            return Unknown()
-        return Refunded(refunds[0].id) if refunds else Unknown()
+            return outcomes.Unknown()
+        return outcomes.Refunded(refunds[0].id) if refunds else outcomes.Unknown()
 
     def _options(self) -> stripe.RequestOptions:
         return {"api_key": self.secrets.secret_key()} if self.secrets else {}
@@ -368,24 +345,24 @@ def _dummy_client(settings: StripeSettings, dynamodb: "DynamoDBClient | None") -
     return DummyStripeHTTPClient(store)
 
 
-def _confirm_outcome(intent: stripe.PaymentIntent, order: Order) -> ConfirmOutcome:
+def _confirm_outcome(intent: stripe.PaymentIntent, order: Order) -> outcomes.ConfirmOutcome:
     if _is_for(intent, order) and intent.status == IntentStatus.SUCCEEDED:
-        return Paid()
+        return outcomes.Paid()
     if _is_for(intent, order) and intent.status == IntentStatus.REQUIRES_ACTION:
-        return Declined(
+        return outcomes.Declined(
             Reason("authentication_required", "The card wants the buyer to authenticate, which is not offered.")
         )
     logger.warning("stripe left the outcome open", intentStatus=str(intent.status))
-    return Unknown()
+    return outcomes.Unknown()
 
 
-def _cancel_outcome(intent: stripe.PaymentIntent, order: Order) -> CancelOutcome:
+def _cancel_outcome(intent: stripe.PaymentIntent, order: Order) -> outcomes.CancelOutcome:
     if _is_for(intent, order) and intent.status == IntentStatus.SUCCEEDED:
-        return ChargeRefunded() if _is_refunded(intent) else Paid()
+        return outcomes.ChargeRefunded() if _is_refunded(intent) else outcomes.Paid()
     if _is_for(intent, order) and intent.status == IntentStatus.CANCELED:
-        return Cancelled(_last_decline(intent))
+        return outcomes.Cancelled(_last_decline(intent))
     logger.warning("stripe left the outcome open", intentStatus=str(intent.status))
-    return Unknown()
+    return outcomes.Unknown()
 
 
 def _is_for(intent: stripe.PaymentIntent, order: Order) -> bool:
