@@ -368,7 +368,7 @@ def test_no_request_is_begun_that_could_outlast_the_function(function: ModuleTyp
 
 
 def test_a_large_batch_is_published_whole(function: ModuleType, listener: Listener) -> None:
-    orders = [placed() for _ in range(50)]
+    orders = [placed() for _ in range(15)]
 
     answer = handle(function, *map(creation, orders), *map(confirmation, orders))
 

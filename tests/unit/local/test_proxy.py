@@ -15,9 +15,6 @@ from local.gateway.proxy import (
     Proxy,
     Upstream,
     bind,
-    end_to_end,
-    is_function_failure,
-    is_in_stage,
     serving,
 )
 from local.gateway.responses import GatewayResponse
@@ -235,12 +232,3 @@ def test_a_port_can_be_taken_again_while_connections_of_the_last_stack_fade() ->
             assert send(port, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[0] == 200
 
     bind(port).close()
-
-
-def test_stage_and_failure_rules() -> None:
-    assert is_in_stage(b"/v1", "v1")
-    assert not is_in_stage(b"/v11/orders", "v1")
-    assert is_function_failure(502, [(b"Content-Type", b"application/json")])
-    assert not is_function_failure(404, [(b"Content-Type", b"application/json")])
-    assert not is_function_failure(500, [(b"content-type", b"application/problem+json")])
-    assert end_to_end([(b"Keep-Alive", b"1"), (b"A", b"1"), (b"a", b"2")]) == [(b"A", b"1"), (b"a", b"2")]

@@ -35,6 +35,7 @@ LATER = NOW + timedelta(seconds=1)
 PLENTY = Deadline.after(3600)
 DECLINED = Reason("card_declined", "Your card was declined.", "generic_decline")
 SHORT = Reason("insufficient_stock", "Not enough.")
+CONFIRMED, CANCELLED = OrderStatus.CONFIRMED, OrderStatus.CANCELLED
 
 
 @pytest.fixture
@@ -68,10 +69,6 @@ def stock(products: ProductsTable) -> list[tuple[int, int]]:
 def unsettled(dynamodb: DynamoDBClient) -> list[str]:
     found = dynamodb.scan(TableName="OrdersTable", IndexName="unsettled")["Items"]
     return [from_wire(item)["orderId"] for item in found]
-
-
-def test_an_order_is_read_as_it_was_created(orders: OrdersTable, order: Order) -> None:
-    assert orders.get(order.order_id) == order
 
 
 def test_creating_an_order_twice_leaves_the_first(orders: OrdersTable, order: Order) -> None:
@@ -143,46 +140,44 @@ def test_a_claim_where_order_and_stock_both_refuse_tells_of_the_order(
         orders.claim(order, attempt(), deadline=PLENTY)
 
 
-def test_a_confirmed_settlement_makes_holds_reductions(
-    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+def settle(orders: OrdersTable, claimed: Order, status: OrderStatus) -> Order:
+    if status is CONFIRMED:
+        return orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
+    return orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "left"),
+    [(CONFIRMED, None, [(6, 6), (1, 1)]), (CANCELLED, DECLINED, [(10, 10), (3, 3)])],
+)
+def test_a_settlement_sells_or_releases_what_is_held(
+    orders: OrdersTable,
+    products: ProductsTable,
+    order: Order,
+    dynamodb: DynamoDBClient,
+    status: OrderStatus,
+    reason: Reason | None,
+    left: list[tuple[int, int]],
 ) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
 
-    settled = orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
+    settled = settle(orders, claimed, status)
 
     assert orders.get(order.order_id) == settled
-    assert (settled.status, settled.updated_at) == (OrderStatus.CONFIRMED, LATER)
-    assert stock(products) == [(6, 6), (1, 1)]
+    assert (settled.status, settled.reason, settled.updated_at) == (status, reason, LATER)
+    assert stock(products) == left
     assert unsettled(dynamodb) == []
 
 
-def test_a_cancelled_settlement_releases_the_holds(
-    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
-) -> None:
-    claimed = orders.claim(order, attempt(), deadline=PLENTY)
-
-    settled = orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
-
-    assert orders.get(order.order_id) == settled
-    assert (settled.status, settled.reason) == (OrderStatus.CANCELLED, DECLINED)
-    assert stock(products) == [(10, 10), (3, 3)]
-    assert unsettled(dynamodb) == []
-
-
-@pytest.mark.parametrize("first", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
-@pytest.mark.parametrize("second", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
+@pytest.mark.parametrize("first", [CONFIRMED, CANCELLED])
+@pytest.mark.parametrize("second", [CONFIRMED, CANCELLED])
 def test_a_second_settlement_answers_with_the_first_and_moves_no_stock(
     orders: OrdersTable, products: ProductsTable, order: Order, first: OrderStatus, second: OrderStatus
 ) -> None:
-    def settle(status: OrderStatus) -> Order:
-        if status is OrderStatus.CONFIRMED:
-            return orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
-        return orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
-
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
-    settled, after = settle(first), stock(products)
+    settled, after = settle(orders, claimed, first), stock(products)
 
-    assert settle(second) == settled
+    assert settle(orders, claimed, second) == settled
     assert stock(products) == after
 
 
@@ -264,10 +259,7 @@ def test_settlement_whose_hold_is_gone_ends_the_order_and_counts_a_mismatch(
                 ExpressionAttributeValues={":one": {"N": "1"}},
             )
 
-    if status is OrderStatus.CONFIRMED:
-        settled = orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
-    else:
-        settled = orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
+    settled = settle(orders, claimed, status)
     write_metrics()
 
     assert (settled.status, orders.get(order.order_id)) == (status, settled)
@@ -286,13 +278,17 @@ def test_void_whose_hold_is_gone_frees_the_order(orders: OrdersTable, order: Ord
     assert (voided.is_payable, orders.get(order.order_id)) == (True, voided)
 
 
-def test_claim_of_units_that_payments_hold_is_busy_and_writes_nothing(
-    orders: OrdersTable, products: ProductsTable, order: Order
-) -> None:
+@pytest.fixture
+def cups_are_held(orders: OrdersTable, order: Order) -> None:  # noqa: ARG001 - needs the products
     other = Order.place("bob", [OrderLine("cup", "Cup", 2, 1299)], "usd", NOW)
     orders.create(other)
     orders.claim(other, attempt(), deadline=PLENTY)
 
+
+@pytest.mark.usefixtures("cups_are_held")
+def test_claim_of_units_that_payments_hold_is_busy_and_writes_nothing(
+    orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
     with pytest.raises(Busy):
         orders.claim(order, attempt(), deadline=PLENTY)
 
@@ -300,12 +296,10 @@ def test_claim_of_units_that_payments_hold_is_busy_and_writes_nothing(
     assert stock(products) == [(10, 10), (3, 1)]
 
 
+@pytest.mark.usefixtures("cups_are_held")
 def test_claim_with_one_line_held_and_one_sold_out_names_the_one_sold_out(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
-    other = Order.place("bob", [OrderLine("cup", "Cup", 2, 1299)], "usd", NOW)
-    orders.create(other)
-    orders.claim(other, attempt(), deadline=PLENTY)
     products.put("tea", name="Tea", unit_price=450, currency="usd", stock=3)
 
     with pytest.raises(StockTooShort) as refused:
@@ -339,29 +333,21 @@ def test_claim_of_units_that_are_there_beside_a_wrong_available_is_busy(
     assert orders.get(order.order_id) == order
 
 
-def test_confirmed_settlement_sells_units_whose_hold_was_overwritten(
-    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
+@pytest.mark.parametrize(("status", "left"), [(CONFIRMED, [(5, 5), (1, 1)]), (CANCELLED, [(9, 9), (3, 3)])])
+def test_settlement_sells_units_whose_hold_was_overwritten_and_returns_none(
+    orders: OrdersTable,
+    products: ProductsTable,
+    order: Order,
+    dynamodb: DynamoDBClient,
+    status: OrderStatus,
+    left: list[tuple[int, int]],
 ) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
     tea = {"productId": {"S": "tea"}, "name": {"S": "Tea"}, "unitPrice": {"N": "450"}, "currency": {"S": "usd"}}
     dynamodb.put_item(TableName="ProductsTable", Item={**tea, "stock": {"N": "9"}, "available": {"N": "9"}})
 
-    settled = orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
-
-    assert settled.status is OrderStatus.CONFIRMED
-    assert stock(products) == [(5, 5), (1, 1)]
-
-
-def test_cancelled_settlement_returns_no_units_that_are_not_held(
-    orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
-) -> None:
-    claimed = orders.claim(order, attempt(), deadline=PLENTY)
-    tea = {"productId": {"S": "tea"}, "name": {"S": "Tea"}, "unitPrice": {"N": "450"}, "currency": {"S": "usd"}}
-    dynamodb.put_item(TableName="ProductsTable", Item={**tea, "stock": {"N": "9"}, "available": {"N": "9"}})
-
-    orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
-
-    assert stock(products) == [(9, 9), (3, 3)]
+    assert settle(orders, claimed, status).status is status
+    assert stock(products) == left
 
 
 def test_claim_by_a_payer_who_missed_a_refused_attempt_is_refused(orders: OrdersTable, order: Order) -> None:
@@ -419,7 +405,6 @@ class Write(NamedTuple):
     is_for_settled: bool = False
 
 
-CONFIRMED, CANCELLED = OrderStatus.CONFIRMED, OrderStatus.CANCELLED
 BY_HAND = (Reason("admin_override", "Paid in cash."), Override("admin", LATER, "Paid in cash."))
 STATUS_WRITES = {
     "claim": Write(CONFIRMED, lambda orders, order: orders.claim(order, attempt(), deadline=PLENTY)),

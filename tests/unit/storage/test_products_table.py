@@ -148,7 +148,7 @@ def test_the_reader_names_everything_that_is_wrong() -> None:
     ]
 
 
-@pytest.mark.parametrize(("limit", "others"), [(2, 30), (20, 300)])
+@pytest.mark.parametrize(("limit", "others"), [(2, 30), (20, 60)])
 def test_a_page_of_other_items_ends_with_a_cursor_that_goes_on(
     shop: FunctionShop, monkeypatch: pytest.MonkeyPatch, limit: int, others: int
 ) -> None:
