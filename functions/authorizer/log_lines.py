@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from order_payments.runtime.metric_names import Count
-from order_payments.runtime.settings import MetricSettings, function_name
+from order_payments.runtime.settings import function_name, metric_namespace
 
 SERVICE = "order-payments"  # as POWERTOOLS_SERVICE_NAME has it for the other functions
 
 _FUNCTION_NAME = function_name()
-_METRIC_NAMESPACE = MetricSettings.from_environment().namespace
+_METRIC_NAMESPACE = metric_namespace()
 
 
 def write_line(level: str, message: str, **fields: str | int | None) -> None:

@@ -226,11 +226,11 @@ def reconcile(
 def follow_intent(
     order_id: str, intent_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Act on news of an order's intent, which may be old, repeated or out of order: Stripe is asked what holds now.
+    """Settle an order by the state of its intent, which is read from Stripe. Returns the order as it is recorded.
 
-    While the attempt is younger than the lease its payer may still be at work, so that only what is final is taken
-    up; after that it is fenced. Returns the order as it is then recorded. Raises `Busy` where Stripe cannot be asked:
-    of money that comes late nobody else would know.
+    While the attempt is younger than the lease its payer may still be at work, so only a final state is acted on;
+    after that the attempt is fenced. Raises `Busy` if Stripe does not respond, so that the caller retries: no other
+    record shows money that arrives late.
     """
     order = orders.get(order_id)
     correlate(order.last_request_id)

@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from order_payments.runtime.metric_names import Count, Gauge, Latency
-from order_payments.runtime.settings import MetricSettings, function_name
+from order_payments.runtime.settings import function_name, metric_namespace
 
 # All functions write to one log group.
 logger = Logger(function_name=function_name())
@@ -22,7 +22,7 @@ logger = Logger(function_name=function_name())
 _OTHER = "other"
 _REASON = re.compile(r"[a-z0-9_]{1,64}")
 
-_metrics = EphemeralMetrics(namespace=MetricSettings.from_environment().namespace)
+_metrics = EphemeralMetrics(namespace=metric_namespace())
 # Powertools keeps what it is told until it is written, and the reconciler tells it from several threads.
 _telling = Lock()
 

@@ -34,7 +34,7 @@ class InitializationType(StrEnum):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Whatever else Lambda comes to say is taken for a start that a request waits for."""
+        """Return the type, `ON_DEMAND` for an unknown one: a request may wait for the start."""
         kind = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE")
         return cls(kind) if kind in tuple(cls) else cls.ON_DEMAND
 
@@ -52,7 +52,7 @@ class InvalidSettings(Exception):
 
 
 class CorsSettings(NamedTuple):
-    """The web pages that may read our answers, by their origins (`https://shop.example`); `*` for all of them."""
+    """The web pages that may read responses, by their origins (`https://shop.example`); `*` for all of them."""
 
     allowed_origins: frozenset[str]
 
@@ -69,18 +69,13 @@ class CorsSettings(NamedTuple):
 
 
 def function_name(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The function's name as Lambda has it; None where none runs."""
+    """Return the name of the Lambda function, None outside Lambda."""
     return environment.get("AWS_LAMBDA_FUNCTION_NAME")
 
 
-class MetricSettings(NamedTuple):
-    """Where metrics are found in CloudWatch: the namespace, another for each stack of an account."""
-
-    namespace: str
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        return cls(namespace=environment.get("POWERTOOLS_METRICS_NAMESPACE") or "order-payments")
+def metric_namespace(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the CloudWatch namespace of the metrics, another for each stack of an account."""
+    return environment.get("POWERTOOLS_METRICS_NAMESPACE") or "order-payments"
 
 
 class TableSettings(NamedTuple):
