@@ -49,7 +49,7 @@ def test_an_event_knows_the_request_that_it_comes_from() -> None:
     order = placed()
     by_hand = changed(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
 
-    requests = [OrderEvent.of(each).correlation_id for each in (order, confirmed(order), by_hand)]
+    requests = [json.loads(OrderEvent.of(each).detail)["correlationId"] for each in (order, confirmed(order), by_hand)]
 
     assert requests == ["of-the-order", "of-the-payment", None]
 
@@ -60,7 +60,7 @@ def test_an_event_of_money_that_nobody_was_seen_to_send_knows_who_placed_the_ord
 
     late = changed(paid, attempt=replace(paid.attempt, request_id=None))
 
-    assert OrderEvent.of(late).correlation_id == "of-the-order"
+    assert json.loads(OrderEvent.of(late).detail)["correlationId"] == "of-the-order"
 
 
 def test_the_schema_is_what_the_models_say() -> None:

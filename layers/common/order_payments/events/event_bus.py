@@ -109,8 +109,8 @@ class EventBus:
                         "published",
                         event=event.detail_type,
                         eventId=event.event_id,
-                        orderId=event.order_id,
-                        correlationId=event.correlation_id,
+                        orderId=event.order.order_id,
+                        correlationId=event.order.last_request_id,
                     )
             rejected += [event for event, entry in entries if entry.get("ErrorCode") in REJECTION_CODES]
             left = [event for event, entry in entries if "ErrorCode" in entry and event not in rejected]
@@ -129,7 +129,7 @@ class EventBus:
             "Source": SOURCE,
             "DetailType": event.detail_type,
             "Detail": event.detail,
-            "Time": event.occurred_at,
+            "Time": event.order.updated_at,
         }
 
 
@@ -149,7 +149,7 @@ def batches(events: Sequence[OrderEvent]) -> Iterator[list[OrderEvent]]:
     for event in events:
         more = size_of(event)
         is_full = len(batch) == LARGEST_REQUEST_ENTRIES or size + more > LARGEST_REQUEST_BYTES
-        if batch and (is_full or event.order_id in {other.order_id for other in batch}):
+        if batch and (is_full or event.order.order_id in {other.order.order_id for other in batch}):
             yield batch
             batch, size = [], 0
         batch.append(event)

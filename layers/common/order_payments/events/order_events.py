@@ -1,7 +1,6 @@
 """What happened to an order, told to others: made of a record of the orders table's stream."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
@@ -50,18 +49,14 @@ class OrderEventDetail(View):
 class OrderEvent(NamedTuple):
     """An event, ready for a bus."""
 
-    order_id: str
     event_id: str
     detail_type: str
     detail: str
-    occurred_at: datetime
-    correlation_id: str | None
-    """API Gateway's id of the request that it comes from, where that is recorded."""
     order: Order
 
     @classmethod
     def of(cls, order: Order) -> "OrderEvent":
-        """That an order has become what it is."""
+        """Return the event that the order has its present status."""
         event_id = f"{order.order_id}.{order.status}"
         detail = OrderEventDetail(
             version=EVENT_VERSION,
@@ -70,15 +65,7 @@ class OrderEvent(NamedTuple):
             correlation_id=order.last_request_id,
             order=OrderView.of(order),
         )
-        return cls(
-            order_id=order.order_id,
-            event_id=event_id,
-            detail_type=DETAIL_TYPES[order.status],
-            detail=detail.model_dump_json(by_alias=True),
-            occurred_at=order.updated_at,
-            correlation_id=order.last_request_id,
-            order=order,
-        )
+        return cls(event_id, DETAIL_TYPES[order.status], detail.model_dump_json(by_alias=True), order)
 
 
 def event_in(record: Mapping[str, Any]) -> OrderEvent | None:
