@@ -7,7 +7,7 @@ the processor: what an order costs of it is measured with the service's own code
 import time as real_time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -162,12 +162,6 @@ class VirtualPool:
         self._time = time
         self._workers = workers
 
-    def __enter__(self) -> "VirtualPool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """Return what the function returns for each item, the items started in order."""
         waiting = list(enumerate(items))
@@ -268,7 +262,7 @@ def working_in(time: VirtualTime, reconciler: ModuleType, policy: Policy, backlo
             reconciler,
             time=virtual,
             utc_now=lambda: _NOW,
-            ThreadPoolExecutor=lambda workers, **_: VirtualPool(time, workers),
+            ThreadPoolExecutor=lambda workers, **_: nullcontext(VirtualPool(time, workers)),
             reconcile=backlog.reconcile,
             reconciler_settings=SimpleNamespace(orders_per_second=policy.orders_per_second),
             CONCURRENCY=policy.concurrency,

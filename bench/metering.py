@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table's keys and its indexes."""
-
     name: str
     keys: tuple[str, ...]
     indexes: tuple[Index, ...]
@@ -42,8 +40,6 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one write costs on AWS."""
-
     table: str
     units: int
     index_units: int

@@ -65,8 +65,6 @@ class Invocations:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one payment uses."""
-
     requests: int
     functions: Sequence[Invocations]
     read_units: float

@@ -39,8 +39,6 @@ _BATCH = 25
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function that has started, and its client."""
-
     module: ModuleType
     client: "DynamoDBClient"
 

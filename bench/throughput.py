@@ -121,8 +121,6 @@ class Clients:
 
 
 class _Process:
-    """What a process of clients keeps."""
-
     start: Barrier
     pay_one: PayOne
 

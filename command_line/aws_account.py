@@ -3,7 +3,6 @@
 from typing import Any
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from command_line.errors import CommandError
@@ -21,15 +20,12 @@ class AwsAccount:
         except (BotoCoreError, ValueError) as error:
             raise _unusable(error) from error
 
-    def client(self, service: str, config: Config | None = None) -> Any:
-        """Return a client of a service. The caller closes it."""
-        return self._client(service, config=config)
-
     def check(self) -> None:
         """Make a client, of whichever region."""
-        self._client("sts", region_name=self._session.region_name or _ANY_REGION).close()
+        self.client("sts", region_name=self._session.region_name or _ANY_REGION).close()
 
-    def _client(self, service: str, **options: Any) -> Any:
+    def client(self, service: str, **options: Any) -> Any:
+        """Return a client of a service. The caller closes it."""
         try:
             return self._session.client(service, **options)  # type: ignore[call-overload]  # any of them, by name
         # botocore converts some settings without a check of its own.

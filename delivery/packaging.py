@@ -30,8 +30,6 @@ _DATA_FOR_ALL_SERVICES = frozenset(
     {"endpoints.json", "partitions.json", "sdk-default-configuration.json", "_retry.json"}
 )
 _NOT_TO_RUN = frozenset({"__pycache__", "test", "tests"})
-_ROOT_OF_FUNCTIONS = "/var/task"
-_ROOT_OF_LAYERS = "/opt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def precompile(artefact: Artefact, *, python: str, log: Path) -> None:
     A check would compare times of change, which do not survive the way into a zip file and back.
     https://docs.python.org/3/library/py_compile.html#py_compile.PycInvalidationMode
     """
-    root = _ROOT_OF_LAYERS if artefact.is_layer else _ROOT_OF_FUNCTIONS
+    root = "/opt" if artefact.is_layer else "/var/task"
     run_to_end(
         [
             *(python, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"),

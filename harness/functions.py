@@ -32,8 +32,6 @@ def load_function(name: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Answer:
-    """A function's answer to API Gateway."""
-
     status: int
     headers: dict[str, str]
     body: Any

@@ -4,7 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,18 +32,14 @@ class CheckResult:
 
 
 def findings() -> Iterator[CheckResult]:
-    checks: tuple[Callable[[], CheckResult], ...] = (
-        _python,
-        _disk,
-        _stack,
-        lambda: _port(PORT),
-        _java,
-        _dynamodb_local,
-        _chromium,
-        _container_engine,
-    )
-    for check in checks:
-        yield check()
+    yield _python()
+    yield _disk()
+    yield _stack()
+    yield _port(PORT)
+    yield _java()
+    yield _dynamodb_local()
+    yield _chromium()
+    yield _container_engine()
 
 
 def _python() -> CheckResult:

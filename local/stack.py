@@ -44,8 +44,6 @@ _REQUEST_SECONDS = 150
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack whose API answers."""
-
     api_url: str
     emulator: Emulator
     deployment: Deployment

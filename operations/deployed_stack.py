@@ -21,8 +21,6 @@ _LONGEST_CALL_SECONDS = 620  # the repairing function may run for 600
 
 
 class DeployedStack:
-    """A deployed stack."""
-
     def __init__(self, stack_name: str, client: Callable[[str], Any]) -> None:
         self._stack_name = stack_name
         self._client = client
@@ -76,7 +74,7 @@ def deployed_stack(stack_name: str | None, region: str | None, profile: str | No
             once = Config(read_timeout=_LONGEST_CALL_SECONDS, retries={"total_max_attempts": 1})
 
             def make(service: str) -> Any:
-                return account.client(service, once if service == "lambda" else None)
+                return account.client(service, config=once if service == "lambda" else None)
 
         clients: dict[str, Any] = {}
 

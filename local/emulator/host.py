@@ -7,11 +7,10 @@ import sys
 import tempfile
 import threading
 import zipfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Self
 
 from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime
@@ -28,7 +27,9 @@ def main() -> None:
     sys.executable = getattr(sys, "_base_executable", sys.executable)
     sys.argv = ["ministack"]
     lambda_runtime.zipfile = SimpleNamespace(
-        ZipFile=_SharedArchive, BadZipFile=zipfile.BadZipFile, LargeZipFile=zipfile.LargeZipFile
+        ZipFile=lambda path: nullcontext(_SharedArchive(path)),
+        BadZipFile=zipfile.BadZipFile,
+        LargeZipFile=zipfile.LargeZipFile,
     )
     _take_the_loopback_for_secure()
     app.app = ProgramsOnly(app.app, os.environ.pop("LOCAL_STACK_KEY"))
@@ -61,12 +62,6 @@ class _SharedArchive:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def namelist(self) -> list[str]:
         """Nothing to check: `zipfile` lets no name out of the directory."""

@@ -30,8 +30,6 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """A running emulator."""
-
     port: int
     log: Path
     process: subprocess.Popen[bytes]

@@ -10,15 +10,14 @@ from order_payments.domain import money
 
 STATUS_STYLES: Mapping[str, str] = {"pending": "yellow", "confirmed": "bold green", "cancelled": "red"}
 
-# What an order is about gets a line of its own below this: beside the rest there would be a few letters of it.
+# Below this width the reason and the items have a line of their own: only a few letters would fit beside the rest.
 _WIDE = 100
 _GAP = "  "
-_INDENT = "  "
 _HEADINGS = {"orderId": "order", "status": "status", "total": "total"}
 
 
 def lines(orders: Iterable[Mapping[str, Any]], width: int | None) -> Iterator[Text]:
-    """A heading and the orders, clipped to a terminal of `width` columns; of `None`, which is no terminal, not at all.
+    """Yield a heading and the orders, clipped to a terminal of `width` columns. `None` is no terminal: clip nothing.
 
     An order's id is the first word of its line, for programs.
     """
@@ -26,46 +25,34 @@ def lines(orders: Iterable[Mapping[str, Any]], width: int | None) -> Iterator[Te
     widths = {name: max(cell_len(row[name]) for row in (_HEADINGS, *rows)) for name in _HEADINGS}
     gap = _GAP if width is None or sum(widths.values()) + 2 * len(_GAP) <= width else " "
     is_wide = width is None or width >= _WIDE
-    items_width = max(cell_len(row["items"]) for row in ({"items": "items"}, *rows))
-    if width is not None:
-        rest = width - sum(widths.values()) - len(_GAP) * (len(widths) + 1)
-        longest_reason = max(cell_len(row["reason"]) for row in ({"reason": "reason"}, *rows))
-        items_width = min(items_width, max(rest - longest_reason, rest // 2))
 
     def line(row: Mapping[str, str], style: str) -> Text:
         start = f"{row['orderId']:<{widths['orderId']}}{gap}"
         status = f"{row['status']:<{widths['status']}}"
         text = Text.assemble(start, (status, style), gap, f"{row['total']:>{widths['total']}}")
-        if is_wide:
-            items = Text(row["items"])
-            items.truncate(items_width, overflow="ellipsis", pad=True)
-            text.append(_GAP).append_text(items).append(f"{_GAP}{row['reason']}")
-            text.rstrip()
-            _clip(text, width)
-        return text
+        return _clip(text.append(f"{_GAP}{row['about']}"), width) if is_wide else text
 
-    heading = line({**_HEADINGS, "items": "items", "reason": "reason"}, "")
+    heading = line({**_HEADINGS, "about": "reason and items"}, "")
     heading.stylize("dim")
     yield heading
     for row in rows:
         yield line(row, STATUS_STYLES[row["status"]])
         if not is_wide:
-            # The reason comes first: the end is what is clipped.
-            about = Text(_INDENT + " ".join(filter(None, (row["reason"], row["items"]))))
-            _clip(about, width)
-            yield about
+            yield _clip(Text(f"  {row['about']}"), width)
 
 
 def _words(order: Mapping[str, Any]) -> dict[str, str]:
+    items = ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"])
     return {
         "orderId": order["orderId"],
         "status": order["status"],
         "total": money.as_text(order["totalAmount"], order["currency"]),
-        "items": ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"]),
-        "reason": (order["reason"] or {}).get("message", ""),
+        # The reason comes first: the end is what is clipped.
+        "about": f"{order['reason']['message']} {items}" if order["reason"] else items,
     }
 
 
-def _clip(text: Text, width: int | None) -> None:
+def _clip(text: Text, width: int | None) -> Text:
     if width is not None:
         text.truncate(width, overflow="ellipsis")
+    return text

@@ -7,22 +7,9 @@ export const API = "/v1";
 const KEPT_CALLS = 60;
 
 /**
- * @typedef {object} Call
- * @property {number} number
- * @property {string} method
- * @property {string} path
- * @property {[string, string][]} headers  with `$TOKEN` for the token
- * @property {string | null} body
- * @property {string} token
- * @property {string} as  the user's id
- * @property {boolean} background  nobody asked for it: it keeps the page up to date
- * @property {number | null} status  0: no answer came
- * @property {[string, string][]} answerHeaders
- * @property {string} answerBody
- * @property {number} ms
+ * All calls, the newest first. A call in the background keeps the page up to date. Its status is null until the answer
+ * comes, and 0 if none came.
  */
-
-/** All calls, the newest first. @type {{value: Call[]}} */
 export const calls = signal([]);
 
 let made = 0;

@@ -4,7 +4,6 @@ import { el } from "./dom.js";
 
 const COPIED_MS = 1500;
 
-/** @param {import("./api.js").Call} call */
 export function asCurl(call) {
   const target = quoted(new URL(call.path, location.origin).href);
   const headers = call.headers.map(([name, value]) =>

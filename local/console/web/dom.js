@@ -23,6 +23,14 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
+/** Let `send` handle the form with this id, which the browser would send otherwise. It gets the form. */
+export function onSubmit(id, send) {
+  byId(id).addEventListener("submit", (event) => {
+    event.preventDefault();
+    void send(event.currentTarget);
+  });
+}
+
 /** Write a text where it differs, so that what a person has selected stays selected. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -1,7 +1,7 @@
 /** The panel of one order: its states, what it is, and the steps that it went through. */
 
 import { drawDiagram } from "./diagram.js";
-import { byId, el, setText } from "./dom.js";
+import { byId, el, onSubmit, setText } from "./dom.js";
 import { duration, money, timeOfDay } from "./format.js";
 import { openOrder } from "./order_actions.js";
 import { current, currentRecord, orders } from "./orders.js";
@@ -15,8 +15,7 @@ let shown = "";
 
 export function startOrderPanel() {
   const showState = drawDiagram(byId("diagram"));
-  byId("open-order").addEventListener("submit", async (event) => {
-    event.preventDefault();
+  onSubmit("open-order", async () => {
     const id = byId("open-id").value.trim();
     if (id) await openInPanel(id);
   });

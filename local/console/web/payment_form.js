@@ -1,6 +1,6 @@
 /** The forms that settle an order: the buyer's payment, and the admin's override. */
 
-import { byId, el, setText } from "./dom.js";
+import { byId, el, onSubmit, setText } from "./dom.js";
 import { money } from "./format.js";
 import { override, pay } from "./order_actions.js";
 import { current, currentRecord, isUnderWay, orders } from "./orders.js";
@@ -16,16 +16,11 @@ export async function startPaymentForm() {
 
   byId("payment-key").addEventListener("input", () => setKey(byId("payment-key").value));
   byId("new-key").addEventListener("click", () => setKey(crypto.randomUUID()));
-  byId("pay").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const record = currentRecord();
-    if (record) void pay(record, byId("card").value, user.value);
-  });
-  byId("override").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const record = currentRecord();
-    const form = new FormData(event.currentTarget);
-    if (record) void override(record, form.get("status"), form.get("reason"), user.value);
+  // The forms are hidden while no order is shown.
+  onSubmit("pay", () => pay(currentRecord(), byId("card").value, user.value));
+  onSubmit("override", (form) => {
+    const given = new FormData(form);
+    return override(currentRecord(), given.get("status"), given.get("reason"), user.value);
   });
   for (const changing of [orders, current, user]) changing.watch(show);
 }

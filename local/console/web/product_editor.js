@@ -5,7 +5,7 @@
  */
 
 import { call } from "./api.js";
-import { byId, setText } from "./dom.js";
+import { byId, onSubmit, setText } from "./dom.js";
 import { money } from "./format.js";
 import { showProblem } from "./problem.js";
 import { learnProduct } from "./products.js";
@@ -18,14 +18,8 @@ let changeKey = null;
 
 export function startProductEditor() {
   byId("product-editor-close").addEventListener("click", close);
-  byId("offer").addEventListener("submit", (event) => {
-    event.preventDefault();
-    void saveOffer();
-  });
-  byId("stock-change").addEventListener("submit", (event) => {
-    event.preventDefault();
-    void changeStock();
-  });
+  onSubmit("offer", saveOffer);
+  onSubmit("stock-change", changeStock);
   byId("stock-change").addEventListener("input", () => {
     changeKey = null;
   });

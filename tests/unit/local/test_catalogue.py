@@ -69,29 +69,24 @@ def test_a_second_row_of_a_product_is_a_bad_row_that_names_the_first(tmp_path: P
     assert again.fault == "productId: 'tea' is the product of row 2"
 
 
-@pytest.mark.parametrize(("delimiter", "plural"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
-def test_another_delimiter_than_the_comma_is_told_once(tmp_path: Path, delimiter: str, plural: str) -> None:
-    content = HEADER + "tea,Tea,1,usd,1\nmug,Mug,1,usd,1\n"
-
-    said = refusal(written(tmp_path, "c.csv", content.replace(",", delimiter)))
-
-    assert f"c.csv has {plural} between its columns. Separate them by commas" in said
-
-
 @pytest.mark.parametrize(
-    ("header", "fault"),
+    "header",
     [
-        ("productId,name,unitPrice,currency", "lacks 'stock'"),
-        ("productId,name,unitPrice,currency,stock,colour", "has the unknown 'colour'"),
-        ("id,name,unitPrice,currency,stock", "lacks 'productId' and has the unknown 'id'"),
-        ("productId,name,unitPrice,currency,stock,name", "has twice 'name'"),
-        ("", "lacks 'productId', 'name', 'unitPrice', 'currency', 'stock'"),
+        "productId,name,unitPrice,currency",
+        "productId,name,unitPrice,currency,stock,colour",
+        "id,name,unitPrice,currency,stock",
+        "productId,name,unitPrice,currency,stock,name",
+        "productId;name;unitPrice;currency;stock",
+        "productId\tname\tunitPrice\tcurrency\tstock",
+        "",
     ],
 )
-def test_a_header_of_other_columns_is_told_once(tmp_path: Path, header: str, fault: str) -> None:
-    said = refusal(written(tmp_path, "c.csv", f"{header}\ntea,Tea,1,usd,1\n"))
+def test_header_of_other_columns_is_reported_once(tmp_path: Path, header: str) -> None:
+    said = refusal(written(tmp_path, "c.csv", f"{header}\ntea,Tea,1,usd,1\nmug,Mug,1,usd,1\n"))
 
-    assert said.endswith(f"c.csv: its header {fault}. The first line has to be: {','.join(COLUMNS)}")
+    assert said.endswith(
+        f"c.csv: its header is {header!r}. Name these columns, separated by commas: {','.join(COLUMNS)}"
+    )
 
 
 @pytest.mark.parametrize(("name", "content"), [("c.json", "[]"), ("c.csv", HEADER), ("c.csv", "")])
@@ -108,7 +103,7 @@ def test_a_file_without_products_is_refused(tmp_path: Path, name: str, content: 
         ("c.json", '[{"stock": NaN}]', "it has NaN"),
         ("c.json", "[" * 100_000, "is no JSON"),
         ("c.csv", HEADER + '"tea', "is no CSV"),
-        ("c.csv", "\0", "its header lacks"),
+        ("c.csv", "\0", "its header is"),
         ("c.yaml", "[]", "is neither .json nor .csv"),
     ],
 )
