@@ -36,9 +36,9 @@ step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
 .PHONY: help setup run token event sam-local sam-invoke check test fuzz bench openapi event-schemas lint imports scan vulnerabilities format build deploy lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
-setup: $(installed) ## Create .venv with everything that is needed here
+setup: $(installed) ## Create .venv with all requirements
 	@: # Nothing to say where it is there already.
 
 $(installed): requirements-bootstrap.txt requirements-dev.txt
@@ -57,7 +57,7 @@ run: $(installed) ## Run the whole stack on this machine until Ctrl-C (PORT=3000
 token: $(installed) ## Print a token for the running stack (SUB=alice ROLES=buyer,seller EXP=-60)
 	@exec python -m local token
 
-event: $(installed) ## Have the dummy Stripe tell the webhook about a payment (ORDER=ord_… TYPE=payment_intent.succeeded)
+event: $(installed) ## Send an event of the dummy Stripe to the webhook (ORDER=ord_… TYPE=payment_intent.succeeded)
 	@exec python -m local event
 
 sam-local: $(installed) ## Run `sam local start-api`, with Docker or Podman, on the tables of `make run` (PORT=3001)
@@ -73,38 +73,38 @@ test: $(installed) ## Run every test
 check: $(installed) ## Run the tests that need no stack: unit tests, and the contract on the functions alone
 	@exec python -m pytest -n 2 --dist worksteal -m 'not over_http and not slow' tests/unit tests/contract
 
-fuzz: $(installed) ## Try random histories of orders and random requests for long
+fuzz: $(installed) ## Run the property-based tests for a long time
 	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest -n 2 tests/engine/test_properties.py tests/end_to_end/test_strangers.py
 
-bench: $(bench_installed) ## Measure time, requests, capacity and price, and hold them to their limits (ARGS='--only warm --quick')
+bench: $(bench_installed) ## Measure time, requests, capacity and price against their limits (ARGS='--only warm --quick')
 	@exec python -m bench $(ARGS)
 
 $(bench_installed): requirements-bench.txt $(installed)
 	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-bench.txt
 	@touch $@
 
-openapi: $(installed) ## Write docs/openapi.json anew, from the functions as they are
+openapi: $(installed) ## Generate docs/openapi.json from the functions
 	@exec python -m delivery openapi
 
-event-schemas: $(installed) ## Write docs/events anew, from the events' models
+event-schemas: $(installed) ## Generate docs/events from the models
 	@exec python -m delivery event-schemas
 
-lint: $(installed) ## Check style, types and the template
+lint: $(installed) ## Check style, types, imports and the template
 	ruff check .
 	ruff format --check .
 	mypy
 	$(with_layers) lint-imports --no-logo
 	@$(without_aws_settings) sam validate --lint
 
-imports: $(installed) ## Draw which folder imports which, in the DOT language of Graphviz
+imports: $(installed) ## Print the import graph in the DOT language of Graphviz
 	@$(with_layers) import-linter drawgraph order_payments
 
-scan: $(scan_installed) ## Look for weak spots in what is deployed, and in the pipeline (.checkov.yaml says what is let be)
+scan: $(scan_installed) ## Scan the templates and the pipeline for security problems (.checkov.yaml lists the exceptions)
 	@python -m delivery render .local/rendered
 	.venv-scan/bin/checkov --config-file .checkov.yaml -d .local/rendered -d delivery -d .github
 	cfn-lint --regions eu-central-1 -- delivery/github.yaml
 
-vulnerabilities: $(scan_installed) ## Look for known vulnerabilities of all that is installed (asks the package index)
+vulnerabilities: $(scan_installed) ## Check all requirements for known vulnerabilities (asks the package index)
 	$(pip_audit) -r requirements-scan.txt
 	@# Apart from the scanners, which pin another boto3: pip-audit takes one version of a package at a time.
 	$(pip_audit) $(addprefix -r ,$(filter-out requirements-scan.txt,$(wildcard requirements*.txt functions/*/requirements.txt layers/*/requirements.txt)))
@@ -115,22 +115,22 @@ $(scan_installed): requirements-scan.txt $(installed)
 	  --python .venv-scan/bin/python --require-hashes -r requirements-scan.txt)
 	@touch $@
 
-format: $(installed) ## Put the code into shape
+format: $(installed) ## Format the code
 	ruff check --fix .
 	ruff format .
 
-build: $(installed) ## Build for AWS, for the Python that the tests run on (RUNTIME=python3.13 ARCHITECTURE=x86_64)
+build: $(installed) ## Build for AWS (default: the Python of .venv, arm64; RUNTIME=python3.13 ARCHITECTURE=x86_64)
 	@$(without_aws_settings) sam build --parameter-overrides $(target)
 	@python -m delivery package .aws-sam/build/template.yaml --runtime $(runtime)
 
 release = python -m delivery release --runtime $(runtime) --architecture $(ARCHITECTURE)
 
-deploy: $(installed) ## Build, and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value …", secrets in PARAMETERS_FILE=…)
+deploy: $(installed) ## Build and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value …", secrets in PARAMETERS_FILE=…)
 	@$(release) --check
 	@$(MAKE) build
 	@exec $(release)
 
-lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer versions)
+lock: $(installed) ## Update the pinned requirements (UPGRADE=--upgrade for newer versions)
 	$(lock) $(UPGRADE) requirements-bootstrap.in -o requirements-bootstrap.txt
 	$(lock) $(UPGRADE) requirements-dev.in -o requirements-dev.txt
 	$(lock) $(UPGRADE) requirements-scan.in -o requirements-scan.txt
@@ -141,6 +141,6 @@ lock: $(installed) ## Pin the requirements anew (UPGRADE=--upgrade for newer ver
 	  $(lock) -c requirements-dev.txt "$$requirements" -o "$${requirements%.in}.txt"; \
 	done
 
-clean: ## Remove what was built and installed
+clean: ## Remove everything that was built or installed
 	rm -rf .venv .venv-scan .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find functions layers command_line delivery operations local harness tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

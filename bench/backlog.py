@@ -221,7 +221,6 @@ def plan(reconciler: ModuleType, *, quick: bool) -> dict[str, Point]:
 
 
 def drain(reconciler: ModuleType, point: Point) -> Outcome:
-    """Run the reconciler every minute until nothing is left."""
     time, outcome = VirtualTime(), Outcome()
     backlog = Backlog(time, point.orders, point.paid_percent)
     with working_in(time, reconciler, point.policy, backlog):

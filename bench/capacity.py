@@ -72,7 +72,6 @@ def _is_of_dummy_stripe(request: Request) -> bool:
 
 
 def measure(options: Options) -> Family:
-    """Call each endpoint once, as it is called most, and in those other ways that cost something else."""
     with running_service(options) as service:
         return family(meter_endpoints(service))
 
@@ -118,7 +117,6 @@ def meter_endpoints(service: Service) -> dict[str, Metered]:
 
 
 def meter(service: Service, name: str, ask: Callable[[Function], object]) -> Metered:
-    """Meter what one function asks of DynamoDB while `ask` calls it."""
     function = service.function(name)
     with metering(function.client, service.client) as watched:
         ask(function)

@@ -124,7 +124,6 @@ class Outcome:
 
 
 def measure(options: Options) -> Family:
-    """Have buyers contend for a product, for each point of the plan."""
     number = _QUICK_PAYMENTS if options.quick else _PAYMENTS
     with running_service(options) as service:
         outcomes = {

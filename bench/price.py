@@ -96,7 +96,6 @@ def read_prices(path: Path) -> Prices:
 
 
 def measure(options: Options) -> Family:
-    """Count what a payment uses, and price it."""
     number = _QUICK_CALLS if options.quick else _CALLS
     with running_service(options) as service:
         # The dummy in memory: it stands for a Stripe that has its state to itself.

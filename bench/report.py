@@ -35,7 +35,6 @@ def write_results(families: Sequence[Family], path: Path) -> None:
 
 
 def table(family: Family) -> Table:
-    """The figures of a family, those over their limit marked."""
     shown = Table("figure", title=family.title, title_justify="left", caption="\n".join(family.notes) or None)
     shown.caption_justify = "left"
     for heading in ("value", "quartiles", "limit"):

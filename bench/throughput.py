@@ -111,7 +111,6 @@ class Clients:
             yield cls(pool)
 
     def pay(self, order_ids: Sequence[str], *, at_a_time: int) -> Round:
-        """Pay all, each client an order after the other."""
         shares = [order_ids[client::at_a_time] for client in range(at_a_time)]
         of_processes = [shares[process::PROCESSES] for process in range(PROCESSES)]
         rounds = list(self._pool.map(_pay_in_process, of_processes))
@@ -150,7 +149,6 @@ def _pay_share(order_ids: Sequence[str]) -> list[Answer]:
 
 
 def measure(options: Options) -> Family:
-    """Pay on the stack, then on the engine alone, by ever more clients."""
     numbers = _QUICK_CLIENTS if options.quick else CLIENTS
     on_stack, on_engine = (_QUICK_PAYMENTS,) * 2 if options.quick else (_STACK_PAYMENTS, _ENGINE_PAYMENTS)
     rates: dict[str, dict[int, Rate]] = {}

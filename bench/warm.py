@@ -45,7 +45,6 @@ class Turns:
 
 
 def measure(options: Options) -> Family:
-    """Time payments and status reads, in turns with the same requests made by boto3 alone."""
     paid, read = (_QUICK_TURNS, _QUICK_TURNS) if options.quick else (_PAYMENTS, _READS)
     with running_service(options) as service:
         service.put_products(PRODUCTS)
@@ -71,7 +70,6 @@ def pay_in_turns(service: Service, bare: "DynamoDBClient", number: int) -> Turns
 
 
 def read_in_turns(service: Service, bare: "DynamoDBClient", number: int) -> Turns:
-    """Read orders: one with the function, and the same one with `get_item`."""
     function = service.function("get_order_status")
     turns = Turns()
     for order in service.place_orders(number, PRODUCTS):

@@ -7,9 +7,6 @@ from botocore.exceptions import BotoCoreError
 
 from command_line.errors import CommandError
 
-_ANY_REGION = "us-east-1"
-_SOURCES = "the AWS_… environment variables, ~/.aws/config or ~/.aws/credentials"
-
 
 class AwsAccount:
     """Makes clients with the user's AWS settings. Raises `CommandError` if the settings cannot be used."""
@@ -22,7 +19,7 @@ class AwsAccount:
 
     def check(self) -> None:
         """Make a client, of whichever region."""
-        self.client("sts", region_name=self._session.region_name or _ANY_REGION).close()
+        self.client("sts", region_name=self._session.region_name or "us-east-1").close()
 
     def client(self, service: str, **options: Any) -> Any:
         """Return a client of a service. The caller closes it."""
@@ -34,4 +31,7 @@ class AwsAccount:
 
 
 def _unusable(error: Exception) -> CommandError:
-    return CommandError(f"The AWS settings cannot be used: {str(error).rstrip('.')}. Correct {_SOURCES}.")
+    return CommandError(
+        f"The AWS settings cannot be used: {str(error).rstrip('.')}. Correct the AWS_… environment variables,"
+        " ~/.aws/config or ~/.aws/credentials."
+    )

@@ -1,4 +1,4 @@
-"""What is shipped: packages, releases, and the documents that are made from the code."""
+"""Package and release the service, and generate its documents."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ app.command()(release)
 
 @app.command("render")
 def write_renderings(directory: Annotated[Path, typer.Argument(help="Where the files go.")]) -> None:
-    """Write the template as CloudFormation renders it, a file for each environment, for scanners."""
+    """Render the template for each environment, for scanners."""
     # SAM's transform takes a second to load, as do the functions below: no other command waits for them.
     from delivery.rendering import WANTED, Rendering
 
@@ -30,7 +30,7 @@ def write_renderings(directory: Annotated[Path, typer.Argument(help="Where the f
 
 @app.command("openapi")
 def write_openapi() -> None:
-    """Write the API's document, from the functions."""
+    """Generate docs/openapi.json from the functions."""
     use_local_aws_settings()
     from delivery import openapi
 
@@ -39,7 +39,7 @@ def write_openapi() -> None:
 
 @app.command("event-schemas")
 def write_event_schemas() -> None:
-    """Write the JSON Schemas of our events, from their models."""
+    """Generate the JSON Schemas in docs/events from the models."""
     from delivery import event_schemas
 
     event_schemas.ORDER.write_text(event_schemas.text())

@@ -183,10 +183,10 @@ def sizes(found: list[Artefact]) -> Iterator[tuple[str, int, int]]:
 
 
 def package(
-    template: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="template.yaml, as it was built.")],
-    runtime: Annotated[str, typer.Option(help="Lambda's name of the Python that it is for.")],
+    template: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The built template.yaml.")],
+    runtime: Annotated[str, typer.Option(help="Lambda runtime, for example python3.13.")],
 ) -> None:
-    """Make what `sam build` has left ready for a cold start, and say how large it is."""
+    """Strip and precompile the output of `sam build`, and print the sizes."""
     console = make_console()
     found = prepare(template, python=python_of(runtime), log=template.parent.parent / "packaging.log")
     table = Table(box=None, header_style="dim", pad_edge=False)

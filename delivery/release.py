@@ -115,18 +115,18 @@ def command(file: Path, *, config_env: str, guided: bool, role_arn: str = "", un
 
 
 def release(
-    runtime: Annotated[str, typer.Option(help="What was built for: Lambda's name of the Python.")],
-    architecture: Annotated[str, typer.Option(help="What was built for: Lambda's name of the processor.")],
+    runtime: Annotated[str, typer.Option(help="Lambda runtime of the build.")],
+    architecture: Annotated[str, typer.Option(help="Architecture of the build.")],
     config_env: Annotated[str, typer.Option(envvar="CONFIG_ENV", help=f"A table of {SAMCONFIG}.")] = "default",
     parameters: Annotated[str, typer.Option(envvar="PARAMETERS", help="More parameters of the template.")] = "",
-    role_arn: Annotated[str, typer.Option(envvar="ROLE_ARN", help="What CloudFormation acts as.")] = "",
-    unattended: Annotated[bool, typer.Option(envvar="CI", help="Ask nothing.")] = False,
+    role_arn: Annotated[str, typer.Option(envvar="ROLE_ARN", help="Role that CloudFormation assumes.")] = "",
+    unattended: Annotated[bool, typer.Option(envvar="CI", help="Never ask.")] = False,
     parameters_file: Annotated[
         Path | None, typer.Option(envvar="PARAMETERS_FILE", help="A file with more parameters, which may be secret.")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Deploy nothing: check what was given.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check the parameters.")] = False,
 ) -> None:
-    """Deploy what was built. Every deployment publishes the functions anew, so that it takes up new parameters."""
+    """Deploy the build. Each deployment publishes new function versions, so that new parameters take effect."""
     samconfig = tomllib.loads(SAMCONFIG.read_text())
     kept = parameters_of(samconfig, config_env)
     declared = yaml_parse(TEMPLATE.read_text())["Parameters"]

@@ -1,4 +1,4 @@
-"""The whole stack on this machine: the commands behind `make run` and the targets that go with it."""
+"""Run the whole stack on this machine and use its shop."""
 
 import os
 import sys
@@ -118,10 +118,10 @@ def token(
 
 @app.command()
 def event(
-    order: Annotated[str, typer.Option(envvar="ORDER", help="Id of an order that somebody tried to pay.")],
-    event_type: Annotated[str, typer.Option("--type", envvar="TYPE", help="What it says.")] = SUCCEEDED,
+    order: Annotated[str, typer.Option(envvar="ORDER", help="Id of an order that has a payment attempt.")],
+    event_type: Annotated[str, typer.Option("--type", envvar="TYPE", help="Type of the event.")] = SUCCEEDED,
 ) -> None:
-    """Have the dummy Stripe tell the webhook of the running stack about an order's payment."""
+    """Send an event of the dummy Stripe about an order's payment to the running stack's webhook."""
     description = describe_running_stack()
     statuses = stripe_events.tell(description, order, event_type, os.environ.get("STRIPE_WEBHOOK_SECRET"))
     for intent_id, status in statuses.items():
@@ -178,7 +178,7 @@ def load_seed(
         bool, typer.Option("--set-stock", help="Set the stock of existing products, too. It overwrites what was sold.")
     ] = False,
 ) -> None:
-    """Load a catalogue into the running stack. Bad rows are reported with their row number, and the others loaded."""
+    """Load a catalogue into the running stack. Bad rows are reported by number; the others are loaded."""
     console = make_console()
     rows = catalogue.read(file)
     with visit("admin") as shop, counted(console, f"Load {file.name}", len(rows)) as one_is_done:
@@ -239,7 +239,7 @@ def pay(
 
 @app.command()
 def reconcile() -> None:
-    """Run the running stack's reconciler now, rather than wait for its minute."""
+    """Run the running stack's reconciler now instead of at the next minute."""
     tally = reconciler.run(describe_running_stack())
     console = make_console()
     console.print("  ".join(f"{name.replace('_', ' ')} [bold]{number}[/]" for name, number in tally.items()))
@@ -248,7 +248,7 @@ def reconcile() -> None:
 
 @app.command("doctor")
 def examine() -> None:
-    """Check what this machine needs and has, and say what to do about what it lacks."""
+    """Check that this machine has what the stack and its tests need."""
     console = make_console()
     missing = 0
     for finding in doctor.findings():

@@ -52,7 +52,6 @@ class Stack:
     state: Path
 
     def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = VALIDITY, **claims: object) -> str:
-        """A token of this stack's; see `TokenIssuer.token`."""
         return self.identity.token(sub, roles, expires_in=expires_in, **claims)
 
     def http(self) -> httpx.Client:

@@ -1,4 +1,4 @@
-"""Check and repair a deployed stack: the running one, or with --stack-name one in AWS."""
+"""Audit and repair a deployed stack: the local one, or with --stack-name one in AWS."""
 
 from typing import Annotated, Any
 
@@ -21,12 +21,12 @@ PROGRAM = "operate"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-StackName = Annotated[str | None, typer.Option(help="A stack in AWS, rather than the running one.")]
-Region = Annotated[str | None, typer.Option(help="Its region.")]
-Profile = Annotated[str | None, typer.Option(help="The AWS profile to use.")]
-Since = Annotated[str | None, typer.Option(help="Since when orders are held against Stripe (RFC 3339); 48 hours.")]
+StackName = Annotated[str | None, typer.Option(help="Stack in AWS instead of the local one.")]
+Region = Annotated[str | None, typer.Option(help="AWS region of the stack.")]
+Profile = Annotated[str | None, typer.Option(help="AWS profile.")]
+Since = Annotated[str | None, typer.Option(help="Compare with Stripe since this RFC 3339 time; default: 48 hours ago.")]
 LookAgain = Annotated[
-    int, typer.Option(min=0, max=3600, help="Seconds between two looks at a product whose stock does not fit.")
+    int, typer.Option(min=0, max=3600, help="Seconds until a product with a stock mismatch is checked again.")
 ]
 
 
@@ -38,9 +38,9 @@ def audit(
     since: Since = None,
     look_again: LookAgain = 60,
 ) -> None:
-    """Check whether orders, stock and Stripe's charges fit together. Changes nothing.
+    """Compare orders, stock and Stripe's charges. Changes nothing.
 
-    Exits with 1 if they do not, and with 2 if no mismatch was found but not everything could be judged.
+    Exits with 1 on a mismatch, and with 2 if there is none but some orders could not be judged.
     """
     console = make_console()
     given = _input(since, look_again, stack_name)
@@ -61,9 +61,9 @@ def repair(
     profile: Profile = None,
     since: Since = None,
     look_again: LookAgain = 60,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Carry out the plan without asking.")] = False,
 ) -> None:
-    """Audit, say what would be done about what is found, and do it if you say so."""
+    """Audit, print the repair plan, and carry it out if you confirm."""
     console = make_console()
     given = _input(since, look_again, stack_name)
     with deployed_stack(stack_name, region, profile) as stack:

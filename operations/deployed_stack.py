@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from typing import Any
 
 from botocore.config import Config
@@ -32,7 +33,6 @@ class DeployedStack:
         return str(detail["PhysicalResourceId"])
 
     def audit(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Run an audit to its end, and return its report."""
         client = self._client("stepfunctions")
         execution = client.start_execution(
             stateMachineArn=self._resource("AuditStateMachine"), input=json.dumps(given)
@@ -76,12 +76,9 @@ def deployed_stack(stack_name: str | None, region: str | None, profile: str | No
             def make(service: str) -> Any:
                 return account.client(service, config=once if service == "lambda" else None)
 
-        clients: dict[str, Any] = {}
-
+        @cache
         def client(service: str) -> Any:
-            if service not in clients:
-                clients[service] = closing_all.enter_context(closing(make(service)))
-            return clients[service]
+            return closing_all.enter_context(closing(make(service)))
 
         try:
             yield DeployedStack(stack_name, client)

@@ -75,8 +75,7 @@ def running_emulator(project: Path, state: Path, unpacked: Path, *, enforce_poli
     With `enforce_policies` a function may do only what its role's policies say, and unknown access keys nothing.
     """
     log = state / "logs" / "emulator.log"
-    scratch = state / "emulator"
-    scratch.mkdir(parents=True, exist_ok=True)
+    (state / "emulator").mkdir(parents=True, exist_ok=True)
     for attempt in range(1, _ATTEMPTS + 1):
         port = free_port()
         key = secrets.token_urlsafe()

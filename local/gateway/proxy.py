@@ -128,7 +128,6 @@ class Proxy:
 
 
 def is_in_stage(raw_path: bytes, stage: str) -> bool:
-    """Whether a path, as it came, begins with the stage's name."""
     prefix = b"/" + stage.encode()
     return raw_path == prefix or raw_path.startswith(prefix + b"/")
 

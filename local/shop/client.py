@@ -67,7 +67,6 @@ def expect(response: httpx.Response, *statuses: int) -> dict[str, Any]:
 
 
 def newest_orders(shop: httpx.Client, count: int) -> Iterator[dict[str, Any]]:
-    """Up to `count` of the user's own orders, the newest first."""
     cursor: str | None = None
     while count > 0:
         query = {"limit": min(count, 100)} | ({"cursor": cursor} if cursor else {})

@@ -218,7 +218,7 @@ def test_an_outcome_that_stripe_does_not_tell_is_waited_for(
 
     console.pay_button.click()
 
-    expect(console.page.locator("#waiting")).to_contain_text("Stripe did not tell the outcome")
+    expect(console.page.locator("#waiting")).to_contain_text("Stripe did not report the outcome")
     expect(console.page.get_by_role("img")).to_have_attribute("aria-label", "The order is pending: outcome unknown.")
     expect(console.stock_of(product)).to_have_text(["10", "1", "9"])
     expect(console.ledger_row(order)).to_contain_text("charged, outcome not told")

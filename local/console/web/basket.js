@@ -75,13 +75,8 @@ function show() {
 
 function row({ product }) {
   const { productId, name } = product;
-  const input = el("input", {
-    type: "number",
-    min: 1,
-    max: 10_000,
-    required: true,
-    "aria-label": `Quantity of ${name}`,
-  });
+  const label = `Quantity of ${name}`;
+  const input = el("input", { type: "number", min: 1, max: 10_000, required: true, "aria-label": label });
   input.addEventListener("input", () => {
     if (input.checkValidity()) put(product, input.valueAsNumber);
   });

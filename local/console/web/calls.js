@@ -29,27 +29,16 @@ function show() {
 }
 
 function row(call) {
-  const status = el("span", { class: "badge" });
+  const status = el("span", { class: "badge" }, "…");
   const took = el("span", { class: "took" });
-  const details = el("details", { class: "call" });
-  details.append(
-    el(
-      "summary",
-      {},
-      status,
-      el("span", { class: "line" }, el("b", {}, call.method), ` ${withShortIds(call.path)}`),
-      took,
-    ),
-  );
+  const title = el("span", { class: "line" }, el("b", {}, call.method), ` ${withShortIds(call.path)}`);
+  const details = el("details", { class: "call" }, el("summary", {}, status, title, took));
   if (!call.background) openInstead(details);
   let finished = false;
 
   return Object.assign(el("li", {}, details), {
     update() {
-      if (finished || call.status === null) {
-        if (!finished) setText(status, "…");
-        return;
-      }
+      if (finished || call.status === null) return;
       finished = true;
       setText(status, call.status ? String(call.status) : "none");
       status.className = `badge s${Math.floor(call.status / 100)}`;

@@ -41,16 +41,11 @@ export async function refreshLedger() {
     if (!listed.ok || user.value !== asked) return;
     areOlder = listed.body.cursor !== null;
     listed.body.orders.forEach(learn);
-    show();
-    return;
-  }
-  areOlder = false;
+  } else areOlder = false;
   show();
   if (has("admin")) {
-    const ids = rows()
-      .slice(0, most)
-      .map((row) => row.id);
-    const unsettled = ids.filter((id) => (orders.value.get(id)?.order.status ?? "pending") === "pending");
+    const shown = rows().slice(0, most).map((row) => row.id);
+    const unsettled = shown.filter((id) => (orders.value.get(id)?.order.status ?? "pending") === "pending");
     for (const id of unsettled.slice(0, READ_AT_ONCE)) {
       const read = await call("GET", `/orders/${encodeURIComponent(id)}/status`, asked, { background });
       if (read.ok) learn(read.body);

@@ -46,14 +46,10 @@ function showOrder(record) {
   const { order } = record;
   byId("order-facts").replaceChildren(...facts(order));
   byId("order-items").replaceChildren(
-    ...(order.items ?? []).map(({ name, quantity, unitPrice }) =>
-      el(
-        "li",
-        {},
-        `${quantity} × ${name}`,
-        el("span", { class: "quiet" }, money(unitPrice * quantity, order.currency)),
-      ),
-    ),
+    ...(order.items ?? []).map(({ name, quantity, unitPrice }) => {
+      const price = el("span", { class: "quiet" }, money(unitPrice * quantity, order.currency));
+      return el("li", {}, `${quantity} × ${name}`, price);
+    }),
   );
   showProblem(byId("order-problem"), record.problem);
   byId("steps").replaceChildren(...record.steps.map((step) => stepItem(step, Date.parse(order.createdAt))));
@@ -91,8 +87,5 @@ function showWaiting() {
   if (lookAt === null) return;
   const seconds = Math.ceil((lookAt - Date.now()) / 1000);
   const next = seconds > 0 ? `looking again in ${seconds} s` : "looking";
-  setText(
-    byId("waiting"),
-    `Stripe did not tell the outcome; the reconciler will find out. The stock stays held; ${next}.`,
-  );
+  setText(byId("waiting"), `Stripe did not report the outcome; the reconciler will. The stock stays held; ${next}.`);
 }
