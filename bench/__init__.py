@@ -1,1 +1,1 @@
-"""What the service costs: time, requests, capacity and money, measured side by side in one run (`make bench`)."""
+"""Benchmarks of time, requests, capacity and price, run side by side by `make bench`."""

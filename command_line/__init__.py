@@ -1,1 +1,1 @@
-"""What every command of this repository builds on: errors and exit codes, output, environment and child processes."""
+"""Shared parts of all commands: errors and exit codes, output, environment and child processes."""

@@ -1,1 +1,1 @@
-"""What is shipped: packages, releases, documents made from the code, and the pipeline's roles in AWS."""
+"""Packages, releases, documents generated from the code, and the pipeline's roles in AWS."""

@@ -1,1 +1,1 @@
-"""The functions in this process, called as Lambda calls them, and the tables that they need: for tests and `bench/`."""
+"""Functions in this process, called as Lambda calls them, and their tables: for tests and `bench/`."""

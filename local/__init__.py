@@ -1,1 +1,1 @@
-"""The whole of `template.yaml` on one machine: `make run`, and the stack that the end-to-end tests run against."""
+"""The stack of `template.yaml` on one machine, for `make run` and for the end-to-end tests."""

@@ -1,1 +1,1 @@
-"""What API Gateway does on AWS and the emulator does not: the short address, its refusals, and who may call it."""
+"""The parts of API Gateway that the emulator lacks: the short address, its own error responses, and who may call it."""

@@ -1,1 +1,1 @@
-"""What a buyer or an admin does to the running stack: the commands of `./shop`."""
+"""Commands of `./shop` with which a buyer or an admin uses the running stack."""
