@@ -30,19 +30,18 @@ def runs(monkeypatch: pytest.MonkeyPatch, port: int | None, *, starting: bool = 
     monkeypatch.setattr(doctor, "is_running", lambda: description is not None or starting)
 
 
-def test_a_stack_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs(monkeypatch, 3400)
-    assert doctor._stack() == CheckResult("Stack", "running at http://127.0.0.1:3400/v1")
+# The checks are private to `make doctor`, which runs all of them on this machine. Each is tested by itself here.
 
 
-def test_a_stack_that_does_not_run_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs(monkeypatch, None)
-    assert doctor._stack() == CheckResult("Stack", "not running")
-
-
-def test_a_stack_that_starts_is_no_running_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs(monkeypatch, None, starting=True)
-    assert doctor._stack() == CheckResult("Stack", "being started")
+@pytest.mark.parametrize(
+    ("port", "starting", "found"),
+    [(3400, False, "running at http://127.0.0.1:3400/v1"), (None, False, "not running"), (None, True, "being started")],
+)
+def test_a_stack_is_reported_with_its_state(
+    monkeypatch: pytest.MonkeyPatch, port: int | None, found: str, *, starting: bool
+) -> None:
+    runs(monkeypatch, port, starting=starting)
+    assert doctor._stack() == CheckResult("Stack", found)
 
 
 def test_the_port_of_the_running_stack_is_its_own(monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:

@@ -59,16 +59,17 @@ def test_what_is_not_of_our_form_is_shown_as_it_is(message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["START RequestId: 1 Version: $LATEST", "END RequestId: 1", "REPORT RequestId: 1\tDuration: 3 ms", " \n"]
+    "message",
+    [
+        "START RequestId: 1 Version: $LATEST",
+        "END RequestId: 1",
+        "REPORT RequestId: 1\tDuration: 3 ms",
+        " \n",
+        '{"_aws": {"CloudWatchMetrics": []}, "service": "order-payments", "PaymentUnknown": [1.0]}',
+    ],
 )
-def test_what_the_platform_says_is_left_out(message: str) -> None:
+def test_what_the_platform_says_or_counts_is_left_out(message: str) -> None:
     assert readable(line(message)) is None
-
-
-def test_what_is_written_for_cloudwatch_to_count_is_left_out() -> None:
-    metrics = {"_aws": {"CloudWatchMetrics": []}, "service": "order-payments", "PaymentUnknown": [1.0]}
-
-    assert readable(line(json.dumps(metrics))) is None
 
 
 ANSWERED = {"level": "INFO", "message": "answered", "status": 200}

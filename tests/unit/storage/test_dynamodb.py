@@ -46,16 +46,11 @@ def test_a_web_page_is_no_answer_to_a_transaction(client: DynamoDBClient) -> Non
         write_transaction(client, [ProductsTable(client, "products").hold("tea", 1)], deadline=Deadline.after(1))
 
 
-def test_a_web_page_does_not_say_that_an_order_is_not_there(client: DynamoDBClient) -> None:
+def test_a_web_page_does_not_say_that_an_order_is_not_there_or_was_written(client: DynamoDBClient) -> None:
     orders = OrdersTable(client, "orders", ProductsTable(client, "products"))
 
     with pytest.raises(Busy):
         orders.get("ord_" + "0" * 32)
-
-
-def test_a_web_page_does_not_say_that_an_order_was_written(client: DynamoDBClient) -> None:
-    orders = OrdersTable(client, "orders", ProductsTable(client, "products"))
-
     with pytest.raises(Busy):
         orders.create(Order.place("alice", [OrderLine("tea", "Tea", 1, 450)], "usd", utc_now()))
 
