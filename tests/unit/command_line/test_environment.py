@@ -68,6 +68,7 @@ def test_stack_in_aws_is_reached_with_the_users_settings() -> None:
     use_local_aws_settings()
 
     with deployed_stack("shop", "eu-central-1", None) as stack:
+        # Private: no public call returns the credentials that a client signs with.
         credentials = stack._client("cloudformation")._request_signer._credentials
 
     assert credentials.access_key == "AKIAUSER"

@@ -30,6 +30,10 @@ class Ran(NamedTuple):
     file: Path
 
 
+def for_staging(kept: dict[str, str], given: dict[str, str] | None = None) -> dict[str, str]:
+    return parameters_for(kept, TARGET, release="1795500000", config_env="staging", known=KNOWN, given=given)
+
+
 def kept_by(line: str) -> dict[str, str]:
     return parameters_of(tomllib.loads(f"[default.deploy.parameters]\n{line}"), "default")
 
@@ -62,9 +66,7 @@ def test_what_was_given_last_time_is_given_again_with_a_release_of_its_own(tmp_p
         "Release": "1795400000",
     }
 
-    given = parameters_for(kept, TARGET, release="1795500000", config_env="staging", known=KNOWN)
-
-    assert as_sam_reads(given, tmp_path) == {**kept, **TARGET, "Release": "1795500000"}
+    assert as_sam_reads(for_staging(kept), tmp_path) == {**kept, **TARGET, "Release": "1795500000"}
 
 
 def as_sam_reads(parameters: dict[str, str], folder: Path) -> dict[str, str]:
@@ -77,22 +79,13 @@ def as_sam_reads(parameters: dict[str, str], folder: Path) -> dict[str, str]:
 
 def test_what_was_built_for_another_machine_is_not_deployed() -> None:
     with pytest.raises(CommandError, match="Architecture=x86_64, and Architecture=arm64 was built"):
-        parameters_for({"Architecture": "x86_64"}, TARGET, release="1795500000", config_env="default", known=KNOWN)
+        for_staging({"Architecture": "x86_64"})
 
 
 def test_what_is_given_counts_before_what_is_kept() -> None:
     given = given_parameters("LogLevel=INFO CorsAllowedOrigins='https://a.example, https://b.example'")
 
-    overrides = parameters_for(
-        {"LogLevel": "DEBUG", "RecoveryDays": "7"},
-        TARGET,
-        release="1795500000",
-        config_env="staging",
-        known=KNOWN,
-        given=given,
-    )
-
-    assert overrides == {
+    assert for_staging({"LogLevel": "DEBUG", "RecoveryDays": "7"}, given) == {
         **TARGET,
         "LogLevel": "INFO",
         "RecoveryDays": "7",
@@ -224,11 +217,4 @@ def test_a_parameter_that_the_template_lacks_is_refused_for_sam_passes_over_it(w
     parameters[where] |= {"AlarmTopicARN": "arn:aws:sns:eu-central-1:1:a"}
 
     with pytest.raises(CommandError, match="no parameter AlarmTopicARN"):
-        parameters_for(
-            parameters["kept"],
-            TARGET,
-            release="1795500000",
-            config_env="staging",
-            known=KNOWN,
-            given=parameters["given"],
-        )
+        for_staging(**parameters)

@@ -126,6 +126,7 @@ def test_where_the_stack_answers_is_told_in_lines_that_fit_narrow_terminals(
     stack: Any = type(
         "Stack", (), {"api_url": "http://127.0.0.1:65535/v1", "tokens": ("buyer", "buyer2", "seller", "admin")}
     )
+    # Private: only `make run` prints this, and to run it here would start a stack.
     cli._say_where(stack, cli.make_console())
 
     lines = capsys.readouterr().out.splitlines()

@@ -31,6 +31,7 @@ def test_a_repair_is_sent_once_and_what_only_asks_is_sent_again(monkeypatch: pyt
     tries = {}
 
     with deployed_stack("shop", "eu-central-1", None) as stack:
+        # Private: the public calls reach AWS, and the number of tries is set before they do.
         for service in ("lambda", "stepfunctions", "cloudformation"):
             tries[service] = (stack._client(service).meta.config.retries or {}).get("total_max_attempts")
 

@@ -50,17 +50,18 @@ def test_an_unknown_stripe_is_refused() -> None:
         StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_BACKEND": "live"})
 
 
+STRIPE = {"STRIPE_SECRET_KEY": "sk_test_1"}
+
+
 @pytest.mark.parametrize("address", ["localhost:8420", "ftp://stripe.example", "https://", "https://a b", "//x", "x"])
 def test_an_address_of_stripe_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InvalidSettings, match="STRIPE_API_BASE"):
-        StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_API_BASE": address})
+        StripeSettings.from_environment({**STRIPE, "STRIPE_API_BASE": address})
 
 
 @pytest.mark.parametrize("address", ["https://api.stripe.com", "http://127.0.0.1:8420", "http://stripe:8420/base/"])
 def test_another_address_of_stripe_can_be_given(address: str) -> None:
-    settings = StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_API_BASE": address})
-
-    assert settings.api_base == address
+    assert StripeSettings.from_environment({**STRIPE, "STRIPE_API_BASE": address}).api_base == address
 
 
 @pytest.mark.parametrize(

@@ -195,10 +195,10 @@ def claimed(gateway: StripeGateway) -> Order:
     return replace(order, attempt=PaymentAttempt(PaymentAttempt.new_id(), intent_id, "pm_card_visa", NOW))
 
 
-def rotate(wire: Stripe, vault: Vault) -> None:
+def rotate(wire: Stripe, vault: Vault, key: str = "sk_test_2") -> None:
     """The old key ends at once."""
-    wire.key = "sk_test_2"
-    vault.value = secret("sk_test_2")
+    wire.key = key
+    vault.value = secret(key)
     vault.now += SECRET_COOL_DOWN_SECONDS
     wire.asked.clear()
 
@@ -251,13 +251,9 @@ def test_what_brings_a_payment_to_its_end_goes_on_with_the_new_key(
 
     rotate(wire, vault)
     assert isinstance(gateway.state_of(open_one, intents[0], deadline=plenty()), Open)
-    vault.value = secret("sk_test_3")
-    wire.key = "sk_test_3"
-    vault.now += SECRET_COOL_DOWN_SECONDS
+    rotate(wire, vault, "sk_test_3")
     assert isinstance(gateway.cancel(open_one, intents[0], deadline=plenty()), Cancelled)
-    vault.value = secret("sk_test_4")
-    wire.key = "sk_test_4"
-    vault.now += SECRET_COOL_DOWN_SECONDS
+    rotate(wire, vault, "sk_test_4")
     assert isinstance(gateway.refund(paid, intents[1], deadline=plenty()), Refunded)
 
 

@@ -262,17 +262,18 @@ def test_operations_have_the_figures_of_the_capacity_mapping() -> None:
     assert rows["reserved for the authorizer"] == row("Authorizers")
 
 
-@pytest.mark.parametrize("name", sorted(TABLES.keys() - {"DummyStripeTable"}))
-def test_table_refuses_access_without_tls(name: str) -> None:
-    (deny,) = TABLES[name]["ResourcePolicy"]["PolicyDocument"]["Statement"]
-
-    assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "dynamodb:*")
-    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+READS_OF_A_STREAM = [f"dynamodb:{each}" for each in ("DescribeStream", "GetRecords", "GetShardIterator")]
 
 
-def test_the_stream_of_orders_is_read_by_tls_alone() -> None:
-    (deny,) = TABLES["OrdersTable"]["StreamSpecification"]["ResourcePolicy"]["PolicyDocument"]["Statement"]
+@pytest.mark.parametrize(
+    ("resource", "actions"),
+    [
+        *((TABLES[name], "dynamodb:*") for name in sorted(TABLES.keys() - {"DummyStripeTable"})),
+        (TABLES["OrdersTable"]["StreamSpecification"], READS_OF_A_STREAM),
+    ],
+)
+def test_tables_and_the_stream_refuse_access_without_tls(resource: dict[str, Any], actions: str | list[str]) -> None:
+    (deny,) = resource["ResourcePolicy"]["PolicyDocument"]["Statement"]
 
-    assert (deny["Effect"], deny["Principal"], deny["Resource"]) == ("Deny", "*", "*")
-    assert set(deny["Action"]) == {f"dynamodb:{each}" for each in ("DescribeStream", "GetRecords", "GetShardIterator")}
+    assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", actions)
     assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
