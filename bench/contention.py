@@ -26,11 +26,15 @@ from local.stack import DUMMY_STRIPE_KEY
 from order_payments import payments
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.payments import CLAIM_BUDGET_SECONDS, SETTLE_BUDGET_SECONDS
-from order_payments.runtime import clock
+from order_payments.runtime import clock, retry_budgets
 from order_payments.runtime.clock import Deadline
-from order_payments.storage import dynamodb
-from order_payments.storage.dynamodb import BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS, dynamodb_client
+from order_payments.runtime.retry_budgets import (
+    BACKOFF_FIRST_SECONDS,
+    BACKOFF_LONGEST_SECONDS,
+    CLAIM_BUDGET_SECONDS,
+    SETTLE_BUDGET_SECONDS,
+)
+from order_payments.storage.dynamodb import dynamodb_client
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.products_table import ProductsTable
 from order_payments.stripe_adapter.gateway import StripeGateway
@@ -65,8 +69,8 @@ class Policy:
     def applied(self) -> Iterator[None]:
         """Have the service keep to it until the block is left."""
         with (
-            patch.multiple(dynamodb, BACKOFF_FIRST_SECONDS=self.first, BACKOFF_LONGEST_SECONDS=self.longest),
-            patch.multiple(payments, CLAIM_BUDGET_SECONDS=self.claim, SETTLE_BUDGET_SECONDS=self.settle),
+            patch.multiple(retry_budgets, BACKOFF_FIRST_SECONDS=self.first, BACKOFF_LONGEST_SECONDS=self.longest),
+            patch.multiple(retry_budgets, CLAIM_BUDGET_SECONDS=self.claim, SETTLE_BUDGET_SECONDS=self.settle),
         ):
             yield
 
@@ -202,8 +206,8 @@ def _living_in(time: VirtualTime) -> Iterator[None]:
     """Let the service's clock and pauses be those of virtual time, and its pauses the same in every run."""
     with (
         patch.object(clock, "time", SimpleNamespace(monotonic=time.monotonic)),
-        patch.object(dynamodb, "time", SimpleNamespace(sleep=time.sleep)),
-        patch.object(dynamodb, "random", random.Random(1)),  # noqa: S311 - nothing to guess
+        patch.object(retry_budgets, "time", SimpleNamespace(sleep=time.sleep)),
+        patch.object(retry_budgets, "random", random.Random(1)),  # noqa: S311 - nothing to guess
     ):
         yield
 

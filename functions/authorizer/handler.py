@@ -10,8 +10,8 @@ with start_failures_counted():
     import time
     from typing import Any
 
+    from iam_policy import answer_for
     from key_set import NoKeys, keys_from
-    from policy import answer_for
     from tokens import TokenRefused, TokenVerifier
 
     from order_payments.runtime.settings import JwtSettings

@@ -22,11 +22,16 @@ from order_payments.domain.errors import (
     PaymentInProgress,
 )
 from order_payments.domain.orders import Order, OrderStatus, PaymentAttempt
-from order_payments.payments import CLAIM_BUDGET_SECONDS, SETTLE_BUDGET_SECONDS
 from order_payments.runtime import clock as service_clock
+from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline, utc_now
-from order_payments.storage import dynamodb
-from order_payments.storage.dynamodb import BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS, WriteRejected
+from order_payments.runtime.retry_budgets import (
+    BACKOFF_FIRST_SECONDS,
+    BACKOFF_LONGEST_SECONDS,
+    CLAIM_BUDGET_SECONDS,
+    SETTLE_BUDGET_SECONDS,
+)
+from order_payments.storage.dynamodb import WriteRejected
 from tests.support.world import World
 
 TRANSACTIONS = ("claim", "settle_confirmed", "settle_cancelled", "void", "settle_by_hand")
@@ -76,8 +81,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(service_clock, "time", SimpleNamespace(monotonic=clock.monotonic))
-    monkeypatch.setattr(dynamodb, "time", SimpleNamespace(sleep=clock.sleep))
-    monkeypatch.setattr(dynamodb, "random", SimpleNamespace(uniform=clock.uniform))
+    monkeypatch.setattr(retry_budgets, "time", SimpleNamespace(sleep=clock.sleep))
+    monkeypatch.setattr(retry_budgets, "random", SimpleNamespace(uniform=clock.uniform))
     return clock
 
 

@@ -20,6 +20,7 @@ from order_payments.domain.orders import (
     PaymentAttempt,
     Reason,
 )
+from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import correlate, count, logger
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
 LEASE = timedelta(seconds=45)
 """How long an attempt is its payer's alone: for longer than the paying function can run."""
 
-CLAIM_BUDGET_SECONDS = 3.0
-SETTLE_BUDGET_SECONDS = 4.0
-TIME_TO_SETTLE_SECONDS = SETTLE_BUDGET_SECONDS + 2 * DYNAMODB_CALL_SECONDS
+TIME_TO_SETTLE_SECONDS = retry_budgets.SETTLE_BUDGET_SECONDS + 2 * DYNAMODB_CALL_SECONDS
 """Kept back from calls to Stripe: to write how it ended, and to read it where no answer tells whether that was done."""
 
 LATE_PAYMENT_METHOD = "unknown"
@@ -105,7 +104,7 @@ def initiate_payment(
     if calls_by.remaining() < 0:
         raise errors.Busy("Too little time was left to pay.", order=order)
     try:
-        order = orders.claim(order, attempt, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
+        order = orders.claim(order, attempt, deadline=deadline.within(retry_budgets.CLAIM_BUDGET_SECONDS))
     except NotClaimable as refused:
         return _recorded_answer(refused.order, request)
     except StockTooShort as short:
@@ -164,7 +163,7 @@ def settle_paid(
         # Its attempt was voided as refused, and Stripe charged all the same.
         attempt = PaymentAttempt(PaymentAttempt.new_id(), intent_id, LATE_PAYMENT_METHOD, started_at=utc_now())
         try:
-            order = orders.claim(order, attempt, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
+            order = orders.claim(order, attempt, deadline=deadline.within(retry_budgets.CLAIM_BUDGET_SECONDS))
         except NotClaimable as refused:
             order = refused.order
         except StockTooShort as short:
@@ -275,7 +274,9 @@ def override_status(
     override = Override(by, utc_now(), why, request_id)
     reason = Reason("admin_override", why)
     try:
-        return orders.settle_by_hand(order, status, reason, override, deadline=deadline.within(CLAIM_BUDGET_SECONDS))
+        return orders.settle_by_hand(
+            order, status, reason, override, deadline=deadline.within(retry_budgets.CLAIM_BUDGET_SECONDS)
+        )
     except NotClaimable as refused:
         if refused.order.status is OrderStatus.PENDING:
             raise errors.PaymentInProgress("A payment of this order is in progress.", order=refused.order) from None
@@ -367,4 +368,4 @@ def _not_charged(outcome: outcomes.Refused | outcomes.RateLimited | outcomes.Not
 
 
 def _settle_by(deadline: Deadline) -> Deadline:
-    return deadline.within(SETTLE_BUDGET_SECONDS)
+    return deadline.within(retry_budgets.SETTLE_BUDGET_SECONDS)

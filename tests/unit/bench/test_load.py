@@ -6,8 +6,7 @@ import pytest
 
 from bench.contention import BUSY, CHOSEN, POLICIES, Outcome, Point, plan
 from bench.throughput import Answer, Rate, Round
-from order_payments import payments
-from order_payments.storage import dynamodb
+from order_payments.runtime import retry_budgets
 
 
 def test_a_rate_counts_payments_alone_from_the_first_request_to_the_last_answer() -> None:
@@ -42,10 +41,10 @@ def test_an_outcome_tells_shares_tries_and_latencies() -> None:
 def test_the_chosen_policy_is_the_services_own_and_another_one_is_taken_back() -> None:
     def kept() -> tuple[float, ...]:
         return (
-            dynamodb.BACKOFF_FIRST_SECONDS,
-            dynamodb.BACKOFF_LONGEST_SECONDS,
-            payments.CLAIM_BUDGET_SECONDS,
-            payments.SETTLE_BUDGET_SECONDS,
+            retry_budgets.BACKOFF_FIRST_SECONDS,
+            retry_budgets.BACKOFF_LONGEST_SECONDS,
+            retry_budgets.CLAIM_BUDGET_SECONDS,
+            retry_budgets.SETTLE_BUDGET_SECONDS,
         )
 
     own = kept()

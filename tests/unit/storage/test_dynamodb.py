@@ -11,8 +11,9 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Order, OrderLine
-from order_payments.payments import SETTLE_BUDGET_SECONDS, TIME_TO_SETTLE_SECONDS
+from order_payments.payments import TIME_TO_SETTLE_SECONDS
 from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.runtime.retry_budgets import SETTLE_BUDGET_SECONDS
 from order_payments.storage.dynamodb import (
     DYNAMODB_CALL_SECONDS,
     ReplyLost,

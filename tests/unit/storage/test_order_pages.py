@@ -8,7 +8,7 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments.domain.orders import Order, OrderLine
-from order_payments.storage import orders_table
+from order_payments.runtime import retry_budgets
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.paging import Page
 from order_payments.storage.products_table import ProductsTable
@@ -84,6 +84,6 @@ def test_page_without_time_left_is_empty_and_has_a_cursor(
 ) -> None:
     placed = place(5)
     lose(dynamodb, set(placed[:4]))
-    monkeypatch.setattr(orders_table, "ORDER_PAGE_BUDGET_SECONDS", -1.0)
+    monkeypatch.setattr(retry_budgets, "ORDER_PAGE_BUDGET_SECONDS", -1.0)
 
     assert ids(pages(orders, limit=2)) == [[], [], placed[4:]]

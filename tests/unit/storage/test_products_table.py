@@ -8,8 +8,8 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments.domain.products import Product
+from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline
-from order_payments.storage import products_table
 from order_payments.storage.dynamodb import TransactionRefused, to_wire, write_transaction
 from order_payments.storage.products_table import InvalidProductItem, ProductsTable, product_from_item
 from tests.support.auditor import Auditor, write_product
@@ -156,7 +156,7 @@ def test_a_page_of_other_items_ends_with_a_cursor_that_goes_on(
         write(shop, item_with({"unitPrice": None}, f"part {number}" if number % 2 else f"part-{number}"))
     good = {shop.add_product() for _ in range(3)}
     # Every page has used up its time when it has read once.
-    monkeypatch.setattr(products_table, "PRODUCT_BUDGET_SECONDS", -1)
+    monkeypatch.setattr(retry_budgets, "PRODUCT_BUDGET_SECONDS", -1)
 
     pages = shop.pages("products", ALICE, limit=limit)
 

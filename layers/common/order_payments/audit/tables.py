@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Order, OrderStatus
+from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339, utc_now
 from order_payments.storage.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
 from order_payments.storage.order_records import order_from_item
@@ -19,7 +20,6 @@ from order_payments.storage.orders_table import UNSETTLED_SHARDS, may_become, sh
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-AUDIT_READ_BUDGET_SECONDS = 5.0
 _BATCH = 100
 _SCANNED_PAGE = 1000
 SOON = timedelta(hours=1)
@@ -89,7 +89,9 @@ class AuditedTables:
         found: dict[str, Item] = {}
         for start in range(0, len(ids), _BATCH):
             keys = [to_wire({"orderId": order_id}) for order_id in ids[start : start + _BATCH]]
-            items = batch_get(self._client, self._orders, keys, deadline=Deadline.after(AUDIT_READ_BUDGET_SECONDS))
+            items = batch_get(
+                self._client, self._orders, keys, deadline=Deadline.after(retry_budgets.AUDIT_READ_BUDGET_SECONDS)
+            )
             found |= {item["orderId"]: item for item in items}
         return found
 

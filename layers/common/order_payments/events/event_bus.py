@@ -11,7 +11,7 @@ from order_payments.events.order_events import SOURCE, OrderEvent
 from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger
-from order_payments.storage.dynamodb import tries
+from order_payments.runtime.retry_budgets import tries
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

@@ -5,8 +5,6 @@ A request is repeated in two places. botocore repeats what is throttled or lost,
 transaction got in the way of, which botocore does not.
 """
 
-import random
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -21,6 +19,7 @@ from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Count, Latency
 from order_payments.runtime.observability import count, timed
+from order_payments.runtime.retry_budgets import tries
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,14 +32,6 @@ Item = dict[str, Any]
 DYNAMODB_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=2.0, tries=2)
 DYNAMODB_CALL_SECONDS = DYNAMODB_LIMITS.longest_call_seconds
 DYNAMODB_MAX_CONNECTIONS = 64
-
-BACKOFF_FIRST_SECONDS = 0.05
-BACKOFF_LONGEST_SECONDS = 0.15
-"""Measured, as are the budgets in `payments`: docs/performance.md, "Hot product".
-
-The first pause outlasts on average what a transaction holds its items for, which is 5 to 20 ms. The longest is short
-enough for a budget to have tens of them, and long enough for rejected tries not to use up what an item can be written.
-"""
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 _THROTTLED_CODES = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
@@ -186,21 +177,6 @@ def writing() -> Iterator[None]:
         raise _write_error(error) from error
     except (SdkConnectionError, HTTPClientError) as error:
         raise ReplyLost from error
-
-
-def tries(deadline: Deadline) -> Iterator[None]:
-    """Yield once, and again after each random pause of up to a growing limit, until `deadline`.
-
-    Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
-    """
-    longest_pause = BACKOFF_FIRST_SECONDS
-    while True:
-        yield
-        pause = random.uniform(0, longest_pause)  # noqa: S311 - spreads load; nothing to guess
-        if deadline.remaining() < pause:
-            return
-        time.sleep(pause)
-        longest_pause = min(2 * longest_pause, BACKOFF_LONGEST_SECONDS)
 
 
 def write_transaction(

@@ -24,9 +24,11 @@ from order_payments.domain.orders import (
     is_order_id,
     statuses_before,
 )
+from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
+from order_payments.runtime.retry_budgets import tries
 from order_payments.storage.dynamodb import (
     ConditionFailed,
     Contended,
@@ -38,7 +40,6 @@ from order_payments.storage.dynamodb import (
     from_wire,
     reading,
     to_wire,
-    tries,
     write_transaction,
     writing,
 )
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
 
 UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
-
-ORDER_PAGE_BUDGET_SECONDS = 3.0
 
 LARGEST_PAGE_BYTES = 5_000_000
 """Lambda takes 6 MB, the JSON around our JSON included."""
@@ -176,7 +175,7 @@ class OrdersTable:
         if after:
             created_at, order_id = after
             start = {"ExclusiveStartKey": to_wire({"buyerId": buyer_id, "createdAt": created_at, "orderId": order_id})}
-        deadline = Deadline.after(ORDER_PAGE_BUDGET_SECONDS)
+        deadline = Deadline.after(retry_budgets.ORDER_PAGE_BUDGET_SECONDS)
         while True:
             with reading():
                 answer = self._client.query(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from order_payments.domain.errors import Busy, InvalidRequest, PreconditionFailed, ProductNotFound, StockBelowReserved
 from order_payments.domain.products import MAXIMUM_STOCK, Product, faults_in_offer, faults_in_stock, is_product_id
+from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
+from order_payments.runtime.retry_budgets import tries
 from order_payments.storage.dynamodb import (
     ConditionFailed,
     Contended,
@@ -19,7 +21,6 @@ from order_payments.storage.dynamodb import (
     from_wire,
     reading,
     to_wire,
-    tries,
     writing,
 )
 from order_payments.storage.paging import Page
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-PRODUCT_BUDGET_SECONDS = 3.0
 PRODUCT_PAGE_LIMIT_SECONDS = 6.0
 
 Precondition = Callable[[Product | None], bool]
@@ -88,7 +88,9 @@ class ProductsTable:
     def get_many(self, product_ids: Iterable[str]) -> dict[str, Product]:
         """Those of up to 100 products that exist, by id."""
         keys = [_key(product_id) for product_id in product_ids]
-        items = batch_get(self._client, self._table_name, keys, deadline=Deadline.after(PRODUCT_BUDGET_SECONDS))
+        items = batch_get(
+            self._client, self._table_name, keys, deadline=Deadline.after(retry_budgets.PRODUCT_BUDGET_SECONDS)
+        )
         return {product.product_id: product for product in filter(None, map(_for_sale, items))}
 
     def page(self, *, limit: int, after: tuple[str, ...] | None) -> Page[Product]:
@@ -98,7 +100,8 @@ class ProductsTable:
         """
         found: list[Product] = []
         start: dict[str, Any] = {"ExclusiveStartKey": _key(*after)} if after else {}
-        deadline, last_resort = Deadline.after(PRODUCT_BUDGET_SECONDS), Deadline.after(PRODUCT_PAGE_LIMIT_SECONDS)
+        deadline = Deadline.after(retry_budgets.PRODUCT_BUDGET_SECONDS)
+        last_resort = Deadline.after(PRODUCT_PAGE_LIMIT_SECONDS)
         read_last: str | None = None
         while True:
             with reading():
@@ -152,7 +155,7 @@ class ProductsTable:
             Payments in flight hold more than `stock`.
         """
         written: Product | None = None
-        for _ in tries(Deadline.after(PRODUCT_BUDGET_SECONDS)):
+        for _ in tries(Deadline.after(retry_budgets.PRODUCT_BUDGET_SECONDS)):
             item = self._read(product_id)
             before = _product_or_none(item)
             if written is not None and before == written:

@@ -9,6 +9,7 @@ from order_payments.domain.errors import Busy, IdempotencyKeyReused
 from order_payments.domain.idempotency import idempotency_digest
 from order_payments.domain.products import Product
 from order_payments.runtime.clock import Deadline, rfc3339
+from order_payments.runtime.retry_budgets import tries
 from order_payments.storage.dynamodb import (
     Item,
     ReplyLost,
@@ -16,7 +17,6 @@ from order_payments.storage.dynamodb import (
     from_wire,
     reading,
     to_wire,
-    tries,
     write_transaction,
 )
 from order_payments.storage.products_table import ProductsTable, product_to_item

@@ -4,9 +4,9 @@ import json
 import re
 from itertools import chain, combinations
 
-import policy
+import iam_policy
 import pytest
-from policy import answer_for
+from iam_policy import answer_for
 
 from order_payments.api.routes import ROUTES, Route
 from order_payments.domain.identity import Caller, Role
@@ -79,7 +79,7 @@ def test_a_route_that_needs_no_token_is_allowed_to_nobody() -> None:
 def test_an_item_for_more_roles_than_its_list_does_not_open_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """To IAM `*` matches an empty id, too: `GET /orders/` is the list."""
     item = Route("get_order", "GET", "/orders/{orderId}", frozenset({Role.ADMIN}))
-    monkeypatch.setattr(policy, "ROUTES", (*ROUTES, item))
+    monkeypatch.setattr(iam_policy, "ROUTES", (*ROUTES, item))
     resources = resources_for(frozenset({Role.ADMIN}))
 
     assert is_allowed(resources, f"{STAGE_ARN}/GET/orders/x-1")

@@ -1,0 +1,37 @@
+"""Retry budgets: for how long each step retries what contention or throttling keeps from DynamoDB and EventBridge.
+
+Measured: docs/performance.md, "Hot product". Retries of calls to Stripe are in `stripe_adapter/retries.py`.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+
+from order_payments.runtime.clock import Deadline
+
+CLAIM_BUDGET_SECONDS = 3.0
+SETTLE_BUDGET_SECONDS = 4.0
+PRODUCT_BUDGET_SECONDS = 3.0
+ORDER_PAGE_BUDGET_SECONDS = 3.0
+AUDIT_READ_BUDGET_SECONDS = 5.0
+
+BACKOFF_FIRST_SECONDS = 0.05
+"""Longer on average than a transaction holds its items, which is 5 to 20 ms."""
+
+BACKOFF_LONGEST_SECONDS = 0.15
+"""Short enough for tens of tries in a budget, and long enough for rejected tries not to use up an item's throughput."""
+
+
+def tries(deadline: Deadline) -> Iterator[None]:
+    """Yield once, and again after each random pause of up to a growing limit, until `deadline`.
+
+    Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    """
+    longest_pause = BACKOFF_FIRST_SECONDS
+    while True:
+        yield
+        pause = random.uniform(0, longest_pause)  # noqa: S311 - spreads load; nothing to guess
+        if deadline.remaining() < pause:
+            return
+        time.sleep(pause)
+        longest_pause = min(2 * longest_pause, BACKOFF_LONGEST_SECONDS)
