@@ -11,7 +11,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from harness.tables import recreate_tables
+from harness.tables import create_tables
 from local.stack import Stack
 from tests.support.function_shop import FunctionShop
 from tests.support.http_shop import HttpShop
@@ -41,7 +41,9 @@ def functions() -> Iterator[Shop]:
     """The functions over moto."""
     with pytest.MonkeyPatch.context() as monkeypatch, aws_on_moto():
         FunctionShop.set_environment(monkeypatch)
-        yield FunctionShop(boto3.client("dynamodb"))
+        dynamodb = boto3.client("dynamodb")
+        create_tables(dynamodb)
+        yield FunctionShop(dynamodb)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +57,4 @@ def end_to_end(stack: Stack) -> Iterator[Shop]:
 def shop(request: pytest.FixtureRequest) -> Shop:
     """A shop to tell the scenario in."""
     shop: Shop = request.getfixturevalue(request.param)
-    if request.param == "functions":
-        # moto copies a whole table for each transaction, so that full ones make it slow.
-        recreate_tables(shop.dynamodb)
     return shop
