@@ -45,7 +45,7 @@ def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> 
     """Place an order at the products' current prices; for a repeated request, return the order placed before."""
     items = [place_order.Item(item.product_id, item.quantity) for item in body.items]
     placed = place_order.place_order(
-        place_order.OrderRequest(api.caller.user_id, items, api.request_id, idempotency_key),
+        place_order.PlaceOrderRequest(api.caller.user_id, items, api.request_id, idempotency_key),
         orders=orders,
         products=products,
     )

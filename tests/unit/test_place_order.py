@@ -8,7 +8,7 @@ import pytest
 
 from harness.functions import Answer, call, event_for, load_function
 from order_payments import place_order
-from order_payments.place_order import Item, OrderRequest
+from order_payments.place_order import Item, PlaceOrderRequest
 from order_payments.runtime.clock import utc_now
 from tests.support.function_shop import FunctionShop
 
@@ -58,7 +58,7 @@ def test_a_request_that_botocore_sent_twice_has_placed_its_order(shop: FunctionS
 
 def test_a_request_has_the_fingerprint_that_earlier_releases_stored() -> None:
     """Earlier releases digested the JSON of the request's model. A client may repeat a request after an update."""
-    request = OrderRequest("alice", [Item('caf\u00e9 "1"', 2), Item("tea", 10_000)], "r-1", "k")
+    request = PlaceOrderRequest("alice", [Item('caf\u00e9 "1"', 2), Item("tea", 10_000)], "r-1", "k")
 
     stored = '{"items":[{"product_id":"caf\u00e9 \\"1\\"","quantity":2},{"product_id":"tea","quantity":10000}]}'
     assert request.fingerprint == hashlib.sha256(stored.encode()).hexdigest()

@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class OrderRequest:
+class PlaceOrderRequest:
     """A buyer's request for an order. The client's `idempotency_key` makes a repeated request return the same order."""
 
     buyer_id: str
@@ -57,7 +57,7 @@ class PlacedOrder(NamedTuple):
     replayed: bool
 
 
-def place_order(request: OrderRequest, *, orders: OrdersTable, products: ProductsTable) -> PlacedOrder:
+def place_order(request: PlaceOrderRequest, *, orders: OrdersTable, products: ProductsTable) -> PlacedOrder:
     """Record a pending order at the products' current prices. It holds no stock and does not check it.
 
     Raises
@@ -95,7 +95,7 @@ def place_order(request: OrderRequest, *, orders: OrdersTable, products: Product
     return PlacedOrder(recorded, replayed=False)
 
 
-def find_placed(order_id: str, request: OrderRequest, orders: OrdersTable) -> Order | None:
+def find_placed(order_id: str, request: PlaceOrderRequest, orders: OrdersTable) -> Order | None:
     """Return the order that the same request placed before, if any. Raises `IdempotencyKeyReused`."""
     try:
         order = orders.get(order_id)
@@ -105,7 +105,7 @@ def find_placed(order_id: str, request: OrderRequest, orders: OrdersTable) -> Or
     return order
 
 
-def check_same_request(order: Order, request: OrderRequest) -> None:
+def check_same_request(order: Order, request: PlaceOrderRequest) -> None:
     """Raise `IdempotencyKeyReused` unless `request` asks for the items that `order` was placed with."""
     if order.request_fingerprint != request.fingerprint:
         raise IdempotencyKeyReused("This idempotency key was used for another order.")
