@@ -163,7 +163,7 @@ def test_an_unexpected_error_is_logged_as_one_with_its_place(authorize: Authoriz
 
     (line,) = log()
     assert (line["level"], line["reason"]) == ("ERROR", "unexpected_error")
-    assert re.fullmatch(r"ValueError in .*/policy\.py:[0-9]+", line["error"])
+    assert re.fullmatch(r"ValueError in .*/iam_policy\.py:[0-9]+", line["error"])
 
 
 def test_the_token_of_an_allowed_request_is_not_logged(
