@@ -146,7 +146,7 @@ def test_it_asks_nobody_but_this_stack(open_console: OpenConsole, product: str) 
     console = open_console()
     asked: list[str] = []
     console.page.on("request", lambda request: asked.append(request.url))
-    console.page.reload()
+    console.reload()
     console.place_order(product)
     console.pay_button.click()
     expect(console.status).to_have_text("confirmed")

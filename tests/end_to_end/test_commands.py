@@ -101,7 +101,7 @@ def test_pay_pays_with_a_card_by_name(run: Run, shop: HttpShop, card: str, code:
 
     result = run("pay", order, "--card", card)
 
-    assert result.exit_code == code
+    assert result.exit_code == code, result.output
     assert all(text in result.output for text in shown), result.output
 
 

@@ -30,7 +30,7 @@ class ConsolePage:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", self._on_request)
         self.page.goto(url)
-        expect(self.page.get_by_role("radio", name="Buyer", exact=True)).to_be_attached()
+        self._wait_for_session()
 
     @property
     def status(self) -> Locator:
@@ -86,6 +86,14 @@ class ConsolePage:
     def order_id(self) -> str:
         """The order that is shown."""
         return self.page.locator("#order-facts code").first.inner_text()
+
+    def reload(self) -> None:
+        """Load the page again, and wait until somebody is signed in."""
+        self.page.reload()
+        self._wait_for_session()
+
+    def _wait_for_session(self) -> None:
+        expect(self.page.get_by_role("radio", name="Buyer", exact=True)).to_be_attached()
 
     def sign_in(self, name: str) -> None:
         """Be somebody else."""
