@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,19 +16,11 @@ from command_line.errors import CommandError
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import sign
 from local.shop import stripe_events
-from local.stack import WEBHOOK_SECRET, Stack, running_stack
+from local.stack import WEBHOOK_SECRET, Stack
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply, Stock
 
 PATIENCE_SECONDS = 30
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Return a stack of this module's own: a killed function would fail requests of the other test processes."""
-    with running_stack(state=tmp_path_factory.mktemp("stack"), enforce_policies=True) as stack:
-        yield stack
-
 
 killing = pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers in Linux's /proc")
 
