@@ -72,7 +72,10 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(run_directory: Path) -> Iterator[Stack]:
-    """Return the stack as `make run` deploys it, with a state directory of its own and on free ports."""
-    with shared_stack(run_directory / "stack") as running:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Return this process's stack, as `make run` deploys it, with a state directory of its own and on free ports.
+
+    Processes do not share one: some tests kill functions, and the load of one process delays payments of the other.
+    """
+    with shared_stack(tmp_path_factory.getbasetemp() / "stack") as running:
         yield running
