@@ -209,7 +209,7 @@ def dynamodb_fault(effect: Effect, error: Exception) -> Fault:
 
 def stripe_silence(effect: Effect) -> Fault:
     """No answer of Stripe's arrives. The SDK tries again, as it does on a connection that broke."""
-    error = stripe.APIConnectionError("nothing came", should_retry=True)  # type: ignore[no-untyped-call]
+    error = stripe.APIConnectionError("nothing came", should_retry=True)  # type: ignore[no-untyped-call]  # the SDK has no types here
     return Fault(effect, partial(_raise, error))
 
 

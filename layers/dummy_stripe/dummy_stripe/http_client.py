@@ -93,4 +93,4 @@ def _no_response(cause: str) -> stripe.APIConnectionError:
         "Unexpected error communicating with Stripe.  If this problem persists, let us know at support@stripe.com.\n\n"
         f"(Network error: {cause})"
     )
-    return stripe.APIConnectionError(message, should_retry=True)  # type: ignore[no-untyped-call]
+    return stripe.APIConnectionError(message, should_retry=True)  # type: ignore[no-untyped-call]  # the SDK has no types here

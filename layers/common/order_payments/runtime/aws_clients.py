@@ -26,7 +26,7 @@ class CallLimits(NamedTuple):
 
 def aws_client(service: str, limits: CallLimits, **options: Any) -> Any:
     """Return a client of a service. `options` are further ones of botocore's `Config`."""
-    return boto3.client(  # type: ignore[call-overload]
+    return boto3.client(  # type: ignore[call-overload]  # the stubs want a literal name
         service,
         config=Config(
             connect_timeout=limits.connect_timeout_seconds,
