@@ -1,4 +1,4 @@
-"""The deployed stack that all tests and processes share, and the order in which the tests run."""
+"""The deployed stack of a test process, and the order in which the tests run."""
 
 import os
 from collections.abc import Iterator
@@ -10,10 +10,9 @@ import pytest
 from command_line.environment import use_local_aws_settings
 from command_line.project import PROJECT, STATE
 from harness.dynamodb_local import missing_programs
-from local.stack import Stack
+from local.stack import Stack, running_stack
 from tests.support import release_before
 from tests.support.chromium import PROGRAMS, chromium
-from tests.support.shared_stack import shared_stack
 
 use_local_aws_settings()
 
@@ -65,17 +64,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the temporary directory that all processes of this run share."""
-    own = tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Return this process's stack, as `make run` deploys it, with a state directory of its own and on free ports.
+    """Return this process's stack: as `make run` deploys it, but each function has only the template's permissions.
 
     Processes do not share one: some tests kill functions, and the load of one process delays payments of the other.
     """
-    with shared_stack(tmp_path_factory.getbasetemp() / "stack") as running:
+    with running_stack(state=tmp_path_factory.mktemp("stack"), enforce_policies=True) as running:
         yield running

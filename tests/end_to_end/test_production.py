@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +17,10 @@ from delivery.rendering import SAMCONFIG
 from dummy_stripe.events import sign
 from local.emulator.deploy import STACK_NAME
 from local.emulator.process import Emulator
-from local.stack import Stack
+from local.stack import Stack, running_stack
 from order_payments.runtime.clock import utc_now
 from order_payments.stripe_adapter.secrets import SECRET_COOL_DOWN_SECONDS
 from tests.support.http_shop import HttpShop
-from tests.support.shared_stack import shared_stack
 from tests.support.shop import Reply
 from tests.support.user_pool import (
     OF_THE_POOL,
@@ -67,8 +65,10 @@ def production(emulator: Emulator) -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def stack(run_directory: Path) -> Iterator[Stack]:
-    with shared_stack(run_directory / "stack-of-production", production) as running:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(
+        state=tmp_path_factory.mktemp("production"), parameters=production, enforce_policies=True
+    ) as running:
         yield running
 
 

@@ -26,11 +26,11 @@ from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator.process import Emulator, free_port
 from local.running import DESCRIPTION
 from local.stack import Stack, parameters_here
+from local.tokens import TokenIssuer
 from operations.deployed_stack import DeployedStack
 from tests.support import release_before
 from tests.support.http_shop import HttpShop
 from tests.support.order_listener import Listener, listening
-from tests.support.shared_stack import port_of, stack_of
 from tests.support.shop import Reply, Stock
 
 PATIENCE_SECONDS = 300
@@ -70,8 +70,19 @@ def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
                 process.wait(timeout=0.1)
                 pytest.fail(f"The release before has ended: {log.read_text()}")
         description = json.loads((state / DESCRIPTION).read_text())
-        emulator = Emulator(port_of(description), log, process, key="")
-        yield stack_of(description, emulator, api_id="", state=state)
+        port = int(description["awsEndpointUrl"].rpartition(":")[2])
+        tables = description["tables"]
+        yield Stack(
+            api_url=description["apiUrl"],
+            emulator=Emulator(port, log, process, key=""),
+            # Only the proxy needs the API's id and the gateway responses, and it runs in the other process.
+            deployment=Deployment("", tables["orders"], tables["products"], tables["dummyStripe"], {}),
+            identity=TokenIssuer.load(
+                state / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
+            ),
+            tokens=description["tokens"],
+            state=state,
+        )
 
 
 class CurrentApi(httpx.BaseTransport):
