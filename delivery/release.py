@@ -148,11 +148,13 @@ def release(
     with TemporaryDirectory() as directory:  # which is its owner's alone
         file = Path(directory) / "parameters.yaml"
         file.write_text(json.dumps(overrides))  # JSON is YAML, too
-        code = _run(command(file, config_env=config_env, guided=not kept, role_arn=role_arn, unattended=unattended))
+        code = run_on_this_terminal(
+            command(file, config_env=config_env, guided=not kept, role_arn=role_arn, unattended=unattended)
+        )
     raise typer.Exit(code)
 
 
-def _run(arguments: list[str]) -> int:
+def run_on_this_terminal(arguments: list[str]) -> int:
     """Run a command on this terminal. It alone is stopped by Ctrl-C; this program then goes on to its end."""
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -36,7 +36,7 @@ def architecture() -> str:
     return _ARCHITECTURES[machine]
 
 
-def _runs_lambdas_wheels() -> bool:
+def runs_lambdas_wheels() -> bool:
     """Whether this machine, like Lambda, is a Linux with glibc. macOS and Alpine are not."""
     return platform.libc_ver()[0] == "glibc"
 
@@ -52,7 +52,7 @@ class Build:
         self.unpacked = cache / "unpacked"
         self._project = project
         self._cache = cache
-        self._takes_lambdas_wheels = for_containers or _runs_lambdas_wheels()
+        self._takes_lambdas_wheels = for_containers or runs_lambdas_wheels()
         self._log = cache / "build.log"
         self._unfinished = cache / "unfinished"
         self._fingerprint = cache / "fingerprint"
@@ -180,7 +180,7 @@ class Build:
 
 def build_for_containers(project: Path, cache: Path) -> Build:
     """What runs in Lambda's containers: the build in `cache`, where this machine is like them, or one beside it."""
-    if _runs_lambdas_wheels():
+    if runs_lambdas_wheels():
         return Build(project, cache)
     return Build(project, cache.with_name(f"{cache.name}-for-containers"), for_containers=True)
 

@@ -69,14 +69,14 @@ def engine_of(info: Mapping[str, Any], bridge: Callable[[], Mapping[str, Any]], 
         return ContainerEngine("host.docker.internal", None)
     if info.get("Rootless"):
         # Podman's name for whatever forwards to our own address; it differs between its versions.
-        return ContainerEngine("host.containers.internal", _own_address())
+        return ContainerEngine("host.containers.internal", own_address())
     if "name=rootless" in (info.get("SecurityOptions") or []):
-        return ContainerEngine("host.docker.internal", _own_address())
+        return ContainerEngine("host.docker.internal", own_address())
     (config,) = (config for config in bridge()["IPAM"]["Config"] if ":" not in config["Subnet"])
     return ContainerEngine("host.docker.internal", WayIn(config["Gateway"], IPv4Network(config["Subnet"])))
 
 
-def _own_address() -> WayIn:
+def own_address() -> WayIn:
     """What a rootless engine's containers connect to. A process of this machine connects for them."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

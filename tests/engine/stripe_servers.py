@@ -40,6 +40,7 @@ def gateway_to(url: str, key: str = KEY) -> Iterator[StripeGateway]:
     """The gateway as a function has it with `STRIPE_BACKEND=api`."""
     settings = StripeSettings(secret_key=key, backend=StripeBackend.API, api_base=url, dummy_table=None)
     gateway = stripe_gateway(settings)
+    # Private: a function keeps its connection for as long as it lives, and has no call that closes it.
     session = gateway._transport
     assert isinstance(session, TimedSession)
     with session:

@@ -29,6 +29,7 @@ UNUSABLE = {
 @pytest.fixture(autouse=True)
 def users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The environment of a process that was started with the user's settings."""
+    # Private: a process sets it once. Each test here stands for a process of its own.
     monkeypatch.setattr(environment, "_users_aws_settings", None)
     monkeypatch.chdir(tmp_path)
     Path("broken").write_text("[default\n")
@@ -56,7 +57,7 @@ def test_unusable_aws_setting_of_an_account_is_reported(name: str) -> None:
         pytest.raises(CommandError, match=r"The AWS settings cannot be used: .*(none-such|many|broken)"),
         deployed_stack("shop", "eu-central-1", None) as stack,
     ):
-        stack._client("cloudformation")
+        stack.audit({})
 
 
 def test_unknown_profile_option_is_reported() -> None:

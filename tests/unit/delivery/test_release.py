@@ -117,7 +117,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Deploy:
             ran.append(Ran(arguments, json.loads(Path(file).read_text()), Path(file)))
             return 0
 
-        monkeypatch.setattr("delivery.release._run", keep)
+        monkeypatch.setattr("delivery.release.run_on_this_terminal", keep)
         app = typer.Typer()
         app.command()(release)
         environment = {"CI": "", "CONFIG_ENV": "dev", "PARAMETERS": "", "PARAMETERS_FILE": "", "ROLE_ARN": ""}

@@ -62,6 +62,7 @@ class RecordingClient(DummyStripeHTTPClient):
         self.sent.append(Sent(method, url, status, json.loads(body), headers))
         return body, status, headers
 
+    # Private to the SDK, which has no option for the pause before a retry.
     def _sleep_time_seconds(self, num_retries: int) -> float:  # noqa: ARG002 - the SDK's signature
         return 0.0
 

@@ -91,7 +91,7 @@ def test_what_a_build_that_was_cut_off_left_is_not_trusted(
 def test_containers_get_wheels_of_their_own_where_lambdas_do_not_run_on_this_machine(
     project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "_runs_lambdas_wheels", lambda: False)
+    monkeypatch.setattr(build, "runs_lambdas_wheels", lambda: False)
     cache = tmp_path / "cache"
     make(project, cache)
     assert sum("download" in command for command in commands) == 2
@@ -107,7 +107,7 @@ def test_containers_get_wheels_of_their_own_where_lambdas_do_not_run_on_this_mac
 def test_containers_share_the_build_of_a_machine_that_is_like_lambda(
     project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "_runs_lambdas_wheels", lambda: True)
+    monkeypatch.setattr(build, "runs_lambdas_wheels", lambda: True)
     make(project, tmp_path / "cache")
     assert commands
     assert build_for_containers(project, tmp_path / "cache").is_current()

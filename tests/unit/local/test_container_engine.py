@@ -59,7 +59,7 @@ def test_a_rootless_engine_lets_only_this_machine_in(
     info: dict[str, Any], host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = WayIn("192.0.2.7", IPv4Network("192.0.2.7/32"))
-    monkeypatch.setattr("local.sam_local.container_engine._own_address", lambda: own)
+    monkeypatch.setattr("local.sam_local.container_engine.own_address", lambda: own)
 
     assert engine_of(info, no_bridge, platform="linux") == ContainerEngine(host, own)
 

@@ -27,6 +27,7 @@ def test_what_cannot_be_meant_is_refused(command: str, arguments: list[str], sai
 
 
 def test_a_repair_is_sent_once_and_what_only_asks_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Private: a process sets it once, from the environment that it was started with.
     monkeypatch.setattr(environment, "_users_aws_settings", AWS_SETTINGS)
     tries = {}
 
