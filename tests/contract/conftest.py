@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import boto3
 import pytest
 
-from harness.tables import create_tables
 from local.stack import Stack
 from tests.support.function_shop import FunctionShop
 from tests.support.http_shop import HttpShop
-from tests.support.moto import aws_on_moto
+from tests.support.moto import tables_on_moto
 from tests.support.shop import Shop
 
 
@@ -39,10 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="module")
 def functions() -> Iterator[Shop]:
     """The functions over moto."""
-    with pytest.MonkeyPatch.context() as monkeypatch, aws_on_moto():
+    with pytest.MonkeyPatch.context() as monkeypatch, tables_on_moto() as dynamodb:
         FunctionShop.set_environment(monkeypatch)
-        dynamodb = boto3.client("dynamodb")
-        create_tables(dynamodb)
         yield FunctionShop(dynamodb)
 
 

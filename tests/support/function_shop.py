@@ -11,6 +11,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from command_line.project import PROJECT
 from harness.functions import call, event_for, load_function
 from order_payments.api.routes import ROUTES
+from order_payments.stripe_adapter import retries
 from tests.support.documented import check_documented
 from tests.support.shop import Reply, Shop, User
 
@@ -41,9 +42,10 @@ class FunctionShop(Shop):
 
     @staticmethod
     def set_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-        """Give the functions the environment that the template gives them."""
+        """Give the functions the environment that the template gives them, and short pauses between calls to Stripe."""
         for name, value in ENVIRONMENT.items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr(retries, "FIRST_PAUSE_SECONDS", 0.001)
 
     def function(self, name: str) -> ModuleType:
         """Return a function, which starts with its first request."""

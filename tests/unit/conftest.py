@@ -5,16 +5,14 @@ import logging
 from collections.abc import Iterator
 from datetime import timedelta
 
-import boto3
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from harness.tables import create_tables
 from order_payments.audit import check as audit
 from order_payments.runtime.observability import logger
 from tests.support.auditor import Auditor
 from tests.support.function_shop import FunctionShop
-from tests.support.moto import aws_on_moto
+from tests.support.moto import tables_on_moto
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def dynamodb() -> Iterator[DynamoDBClient]:
     """A client of moto's DynamoDB, with the template's tables."""
-    with aws_on_moto():
-        client = boto3.client("dynamodb")
-        create_tables(client)
+    with tables_on_moto() as client:
         yield client
 
 

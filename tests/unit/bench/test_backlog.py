@@ -17,6 +17,7 @@ def reconciler() -> ModuleType:
     return load_function("reconcile_payments")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("paid_percent", "calls_of_an_order"), [(0, 1), (100, 2)])
 def test_backlog_of_ten_minutes_is_settled_in_fifteen_within_its_share_of_stripes_rate(
     reconciler: ModuleType, paid_percent: int, calls_of_an_order: int
@@ -28,6 +29,7 @@ def test_backlog_of_ten_minutes_is_settled_in_fifteen_within_its_share_of_stripe
     assert outcome.most_calls_per_second <= 0.8 * PEAK * calls_of_an_order
 
 
+@pytest.mark.slow
 def test_model_of_the_former_reconciler_settles_what_it_settled(reconciler: ModuleType) -> None:
     # 336 orders per run, as it was measured.
     assert drain(reconciler, Point(PEAK, 0, BEFORE)).settled[0] == pytest.approx(336, rel=0.05)

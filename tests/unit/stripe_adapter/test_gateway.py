@@ -17,6 +17,7 @@ from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInPro
 from order_payments.domain.orders import Order, OrderLine, PaymentAttempt, Reason
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.settings import InvalidSettings, StripeSettings
+from order_payments.stripe_adapter import retries
 from order_payments.stripe_adapter.gateway import StripeGateway, stripe_gateway
 from order_payments.stripe_adapter.outcomes import (
     Cancelled,
@@ -459,7 +460,7 @@ def test_all_tries_of_a_call_fit_in_the_time_that_is_left(gateway: StripeGateway
 
     gateway.confirm(order, deadline=Deadline.after(5))
 
-    assert 0 < 2 * wire.timeout + 0.5 <= 5
+    assert 0 < 2 * wire.timeout + retries.FIRST_PAUSE_SECONDS <= 5
 
 
 def test_an_answer_slower_than_the_time_left_is_unknown_and_found_paid_later(gateway: StripeGateway) -> None:

@@ -13,7 +13,6 @@ from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import sign
 from harness import functions
 from harness.functions import Context, call, event_for, load_function
-from harness.tables import create_tables
 from local.sam_local.sam import EVENTS
 from order_payments.api.routes import ROUTES
 from order_payments.events import dead_letters, event_bus
@@ -22,7 +21,7 @@ from order_payments.storage import dynamodb as service
 from order_payments.stripe_adapter import secrets as stripe_secrets
 from tests.support.auditor import past_us, write_order
 from tests.support.function_shop import FunctionShop
-from tests.support.moto import aws_on_moto
+from tests.support.moto import tables_on_moto
 from tests.support.order_stream import creation, foreign, placed
 from tests.support.policies import Rights, granted
 from tests.support.shop import ADMIN, ALICE
@@ -90,8 +89,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
     monkeypatch.setattr(stripe_secrets, "secrets_client", lambda: watched(secrets_client_of()))
     monkeypatch.setattr("tests.support.function_shop.load_function", load)
     monkeypatch.setattr(f"{__name__}.load_function", load)
-    with aws_on_moto():
-        create_tables(boto3.client("dynamodb"))
+    with tables_on_moto():
         boto3.client("events").create_event_bus(Name="OrderEventsBus")
         queue = boto3.client("sqs").create_queue(QueueName="OrderEventsDeadLetters")["QueueUrl"]
         monkeypatch.setenv("ORDER_EVENTS_DEAD_LETTERS", queue)
