@@ -147,7 +147,7 @@ def test_put_repairs_a_damaged_item(world: World, damage: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("damage", [{"stock": "5"}, {"available": "3"}, {"stock": 1, "available": 5}], ids=str)
 def test_the_documented_remedy_follows_a_settlement_without_its_hold(world: World, damage: dict[str, Any]) -> None:
-    """docs/operations.md, "Repair a product": a charged order is settled after the damage, and no order is lost."""
+    """docs/recovery.md, "Repair a product": a charged order is settled after the damage, and no order is lost."""
     world.add_product("tea", 5)
     settled, open_ = (world.place({"tea": 2}, buyer) for buyer in ("alice", "bob"))
     world.pay(settled, "pm_dummy_timeout_after_charge")

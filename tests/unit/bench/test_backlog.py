@@ -1,12 +1,10 @@
 """The reconciler's run loop against a backlog: in minutes, at its pace, and cheap while Stripe does not respond."""
 
-import json
 from types import ModuleType
 
 import pytest
 
 from bench.backlog import BEFORE, HANGING_RUN_LIMIT, Point, chosen, drain, orders_tried_while_stripe_hangs
-from command_line.project import PROJECT
 from harness.functions import load_function
 
 PEAK = 10
@@ -37,13 +35,3 @@ def test_model_of_the_former_reconciler_settles_what_it_settled(reconciler: Modu
 
 def test_run_tries_few_orders_while_stripe_does_not_respond(reconciler: ModuleType) -> None:
     assert orders_tried_while_stripe_hangs(reconciler) <= HANGING_RUN_LIMIT
-
-
-def test_performance_page_has_the_recorded_figures() -> None:
-    record = json.loads((PROJECT / "bench" / "results.json").read_text())["figures"]
-    section = (PROJECT / "docs" / "performance.md").read_text().partition("\n## Backlog\n")[2].partition("\n## ")[0]
-    values = [figure["value"] for figure in record if figure["family"] == "backlog"]
-    texts = [f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:#.3g}" for value in values]
-
-    assert texts
-    assert [text for text in texts if text not in section] == []

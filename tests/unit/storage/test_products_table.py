@@ -287,7 +287,7 @@ def test_a_price_change_does_not_conflict_with_a_sale_in_between(
 
 
 def test_the_documented_remedy_for_damaged_stock_ends_in_a_clean_audit(shop: FunctionShop, auditor: Auditor) -> None:
-    """docs/operations.md, "A mismatch": damage, `PUT`, audit."""
+    """docs/recovery.md, "Audit and repair": damage, `PUT`, audit."""
     product = shop.add_product(stock=10)
     shop.pay(shop.order((product, 2)), UNKNOWN_OUTCOME)
     write_product(shop, product, "SET stock = :stock", stock="ten")

@@ -1,13 +1,11 @@
-"""Alarms, the dashboard and the runbook cover every function and every metric, and nothing that does not exist."""
+"""Alarms and the dashboard cover every function and every metric, and nothing that does not exist."""
 
 import json
-import re
 from functools import cache
 from typing import Any
 
 import pytest
 
-from command_line.project import PROJECT
 from delivery.rendering import Rendering, template
 from order_payments.runtime.observability import Count, Gauge, Latency
 
@@ -88,19 +86,6 @@ def test_dashboard_shows_every_alarm(alarm_on_silence: str) -> None:
 
     assert len(shown) == len(set(shown))
     assert set(shown) == {f"${{{name}.Arn}}" for name in rendering.of_type("AWS::CloudWatch::Alarm")}
-
-
-def test_runbook_explains_every_alarm() -> None:
-    section = (PROJECT / "docs" / "operations.md").read_text().partition("## Alarms\n")[2].partition("\n## ")[0]
-    first_cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("|")]
-    explained = {name for cell in first_cells for name in re.findall(r"`(…?\w+Alarm)`", cell)}
-    of_functions = {
-        name.removesuffix("Function") + kind
-        for name in functions_of_routes()
-        for kind in ("ErrorsAlarm", "ThrottlesAlarm")
-    }
-
-    assert explained == (ALARMS.keys() - of_functions) | {"…ErrorsAlarm", "…ThrottlesAlarm"}
 
 
 @pytest.mark.parametrize(

@@ -240,28 +240,6 @@ def test_default_peak_stays_within_the_rate_of_a_stripe_sandbox() -> None:
     assert STRIPE_CALLS_OF_A_PAYMENT * int(CAPACITY[str(payments)]["Reconciled"]) <= 25
 
 
-def test_operations_have_the_figures_of_the_capacity_mapping() -> None:
-    text = (PROJECT / "docs" / "operations.md").read_text()
-    rows = {
-        cells[1]: cells[2:6]
-        for line in text.splitlines()
-        if line.startswith("| ") and len(cells := [cell.strip().replace(",", "") for cell in line.split("|")]) >= 7
-    }
-
-    def row(key: str) -> list[str]:
-        return [str(level[key] or "none") for level in CAPACITY.values()]
-
-    assert rows["requests a second that Stripe must allow"] == [
-        str(STRIPE_CALLS_OF_A_PAYMENT * level["PaymentRate"]) for level in CAPACITY.values()
-    ]
-    assert rows["payments a second throttle"] == row("PaymentRate")
-    assert rows["orders a second that the reconciler settles at most"] == row("Reconciled")
-    assert rows["requests a second of each other route throttle"] == row("Rate")
-    assert rows["reserved for `initiate_payment`"] == row("Payers")
-    assert rows["reserved for `stripe_webhook`"] == row("Webhooks")
-    assert rows["reserved for the authorizer"] == row("Authorizers")
-
-
 READS_OF_A_STREAM = [f"dynamodb:{each}" for each in ("DescribeStream", "GetRecords", "GetShardIterator")]
 
 
