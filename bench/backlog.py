@@ -192,7 +192,7 @@ def chosen(reconciler: ModuleType, payments_per_second: int) -> Policy:
     return Policy(
         int(template()["Mappings"]["Capacity"][str(payments_per_second)]["Reconciled"]),
         reconciler.CONCURRENCY,
-        reconciler.BATCH,
+        reconciler.BATCH_SIZE,
         function["Timeout"],
         reconciler.UNANSWERED_LIMIT,
     )
@@ -247,7 +247,7 @@ def orders_tried_while_stripe_hangs(reconciler: ModuleType) -> int:
 
 def run_once(reconciler: ModuleType, backlog: Backlog, policy: Policy) -> Any:
     """Run the reconciler once, with the time that its timeout leaves."""
-    deadline = Deadline.after(policy.timeout_seconds - reconciler.TIME_TO_REPORT_SECONDS)
+    deadline = Deadline.after(policy.timeout_seconds - reconciler.RECONCILER_REPORT_SECONDS)
     return reconciler.reconcile_payments(backlog, backlog, now=_NOW, deadline=deadline)
 
 
@@ -265,7 +265,7 @@ def working_in(time: VirtualTime, reconciler: ModuleType, policy: Policy, backlo
             reconcile=backlog.reconcile,
             reconciler_settings=SimpleNamespace(orders_per_second=policy.orders_per_second),
             CONCURRENCY=policy.concurrency,
-            BATCH=policy.batch,
+            BATCH_SIZE=policy.batch,
             UNANSWERED_LIMIT=policy.unanswered_limit,
         ),
     ):

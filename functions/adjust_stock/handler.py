@@ -21,7 +21,7 @@ from order_payments.runtime.observability import logger
 from order_payments.storage.stock_adjustments_table import StockAdjustment, adjustment_id_for
 
 
-def _not_zero(change: int) -> int:
+def _require_nonzero(change: int) -> int:
     if change == 0:
         raise ValueError("Input should not be zero")
     return change
@@ -32,7 +32,7 @@ class StockAdjustmentRequest(RequestBody):
 
     change: Annotated[
         int,
-        AfterValidator(_not_zero),
+        AfterValidator(_require_nonzero),
         Field(strict=True, ge=-MAXIMUM_STOCK, le=MAXIMUM_STOCK, examples=[-3], json_schema_extra={"not": {"const": 0}}),
     ]
     reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["Damaged in the warehouse."])]
@@ -77,4 +77,4 @@ def adjust_stock(
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: products.get("nothing"))
+components.finish_start(warm_up=lambda: products.get("nothing"))

@@ -12,7 +12,7 @@ from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger, write_metrics
 
-TIME_TO_REPORT_SECONDS = 5.0
+AUDIT_REPORT_SECONDS = 5.0
 
 components = Components()
 tables = components.audited_tables
@@ -22,7 +22,7 @@ stripe = components.stripe
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point. Takes an `Audit` as it was handed on, `{}` for a new one; returns it further on."""
     with logger.append_context_keys(invocationId=context.aws_request_id):
-        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
+        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - AUDIT_REPORT_SECONDS)
         audit = Audit.model_validate(event)
         known, known_unjudged = audit.mismatches, audit.unjudged
         try:
@@ -44,4 +44,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return audit.to_json()
 
 
-components.finish_start(rehearsal=lambda: tables.order_item("none"))
+components.finish_start(warm_up=lambda: tables.order_item("none"))

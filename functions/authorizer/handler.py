@@ -2,15 +2,15 @@
 
 from order_payments.runtime.start_up import finish_start
 
-from log_lines import start_failures_counted, write_counts, write_line
+from log_lines import count_start_failures, write_counts, write_line
 
 from order_payments.runtime.metric_names import Count
 
-with start_failures_counted():
+with count_start_failures():
     import time
     from typing import Any
 
-    from iam_policy import answer_for
+    from iam_policy import build_response
     from key_set import NoKeys, keys_from
     from tokens import TokenRefused, TokenVerifier
 
@@ -47,7 +47,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     try:
         request = _request_ids(event, context)
         caller = _VERIFIER.verify(_bearer_token(event))
-        answer = answer_for(caller, event["methodArn"])
+        answer = build_response(caller, event["methodArn"])
         write_line("INFO", "allowed", userId=caller.user_id, **request)
     except TokenRefused as refused:
         kid = refused.kid and refused.kid[:LOGGED_KID_LENGTH]
@@ -59,7 +59,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         failure = AuthorizerFailed("no keys")
     except Exception as error:  # noqa: BLE001 - the one boundary: no fault of ours may let a caller in
         # Not the error's own text, nor its cause's: they may quote the token.
-        write_line("ERROR", "authorizer failed", reason="unexpected_error", error=_place_of(error), **request)
+        write_line("ERROR", "authorizer failed", reason="unexpected_error", error=_error_location(error), **request)
         write_counts(Count.AUTHORIZER_FAILED, Count.INTERNAL_ERROR)
         failure = AuthorizerFailed("unexpected error")
     else:
@@ -99,7 +99,7 @@ def _request_ids(event: dict[str, Any], context: object) -> dict[str, str | None
     }
 
 
-def _place_of(error: Exception) -> str:
+def _error_location(error: Exception) -> str:
     """What kind of error, and where it came from."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:

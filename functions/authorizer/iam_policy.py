@@ -13,7 +13,7 @@ _METHOD_ARN = re.compile(
 )
 
 
-def answer_for(caller: Caller, method_arn: str) -> dict[str, Any]:
+def build_response(caller: Caller, method_arn: str) -> dict[str, Any]:
     """Return the authorizer's response: the caller, for the functions, and every route that its roles may call.
 
     It lists all of them because API Gateway caches it for the token and applies it to the token's next requests,

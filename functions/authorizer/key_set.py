@@ -50,7 +50,7 @@ MAX_KEY_SET_BYTES = 64 * 1024
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class NoKeySet(Exception):
+class KeySetError(Exception):
     """There is no JWK set: the document is none, or the key server did not answer with a document.
 
     `status` is the key server's HTTP status, if it responded with an error.
@@ -86,9 +86,9 @@ class KeySet:
         try:
             jwks = json.loads(document)["keys"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise NoKeySet("not a JSON object with keys") from error
+            raise KeySetError("not a JSON object with keys") from error
         if not isinstance(jwks, list):
-            raise NoKeySet("the keys are not an array")
+            raise KeySetError("the keys are not an array")
         return cls(tuple(key for jwk in jwks if (key := _usable_key(jwk)) is not None))
 
     def knows(self, kid: str) -> bool:
@@ -132,7 +132,7 @@ class FetchedKeySet:
     def _fetch_key_set(self) -> KeySet | None:
         try:
             key_set = KeySet.parse(self._fetch())
-        except NoKeySet as error:
+        except KeySetError as error:
             write_line("ERROR", "key set fetch failed", reason=str(error), status=error.status)
             return None
         if not key_set.keys:
@@ -145,7 +145,7 @@ def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> KeySet | Fet
     if settings.jwks is not None:
         try:
             key_set = KeySet.parse(settings.jwks)
-        except NoKeySet:
+        except KeySetError:
             key_set = KeySet()
         if not key_set.keys:
             raise InvalidSettings("JWT_JWKS must be a JWK set with at least one usable public key")
@@ -173,7 +173,7 @@ def fetch(url: str) -> bytes:
     thread.start()
     thread.join(KEY_SET_FETCH_TIMEOUT_SECONDS)
     if not outcome:
-        raise NoKeySet("the key server is too slow")
+        raise KeySetError("the key server is too slow")
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
@@ -187,11 +187,11 @@ def _download(url: str) -> bytes:
             document: bytes = response.read(MAX_KEY_SET_BYTES + 1)
     except urllib.error.HTTPError as error:
         error.close()
-        raise NoKeySet("the key server responded with an error", status=error.code) from error
+        raise KeySetError("the key server responded with an error", status=error.code) from error
     except (OSError, http.client.HTTPException) as error:
-        raise NoKeySet(f"the key server failed: {type(error).__name__}") from error
+        raise KeySetError(f"the key server failed: {type(error).__name__}") from error
     if len(document) > MAX_KEY_SET_BYTES:
-        raise NoKeySet("the key server sent too much")
+        raise KeySetError("the key server sent too much")
     return document
 
 

@@ -50,7 +50,7 @@ def write_counts(*metrics: Count) -> None:
 
 
 @contextmanager
-def start_failures_counted() -> Iterator[None]:
+def count_start_failures() -> Iterator[None]:
     """Count a failure of the block, which then ends the start: no request reaches the handler to count it."""
     try:
         yield

@@ -61,4 +61,4 @@ def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> 
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))
+components.finish_start(warm_up=lambda: orders.get(NO_ORDER))

@@ -25,4 +25,4 @@ def get_order_status(order_id: str) -> OrderStatusView:
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))
+components.finish_start(warm_up=lambda: orders.get(NO_ORDER))

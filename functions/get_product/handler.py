@@ -23,4 +23,4 @@ def get_product(product_id: str) -> Response[ProductView]:
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: products.get("nothing"))
+components.finish_start(warm_up=lambda: products.get("nothing"))

@@ -81,4 +81,4 @@ def initiate_payment(
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))
+components.finish_start(warm_up=lambda: orders.get(NO_ORDER))

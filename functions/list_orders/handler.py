@@ -26,4 +26,4 @@ def list_orders(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OrdersVi
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: orders.page_of_buyer("nobody", limit=1, after=None))
+components.finish_start(warm_up=lambda: orders.page_of_buyer("nobody", limit=1, after=None))

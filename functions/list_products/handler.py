@@ -27,4 +27,4 @@ def list_products(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Produc
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: products.page(limit=1, after=None))
+components.finish_start(warm_up=lambda: products.page(limit=1, after=None))

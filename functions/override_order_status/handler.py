@@ -49,4 +49,4 @@ def override_order_status(order_id: str, body: OverrideRequest) -> OrderStatusVi
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))
+components.finish_start(warm_up=lambda: orders.get(NO_ORDER))

@@ -14,9 +14,9 @@ from order_payments.events.event_bus import EventBus, size_of
 from order_payments.events.order_events import OrderEvent, event_in
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Count
-from order_payments.runtime.observability import count, logger, write_cancelled, write_metrics
+from order_payments.runtime.observability import count, logger, write_cancellation_counts, write_metrics
 
-TIME_TO_REPORT_SECONDS = 2.0
+PUBLISHER_REPORT_SECONDS = 2.0
 
 components = Components()
 bus = components.event_bus
@@ -40,7 +40,7 @@ def publish_order_events(
     """
 
     def give_up(record: Record) -> bool:
-        return deadline.remaining() >= SQS_CALL_SECONDS and dead_letters.keep(record, **whereabouts(record))
+        return deadline.remaining() >= SQS_CALL_SECONDS and dead_letters.keep(record, **locate_record(record))
 
     def publish(events: Mapping[int, OrderEvent]) -> int | None:
         """Publish events by their records' places. Return the first place that is not done."""
@@ -48,7 +48,7 @@ def publish_order_events(
 
         def give_up_event(event: OrderEvent) -> bool:
             record = records[places[event.event_id]]
-            logger.error("an event was rejected", eventId=event.event_id, bytes=size_of(event), **whereabouts(record))
+            logger.error("an event was rejected", eventId=event.event_id, bytes=size_of(event), **locate_record(record))
             return give_up(record)
 
         done = bus.publish(list(events.values()), give_up=give_up_event, deadline=deadline)
@@ -60,7 +60,7 @@ def publish_order_events(
         try:
             event = event_in(record)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, the others are to be published
-            logger.exception("a record could not be read", **whereabouts(record))
+            logger.exception("a record could not be read", **locate_record(record))
             # First what comes before it: neither is done again because the other could not be.
             not_done = publish(events)
             if not_done is not None:
@@ -86,10 +86,10 @@ def count_outcomes(orders: Sequence[Order]) -> None:
     count(Count.PAYMENT_CONFIRMED, sum(order.status is OrderStatus.CONFIRMED for order in by_payment))
     count(Count.SETTLED_BY_HAND, len(by_hand))
     write_metrics()
-    write_cancelled(Counter(order.reason.code for order in by_payment if order.reason is not None))
+    write_cancellation_counts(Counter(order.reason.code for order in by_payment if order.reason is not None))
 
 
-def whereabouts(record: Record) -> dict[str, Any]:
+def locate_record(record: Record) -> dict[str, Any]:
     """Where a record is found: its order, and its place in the stream."""
     change = record.get("dynamodb", {})
     return {
@@ -105,7 +105,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     with logger.append_context_keys(invocationId=context.aws_request_id):
         records = event["Records"]
-        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
+        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - PUBLISHER_REPORT_SECONDS)
         done = publish_order_events(records, bus, dead_letters, deadline=deadline)
         if done == len(records):
             return {"batchItemFailures": []}

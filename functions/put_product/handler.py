@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
 from pydantic import AfterValidator, Field
 
-from order_payments.api.entity_tags import IfMatch, IfNoneMatch, meets, product_response
+from order_payments.api.entity_tags import IfMatch, IfNoneMatch, meets_preconditions, product_response
 from order_payments.api.resolver import Api
 from order_payments.api.responses import success
 from order_payments.api.routes import route_of
@@ -21,7 +21,7 @@ from order_payments.domain.text import LINE_OF_TEXT
 from order_payments.runtime.observability import logger
 
 
-def _chargeable(currency: str) -> str:
+def _require_chargeable(currency: str) -> str:
     if not is_currency(currency):
         raise ValueError("Input should be a lower-case ISO 4217 currency that Stripe charges in")
     return currency
@@ -32,7 +32,7 @@ class ProductRequest(RequestBody):
 
     name: Annotated[str, Field(max_length=MAXIMUM_NAME_LENGTH, pattern=LINE_OF_TEXT, examples=["Green tea"])]
     unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_AMOUNT, examples=[4599])]
-    currency: Annotated[str, AfterValidator(_chargeable), Field(json_schema_extra={"enum": sorted(CURRENCIES)})]
+    currency: Annotated[str, AfterValidator(_require_chargeable), Field(json_schema_extra={"enum": sorted(CURRENCIES)})]
     # Optional, and never null. A factory is a default that the schema does not show.
     stock: Annotated[int, Field(default_factory=int, strict=True, ge=0, le=MAXIMUM_STOCK, examples=[25])]
 
@@ -60,7 +60,7 @@ def put_product(
         raise InvalidRequest(fault, field="unit_price")
 
     def is_wanted(product: Product | None) -> bool:
-        return meets(product, if_match=if_match, if_none_match=if_none_match)
+        return meets_preconditions(product, if_match=if_match, if_none_match=if_none_match)
 
     product = products.put(
         product_id,
@@ -76,4 +76,4 @@ def put_product(
 
 
 handler = api.resolve
-components.finish_start(rehearsal=lambda: products.get("nothing"))
+components.finish_start(warm_up=lambda: products.get("nothing"))

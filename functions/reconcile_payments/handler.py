@@ -26,7 +26,7 @@ from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, U
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
 
-BATCH = 1250
+BATCH_SIZE = 1250
 """Entries read from each shard at a time: for all shards together, more than a run settles in its minute."""
 CONCURRENCY = 64
 """Orders settled at the same time: 80 per second, each for half a second while Stripe responds normally, and more."""
@@ -34,10 +34,10 @@ UNANSWERED_LIMIT = 16
 """Orders that Stripe leaves open in succession before the run checks whether Stripe responds at all."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far the clock of another writer may be ahead of ours before its entries count as dated in the future."""
-TIME_FOR_ONE_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * DYNAMODB_CALL_SECONDS + 2.0
+ORDER_TIME_LIMIT_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * DYNAMODB_CALL_SECONDS + 2.0
 """Longest time that one order may take if neither Stripe nor DynamoDB responds: read, fence, settle, postpone. No order
 starts with less time left. The function's timeout is a minute plus this time, so two runs do not work in parallel."""
-TIME_TO_REPORT_SECONDS = 2.0
+RECONCILER_REPORT_SECONDS = 2.0
 
 reconciler_settings = ReconcilerSettings.from_environment()
 components = Components()
@@ -45,7 +45,7 @@ orders = components.orders
 stripe = components.stripe
 
 
-class End(StrEnum):
+class EntryOutcome(StrEnum):
     """Outcome of one entry: `cleared` had nothing to settle, `left` has no outcome yet or was not tried."""
 
     SETTLED = "settled"
@@ -66,10 +66,10 @@ class Tally:
     failed: int = 0
     oldest_seconds: int = 0
 
-    def count(self, end: End, age_seconds: int) -> None:
+    def count(self, outcome: EntryOutcome, age_seconds: int) -> None:
         """Count one entry of this age."""
-        setattr(self, end, getattr(self, end) + 1)
-        if end in (End.LEFT, End.FAILED):
+        setattr(self, outcome, getattr(self, outcome) + 1)
+        if outcome in (EntryOutcome.LEFT, EntryOutcome.FAILED):
             self.oldest_seconds = max(self.oldest_seconds, age_seconds)
 
 
@@ -102,7 +102,7 @@ class Run:
         self._pace = pace
         self._lock = Lock()
         self._unanswered = 0
-        self._is_stripe_silent = False
+        self._is_stripe_unresponsive = False
         self._is_over = False
         self.unreadable_shards: set[str] = set()
 
@@ -122,13 +122,15 @@ class Run:
                     break
                 ids = seen[shard]
                 # A settled or postponed entry leaves this query with a delay: the index follows the table.
-                limit = BATCH + len(ids)
+                limit = BATCH_SIZE + len(ids)
                 try:
                     found = self._orders.unsettled(shard, before=self._now - LEASE, limit=limit)
                     if len(found) == limit:
                         unfinished.append(shard)
                     if is_first:
-                        found += self._orders.unsettled_ahead(shard, after=self._now + CLOCK_TOLERANCE, limit=BATCH)
+                        found += self._orders.unsettled_ahead(
+                            shard, after=self._now + CLOCK_TOLERANCE, limit=BATCH_SIZE
+                        )
                 except Busy:
                     logger.warning("shard could not be read, left to the next run", shard=shard)
                     self.unreadable_shards.add(shard)
@@ -141,17 +143,17 @@ class Run:
             is_first, shards = False, unfinished
             yield sorted(batch, key=attrgetter("since_text"))
 
-    def settle(self, entry: Unsettled) -> tuple[End, int]:
+    def settle(self, entry: Unsettled) -> tuple[EntryOutcome, int]:
         """Settle one order. Returns the outcome, and the order's age in seconds if it stays unsettled.
 
         Raises nothing. An order that was tried and stays unsettled moves behind the others.
         """
         age_seconds = self._age_of(entry)
         if not self._may_start():
-            return End.LEFT, age_seconds
+            return EntryOutcome.LEFT, age_seconds
         self._pace.wait()
         if not self._may_start():
-            return End.LEFT, age_seconds
+            return EntryOutcome.LEFT, age_seconds
         logger.thread_safe_append_keys(orderId=entry.order_id)
         postponed_to = utc_now() - LEASE  # behind all that this run could find, and within reach of the next
         by = self._deadline.earlier_by(DYNAMODB_CALL_SECONDS)  # to postpone the order
@@ -170,44 +172,44 @@ class Run:
             if since is None:
                 self._unanswered = 0
                 logger.info("payment reconciled", status=order.status, ageSeconds=age_seconds)
-                return (End.REFUNDED if order.refund else End.SETTLED), age_seconds
-            end, age_seconds = End.LEFT, max(age_seconds, seconds_between(since, self._now))
+                return (EntryOutcome.REFUNDED if order.refund else EntryOutcome.SETTLED), age_seconds
+            outcome, age_seconds = EntryOutcome.LEFT, max(age_seconds, seconds_between(since, self._now))
             if self._is_ahead(listed_since):
                 logger.warning("entry dated in the future, corrected", unsettledSince=entry.since_text)
                 postponed_to = utc_now()  # its payer may still be at work: the lease starts now
             elif since > self._now - LEASE:
-                return end, age_seconds
+                return outcome, age_seconds
             else:
-                self._note_unanswered(order, by)
+                self._check_stripe_responds(order, by)
         except Busy:
             logger.warning("the database is busy, left to the next run")
-            end = End.FAILED
+            outcome = EntryOutcome.FAILED
         except Exception:  # noqa: BLE001 - any fault of one order must not keep the others waiting
             logger.exception("payment could not be reconciled")
             count(Count.INTERNAL_ERROR)
-            end = End.FAILED
+            outcome = EntryOutcome.FAILED
         finally:
             logger.thread_safe_clear_keys()
         first = self._orders.postpone(entry.order_id, to=postponed_to)
-        if end is End.FAILED and first is not None:
+        if outcome is EntryOutcome.FAILED and first is not None:
             # Earlier runs postponed it, too, and an order that cannot be read does not say since when it waits.
             age_seconds = max(age_seconds, seconds_between(first, self._now))
-        return end, age_seconds
+        return outcome, age_seconds
 
     def _may_start(self) -> bool:
         """Return whether there is time for another order, and a Stripe to ask about it. If not, the run is over."""
-        if self._is_stripe_silent or self._deadline.remaining() < TIME_FOR_ONE_SECONDS:
+        if self._is_stripe_unresponsive or self._deadline.remaining() < ORDER_TIME_LIMIT_SECONDS:
             self._is_over = True
         return not self._is_over
 
-    def _clear(self, order: Order) -> End:
+    def _clear(self, order: Order) -> EntryOutcome:
         """Remove the entry of an order that has nothing to settle. It would come back in every run."""
         if not self._orders.remove_stale_entry(order.order_id):
-            return End.SETTLED  # by someone else, after the entry was read
+            return EntryOutcome.SETTLED  # by someone else, after the entry was read
         logger.warning("unsettled entry removed, nothing to settle", status=order.status)
-        return End.CLEARED
+        return EntryOutcome.CLEARED
 
-    def _note_unanswered(self, order: Order, by: Deadline) -> None:
+    def _check_stripe_responds(self, order: Order, by: Deadline) -> None:
         """Stop the run if Stripe does not respond: each further order would cost its thread a timeout, and a write."""
         with self._lock:
             self._unanswered += 1
@@ -218,7 +220,7 @@ class Run:
         intent_id = order.refund.payment_intent_id if order.refund else order.payment_intent_id
         state = self._stripe.state_of(order, intent_id or "", deadline=by.earlier_by(TIME_TO_SETTLE_SECONDS))
         if isinstance(state, Unknown):
-            self._is_stripe_silent = True
+            self._is_stripe_unresponsive = True
             logger.warning("stripe does not respond, the rest is left to the next run")
 
     def _is_ahead(self, moment: datetime) -> bool:
@@ -238,8 +240,8 @@ def reconcile_payments(orders: OrdersTable, stripe: StripeGateway, *, now: datet
     run = Run(orders, stripe, now=now, deadline=deadline, pace=Pace(reconciler_settings.orders_per_second))
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="reconcile") as pool:
         for batch in run.batches():
-            for end, age_seconds in pool.map(run.settle, batch):
-                tally.count(end, age_seconds)
+            for outcome, age_seconds in pool.map(run.settle, batch):
+                tally.count(outcome, age_seconds)
     tally.failed += len(run.unreadable_shards)
     return tally
 
@@ -259,7 +261,7 @@ def unsettled_since(order: Order) -> datetime | None:
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Run the reconciler. Returns the tally."""
     with logger.append_context_keys(requestId=context.aws_request_id):
-        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - TIME_TO_REPORT_SECONDS)
+        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - RECONCILER_REPORT_SECONDS)
         tally = reconcile_payments(orders, stripe, now=utc_now(), deadline=deadline)
         logger.info(
             "reconciled",
@@ -277,4 +279,4 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         return asdict(tally)
 
 
-components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))
+components.finish_start(warm_up=lambda: orders.get(NO_ORDER))

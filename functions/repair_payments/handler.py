@@ -14,7 +14,7 @@ from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger, write_metrics
 from order_payments.stripe_adapter.retries import STRIPE_CALL_SECONDS
 
-TIME_FOR_A_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * STRIPE_CALL_SECONDS + 10.0
+REPAIR_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * STRIPE_CALL_SECONDS + 10.0
 
 components = Components()
 orders = components.orders
@@ -36,14 +36,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The function's entry point. Returns the steps: planned, or done, each with its outcome."""
     with logger.append_context_keys(invocationId=context.aws_request_id):
         request = RepairRequest.model_validate(event)
-        reading = Deadline.after(context.get_remaining_time_in_millis() / 1000 - 2 * TIME_FOR_A_STEP_SECONDS)
+        reading = Deadline.after(context.get_remaining_time_in_millis() / 1000 - 2 * REPAIR_STEP_SECONDS)
         repair = Repair(tables, Holds(tables, reading), orders, stripe)
         if not request.apply:
             return {"steps": [repair.plan(finding).to_json() for finding in request.findings]}
         steps: list[Step] = []
         for step in request.steps:
             deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000)
-            if deadline.remaining() < TIME_FOR_A_STEP_SECONDS:
+            if deadline.remaining() < REPAIR_STEP_SECONDS:
                 steps.append(step.model_copy(update={"outcome": "not done: no time was left"}))
                 continue
             steps.append(repair.apply(step, deadline=deadline))
@@ -53,4 +53,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {"steps": [step.to_json() for step in steps]}
 
 
-components.finish_start(rehearsal=lambda: tables.order_item("none"))
+components.finish_start(warm_up=lambda: tables.order_item("none"))

@@ -96,11 +96,11 @@ def signed_event(signature: str) -> Event | None:
     try:
         return Event.model_validate_json(payload)
     except ValidationError:
-        log_unread(payload)
+        log_unreadable_event(payload)
         return None
 
 
-def log_unread(payload: str) -> None:
+def log_unreadable_event(payload: str) -> None:
     """Log a signed event that is not about one of our intents, unless it is of a type that has another subject.
 
     The webhook still responds 200, as the event stays unreadable however often Stripe sends it.
@@ -150,4 +150,4 @@ if signing_secret() is None:
     # Logged at the start, not per request, so that a stranger's calls neither flood the log nor raise an alarm.
     logger.error("webhook secret is not configured; every event is refused")
 handler = api.resolve
-components.finish_start(rehearsal=lambda: orders.get(NO_ORDER))
+components.finish_start(warm_up=lambda: orders.get(NO_ORDER))

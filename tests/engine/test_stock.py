@@ -12,10 +12,10 @@ from order_payments.audit.tables import AuditedTables, Held
 from order_payments.domain.errors import Busy, InsufficientStock, PreconditionFailed, ProductNotFound
 from order_payments.domain.orders import OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
-from order_payments.storage.dynamodb import ReplyLost, TransactionRefused, to_wire, write_transaction
+from order_payments.storage.dynamodb import TransactionRefused, WriteOutcomeUnknown, to_wire, write_transaction
 from order_payments.storage.products_table import ProductsTable
 from order_payments.storage.stock_adjustments_table import (
-    Applied,
+    AppliedAdjustment,
     StockAdjustment,
     StockAdjustmentsTable,
     adjustment_id_for,
@@ -76,7 +76,7 @@ def test_adjustments_and_sales_at_once_lose_no_unit(world: World) -> None:
 def test_of_one_adjustment_sent_many_times_at_once_one_is_made(world: World) -> None:
     world.add_product("tea", 100)
 
-    def apply(number: int) -> Applied:
+    def apply(number: int) -> AppliedAdjustment:
         return ledger(world).apply(adjustment(-3, "k", request_id=f"r-{number}"), deadline=Deadline.after(20))
 
     applied = at_once([partial(apply, number) for number in range(12)])
@@ -112,7 +112,7 @@ def test_an_adjustment_whose_reply_is_lost_is_looked_up(
     def lose(*args: Any, **kwargs: Any) -> None:
         if is_written:
             write_transaction(*args, **kwargs)
-        raise ReplyLost
+        raise WriteOutcomeUnknown
 
     monkeypatch.setattr("order_payments.storage.stock_adjustments_table.write_transaction", lose)
 

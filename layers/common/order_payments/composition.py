@@ -85,6 +85,6 @@ class Components:
     def _events(self) -> EventSettings:
         return EventSettings.from_environment()
 
-    def finish_start(self, rehearsal: Callable[[], object] | None = None) -> None:
-        """End the function's start, with a rehearsal read through `dynamodb` if there is one (see `start_up`)."""
-        start_up.finish_start(self.dynamodb if rehearsal else None, rehearsal)
+    def finish_start(self, warm_up: Callable[[], object] | None = None) -> None:
+        """End the function's start, with a warm_up read through `dynamodb` if there is one (see `start_up`)."""
+        start_up.finish_start(self.dynamodb if warm_up else None, warm_up)

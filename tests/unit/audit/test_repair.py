@@ -7,7 +7,7 @@ import pytest
 from harness.functions import Context
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.runtime.clock import rfc3339, utc_now
-from order_payments.storage.dynamodb import Contended
+from order_payments.storage.dynamodb import TransactionConflict
 from tests.support.auditor import Auditor, charge_late, past_us, refunded_only_on_paper, write_order, write_product
 from tests.support.function_shop import FunctionShop
 from tests.support.shop import Stock
@@ -146,7 +146,7 @@ def test_a_step_that_others_are_in_the_way_of_keeps_none_from_being_done(
 
     def contended(product_id: str, **seen: Any) -> bool:
         if product_id == products[0]:
-            raise Contended
+            raise TransactionConflict
         return bool(set_available(product_id, **seen))
 
     monkeypatch.setattr(tables, "set_available", contended)

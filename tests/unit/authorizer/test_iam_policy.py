@@ -6,7 +6,7 @@ from itertools import chain, combinations
 
 import iam_policy
 import pytest
-from iam_policy import answer_for
+from iam_policy import build_response
 
 from order_payments.api.routes import ROUTES, Route
 from order_payments.domain.identity import Caller, Role
@@ -19,7 +19,7 @@ ROLES = [frozenset(some) for some in chain.from_iterable(combinations(Role, size
 
 
 def resources_for(roles: frozenset[Role], method_arn: str = f"{STAGE_ARN}/GET/orders") -> list[str]:
-    answer = answer_for(Caller("alice", roles, 2_000_000_000), method_arn)
+    answer = build_response(Caller("alice", roles, 2_000_000_000), method_arn)
     resources: list[str] = answer["policyDocument"]["Statement"][0]["Resource"]
     return resources
 
@@ -147,7 +147,7 @@ def test_every_partition_of_aws_has_an_answer(partition: str) -> None:
 
 
 def test_the_answer_is_json_in_the_form_of_an_authorizer() -> None:
-    answer = answer_for(Caller("alice", frozenset(), 2_000_000_000), f"{STAGE_ARN}/GET/orders")
+    answer = build_response(Caller("alice", frozenset(), 2_000_000_000), f"{STAGE_ARN}/GET/orders")
 
     assert json.loads(json.dumps(answer)) == {
         "principalId": "alice",

@@ -15,8 +15,8 @@ from key_set import (
     NO_KEYS_COOL_DOWN_SECONDS,
     FetchedKeySet,
     KeySet,
+    KeySetError,
     NoKeys,
-    NoKeySet,
     fetch,
     keys_from,
 )
@@ -129,7 +129,7 @@ NO_KEY_SETS = [
 
 @pytest.mark.parametrize("document", NO_KEY_SETS, ids=lambda document: ascii(document[:20]))
 def test_a_document_that_is_no_key_set_is_refused(document: str) -> None:
-    with pytest.raises(NoKeySet):
+    with pytest.raises(KeySetError):
         KeySet.parse(document)
 
 
@@ -154,7 +154,7 @@ class Issuance:
         self.fetches += 1
         self.now += self.takes
         if self.fails:
-            raise NoKeySet("the key server failed: TimeoutError")
+            raise KeySetError("the key server failed: TimeoutError")
         return to_json({"keys": self.keys})
 
     def is_accepted(self, kid: str) -> bool:
@@ -405,7 +405,7 @@ def test_the_key_server_sees_a_user_agent_of_our_own(key_server: KeyServer) -> N
 def test_an_error_or_redirect_gives_no_document_and_is_not_followed(key_server: KeyServer, status: int) -> None:
     key_server.status, key_server.headers = status, {"Location": key_server.url}
 
-    with pytest.raises(NoKeySet, match="responded with an error"):
+    with pytest.raises(KeySetError, match="responded with an error"):
         fetch(key_server.url)
 
     assert key_server.requests == 1
@@ -416,7 +416,7 @@ def test_a_document_is_read_up_to_the_greatest_size(key_server: KeyServer) -> No
     assert len(fetch(key_server.url)) == MAX_KEY_SET_BYTES
 
     key_server.body += b" "
-    with pytest.raises(NoKeySet, match="too much"):
+    with pytest.raises(KeySetError, match="too much"):
         fetch(key_server.url)
 
 
@@ -426,7 +426,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
     monkeypatch.setattr(key_set, "KEY_SET_FETCH_TIMEOUT_SECONDS", 0.05)
     key_server.release.clear()
 
-    with pytest.raises(NoKeySet):
+    with pytest.raises(KeySetError):
         fetch(key_server.url)
 
 
@@ -448,14 +448,14 @@ def test_server_that_sends_byte_by_byte_is_given_up(
     key_server.is_slow_from_the_headers_on = from_the_headers_on
     started = time.monotonic()
 
-    with pytest.raises(NoKeySet, match="slow"):
+    with pytest.raises(KeySetError, match="slow"):
         fetch(key_server.url)
 
     assert time.monotonic() - started < 1
 
 
 def test_a_server_that_is_not_there_gives_no_document(key_server: KeyServer) -> None:
-    with pytest.raises(NoKeySet, match="URLError"):
+    with pytest.raises(KeySetError, match="URLError"):
         fetch(key_server.url.replace("http://", "https://"))
 
 

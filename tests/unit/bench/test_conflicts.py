@@ -11,7 +11,7 @@ from bench.conflicts import ONE_WAY_SECONDS, Conflicts
 from bench.virtual_time import VirtualTime
 from order_payments.domain.errors import Busy
 from order_payments.runtime.clock import Deadline
-from order_payments.storage.dynamodb import Contended, write_transaction, writing
+from order_payments.storage.dynamodb import TransactionConflict, translate_write_errors, write_transaction
 
 HOLD_SECONDS = 0.010
 TABLE = "ProductsTable"
@@ -192,9 +192,9 @@ def test_each_answer_takes_its_time(scene: Scene) -> None:
 def test_the_service_takes_the_rejections_for_what_they_are(scene: Scene) -> None:
     def write_once() -> str:
         try:
-            with writing():
+            with translate_write_errors():
                 scene.client.update_item(**counting("a"))
-        except Contended:
+        except TransactionConflict:
             return "contended"
         return "written"
 

@@ -117,7 +117,7 @@ def test_a_payment_that_is_processing_is_left_and_its_age_told(shop: FunctionSho
 def test_more_attempts_than_a_batch_are_all_settled(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "BATCH", 2)
+    monkeypatch.setattr(reconciler, "BATCH_SIZE", 2)
     product = shop.add_product(stock=50)
     orders = [leave_unknown(shop, product) for _ in range(5)]
 
@@ -130,7 +130,7 @@ def test_more_attempts_than_a_batch_are_all_settled(
 def test_attempts_that_cannot_be_settled_do_not_keep_the_others_from_it(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "BATCH", 1)
+    monkeypatch.setattr(reconciler, "BATCH_SIZE", 1)
     product = shop.add_product(stock=50)
     for _ in range(4):
         leave_unknown(shop, product, "pm_dummy_processing")
@@ -171,7 +171,7 @@ def test_run_without_time_to_settle_still_reports_the_oldest(shop: FunctionShop,
     order = leave_unknown(shop, shop.add_product())
     listed = unsettled_since(shop, order)
 
-    tally = run(reconciler, seconds=reconciler.TIME_FOR_ONE_SECONDS - 1)
+    tally = run(reconciler, seconds=reconciler.ORDER_TIME_LIMIT_SECONDS - 1)
 
     assert (tally.settled, tally.left) == (0, 1)
     assert 3600 <= tally.oldest_seconds < 4200
@@ -190,7 +190,7 @@ def test_no_shard_is_queried_without_time_for_a_query(
 def test_run_works_for_most_of_a_minute_and_ends_before_the_next(reconciler: ModuleType) -> None:
     timeout = template()["Resources"]["ReconcilePaymentsFunction"]["Properties"]["Timeout"]
 
-    assert 55 <= timeout - reconciler.TIME_TO_REPORT_SECONDS - reconciler.TIME_FOR_ONE_SECONDS <= 60
+    assert 55 <= timeout - reconciler.RECONCILER_REPORT_SECONDS - reconciler.ORDER_TIME_LIMIT_SECONDS <= 60
 
 
 def test_run_stops_and_leaves_the_rest_untouched_if_stripe_is_silent(
@@ -378,7 +378,7 @@ def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconc
 
         def remaining(self) -> float:
             self.left -= 1
-            return float(reconciler.TIME_FOR_ONE_SECONDS + (1 if self.left >= 0 else -1))
+            return float(reconciler.ORDER_TIME_LIMIT_SECONDS + (1 if self.left >= 0 else -1))
 
     stopped = reconciler.reconcile_payments(
         reconciler.orders, reconciler.stripe, now=in_an_hour(), deadline=UpAfterLooking.after(0)

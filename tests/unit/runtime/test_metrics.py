@@ -18,7 +18,12 @@ from order_payments.domain.orders import Override, Reason
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.metric_names import Count, Gauge, Latency
 from order_payments.runtime.observability import write_metrics
-from order_payments.storage.dynamodb import ReplyLost, reading, write_transaction, writing
+from order_payments.storage.dynamodb import (
+    WriteOutcomeUnknown,
+    translate_read_errors,
+    translate_write_errors,
+    write_transaction,
+)
 from tests.support.function_shop import FunctionShop
 from tests.support.metrics import Metrics, metric_lines, metrics_in
 from tests.support.order_stream import cancelled, changed, confirmation, creation, placed, record
@@ -74,12 +79,12 @@ def throttled_in_part(*_: Any, **__: Any) -> None:
 
 
 def read(refused: Callable[[], None]) -> None:
-    with reading():
+    with translate_read_errors():
         refused()
 
 
 def write(refused: Callable[[], None]) -> None:
-    with writing():
+    with translate_write_errors():
         refused()
 
 
@@ -92,8 +97,8 @@ def transact(refused: Callable[..., None]) -> None:
     ("call", "refused", "end"),
     [
         (read, throttled, Busy),
-        (write, throttled, ReplyLost),
-        (transact, throttled, ReplyLost),
+        (write, throttled, WriteOutcomeUnknown),
+        (transact, throttled, WriteOutcomeUnknown),
         (transact, throttled_in_part, Busy),
     ],
 )
@@ -192,7 +197,7 @@ def test_order_that_cannot_be_reconciled_is_counted_as_an_internal_error(
 
 
 def test_a_write_that_nobody_answers_is_measured(capsys: Output) -> None:
-    with pytest.raises(ReplyLost), writing():
+    with pytest.raises(WriteOutcomeUnknown), translate_write_errors():
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
     write_metrics()
 

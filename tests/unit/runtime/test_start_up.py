@@ -74,7 +74,7 @@ def test_no_request_waits_for_a_rehearsal(monkeypatch: pytest.MonkeyPatch, kind:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
     rehearsals: list[int] = []
 
-    finish_start(rehearsal=lambda: rehearsals.append(1))
+    finish_start(warm_up=lambda: rehearsals.append(1))
 
     assert rehearsals == []
 
@@ -116,14 +116,14 @@ def test_rehearsal_that_fails_does_not_stop_the_start_and_is_logged_unless_it_fo
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency")
 
-    def rehearsal() -> None:
+    def warm_up() -> None:
         raise error
 
-    finish_start(rehearsal=rehearsal)
+    finish_start(warm_up=warm_up)
 
     assert gc.isenabled()
     logged = [(line.levelname, line.getMessage(), line.exc_info and line.exc_info[1]) for line in caplog.records]
-    assert logged == ([("WARNING", "the rehearsal failed", error)] if is_logged else [])
+    assert logged == ([("WARNING", "warm-up failed", error)] if is_logged else [])
 
 
 @pytest.mark.usefixtures("restore_hooks")
@@ -135,7 +135,7 @@ def test_a_snapshot_has_no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         def close(self) -> None:
             done.append("closed")
 
-    finish_start(Client(), rehearsal=lambda: done.append("read"))  # type: ignore[arg-type] # of a client it needs this alone
+    finish_start(Client(), warm_up=lambda: done.append("read"))  # type: ignore[arg-type] # of a client it needs this alone
 
     assert done == ["read", "closed"]
 

@@ -16,7 +16,7 @@ from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.retry_budgets import SETTLE_BUDGET_SECONDS
 from order_payments.storage.dynamodb import (
     DYNAMODB_CALL_SECONDS,
-    ReplyLost,
+    WriteOutcomeUnknown,
     dynamodb_client,
     from_wire,
     to_wire,
@@ -43,7 +43,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
 
 
 def test_a_web_page_is_no_answer_to_a_transaction(client: DynamoDBClient) -> None:
-    with pytest.raises(ReplyLost):
+    with pytest.raises(WriteOutcomeUnknown):
         write_transaction(client, [ProductsTable(client, "products").hold("tea", 1)], deadline=Deadline.after(1))
 
 

@@ -42,7 +42,7 @@ def entity_tag(product: Product) -> str:
     return f'"{hashlib.sha256(representation.encode()).hexdigest()[:32]}"'
 
 
-def meets(product: Product | None, *, if_match: str | None, if_none_match: str | None) -> bool:
+def meets_preconditions(product: Product | None, *, if_match: str | None, if_none_match: str | None) -> bool:
     """Return whether the product that is for sale now, if there is one, meets the preconditions of a request."""
     if if_match is not None and not _has_tag_of(if_match, product):
         return False

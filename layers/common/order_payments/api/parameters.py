@@ -7,7 +7,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from pydantic import BeforeValidator
 
 
-def _digits(value: object) -> object:
+def _require_digits(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"[1-9][0-9]{0,8}", value):
         raise ValueError("Input should be a whole number, in digits alone")
     return value
@@ -26,7 +26,7 @@ IdempotencyKey = Annotated[
 
 DEFAULT_LIMIT = 20
 Limit = Annotated[
-    int, Query(ge=1, le=100, description="How many entries a page has at most."), BeforeValidator(_digits)
+    int, Query(ge=1, le=100, description="How many entries a page has at most."), BeforeValidator(_require_digits)
 ]
 """The largest number of entries in a page of a listing."""
 

@@ -87,7 +87,7 @@ def header_of(event: Mapping[str, Any], name: str) -> str | None:
     return next((value for each, value in headers.items() if each.lower() == name), None)
 
 
-def normalized(event: Mapping[str, Any], route_path: str) -> dict[str, Any]:
+def normalize_event(event: Mapping[str, Any], route_path: str) -> dict[str, Any]:
     """Return the event without what varies between gateways.
 
     The path is that of the route, without the base path of a custom domain. There is no content type: a body is JSON

@@ -23,7 +23,7 @@ from order_payments.api.requests import (
     caller_of,
     check_body_and_path,
     header_of,
-    normalized,
+    normalize_event,
     not_found,
     parse_json,
     query_of,
@@ -135,7 +135,7 @@ class Api(APIGatewayRestResolver):
             else:
                 route_path = event["resource"].format_map(path_parameters)
                 self.context["path_prefix"] = request_context.get("path", "").rstrip("/").removesuffix(route_path)
-                response = super().resolve(normalized(event, route_path), context)
+                response = super().resolve(normalize_event(event, route_path), context)
             response["multiValueHeaders"].update(self._cors_headers(event))
             logger.info("answered", status=response["statusCode"])
             write_metrics()

@@ -13,7 +13,7 @@ from order_payments.domain.orders import OrderStatus
 from order_payments.payments import follow_intent
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger
-from order_payments.storage.dynamodb import Contended, ReplyLost, WriteRejected
+from order_payments.storage.dynamodb import TransactionConflict, WriteOutcomeUnknown, WriteRejected
 from order_payments.storage.products_table import stock_in
 
 if TYPE_CHECKING:
@@ -174,9 +174,9 @@ class Repair:
         """
         try:
             outcome = self._apply(step, deadline)
-        except (OrderPaymentError, Contended, UnreadableOrder, WriteRejected) as error:
+        except (OrderPaymentError, TransactionConflict, UnreadableOrder, WriteRejected) as error:
             outcome = f"not done: {str(error) or 'others write the same'}"
-        except ReplyLost:
+        except WriteOutcomeUnknown:
             outcome = "perhaps done: no answer told. An audit tells"
         applied = step.model_copy(update={"outcome": outcome})
         logger.warning("repaired", **applied.to_json())

@@ -13,7 +13,15 @@ from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339, utc_now
-from order_payments.storage.dynamodb import ConditionFailed, Item, batch_get, from_wire, reading, to_wire, writing
+from order_payments.storage.dynamodb import (
+    ConditionFailed,
+    Item,
+    batch_get,
+    from_wire,
+    to_wire,
+    translate_read_errors,
+    translate_write_errors,
+)
 from order_payments.storage.order_records import order_from_item
 from order_payments.storage.orders_table import UNSETTLED_SHARDS, may_become, shard_of
 
@@ -65,7 +73,7 @@ class AuditedTables:
 
     def _page(self, table: str, key: str, limit: int, after: str | None, *, consistent: bool) -> TablePage:
         start: dict[str, Any] = {"ExclusiveStartKey": to_wire({key: after})} if after is not None else {}
-        with reading():
+        with translate_read_errors():
             answer = self._client.scan(TableName=table, ConsistentRead=consistent, Limit=limit, **start)
         last = from_wire(answer["LastEvaluatedKey"])[key] if "LastEvaluatedKey" in answer else None
         return TablePage(list(map(from_wire, answer["Items"])), last)
@@ -79,7 +87,7 @@ class AuditedTables:
         return self._item(self._products, {"productId": product_id})
 
     def _item(self, table: str, key: Mapping[str, str]) -> Item | None:
-        with reading():
+        with translate_read_errors():
             item = self._client.get_item(TableName=table, Key=to_wire(key), ConsistentRead=True).get("Item")
         return from_wire(item) if item else None
 
@@ -132,7 +140,7 @@ class AuditedTables:
                 KeyConditionExpression="unsettledShard = :shard",
                 ExpressionAttributeValues=to_wire({":shard": shard}),
             )
-            with reading():
+            with translate_read_errors():
                 ids += [from_wire(item)["orderId"] for page in pages for item in page["Items"]]
         return ids
 
@@ -174,7 +182,7 @@ class AuditedTables:
         names: Mapping[str, str],
     ) -> bool:
         try:
-            with writing():
+            with translate_write_errors():
                 self._client.update_item(
                     TableName=table,
                     Key=to_wire(key),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LARGEST_LETTER_BYTES = 256 * 1024
 
 # The last resort for a record, and the rest of the batch must still be reported in time.
-SQS_LIMITS = CallLimits(connect_timeout_seconds=1.0, read_timeout_seconds=3.0, tries=2)
+SQS_LIMITS = CallLimits(connect_timeout_seconds=1.0, read_timeout_seconds=3.0, max_attempts=2)
 SQS_CALL_SECONDS = SQS_LIMITS.longest_call_seconds
 
 

@@ -11,7 +11,7 @@ from order_payments.events.order_events import SOURCE, OrderEvent
 from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger
-from order_payments.runtime.retry_budgets import tries
+from order_payments.runtime.retry_budgets import retry_until
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -32,7 +32,7 @@ REJECTION_CODES = frozenset({"InvalidArgument", "MalformedDetail", "RedactionFai
 _REQUEST_REJECTION_CODES = frozenset({"ValidationError", "ValidationException"})
 
 # No client waits for an event, but the rest of the batch must be reported in time.
-EVENTBRIDGE_LIMITS = CallLimits(connect_timeout_seconds=1.0, read_timeout_seconds=3.0, tries=3)
+EVENTBRIDGE_LIMITS = CallLimits(connect_timeout_seconds=1.0, read_timeout_seconds=3.0, max_attempts=3)
 EVENTBRIDGE_CALL_SECONDS = EVENTBRIDGE_LIMITS.longest_call_seconds
 
 
@@ -93,7 +93,7 @@ class EventBus:
         if size_of(batch[0]) > LARGEST_EVENT_BYTES:
             raise _RequestRejected
         left, rejected = batch, list[OrderEvent]()
-        for _ in tries(deadline):
+        for _ in retry_until(deadline):
             try:
                 answer = self._client.put_events(Entries=[self._entry(event) for event in left])
             except (ClientError, BotoCoreError) as error:

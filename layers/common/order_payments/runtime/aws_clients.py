@@ -11,7 +11,7 @@ class CallLimits(NamedTuple):
 
     connect_timeout_seconds: float
     read_timeout_seconds: float
-    tries: int
+    max_attempts: int
 
     @property
     def longest_call_seconds(self) -> float:
@@ -20,8 +20,8 @@ class CallLimits(NamedTuple):
         botocore pauses for up to 1, 2, 4 … seconds between tries. The call takes longer if the service has several
         addresses and none responds, or if it sends its response slowly.
         """
-        pauses = float(2 ** (self.tries - 1) - 1)
-        return self.tries * (self.connect_timeout_seconds + self.read_timeout_seconds) + pauses
+        pauses = float(2 ** (self.max_attempts - 1) - 1)
+        return self.max_attempts * (self.connect_timeout_seconds + self.read_timeout_seconds) + pauses
 
 
 def aws_client(service: str, limits: CallLimits, **options: Any) -> Any:
@@ -31,7 +31,7 @@ def aws_client(service: str, limits: CallLimits, **options: Any) -> Any:
         config=Config(
             connect_timeout=limits.connect_timeout_seconds,
             read_timeout=limits.read_timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": limits.tries},
+            retries={"mode": "standard", "total_max_attempts": limits.max_attempts},
             **options,
         ),
     )

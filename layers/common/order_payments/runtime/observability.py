@@ -24,7 +24,7 @@ _REASON = re.compile(r"[a-z0-9_]{1,64}")
 
 _metrics = EphemeralMetrics(namespace=metric_namespace())
 # Powertools keeps what it is told until it is written, and the reconciler tells it from several threads.
-_telling = Lock()
+_metrics_lock = Lock()
 
 
 def correlate(request_id: str | None) -> None:
@@ -47,7 +47,7 @@ def gauge(what: Gauge, seconds: float) -> None:
 
 
 @contextmanager
-def timed(what: Latency) -> Iterator[None]:
+def measure_latency(what: Latency) -> Iterator[None]:
     """Measure what the block takes, however it ends."""
     started = time.perf_counter()
     try:
@@ -58,12 +58,12 @@ def timed(what: Latency) -> Iterator[None]:
 
 def write_metrics() -> None:
     """Write what was counted and measured since the last time, in one line; none where there was nothing."""
-    with _telling:
+    with _metrics_lock:
         if _metrics.metric_set:
             _metrics.flush_metrics()
 
 
-def write_cancelled(numbers: Mapping[str, int]) -> None:
+def write_cancellation_counts(numbers: Mapping[str, int]) -> None:
     """Write how many payments were cancelled, of each reason and in all. What is not a code is `other`."""
     for reason, number in numbers.items():
         metrics = EphemeralMetrics(namespace=_metrics.namespace)
@@ -74,5 +74,5 @@ def write_cancelled(numbers: Mapping[str, int]) -> None:
 
 
 def _add(name: str, unit: MetricUnit, value: float) -> None:
-    with _telling:
+    with _metrics_lock:
         _metrics.add_metric(name, unit, round(value, 3))

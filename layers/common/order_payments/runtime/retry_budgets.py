@@ -22,7 +22,7 @@ BACKOFF_LONGEST_SECONDS = 0.15
 """Short enough for tens of tries in a budget, and long enough for rejected tries not to use up an item's throughput."""
 
 
-def tries(deadline: Deadline) -> Iterator[None]:
+def retry_until(deadline: Deadline) -> Iterator[None]:
     """Yield once, and again after each random pause of up to a growing limit, until `deadline`.
 
     Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/

@@ -18,8 +18,8 @@ from order_payments.domain.errors import Busy
 from order_payments.runtime.aws_clients import CallLimits, aws_client
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Count, Latency
-from order_payments.runtime.observability import count, timed
-from order_payments.runtime.retry_budgets import tries
+from order_payments.runtime.observability import count, measure_latency
+from order_payments.runtime.retry_budgets import retry_until
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -29,7 +29,7 @@ Item = dict[str, Any]
 """An item, or part of one, in plain Python values; numbers are `decimal.Decimal` when read."""
 
 # Short, so that a request can still be answered if DynamoDB does not respond.
-DYNAMODB_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=2.0, tries=2)
+DYNAMODB_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=2.0, max_attempts=2)
 DYNAMODB_CALL_SECONDS = DYNAMODB_LIMITS.longest_call_seconds
 DYNAMODB_MAX_CONNECTIONS = 64
 
@@ -83,7 +83,7 @@ class TransactionRefused(Exception):
         self.old_items = old_items
 
 
-class Contended(Exception):
+class TransactionConflict(Exception):
     """A transaction was under way on the item, so the write was not made. It can be tried again."""
 
 
@@ -94,7 +94,7 @@ class WriteRejected(Exception):
         super().__init__(f"DynamoDB rejected a write: {code}")
 
 
-class ReplyLost(Exception):
+class WriteOutcomeUnknown(Exception):
     """A write was sent and no answer told whether it was made. Reading does."""
 
 
@@ -131,12 +131,12 @@ def from_wire(values: Mapping[str, Any]) -> Item:
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def translate_read_errors() -> Iterator[None]:
     """Around a read: what DynamoDB cannot answer now is `Busy`."""
     try:
         yield
     except ClientError as error:
-        if isinstance(_write_error(error), ReplyLost):
+        if isinstance(_write_error(error), WriteOutcomeUnknown):
             raise Busy("The database is busy.") from error
         raise
     except (SdkConnectionError, HTTPClientError) as error:
@@ -149,8 +149,8 @@ def batch_get(
     """Those of up to 100 items that exist, strongly consistent and in any order. Raises `Busy`."""
     found: list[Item] = []
     wanted: Mapping[str, Any] = {table_name: {"Keys": keys, "ConsistentRead": True}}
-    for _ in tries(deadline):
-        with reading():
+    for _ in retry_until(deadline):
+        with translate_read_errors():
             answer = client.batch_get_item(RequestItems=wanted)
         found += map(from_wire, answer["Responses"].get(table_name, []))
         wanted = answer["UnprocessedKeys"]
@@ -161,10 +161,13 @@ def batch_get(
 
 
 @contextmanager
-def writing() -> Iterator[None]:
-    """Around a write of one item. Raises `ConditionFailed`, `Contended`, `ReplyLost` or `WriteRejected`."""
+def translate_write_errors() -> Iterator[None]:
+    """Raise the outcome of a failed write of one item as an error of this module, and measure its latency.
+
+    Raises `ConditionFailed`, `TransactionConflict`, `WriteOutcomeUnknown` or `WriteRejected`.
+    """
     try:
-        with timed(Latency.DYNAMODB_WRITE):
+        with measure_latency(Latency.DYNAMODB_WRITE):
             yield
     except ClientError as error:
         match _code(error):
@@ -173,10 +176,10 @@ def writing() -> Iterator[None]:
                 old_item: Any = error.response.get("Item")
                 raise ConditionFailed(from_wire(old_item) if old_item else None) from error
             case "TransactionConflictException":
-                raise Contended from error
+                raise TransactionConflict from error
         raise _write_error(error) from error
     except (SdkConnectionError, HTTPClientError) as error:
-        raise ReplyLost from error
+        raise WriteOutcomeUnknown from error
 
 
 def write_transaction(
@@ -190,14 +193,14 @@ def write_transaction(
         Some condition does not hold. That is a business answer, whatever else was in the way.
     Busy
         Conflicts outlasted `deadline`; nothing was written.
-    ReplyLost
+    WriteOutcomeUnknown
         No answer came, or none but that DynamoDB is throttled or at fault: it may have been written.
     WriteRejected
         DynamoDB will not write this.
     """
-    for _ in tries(deadline):
+    for _ in retry_until(deadline):
         try:
-            with timed(Latency.DYNAMODB_TRANSACTION):
+            with measure_latency(Latency.DYNAMODB_TRANSACTION):
                 client.transact_write_items(TransactItems=writes)
         except ClientError as error:
             if _code(error) != "TransactionCanceledException":
@@ -216,7 +219,7 @@ def write_transaction(
             if not codes or not codes <= _CONFLICT_CODES:
                 raise WriteRejected(", ".join(sorted(codes))) from error
         except (SdkConnectionError, HTTPClientError) as error:
-            raise ReplyLost from error
+            raise WriteOutcomeUnknown from error
         else:
             return
     raise Busy("Too many others write the same items.")
@@ -235,5 +238,5 @@ def _write_error(error: ClientError) -> Exception:
     if _code(error) in _THROTTLED_CODES:
         count(Count.THROTTLED)
     if _code(error) in _RETRYABLE_CODES or error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
-        return ReplyLost()
+        return WriteOutcomeUnknown()
     return WriteRejected(_code(error))

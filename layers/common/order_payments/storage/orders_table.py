@@ -28,20 +28,20 @@ from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
-from order_payments.runtime.retry_budgets import tries
+from order_payments.runtime.retry_budgets import retry_until
 from order_payments.storage.dynamodb import (
     ConditionFailed,
-    Contended,
     Item,
-    ReplyLost,
+    TransactionConflict,
     TransactionRefused,
+    WriteOutcomeUnknown,
     WriteRejected,
     batch_get,
     from_wire,
-    reading,
     to_wire,
+    translate_read_errors,
+    translate_write_errors,
     write_transaction,
-    writing,
 )
 from order_payments.storage.order_records import (
     attempt_to_item,
@@ -61,13 +61,13 @@ if TYPE_CHECKING:
 UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
 """Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
 
-LARGEST_PAGE_BYTES = 5_000_000
+MAXIMUM_PAGE_BYTES = 5_000_000
 """Lambda takes 6 MB, the JSON around our JSON included."""
-_LARGEST_CHARACTER = 12  # an emoji, escaped
-_LARGEST_REST = 250  # of an order or a line, besides names
+_CHARACTER_BYTES = 12  # an emoji, escaped
+_OTHER_BYTES = 250  # of an order or a line, besides names
 
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
-_NOT_LISTED = "unsettledShard, unsettledSince, firstUnsettledSince"
+_UNSETTLED_ATTRIBUTES = "unsettledShard, unsettledSince, firstUnsettledSince"
 """The attributes to remove from an order that has nothing left to settle."""
 _COUNT_REFUSAL = "refusedAttempts = if_not_exists(refusedAttempts, :none) + :one"
 _REFUSAL_VALUES = {":none": 0, ":one": 1}
@@ -142,7 +142,7 @@ class OrdersTable:
         An id is taken where the same request comes again, by the client's or by botocore's doing.
         """
         try:
-            with writing():
+            with translate_write_errors():
                 self._client.put_item(
                     TableName=self._table_name,
                     Item=to_wire(order_to_item(order)),
@@ -150,7 +150,7 @@ class OrdersTable:
                 )
         except ConditionFailed:
             return self.get(order.order_id)
-        except (Contended, ReplyLost):
+        except (TransactionConflict, WriteOutcomeUnknown):
             raise Busy("The database does not answer.") from None
         return order
 
@@ -158,7 +158,7 @@ class OrdersTable:
         """The order as it is now, strongly consistent. Raises `OrderNotFound`."""
         if not is_order_id(order_id):
             raise OrderNotFound("There is no such order.")
-        with reading():
+        with translate_read_errors():
             item = self._client.get_item(TableName=self._table_name, Key=_key(order_id), ConsistentRead=True).get(
                 "Item"
             )
@@ -177,7 +177,7 @@ class OrdersTable:
             start = {"ExclusiveStartKey": to_wire({"buyerId": buyer_id, "createdAt": created_at, "orderId": order_id})}
         deadline = Deadline.after(retry_budgets.ORDER_PAGE_BUDGET_SECONDS)
         while True:
-            with reading():
+            with translate_read_errors():
                 answer = self._client.query(
                     TableName=self._table_name,
                     IndexName="by-buyer",
@@ -194,7 +194,7 @@ class OrdersTable:
             items = batch_get(self._client, self._table_name, [_key(key["orderId"]) for key in keys], deadline=deadline)
             by_id = {item["orderId"]: order_from_item(item) for item in items}
             existing = [by_id[key["orderId"]] for key in keys if key["orderId"] in by_id]
-            shown = _fitting(existing)
+            shown = _fit_to_page(existing)
             if len(shown) < len(existing):
                 return Page(shown, (rfc3339(shown[-1].created_at), shown[-1].order_id))
             if len(found) <= limit and "LastEvaluatedKey" not in answer:
@@ -273,7 +273,7 @@ class OrdersTable:
         The condition stops a second settlement from moving the stock again. Returns the order as it is recorded: as
         somebody else settled it meanwhile, or still in flight where contention did not let us in.
         """
-        update = f"SET #status = :status, updatedAt = :now REMOVE {_NOT_LISTED}"
+        update = f"SET #status = :status, updatedAt = :now REMOVE {_UNSETTLED_ATTRIBUTES}"
         values: dict[str, Any] = {":status": settled.status, ":now": rfc3339(settled.updated_at)}
         if settled.reason:
             update = update.replace(" REMOVE", ", reason = :reason REMOVE")
@@ -292,7 +292,7 @@ class OrdersTable:
         refusal = f", {_COUNT_REFUSAL}" if was_refused else ""
         write = self._update(
             order.order_id,
-            f"SET updatedAt = :now{refusal} REMOVE #payment, {_NOT_LISTED}",
+            f"SET updatedAt = :now{refusal} REMOVE #payment, {_UNSETTLED_ATTRIBUTES}",
             [_is_in_flight(order.require_in_flight()), may_become(OrderStatus.CONFIRMED)],
             {":now": rfc3339(now), **(_REFUSAL_VALUES if was_refused else {})},
         )
@@ -378,7 +378,7 @@ class OrdersTable:
             "refund.paymentIntentId = :intent AND attribute_not_exists(refund.refundId)",
             {":intent": refund.payment_intent_id},
         )
-        update = f"SET refund = :refund REMOVE {_NOT_LISTED}"
+        update = f"SET refund = :refund REMOVE {_UNSETTLED_ATTRIBUTES}"
         write = self._update(order.order_id, update, [is_owed], {":refund": refund_to_item(refund)})
         return self._write_alone(write, replace(order, refund=refund), deadline)
 
@@ -397,7 +397,7 @@ class OrdersTable:
         return self._unsettled(shard, ">", after, limit)
 
     def _unsettled(self, shard: str, comparison: str, moment: datetime, limit: int) -> list[Unsettled]:
-        with reading():
+        with translate_read_errors():
             found = self._client.query(
                 TableName=self._table_name,
                 IndexName="unsettled",
@@ -411,7 +411,7 @@ class OrdersTable:
         """Remove an order from the `unsettled` index if it has nothing to settle. Returns whether it was removed.
 
         The condition keeps the entry of an order that was claimed, or that came to owe a refund, in the meantime.
-        Raises `Contended`, `ReplyLost` or `WriteRejected`.
+        Raises `TransactionConflict`, `WriteOutcomeUnknown` or `WriteRejected`.
         """
         is_settled = _is_settled()
         nothing_to_settle = Condition(
@@ -419,9 +419,9 @@ class OrdersTable:
             " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))",
             is_settled.values,
         )
-        write = self._update(order_id, f"REMOVE {_NOT_LISTED}", [nothing_to_settle], {})
+        write = self._update(order_id, f"REMOVE {_UNSETTLED_ATTRIBUTES}", [nothing_to_settle], {})
         try:
-            with writing():
+            with translate_write_errors():
                 self._client.update_item(**write["Update"])
         except ConditionFailed:
             return False
@@ -440,10 +440,18 @@ class OrdersTable:
             {":since": rfc3339(to)},
         )
         try:
-            with writing():
+            with translate_write_errors():
                 written = self._client.update_item(**write["Update"], ReturnValues="UPDATED_NEW")
             return from_rfc3339(str(from_wire(written["Attributes"])["firstUnsettledSince"]))
-        except (ConditionFailed, Contended, ReplyLost, WriteRejected, KeyError, TypeError, ValueError):
+        except (
+            ConditionFailed,
+            TransactionConflict,
+            WriteOutcomeUnknown,
+            WriteRejected,
+            KeyError,
+            TypeError,
+            ValueError,
+        ):
             return None
 
     def _move_payable(
@@ -459,7 +467,7 @@ class OrdersTable:
             if not shortages:
                 raise Busy("Other payments hold the last units at the moment.", order=order) from refused
             raise StockTooShort(shortages) from refused
-        except ReplyLost:
+        except WriteOutcomeUnknown:
             recorded = self.get(order.order_id)
             if recorded.is_payable:
                 raise Busy("The database does not answer.") from None
@@ -470,15 +478,15 @@ class OrdersTable:
 
     def _write_alone(self, write: "TransactWriteItemTypeDef", moved: Order, deadline: Deadline) -> Order:
         """Write what turns an order into `moved`, or return it as it is recorded. Raises `Busy`."""
-        for _ in tries(deadline):
+        for _ in retry_until(deadline):
             try:
-                with writing():
+                with translate_write_errors():
                     self._client.update_item(**write["Update"])
-            except Contended:
+            except TransactionConflict:
                 continue
             except ConditionFailed as refused:
                 return order_from_item(refused.old_item) if refused.old_item else self.get(moved.order_id)
-            except ReplyLost:
+            except WriteOutcomeUnknown:
                 return self.get(moved.order_id)
             return moved
         raise Busy("Too many others write the same order.")
@@ -522,7 +530,7 @@ class OrdersTable:
                 ]
                 alternatives = [each for each in alternatives if each[0] is not None]
                 continue
-            except ReplyLost:
+            except WriteOutcomeUnknown:
                 with suppress(Busy):
                     return self.get(order.order_id)
             except Busy:
@@ -555,13 +563,12 @@ class OrdersTable:
         return write
 
 
-def _fitting(orders: list[Order]) -> list[Order]:
+def _fit_to_page(orders: list[Order]) -> list[Order]:
     """Return as many of the orders as fit into a response, at least one of those given."""
     sizes = accumulate(
-        _LARGEST_REST + sum(_LARGEST_REST + _LARGEST_CHARACTER * len(line.name) for line in order.lines)
-        for order in orders
+        _OTHER_BYTES + sum(_OTHER_BYTES + _CHARACTER_BYTES * len(line.name) for line in order.lines) for order in orders
     )
-    return orders[: max(1, sum(size <= LARGEST_PAGE_BYTES for size in sizes))]
+    return orders[: max(1, sum(size <= MAXIMUM_PAGE_BYTES for size in sizes))]
 
 
 def _existing(item: Item | None) -> Order:

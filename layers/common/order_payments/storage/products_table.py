@@ -11,17 +11,17 @@ from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
-from order_payments.runtime.retry_budgets import tries
+from order_payments.runtime.retry_budgets import retry_until
 from order_payments.storage.dynamodb import (
     ConditionFailed,
-    Contended,
     Item,
-    ReplyLost,
+    TransactionConflict,
+    WriteOutcomeUnknown,
     batch_get,
     from_wire,
-    reading,
     to_wire,
-    writing,
+    translate_read_errors,
+    translate_write_errors,
 )
 from order_payments.storage.paging import Page
 
@@ -79,7 +79,7 @@ class ProductsTable:
     def _read(self, product_id: str) -> Item | None:
         if not is_product_id(product_id):
             return None
-        with reading():
+        with translate_read_errors():
             item = self._client.get_item(TableName=self._table_name, Key=_key(product_id), ConsistentRead=True).get(
                 "Item"
             )
@@ -104,7 +104,7 @@ class ProductsTable:
         last_resort = Deadline.after(PRODUCT_PAGE_LIMIT_SECONDS)
         read_last: str | None = None
         while True:
-            with reading():
+            with translate_read_errors():
                 answer = self._client.scan(
                     TableName=self._table_name, ConsistentRead=True, Limit=limit + 1 - len(found), **start
                 )
@@ -155,7 +155,7 @@ class ProductsTable:
             Payments in flight hold more than `stock`.
         """
         written: Product | None = None
-        for _ in tries(Deadline.after(retry_budgets.PRODUCT_BUDGET_SECONDS)):
+        for _ in retry_until(Deadline.after(retry_budgets.PRODUCT_BUDGET_SECONDS)):
             item = self._read(product_id)
             before = _product_or_none(item)
             if written is not None and before == written:
@@ -168,7 +168,7 @@ class ProductsTable:
                 raise InvalidRequest(
                     "A product that is new, or whose stored stock is invalid, needs stock.", field="stock"
                 )
-            states_holds = before is not None and item is not None and "available" in item
+            is_hold_known = before is not None and item is not None and "available" in item
             reserved = _reserved_in(item)
             if reserved is None:
                 reserved = count_held(product_id)
@@ -177,13 +177,13 @@ class ProductsTable:
             if item is not None and before is None:
                 logger.warning("invalid product item replaced", productId=product_id, held=reserved)
             written = Product(product_id, name, unit_price, currency, new_stock, new_stock - reserved)
-            with_stock = stock is not None or not states_holds
+            with_stock = stock is not None or not is_hold_known
             unchanged = (*_OFFER, *_STOCK) if precondition is not None else _STOCK if with_stock else ()
             try:
                 return self._write(item, written, with_stock=with_stock, unchanged=unchanged)
-            except (ConditionFailed, Contended, InvalidProductItem):
+            except (ConditionFailed, TransactionConflict, InvalidProductItem):
                 continue
-            except ReplyLost:
+            except WriteOutcomeUnknown:
                 raise Busy("The database does not answer.") from None
         raise Busy("Too many payments move the stock of this product.")
 
@@ -196,15 +196,15 @@ class ProductsTable:
         written = {name: values[name] for name in ((*_OFFER, *_STOCK) if with_stock else _OFFER)}
         conditions = ["attribute_not_exists(productId)" if item is None else "attribute_exists(productId)"]
         conditions += [] if with_stock else ["attribute_exists(available)"]
-        as_read = _as_read(item or {}, unchanged)
-        with writing():
+        guard = _unchanged(item or {}, unchanged)
+        with translate_write_errors():
             stored = self._client.update_item(
                 TableName=self._table_name,
                 Key=_key(after.product_id),
                 UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in written)}",
-                ConditionExpression=" AND ".join([*conditions, *as_read.conditions]),
-                ExpressionAttributeNames={f"#{name}": name for name in {*written, *as_read.names}},
-                ExpressionAttributeValues=to_wire({f":{name}": written[name] for name in written} | as_read.values),
+                ConditionExpression=" AND ".join([*conditions, *guard.conditions]),
+                ExpressionAttributeNames={f"#{name}": name for name in {*written, *guard.names}},
+                ExpressionAttributeValues=to_wire({f":{name}": written[name] for name in written} | guard.values),
                 ReturnValues="ALL_NEW",
             )
         return product_from_item(from_wire(stored["Attributes"]))
@@ -232,16 +232,16 @@ class ProductsTable:
             )
         if after.stock > MAXIMUM_STOCK:
             raise InvalidRequest(f"The stock would exceed {MAXIMUM_STOCK}.", field="change")
-        as_read = _as_read(item, (*_OFFER, *_STOCK))
+        guard = _unchanged(item, (*_OFFER, *_STOCK))
         return after, {
             "Update": {
                 "TableName": self._table_name,
                 "Key": _key(product_id),
                 "UpdateExpression": "SET #stock = :stock, #available = :available",
-                "ConditionExpression": " AND ".join(as_read.conditions),
-                "ExpressionAttributeNames": {f"#{name}": name for name in as_read.names},
+                "ConditionExpression": " AND ".join(guard.conditions),
+                "ExpressionAttributeNames": {f"#{name}": name for name in guard.names},
                 "ExpressionAttributeValues": to_wire(
-                    {":stock": after.stock, ":available": after.available} | as_read.values
+                    {":stock": after.stock, ":available": after.available} | guard.values
                 ),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
@@ -284,7 +284,7 @@ class ProductsTable:
         }
 
 
-class _AsRead(NamedTuple):
+class _Unchanged(NamedTuple):
     """The conditions that attributes are unchanged since an item was read, with their names and values."""
 
     conditions: list[str]
@@ -292,9 +292,9 @@ class _AsRead(NamedTuple):
     values: dict[str, Any]
 
 
-def _as_read(item: Item, names: Iterable[str]) -> _AsRead:
+def _unchanged(item: Item, names: Iterable[str]) -> _Unchanged:
     names = tuple(names)
-    return _AsRead(
+    return _Unchanged(
         [f"#{name} = :{name}_before" if name in item else f"attribute_not_exists(#{name})" for name in names],
         names,
         {f":{name}_before": item[name] for name in names if name in item},

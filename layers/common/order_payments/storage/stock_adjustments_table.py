@@ -9,14 +9,14 @@ from order_payments.domain.errors import Busy, IdempotencyKeyReused
 from order_payments.domain.idempotency import idempotency_digest
 from order_payments.domain.products import Product
 from order_payments.runtime.clock import Deadline, rfc3339
-from order_payments.runtime.retry_budgets import tries
+from order_payments.runtime.retry_budgets import retry_until
 from order_payments.storage.dynamodb import (
     Item,
-    ReplyLost,
     TransactionRefused,
+    WriteOutcomeUnknown,
     from_wire,
-    reading,
     to_wire,
+    translate_read_errors,
     write_transaction,
 )
 from order_payments.storage.products_table import ProductsTable, product_to_item
@@ -47,7 +47,7 @@ def adjustment_id_for(admin_id: str, idempotency_key: str | None) -> str:
     return f"adj_{idempotency_digest(admin_id, idempotency_key) if idempotency_key else uuid.uuid4().hex}"
 
 
-class Applied(NamedTuple):
+class AppliedAdjustment(NamedTuple):
     """The product after an adjustment, and whether an earlier request made it."""
 
     product: Product
@@ -62,7 +62,7 @@ class StockAdjustmentsTable:
         self._table_name = table_name
         self._products = products
 
-    def apply(self, adjustment: StockAdjustment, *, deadline: Deadline) -> Applied:
+    def apply(self, adjustment: StockAdjustment, *, deadline: Deadline) -> AppliedAdjustment:
         """Change the stock and record why; for a repeated request, return what the first one made of the product.
 
         Raises
@@ -75,7 +75,7 @@ class StockAdjustmentsTable:
             Payments moved the stock for longer than `deadline`, or the database does not respond.
         """
         came_before = True
-        for _ in tries(deadline):
+        for _ in retry_until(deadline):
             if applied := self._find(adjustment):
                 return applied._replace(replayed=came_before or applied.replayed)
             came_before = False
@@ -85,15 +85,15 @@ class StockAdjustmentsTable:
             except TransactionRefused:
                 # The same request was faster, or the product changed after it was read.
                 continue
-            except ReplyLost:
+            except WriteOutcomeUnknown:
                 if applied := self._find(adjustment):
                     return applied
                 raise Busy("The database does not answer.") from None
-            return Applied(product, replayed=False)
+            return AppliedAdjustment(product, replayed=False)
         raise Busy("Too many payments move the stock of this product.")
 
-    def _find(self, adjustment: StockAdjustment) -> Applied | None:
-        with reading():
+    def _find(self, adjustment: StockAdjustment) -> AppliedAdjustment | None:
+        with translate_read_errors():
             found = self._client.get_item(
                 TableName=self._table_name,
                 Key=to_wire({"adjustmentId": adjustment.adjustment_id}),
@@ -108,7 +108,7 @@ class StockAdjustmentsTable:
             adjustment.reason,
         ):
             raise IdempotencyKeyReused("This idempotency key was used for another stock adjustment.")
-        return Applied(_product_from(item["product"]), replayed=item["requestId"] != adjustment.request_id)
+        return AppliedAdjustment(_product_from(item["product"]), replayed=item["requestId"] != adjustment.request_id)
 
     def _record(self, adjustment: StockAdjustment, product: Product) -> "TransactWriteItemTypeDef":
         item = {

@@ -17,7 +17,7 @@ from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInPro
 from order_payments.domain.orders import Order, Reason
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Latency
-from order_payments.runtime.observability import logger, timed
+from order_payments.runtime.observability import logger, measure_latency
 from order_payments.runtime.settings import InvalidSettings, StripeBackend, StripeSettings
 from order_payments.stripe_adapter import outcomes
 from order_payments.stripe_adapter.outcomes import IntentSummary, RefusalCause
@@ -90,7 +90,7 @@ class StripeGateway:
         charges nothing.
         """
         try:
-            with timed(Latency.STRIPE_CREATE):
+            with measure_latency(Latency.STRIPE_CREATE):
                 try:
                     intent = self._create(order, f"create-{order.order_id}", deadline)
                 except (stripe.APIError, stripe.IdempotencyError) as error:
@@ -137,7 +137,7 @@ class StripeGateway:
         attempt = order.require_in_flight()
         call = Call(self._transport, deadline, self._sleep)
         try:
-            with timed(Latency.STRIPE_CONFIRM):
+            with measure_latency(Latency.STRIPE_CONFIRM):
                 intent = call.run(
                     lambda: self._client.v1.payment_intents.confirm(
                         attempt.payment_intent_id,
@@ -167,7 +167,7 @@ class StripeGateway:
         """Cancel the intent, or find out that it was paid. Any later call finds the same."""
         key = uuid.uuid4().hex
         try:
-            with timed(Latency.STRIPE_CANCEL):
+            with measure_latency(Latency.STRIPE_CANCEL):
                 intent = self._call(
                     lambda options: self._client.v1.payment_intents.cancel(
                         intent_id, options={**options, "idempotency_key": key}
@@ -190,7 +190,7 @@ class StripeGateway:
     def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.IntentState:
         """Return the state of the intent, without changing it."""
         try:
-            with timed(Latency.STRIPE_RETRIEVE):
+            with measure_latency(Latency.STRIPE_RETRIEVE):
                 intent = self._retrieve(intent_id, deadline)
             if not _is_for(intent, order):
                 return outcomes.NoIntent()
@@ -241,7 +241,7 @@ class StripeGateway:
     def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
         """Refund the rest of the charge. The idempotency key comes from the intent, so that it is refunded once."""
         try:
-            with timed(Latency.STRIPE_REFUND):
+            with measure_latency(Latency.STRIPE_REFUND):
                 refund = self._call(
                     lambda options: self._client.v1.refunds.create(
                         {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},

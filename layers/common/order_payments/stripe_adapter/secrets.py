@@ -33,7 +33,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_
 """
 
 # Short, so that a payment can go on with the secret that is known.
-SECRETS_MANAGER_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=1.5, tries=2)
+SECRETS_MANAGER_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=1.5, max_attempts=2)
 
 
 @dataclass(frozen=True, slots=True)
