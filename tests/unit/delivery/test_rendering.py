@@ -103,15 +103,15 @@ def test_the_linter_finds_nothing_in_what_an_environment_is_made_of(environment:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"StripeSecretKey": ""}, "Give either StripeSecretKey"),
-        ({**SECRET}, "Give either StripeSecretKey"),
-        ({**SECRET, "StripeSecretKey": "", "StripeWebhookSecret": "whsec_1"}, "Give either StripeSecretKey"),
-        ({"SnapStart": "on", "Runtime": "python3.11"}, "SnapStart needs python3.12"),
-        ({"IdentityProvider": "cognito"}, "With Cognito leave"),
+        ({"StripeSecretKey": ""}, "Set either StripeSecretKey"),
+        ({**SECRET}, "Set either StripeSecretKey"),
+        ({**SECRET, "StripeSecretKey": "", "StripeWebhookSecret": "whsec_1"}, "Set either StripeSecretKey"),
+        ({"SnapStart": "on", "Runtime": "python3.11"}, "SnapStart requires python3.12"),
+        ({"IdentityProvider": "cognito"}, "Leave JwtIssuer"),
         ({"JwtIssuer": ""}, "JwtIssuer is missing"),
         ({"JwtAudience": ""}, "JwtAudience is missing"),
-        ({"JwtJwksUrl": ""}, "Give either JwtJwksUrl or JwtJwks"),
-        ({"JwtJwks": "{}"}, "Give either JwtJwksUrl or JwtJwks"),
+        ({"JwtJwksUrl": ""}, "Set either JwtJwksUrl or JwtJwks"),
+        ({"JwtJwks": "{}"}, "Set either JwtJwksUrl or JwtJwks"),
     ],
     ids=lambda value: value.split(".")[0] if isinstance(value, str) else "+".join(value),
 )
