@@ -16,7 +16,7 @@ from bench.figures import Family
 from bench.options import Options
 from command_line.environment import use_local_aws_settings
 from command_line.errors import CommandError
-from command_line.output import make_console, progress_on
+from command_line.output import make_console, make_progress
 from command_line.project import PROJECT, STATE
 
 RECORD = PROJECT / "bench"
@@ -42,7 +42,7 @@ def bench(
     console = make_console()
     if not console.is_terminal:
         console.width = _FILE_WIDTH
-    progress = progress_on(console)
+    progress = make_progress(console)
     names = [name for name in FAMILIES if name in (only or FAMILIES)]
     measured: list[Family] = []
     failed: list[str] = []

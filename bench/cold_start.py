@@ -42,7 +42,7 @@ _SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urlli
 
 def measure(options: Options) -> Family:
     build = Build(PROJECT, BUILD_CACHE)
-    with build.locked():
+    with build.lock():
         if not build.is_current():
             build.make()
         built = {artefact.name: artefact for artefact in artefacts(build.template)}

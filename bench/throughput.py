@@ -17,7 +17,7 @@ from bench.figures import Family, Figure, Lines
 from bench.options import Options
 from bench.service import BUYER, ORDERS, PLENTY, PRODUCTS, UNIT_PRICE, new_orders, running_service
 from local.shop.client import bearer
-from local.stack import running_stack
+from local.stack import start_stack
 from order_payments import payments
 from order_payments.domain.errors import Busy
 from order_payments.domain.orders import OrderStatus
@@ -175,7 +175,7 @@ def _rates(
 @contextmanager
 def _stack(options: Options) -> Iterator[tuple[Place, Clients]]:
     """The whole stack as `make run` has it, on a free port, and clients of its API."""
-    with running_stack(state=options.scratch / "stack") as stack, closing(stack.client("dynamodb")) as dynamodb:
+    with start_stack(state=options.scratch / "stack") as stack, closing(stack.client("dynamodb")) as dynamodb:
         products = ProductsTable(dynamodb, stack.deployment.products_table)
         table = OrdersTable(dynamodb, stack.deployment.orders_table, products)
         _put_products(products)

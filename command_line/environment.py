@@ -68,7 +68,7 @@ def _replace_aws_settings(settings: Mapping[str, str]) -> dict[str, str]:
     return before
 
 
-def for_programs(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+def make_child_environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """An environment with the virtual environment's programs on its path and `home` as its home."""
     _mute_version_check(home)
     return {

@@ -47,7 +47,7 @@ def width_of(console: Console) -> int | None:
     return console.width if console.is_terminal or "COLUMNS" in os.environ else None
 
 
-def progress_on(console: Console) -> Progress:
+def make_progress(console: Console) -> Progress:
     """Show each step, and how long it took."""
 
     @contextmanager
@@ -67,12 +67,12 @@ def progress_on(console: Console) -> Progress:
 
 
 @contextmanager
-def silent(name: str, done: Fraction | None = None) -> Iterator[None]:  # noqa: ARG001 - as `Progress` has it
+def show_no_progress(name: str, done: Fraction | None = None) -> Iterator[None]:  # noqa: ARG001 - as `Progress` has it
     yield
 
 
 @contextmanager
-def counted(console: Console, name: str, total: int) -> Iterator[Callable[[], None]]:
+def count_progress(console: Console, name: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar until the block is left; what it gives is to be called for each one of `total` that is done."""
     columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, console=console) as bar:

@@ -9,35 +9,35 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from command_line.errors import CommandError
-from command_line.signals import signals_held
+from command_line.signals import defer_signals
 
 _LINES_SHOWN = 25
 _POLL_SECONDS = 0.02
 _KILL_SECONDS = 2
 
 
-def run_to_end(
-    command: Sequence[str | Path], *, environment: Mapping[str, str], directory: Path, log: Path, what: str
+def run_command(
+    command: Sequence[str | Path], *, environment: Mapping[str, str], directory: Path, log: Path, label: str
 ) -> None:
     """Run a command with its output in `log`. Raises `CommandError` with the end of that output if it fails."""
-    with running(command, environment=environment, directory=directory, log=log, patience=0) as process:
+    with start_process(command, environment=environment, directory=directory, log=log, stop_seconds=0) as process:
         code = process.wait()
     if code != 0:
         shown = "\n".join(log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:])
-        raise CommandError(f"{what} failed (exit code {code}). The end of {log}:\n\n{shown}")
+        raise CommandError(f"{label} failed (exit code {code}). The end of {log}:\n\n{shown}")
 
 
 @contextmanager
-def running(
+def start_process(
     command: Sequence[str | Path],
     *,
     environment: Mapping[str, str],
     directory: Path,
     log: Path | None,
-    patience: float,
+    stop_seconds: float,
     stdin: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs until the block is left; it is then asked to end, and has `patience` seconds to do so.
+    """A command that runs until the block is left; it is then asked to end, and has `stop_seconds` seconds to do so.
 
     It is asked by the end of its input, if `stdin` is a pipe, and by a termination otherwise. Its output goes to `log`,
     or without one to where ours goes. It has a session of its own, so that its whole family can be ended, and so that
@@ -45,7 +45,7 @@ def running(
     """
     process: subprocess.Popen[bytes] | None = None
     try:
-        with signals_held(), log.open("ab") if log else nullcontext() as output:
+        with defer_signals(), log.open("ab") if log else nullcontext() as output:
             process = subprocess.Popen(
                 [str(part) for part in command],
                 env=dict(environment),
@@ -62,16 +62,16 @@ def running(
         raise
     finally:
         if process is not None:
-            _stop(process, patience)
+            _stop(process, stop_seconds)
 
 
-def _stop(process: subprocess.Popen[bytes], patience: float) -> None:
+def _stop(process: subprocess.Popen[bytes], stop_seconds: float) -> None:
     if process.stdin is not None:
         process.stdin.close()
-    elif patience:
+    elif stop_seconds:
         process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(patience)
+        process.wait(stop_seconds)
     deadline = time.monotonic() + _KILL_SECONDS
     while _kill_group(process.pid) and time.monotonic() < deadline:
         process.poll()

@@ -30,7 +30,7 @@ def stop_on_signals() -> None:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Put `Stopped` off until the block is done.
 
     For starting a process and taking hold of it: one that was started and not yet held would be left behind.

@@ -17,10 +17,10 @@ import typer
 from rich.table import Table
 from samtranslator.yaml_helper import yaml_parse
 
-from command_line.environment import for_programs
+from command_line.environment import make_child_environment
 from command_line.errors import CommandError
 from command_line.output import make_console
-from command_line.processes import run_to_end
+from command_line.processes import run_command
 
 SERVICES = ("dynamodb", "events", "secretsmanager", "sqs")
 """The AWS services that the functions call. botocore describes over 400."""
@@ -102,15 +102,15 @@ def precompile(artefact: Artefact, *, python: str, log: Path) -> None:
     https://docs.python.org/3/library/py_compile.html#py_compile.PycInvalidationMode
     """
     root = "/opt" if artefact.is_layer else "/var/task"
-    run_to_end(
+    run_command(
         [
             *(python, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"),
             *("-s", artefact.folder, "-p", root, artefact.folder),
         ],
-        environment=for_programs(log.parent),
+        environment=make_child_environment(log.parent),
         directory=log.parent,
         log=log,
-        what=f"Compiling {artefact.name}",
+        label=f"Compiling {artefact.name}",
     )
     # It counts a folder that is not there as compiled.
     if not all(any(path.parent.glob(f"__pycache__/{path.stem}.*.pyc")) for path in artefact.folder.rglob("*.py")):

@@ -26,9 +26,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, for_programs
+from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, make_child_environment
 from command_line.errors import CommandError
-from command_line.processes import running
+from command_line.processes import start_process
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -96,7 +96,9 @@ def running_dynamodb_local(home: Path, state: Path) -> "Iterator[str]":
     ]
     log = state / "dynamodb-local.log"
     endpoint = f"http://127.0.0.1:{port}"
-    with running(command, environment=for_programs(state), directory=state, log=log, patience=0) as process:
+    with start_process(
+        command, environment=make_child_environment(state), directory=state, log=log, stop_seconds=0
+    ) as process:
         deadline = time.monotonic() + START_SECONDS
         with closing(client_of(endpoint)) as client:
             while not _answers(client):

@@ -12,9 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from command_line.environment import for_programs, users_environment
+from command_line.environment import make_child_environment, users_environment
 from command_line.errors import CommandError
-from command_line.processes import run_to_end
+from command_line.processes import run_command
 from command_line.project import STATE
 from delivery import packaging
 
@@ -36,7 +36,7 @@ def architecture() -> str:
     return _ARCHITECTURES[machine]
 
 
-def runs_lambdas_wheels() -> bool:
+def can_run_lambda_wheels() -> bool:
     """Whether this machine, like Lambda, is a Linux with glibc. macOS and Alpine are not."""
     return platform.libc_ver()[0] == "glibc"
 
@@ -52,13 +52,13 @@ class Build:
         self.unpacked = cache / "unpacked"
         self._project = project
         self._cache = cache
-        self._takes_lambdas_wheels = for_containers or runs_lambdas_wheels()
+        self._takes_lambdas_wheels = for_containers or can_run_lambda_wheels()
         self._log = cache / "build.log"
         self._unfinished = cache / "unfinished"
         self._fingerprint = cache / "fingerprint"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep others from building while this one is made or read. The lock goes with the process that holds it."""
         self._cache.mkdir(parents=True, exist_ok=True)
         with (self._cache / "lock").open("w") as lock:
@@ -90,7 +90,7 @@ class Build:
         self._fingerprint.write_text(now)
 
     def _sam_build(self, wheels: Path, scratch: str) -> None:
-        run_to_end(
+        run_command(
             [
                 *("sam", "build", "--template-file", self._project / "template.yaml", "--cached", "--parallel"),
                 *("--parameter-overrides", f"Runtime={RUNTIME} Architecture={architecture()}"),
@@ -98,10 +98,10 @@ class Build:
             environment=self._environment({"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri(), "TMPDIR": scratch}),
             directory=self._cache,
             log=self._log,
-            what="sam build",
+            label="sam build",
         )
 
-    def done(self) -> float:
+    def fraction_built(self) -> float:
         """How much of `make` is done, from 0 to 1, by what SAM says of each function and layer."""
         log = _text(self._log) or ""
         parts = [*self._project.glob("functions/*/handler.py"), *self._project.glob("layers/*")]
@@ -125,7 +125,7 @@ class Build:
         if not self._takes_lambdas_wheels:
             targets.append([])
         for target in targets:
-            run_to_end(
+            run_command(
                 [
                     *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"),
                     *("--require-hashes", "--only-binary=:all:", "--dest", wheels, *target, *files),
@@ -134,7 +134,7 @@ class Build:
                 environment=users_environment(),
                 directory=self._cache,
                 log=self._log,
-                what="Downloading the functions' requirements",
+                label="Downloading the functions' requirements",
             )
         complete.write_text(digest)
         return wheels
@@ -143,7 +143,7 @@ class Build:
         """Put wheels that run here in the place of Lambda's, which hold Linux's machine code (glibc)."""
         built = self.template.parent
         for requirements in (*built.glob("*/requirements.txt"), *built.glob("*/python/requirements.txt")):
-            run_to_end(
+            run_command(
                 [
                     *(sys.executable, "-m", "pip", "install", "--upgrade", "--no-deps", "--no-compile", "--no-index"),
                     *("--find-links", wheels, "--target", requirements.parent, "-r", requirements),
@@ -151,7 +151,7 @@ class Build:
                 environment=self._environment({}),
                 directory=self._cache,
                 log=self._log,
-                what="Installing the functions' requirements",
+                label="Installing the functions' requirements",
             )
 
     def _forget_oldest(self) -> None:
@@ -161,7 +161,7 @@ class Build:
             shutil.rmtree(old, ignore_errors=True)
 
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
-        return for_programs(self._cache / "home", {"PIP_CONFIG_FILE": os.devnull, **more})
+        return make_child_environment(self._cache / "home", {"PIP_CONFIG_FILE": os.devnull, **more})
 
     def _fingerprint_now(self) -> str:
         sources = [self._project / "template.yaml"]
@@ -178,9 +178,9 @@ class Build:
         return _digest([*tools, *_contents(self._project, wanted)])
 
 
-def build_for_containers(project: Path, cache: Path) -> Build:
+def make_container_build(project: Path, cache: Path) -> Build:
     """What runs in Lambda's containers: the build in `cache`, where this machine is like them, or one beside it."""
-    if runs_lambdas_wheels():
+    if can_run_lambda_wheels():
         return Build(project, cache)
     return Build(project, cache.with_name(f"{cache.name}-for-containers"), for_containers=True)
 

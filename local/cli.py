@@ -14,20 +14,20 @@ from rich.text import Text
 
 from command_line.environment import use_local_aws_settings
 from command_line.errors import CommandError
-from command_line.output import counted, make_console, progress_on, width_of
+from command_line.output import count_progress, make_console, make_progress, width_of
 from command_line.program import run_program
 from command_line.project import PROJECT, STATE
 from command_line.signals import stop_on_signals, stop_with_parent
 from local import doctor
 from local.emulator.deploy import STAGE
-from local.running import describe_running_stack, is_running
+from local.running import is_running, require_running_stack
 from local.sam_local import sam as sam_local
 from local.shop import catalogue, demo, order_list, reconciler, seed, stripe_events
 from local.shop.cards import payment_method
-from local.shop.client import Buyer, after_payment, bearer, newest_orders, require_order_id, visit
+from local.shop.client import Buyer, bearer, newest_orders, open_api_client, require_order_id, suggest_next_step
 from local.shop.order_list import STATUS_STYLES
 from local.shop.stripe_events import SUCCEEDED
-from local.stack import DUMMY_STRIPE_KEY, Stack, running_stack
+from local.stack import DUMMY_STRIPE_KEY, Stack, start_stack
 from local.tokens import TokenIssuer
 from order_payments.domain.identity import Role
 
@@ -58,12 +58,12 @@ def run(
     if with_parent:
         stop_with_parent()
     console = make_console()
-    progress = progress_on(console)
+    progress = make_progress(console)
     parameters = {name: os.environ[variable] for variable, name in _PARAMETERS.items() if os.environ.get(variable)}
     if not parameters.get("StripeSecretKey", DUMMY_STRIPE_KEY).startswith("sk_test_"):
         raise CommandError("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
     ready = threading.Event()
-    with running_stack(
+    with start_stack(
         port=port,
         state=STATE,
         parameters=parameters,
@@ -80,8 +80,8 @@ def run(
             with progress("Place an order and pay it"):
                 shown = demo.pay_one_order(api, stack.tokens["buyer"])
         demo.show(shown, console)
-        with stack.described():
-            _say_where(stack, console)
+        with stack.publish_description():
+            _print_addresses(stack, console)
             ready.set()
             stack.emulator.process.wait()
         raise CommandError(f"The AWS emulator has ended by itself. See {stack.emulator.log}.")
@@ -109,7 +109,7 @@ def token(
             f"There is no role {', '.join(map(repr, unknown))}. The roles are {', '.join(Role)}: "
             f"make token SUB=alice ROLES={','.join(Role)}"
         )
-    description = describe_running_stack()
+    description = require_running_stack()
     identity = TokenIssuer.load(
         STATE / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
     )
@@ -122,8 +122,8 @@ def event(
     event_type: Annotated[str, typer.Option("--type", envvar="TYPE", help="Type of the event.")] = SUCCEEDED,
 ) -> None:
     """Send an event of the dummy Stripe about an order's payment to the running stack's webhook."""
-    description = describe_running_stack()
-    statuses = stripe_events.tell(description, order, event_type, os.environ.get("STRIPE_WEBHOOK_SECRET"))
+    description = require_running_stack()
+    statuses = stripe_events.send(description, order, event_type, os.environ.get("STRIPE_WEBHOOK_SECRET"))
     for intent_id, status in statuses.items():
         sys.stdout.write(f"{event_type} of {intent_id} was answered {status}\n")
 
@@ -144,7 +144,7 @@ def start_sam_local(
     if with_parent:
         stop_with_parent()
     console = make_console()
-    with sam_local.prepared(env_vars, progress_on(console)) as sam:
+    with sam_local.prepare_sam_local(env_vars, make_progress(console)) as sam:
         api_url = f"http://127.0.0.1:{port}"
         console.print(f"\nThe API will answer at [bold]{api_url}[/], without a stage. Ctrl-C stops everything.")
         console.print("The first call of a function takes some seconds: its container is made then.\n")
@@ -165,8 +165,8 @@ def sam_invoke(
     if function not in functions:
         raise CommandError(f"There is no function {function}. FUNCTION is one of: {', '.join(functions)}")
     # Standard output is for the function's answer alone.
-    progress = progress_on(Console(stderr=True, highlight=False))
-    with sam_local.prepared(env_vars, progress, for_events=True) as sam:
+    progress = make_progress(Console(stderr=True, highlight=False))
+    with sam_local.prepare_sam_local(env_vars, progress, for_events=True) as sam:
         code = sam.invoke(function, event or sam_local.EVENTS / f"{function}.json")
     raise typer.Exit(code)
 
@@ -181,7 +181,7 @@ def load_seed(
     """Load a catalogue into the running stack. Bad rows are reported by number; the others are loaded."""
     console = make_console()
     rows = catalogue.read(file)
-    with visit("admin") as shop, counted(console, f"Load {file.name}", len(rows)) as one_is_done:
+    with open_api_client("admin") as shop, count_progress(console, f"Load {file.name}", len(rows)) as one_is_done:
         report = seed.load(shop, rows, set_stock=set_stock, done=one_is_done)
     console.print(f"{report.loaded} of {len(rows)} products are loaded.")
     if not set_stock:
@@ -202,12 +202,12 @@ As = Annotated[Buyer, typer.Option("--as", help="Whose orders.")]
 def orders(user: As = Buyer.BUYER, limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20) -> None:
     """List a buyer's orders in the running stack, the newest first."""
     console = make_console()
-    with visit(user) as shop:
+    with open_api_client(user) as shop:
         found = list(newest_orders(shop, limit))
     if not found:
         console.print(f"{user} has no orders yet. Place one at the console, or as the README shows.", soft_wrap=True)
         return
-    for line in order_list.lines(found, width_of(console)):
+    for line in order_list.format_orders(found, width_of(console)):
         console.print(line, soft_wrap=True)
 
 
@@ -220,7 +220,7 @@ def pay(
     """Pay an order in the running stack."""
     console = make_console()
     token = payment_method(card)
-    with visit(user) as shop:
+    with open_api_client(user) as shop:
         require_order_id(order)
         answer = shop.post(f"/orders/{order}/payment", json={"paymentMethodId": token})
     body = answer.json()
@@ -231,7 +231,7 @@ def pay(
         console.print(f"{body['code']}: {body['detail']}", style="red", markup=False, soft_wrap=True)
     if status:
         console.print(Text.assemble("The order is ", (status["status"], STATUS_STYLES[status["status"]])))
-    if advice := after_payment(order, user, "" if answer.is_success else body["code"], status.get("status")):
+    if advice := suggest_next_step(order, user, "" if answer.is_success else body["code"], status.get("status")):
         console.print(advice, markup=False, soft_wrap=True)
     if not answer.is_success:
         raise typer.Exit(1)
@@ -240,7 +240,7 @@ def pay(
 @app.command()
 def reconcile() -> None:
     """Run the running stack's reconciler now instead of at the next minute."""
-    tally = reconciler.run(describe_running_stack())
+    tally = reconciler.run(require_running_stack())
     console = make_console()
     console.print("  ".join(f"{name.replace('_', ' ')} [bold]{number}[/]" for name, number in tally.items()))
     console.print("An attempt is left to its payer for 45 seconds.", style="dim")
@@ -251,7 +251,7 @@ def examine() -> None:
     """Check that this machine has what the stack and its tests need."""
     console = make_console()
     missing = 0
-    for finding in doctor.findings():
+    for finding in doctor.run_checks():
         mark = "[green]✓[/]" if finding.advice is None else "[red]✗[/]" if finding.needed else "[yellow]![/]"
         console.print(f"{mark} {finding.what:<18}{finding.found}")
         if finding.advice is not None:
@@ -262,7 +262,7 @@ def examine() -> None:
     console.print(f"\nThis machine can run the stack{'' if is_running() else ': make run'}")
 
 
-def _say_where(stack: Stack, console: Console) -> None:
+def _print_addresses(stack: Stack, console: Console) -> None:
     origin = stack.api_url.removesuffix(f"/{STAGE}")
     lines = (
         ("console", f"{origin}/"),

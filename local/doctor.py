@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from command_line.errors import CommandError
 from command_line.project import PROJECT, STATE
 from harness.dynamodb_local import missing_programs
-from local.running import is_running, running_description
+from local.running import find_running_stack, is_running
 from local.sam_local import container_engine
 
 OLDEST_PYTHON = (3, 11)
@@ -31,7 +31,7 @@ class CheckResult:
     needed: bool = True
 
 
-def findings() -> Iterator[CheckResult]:
+def run_checks() -> Iterator[CheckResult]:
     yield _python()
     yield _disk()
     yield _stack()
@@ -61,14 +61,14 @@ def _disk() -> CheckResult:
 
 
 def _stack() -> CheckResult:
-    if description := running_description():
+    if description := find_running_stack():
         return CheckResult("Stack", f"running at {description['apiUrl']}")
     return CheckResult("Stack", "being started" if is_running() else "not running")
 
 
 def _port(port: int) -> CheckResult:
     what = f"Port {port}"
-    description = running_description()
+    description = find_running_stack()
     if description and urlsplit(description["apiUrl"]).port == port:
         return CheckResult(what, "taken by the stack that is running")
     if description is None and is_running():

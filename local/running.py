@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.1
 
 
 @contextmanager
-def sole_user(state: Path) -> Iterator[None]:
+def lock_state(state: Path) -> Iterator[None]:
     """Let one stack at a time use a state directory. The lock goes with its process, however that ends."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (state / "lock").open("a") as lock:
@@ -53,7 +53,7 @@ def is_running(state: Path = STATE) -> bool:
     return False
 
 
-def running_description(state: Path = STATE) -> dict[str, Any] | None:
+def find_running_stack(state: Path = STATE) -> dict[str, Any] | None:
     """The content of `stack.json`, if a stack runs. One that was killed leaves the file behind."""
     if not is_running(state):
         return None
@@ -64,9 +64,9 @@ def running_description(state: Path = STATE) -> dict[str, Any] | None:
     return description
 
 
-def describe_running_stack() -> dict[str, Any]:
+def require_running_stack() -> dict[str, Any]:
     """The content of `stack.json`. Raises `CommandError` where no stack is running."""
-    description = running_description()
+    description = find_running_stack()
     if description is None:
         raise CommandError("No stack is running. Start it in another terminal: make run")
     return description

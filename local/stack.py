@@ -14,7 +14,7 @@ import httpx
 from rich.text import Text
 
 from command_line.environment import REGION
-from command_line.output import Progress, silent
+from command_line.output import Progress, show_no_progress
 from command_line.project import PROJECT
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from local.build import BUILD_CACHE, RUNTIME, Build, architecture
@@ -22,11 +22,11 @@ from local.console import data as console_data
 from local.console.pages import pages
 from local.emulator import function_logs
 from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
-from local.emulator.log_lines import take_to
-from local.emulator.process import Emulator, running_emulator
+from local.emulator.log_lines import make_line_handler
+from local.emulator.process import Emulator, start_emulator
 from local.gateway import proxy
-from local.running import DESCRIPTION, sole_user
-from local.tokens import VALIDITY, TokenIssuer
+from local.running import DESCRIPTION, lock_state
+from local.tokens import TOKEN_VALIDITY, TokenIssuer
 
 # Any value that begins sk_test_ serves the dummy; this is nobody's key.
 DUMMY_STRIPE_KEY = "sk_test_dummy"
@@ -51,7 +51,7 @@ class Stack:
     tokens: Mapping[str, str]
     state: Path
 
-    def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = VALIDITY, **claims: object) -> str:
+    def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = TOKEN_VALIDITY, **claims: object) -> str:
         return self.identity.token(sub, roles, expires_in=expires_in, **claims)
 
     def http(self) -> httpx.Client:
@@ -65,8 +65,8 @@ class Stack:
     def outputs(self) -> dict[str, str]:
         """The outputs of the template, as the stack tells them now."""
         with closing(self.client("cloudformation")) as client:
-            (described,) = client.describe_stacks(StackName=STACK_NAME)["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+            (stack,) = client.describe_stacks(StackName=STACK_NAME)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def function_logs(self) -> str:
         """All that the functions have logged so far, with the platform's START, END and REPORT lines."""
@@ -92,7 +92,7 @@ class Stack:
         }
 
     @contextmanager
-    def described(self) -> Iterator[None]:
+    def publish_description(self) -> Iterator[None]:
         """Keep the description in `stack.json` while the block runs: it is there as long as the stack is usable."""
         path = self.state / DESCRIPTION
         unfinished = path.with_suffix(".unfinished")
@@ -108,7 +108,7 @@ class Stack:
             path.unlink(missing_ok=True)
 
 
-def parameters_here(identity: TokenIssuer) -> dict[str, str]:
+def local_parameters(identity: TokenIssuer) -> dict[str, str]:
     """The template's parameters for this machine: its Python, keys that are nobody's, nothing kept."""
     return {
         "Runtime": RUNTIME,
@@ -127,14 +127,14 @@ def parameters_here(identity: TokenIssuer) -> dict[str, str]:
 
 
 @contextmanager
-def running_stack(
+def start_stack(
     *,
     port: int = 0,
     state: Path,
     build_cache: Path = BUILD_CACHE,
     parameters: Mapping[str, str] | Callable[[Emulator], Mapping[str, str]] | None = None,
     enforce_policies: bool = False,
-    progress: Progress = silent,
+    progress: Progress = show_no_progress,
     show_log: Callable[[Text], None] = lambda _: None,
 ) -> Iterator[Stack]:
     """The whole of `template.yaml`, built, deployed and answering, until the block is left.
@@ -148,7 +148,7 @@ def running_stack(
     - `show_log` receives each line that the functions log, except successful reads. `logs/functions.log` has all.
     """
     with ExitStack() as running:
-        running.enter_context(sole_user(state))
+        running.enter_context(lock_state(state))
         bound = running.enter_context(proxy.bind(port))
         # What a run that was killed has left behind, and in the end our own. The logs stay until the next run.
         _clear(state)
@@ -157,25 +157,25 @@ def running_stack(
         (state / "logs").mkdir()
 
         build = Build(PROJECT, build_cache)
-        identity = TokenIssuer.fresh()
+        identity = TokenIssuer.generate()
         identity.save(state / "signing-key.pem")
-        with build.locked():
+        with build.lock():
             if not build.is_current():
-                with progress("Build the functions and layers (sam build)", build.done):
+                with progress("Build the functions and layers (sam build)", build.fraction_built):
                     build.make()
             with progress("Start the AWS emulator (MiniStack)"):
                 emulator = running.enter_context(
-                    running_emulator(PROJECT, state, build.unpacked, enforce_policies=enforce_policies)
+                    start_emulator(PROJECT, state, build.unpacked, enforce_policies=enforce_policies)
                 )
             with progress("Deploy template.yaml to it (sam deploy)"):
                 given = {
-                    **parameters_here(identity),
+                    **local_parameters(identity),
                     **((parameters(emulator) if callable(parameters) else parameters) or {}),
                 }
                 deployment = deploy(build.template, given, emulator, state)
 
         log_file = running.enter_context((state / "logs" / "functions.log").open("a", encoding="utf-8", buffering=1))
-        running.enter_context(function_logs.followed(emulator, take_to(log_file, show_log)))
+        running.enter_context(function_logs.follow_logs(emulator, make_line_handler(log_file, show_log)))
         upstream = proxy.Upstream(emulator.port, deployment.api_id, STAGE, deployment.gateway_responses, emulator.key)
         api_url = f"http://127.0.0.1:{bound.getsockname()[1]}/{STAGE}"
         store = None

@@ -17,7 +17,7 @@ from jwt.algorithms import RSAAlgorithm
 
 ISSUER = "https://identity.order-payments.test/"
 AUDIENCE = "order-payments"
-VALIDITY = timedelta(hours=12)
+TOKEN_VALIDITY = timedelta(hours=12)
 
 _ALGORITHM = "RS256"
 
@@ -32,7 +32,7 @@ class TokenIssuer:
     audience: str = AUDIENCE
 
     @classmethod
-    def fresh(cls) -> Self:
+    def generate(cls) -> Self:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         return cls(key, f"local-{secrets.token_hex(8)}")
 
@@ -61,7 +61,7 @@ class TokenIssuer:
     def jwks_json(self) -> str:
         return json.dumps(self.jwks(), separators=(",", ":"))
 
-    def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = VALIDITY, **claims: object) -> str:
+    def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = TOKEN_VALIDITY, **claims: object) -> str:
         """A signed token. `claims` replaces or adds claims; one that is `None` is left out."""
         now = int(time.time())
         body: dict[str, object] = {

@@ -13,8 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from command_line.aws_account import AwsAccount
 from command_line.environment import users_aws_settings
 from command_line.errors import CommandError
-from local.emulator.process import client_at
-from local.running import describe_running_stack
+from local.emulator.process import make_client
+from local.running import require_running_stack
 
 _ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
 _POLL_SECONDS = 1.0
@@ -61,11 +61,11 @@ def deployed_stack(stack_name: str | None, region: str | None, profile: str | No
     """The running stack, or the named one. Raises `CommandError` where it cannot be reached."""
     with ExitStack() as closing_all:
         if stack_name is None:
-            description = describe_running_stack()
+            description = require_running_stack()
             stack_name = description["stackName"]
 
             def make(service: str) -> Any:
-                return client_at(description["awsEndpointUrl"], service)
+                return make_client(description["awsEndpointUrl"], service)
         else:
             closing_all.enter_context(users_aws_settings())
             account = AwsAccount(profile=profile, region=region)

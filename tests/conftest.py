@@ -10,7 +10,7 @@ import pytest
 from command_line.environment import use_local_aws_settings
 from command_line.project import PROJECT, STATE
 from harness.dynamodb_local import missing_programs
-from local.stack import Stack, running_stack
+from local.stack import Stack, start_stack
 from tests.support import release_before
 from tests.support.chromium import PROGRAMS, chromium
 
@@ -69,5 +69,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
     Processes do not share one: some tests kill functions, and the load of one process delays payments of the other.
     """
-    with running_stack(state=tmp_path_factory.mktemp("stack"), enforce_policies=True) as running:
+    with start_stack(state=tmp_path_factory.mktemp("stack"), enforce_policies=True) as running:
         yield running

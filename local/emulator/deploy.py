@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from command_line.environment import REGION, for_programs
-from command_line.processes import run_to_end
+from command_line.environment import REGION, make_child_environment
+from command_line.processes import run_command
 from local.emulator.process import Emulator
-from local.gateway.responses import GatewayResponse, from_template
+from local.gateway.responses import GatewayResponse, read_gateway_responses
 
 STACK_NAME = "order-payments"
 STAGE = "v1"
@@ -39,7 +39,7 @@ def deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, st
         stack = client.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         transformed = client.get_template(StackName=STACK_NAME, TemplateStage="Processed")["TemplateBody"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    responses = from_template(transformed)
+    responses = read_gateway_responses(transformed)
     body = transformed["Resources"]["Api"]["Properties"]["Body"]
     values = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
     _complete_api(outputs["ApiId"], body, values, responses.values(), emulator)
@@ -58,18 +58,18 @@ def _sam_deploy(template: Path, parameters: Mapping[str, str], emulator: Emulato
     overrides.unlink(missing_ok=True)
     with os.fdopen(os.open(overrides, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(dict(parameters), file)
-    run_to_end(
+    run_command(
         [
             *("sam", "deploy", "--template-file", template, "--stack-name", STACK_NAME, "--region", REGION),
             *("--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--parameter-overrides", f"file://{overrides}"),
             *("--no-confirm-changeset", "--no-progressbar"),
         ],
-        environment=for_programs(
+        environment=make_child_environment(
             state / "home", {"AWS_ENDPOINT_URL": emulator.endpoint_url, "SAM_CLI_POLL_DELAY": _POLL_SECONDS}
         ),
         directory=state,
         log=log,
-        what="sam deploy",
+        label="sam deploy",
     )
 
 

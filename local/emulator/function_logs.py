@@ -46,7 +46,7 @@ def read_lines(client: Any, since: int = 0) -> list[LogLine]:
 
 
 @contextmanager
-def followed(emulator: Emulator, take: Callable[[LogLine], None]) -> Iterator[None]:
+def follow_logs(emulator: Emulator, take: Callable[[LogLine], None]) -> Iterator[None]:
     """Hand each line that the functions log to `take` while the block runs, and the rest when the block is left."""
     client = emulator.client("logs")
     stop = threading.Event()

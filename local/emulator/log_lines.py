@@ -30,11 +30,11 @@ _AUTHORIZER = "authorizer"
 _READERS = ("get_", "list_")
 
 
-def take_to(log: TextIO, show: Callable[[Text], None]) -> Callable[[LogLine], None]:
+def make_line_handler(log: TextIO, show: Callable[[Text], None]) -> Callable[[LogLine], None]:
     """What takes each line: `log` gets all that people read, and `show` that without the reads that succeeded."""
 
     def take(line: LogLine) -> None:
-        if text := readable(line):
+        if text := format_line(line):
             log.write(f"{text.plain}\n")
             if not is_successful_read(line):
                 show(text)
@@ -42,7 +42,7 @@ def take_to(log: TextIO, show: Callable[[Text], None]) -> Callable[[LogLine], No
     return take
 
 
-def readable(line: LogLine) -> Text | None:
+def format_line(line: LogLine) -> Text | None:
     """The line as people read it, or None for what only the platform has to say, and for metrics."""
     if not line.message.strip() or line.message.startswith(_OF_THE_PLATFORM):
         return None

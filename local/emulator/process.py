@@ -17,9 +17,9 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.exceptions import HTTPClientError
 
-from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, for_programs
+from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, make_child_environment
 from command_line.errors import CommandError
-from command_line.processes import running
+from command_line.processes import start_process
 from local.running import DESCRIPTION
 
 _READY_SECONDS = 60
@@ -42,10 +42,10 @@ class Emulator:
 
     def client(self, service: str) -> Any:
         """A boto3 client of one of its services. The caller closes it."""
-        return client_at(self.endpoint_url, service)
+        return make_client(self.endpoint_url, service)
 
 
-def client_at(endpoint_url: str, service: str) -> Any:
+def make_client(endpoint_url: str, service: str) -> Any:
     """A boto3 client of a service of the emulator at `endpoint_url`. The caller closes it."""
     session = boto3.Session(
         aws_access_key_id=ACCESS_KEY_ID, aws_secret_access_key=SECRET_ACCESS_KEY, region_name=REGION
@@ -58,9 +58,9 @@ def client_at(endpoint_url: str, service: str) -> Any:
 
 
 @contextmanager
-def visiting(endpoint_url: str, service: str) -> Iterator[Any]:
-    """Yield a client as `client_at` makes it. Raises `CommandError` if the emulator does not answer any more."""
-    with closing(client_at(endpoint_url, service)) as client:
+def open_aws_client(endpoint_url: str, service: str) -> Iterator[Any]:
+    """Yield a client as `make_client` makes it. Raises `CommandError` if the emulator does not answer any more."""
+    with closing(make_client(endpoint_url, service)) as client:
         try:
             yield client
         except (BotocoreConnectionError, HTTPClientError) as error:
@@ -68,7 +68,7 @@ def visiting(endpoint_url: str, service: str) -> Iterator[Any]:
 
 
 @contextmanager
-def running_emulator(project: Path, state: Path, unpacked: Path, *, enforce_policies: bool) -> Iterator[Emulator]:
+def start_emulator(project: Path, state: Path, unpacked: Path, *, enforce_policies: bool) -> Iterator[Emulator]:
     """An emulator that answers, until the block is left.
 
     What it keeps on disk is in `state`, but for the unpacked functions and layers, which are kept in `unpacked`.
@@ -77,14 +77,14 @@ def running_emulator(project: Path, state: Path, unpacked: Path, *, enforce_poli
     log = state / "logs" / "emulator.log"
     (state / "emulator").mkdir(parents=True, exist_ok=True)
     for attempt in range(1, _ATTEMPTS + 1):
-        port = free_port()
+        port = find_free_port()
         key = secrets.token_urlsafe()
-        with running(
+        with start_process(
             [sys.executable, "-m", "local.emulator.host"],
             environment=_environment(port, key, state, unpacked, enforce_policies=enforce_policies),
             directory=project,
             log=log,
-            patience=_STOP_SECONDS,
+            stop_seconds=_STOP_SECONDS,
             stdin=subprocess.PIPE,
         ) as process:
             if _answers(port, process):
@@ -97,7 +97,7 @@ def running_emulator(project: Path, state: Path, unpacked: Path, *, enforce_poli
 
 def _environment(port: int, key: str, state: Path, unpacked: Path, *, enforce_policies: bool) -> dict[str, str]:
     scratch = state / "emulator"
-    return for_programs(
+    return make_child_environment(
         scratch,
         {
             "BIND_HOST": "127.0.0.1",
@@ -118,7 +118,7 @@ def _environment(port: int, key: str, state: Path, unpacked: Path, *, enforce_po
     )
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A port of the loopback that nobody has at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -31,7 +31,7 @@ class GatewayResponse:
         return self.status, [*headers, (b"x-amzn-requestid", request_id.encode())], body
 
 
-def from_template(template: Mapping[str, Any]) -> dict[str, GatewayResponse]:
+def read_gateway_responses(template: Mapping[str, Any]) -> dict[str, GatewayResponse]:
     """Return the gateway responses of a template after SAM's transform, by their type."""
     body = template["Resources"]["Api"]["Properties"]["Body"]
     return {

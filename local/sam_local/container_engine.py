@@ -27,7 +27,7 @@ Start Docker, or Podman's service and name its socket in DOCKER_HOST:
 
 
 @dataclass(frozen=True, slots=True)
-class WayIn:
+class ContainerAccess:
     """An address of this machine that containers reach, and the addresses that they come from."""
 
     address: str
@@ -38,16 +38,16 @@ class WayIn:
 class ContainerEngine:
     """A container engine that answers.
 
-    Containers do not share this machine's loopback. They reach the machine by the name `host`: at `way_in`, or, where
+    Containers do not share this machine's loopback. They reach the machine by the name `host`: at `access`, or, where
     that is None, on the loopback all the same, because the engine forwards to it from its virtual machine.
     """
 
     host: str
-    way_in: WayIn | None
+    access: ContainerAccess | None
 
     def sam_options(self) -> list[str]:
         """Options of `sam local` that give containers the name `host.docker.internal`, where nobody else does."""
-        return ["--add-host", f"host.docker.internal:{self.way_in.address}"] if self.way_in else []
+        return ["--add-host", f"host.docker.internal:{self.access.address}"] if self.access else []
 
 
 def connect() -> ContainerEngine:
@@ -55,7 +55,7 @@ def connect() -> ContainerEngine:
     try:
         client = docker.from_env(timeout=_TIMEOUT_SECONDS)
         try:
-            return engine_of(client.info(), lambda: client.networks.get("bridge").attrs, platform=sys.platform)
+            return detect_engine(client.info(), lambda: client.networks.get("bridge").attrs, platform=sys.platform)
         finally:
             client.close()
     except DockerException as error:
@@ -63,20 +63,22 @@ def connect() -> ContainerEngine:
         raise CommandError(NEEDED.format(where=where, reason=_innermost(error))) from None
 
 
-def engine_of(info: Mapping[str, Any], bridge: Callable[[], Mapping[str, Any]], *, platform: str) -> ContainerEngine:
+def detect_engine(
+    info: Mapping[str, Any], bridge: Callable[[], Mapping[str, Any]], *, platform: str
+) -> ContainerEngine:
     """The engine that describes itself, and its default network, like this to a machine with this `sys.platform`."""
     if platform != "linux" or info.get("OperatingSystem") == "Docker Desktop":
         return ContainerEngine("host.docker.internal", None)
     if info.get("Rootless"):
         # Podman's name for whatever forwards to our own address; it differs between its versions.
-        return ContainerEngine("host.containers.internal", own_address())
+        return ContainerEngine("host.containers.internal", find_own_address())
     if "name=rootless" in (info.get("SecurityOptions") or []):
-        return ContainerEngine("host.docker.internal", own_address())
+        return ContainerEngine("host.docker.internal", find_own_address())
     (config,) = (config for config in bridge()["IPAM"]["Config"] if ":" not in config["Subnet"])
-    return ContainerEngine("host.docker.internal", WayIn(config["Gateway"], IPv4Network(config["Subnet"])))
+    return ContainerEngine("host.docker.internal", ContainerAccess(config["Gateway"], IPv4Network(config["Subnet"])))
 
 
-def own_address() -> WayIn:
+def find_own_address() -> ContainerAccess:
     """What a rootless engine's containers connect to. A process of this machine connects for them."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -84,7 +86,7 @@ def own_address() -> WayIn:
         except OSError as error:
             raise CommandError("This machine has no address besides the loopback, which containers need.") from error
         address = probe.getsockname()[0]
-    return WayIn(address, IPv4Network(address))
+    return ContainerAccess(address, IPv4Network(address))
 
 
 def _innermost(error: BaseException) -> str:

@@ -12,18 +12,18 @@ from urllib.parse import urlsplit
 
 from samtranslator.yaml_helper import yaml_parse
 
-from command_line.environment import for_programs
+from command_line.environment import make_child_environment
 from command_line.errors import CommandError
 from command_line.output import Progress
-from command_line.processes import running
+from command_line.processes import start_process
 from command_line.project import PROJECT, STATE
 from delivery.packaging import layer_names
-from local.build import BUILD_CACHE, RUNTIME, architecture, build_for_containers
-from local.emulator.process import client_at
-from local.running import running_description
+from local.build import BUILD_CACHE, RUNTIME, architecture, make_container_build
+from local.emulator.process import make_client
+from local.running import find_running_stack
 from local.sam_local import container_engine
 from local.sam_local.container_engine import ContainerEngine
-from local.sam_local.dynamodb_door import dynamodb_door
+from local.sam_local.dynamodb_proxy import serve_dynamodb_proxy
 
 ENV_VARS = PROJECT / "env.local.json"
 """What `sam local` takes for `--env-vars`, for tables of another DynamoDB than the stack's."""
@@ -61,14 +61,14 @@ class SamLocal:
             # An image that is missing is pulled all the same; one that is there needs no network.
             *("--skip-pull-image", *self.engine.sam_options()),
         ]
-        with running(
-            command, environment=_environment(), directory=PROJECT, log=None, patience=_STOP_SECONDS
+        with start_process(
+            command, environment=_environment(), directory=PROJECT, log=None, stop_seconds=_STOP_SECONDS
         ) as process:
             return process.wait()
 
 
 @contextmanager
-def prepared(env_vars: Path | None, progress: Progress, *, for_events: bool = False) -> Iterator[SamLocal]:
+def prepare_sam_local(env_vars: Path | None, progress: Progress, *, for_events: bool = False) -> Iterator[SamLocal]:
     """Everything that `sam local` needs, until the block is left. Raises `CommandError` for what is not there.
 
     The functions' environment is read from the file `env_vars` or else is that of the running stack. With `for_events`
@@ -76,10 +76,10 @@ def prepared(env_vars: Path | None, progress: Progress, *, for_events: bool = Fa
     """
     engine = container_engine.connect()
     environment = nullcontext(env_vars) if env_vars else _env_vars_of(_description(), engine, for_events=for_events)
-    build = build_for_containers(PROJECT, BUILD_CACHE)
-    with build.locked():
+    build = make_container_build(PROJECT, BUILD_CACHE)
+    with build.lock():
         if not build.is_current():
-            with progress("Build the functions and layers (sam build)", build.done):
+            with progress("Build the functions and layers (sam build)", build.fraction_built):
                 build.make()
         template = _with_all_layers(build.template)
     with environment as file:
@@ -106,12 +106,12 @@ def logical_id(function: str) -> str:
     return "".join(word.capitalize() for word in function.split("_")) + "Function"
 
 
-def variables_of(description: Mapping[str, Any], endpoint_url: str) -> Variables:
+def read_function_variables(description: Mapping[str, Any], endpoint_url: str) -> Variables:
     """The functions' environment as it is deployed, with DynamoDB and EventBridge at `endpoint_url`."""
     emulator = description["awsEndpointUrl"]
     with (
-        closing(client_at(emulator, "cloudformation")) as cloudformation,
-        closing(client_at(emulator, "lambda")) as lambda_,
+        closing(make_client(emulator, "cloudformation")) as cloudformation,
+        closing(make_client(emulator, "lambda")) as lambda_,
     ):
         pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=description["stackName"])
         functions = {
@@ -132,7 +132,7 @@ def variables_of(description: Mapping[str, Any], endpoint_url: str) -> Variables
 
 
 def _description() -> dict[str, Any]:
-    description = running_description()
+    description = find_running_stack()
     if description is None:
         raise CommandError(
             "No stack is running, so there are no tables. Start it in another terminal: make run\n"
@@ -149,7 +149,7 @@ def _env_vars_of(description: Mapping[str, Any], engine: ContainerEngine, *, for
         # Others may not read it: there may be somebody's own Stripe key in it.
         TemporaryDirectory(prefix="sam-local-", dir=STATE) as directory,
     ):
-        variables = variables_of(description, endpoint_url)
+        variables = read_function_variables(description, endpoint_url)
         if for_events:
             _accept_token_of_events(variables)
         file = Path(directory) / "env.json"
@@ -159,10 +159,10 @@ def _env_vars_of(description: Mapping[str, Any], engine: ContainerEngine, *, for
 
 @contextmanager
 def _reachable_from_containers(endpoint_url: str, engine: ContainerEngine) -> Iterator[str]:
-    if engine.way_in is None:
+    if engine.access is None:
         yield f"http://{engine.host}:{urlsplit(endpoint_url).port}"
     else:
-        with dynamodb_door(endpoint_url, engine.way_in) as port:
+        with serve_dynamodb_proxy(endpoint_url, engine.access) as port:
             yield f"http://{engine.host}:{port}"
 
 
@@ -181,4 +181,4 @@ def _environment() -> dict[str, str]:
     engine = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     # SAM asks AWS for the account's number, and goes on without it. Here it hears at once that there is none.
     no_account = {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
-    return for_programs(STATE / "sam-local", {**engine, **no_account})
+    return make_child_environment(STATE / "sam-local", {**engine, **no_account})

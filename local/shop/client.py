@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from command_line.errors import CommandError
-from local.running import describe_running_stack
+from local.running import require_running_stack
 from order_payments.domain.orders import is_order_id
 
 _REQUEST_SECONDS = 150
@@ -28,9 +28,9 @@ class Buyer(StrEnum):
 
 
 @contextmanager
-def visit(user: str) -> Iterator[httpx.Client]:
+def open_api_client(user: str) -> Iterator[httpx.Client]:
     """A client of the running stack's API with the token of `buyer`, `buyer2`, `seller` or `admin`."""
-    description = describe_running_stack()
+    description = require_running_stack()
     headers = bearer(description["tokens"][user])
     with httpx.Client(
         base_url=description["apiUrl"], headers=headers, timeout=_REQUEST_SECONDS, trust_env=False
@@ -78,7 +78,7 @@ def newest_orders(shop: httpx.Client, count: int) -> Iterator[dict[str, Any]]:
             return
 
 
-def after_payment(order_id: str, buyer: Buyer, code: str, status: str | None) -> str | None:
+def suggest_next_step(order_id: str, buyer: Buyer, code: str, status: str | None) -> str | None:
     """What a buyer can do next, by the answer's error `code` (empty for a success) and the order's status."""
     match code, status:
         case "", "pending":

@@ -16,7 +16,7 @@ _GAP = "  "
 _HEADINGS = {"orderId": "order", "status": "status", "total": "total"}
 
 
-def lines(orders: Iterable[Mapping[str, Any]], width: int | None) -> Iterator[Text]:
+def format_orders(orders: Iterable[Mapping[str, Any]], width: int | None) -> Iterator[Text]:
     """Yield a heading and the orders, clipped to a terminal of `width` columns. `None` is no terminal: clip nothing.
 
     An order's id is the first word of its line, for programs.

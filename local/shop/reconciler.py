@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from command_line.errors import CommandError
-from local.emulator.process import visiting
+from local.emulator.process import open_aws_client
 
 _ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
 
 
 def run(description: Mapping[str, Any]) -> dict[str, int]:
     """Call the reconciler of the stack that `stack.json` describes. Returns its tally."""
-    with visiting(description["awsEndpointUrl"], "cloudformation") as client:
+    with open_aws_client(description["awsEndpointUrl"], "cloudformation") as client:
         resource = client.describe_stack_resource(
             StackName=description["stackName"], LogicalResourceId="ReconcilePaymentsFunction"
         )
     name = resource["StackResourceDetail"]["PhysicalResourceId"]
-    with visiting(description["awsEndpointUrl"], "lambda") as client:
+    with open_aws_client(description["awsEndpointUrl"], "lambda") as client:
         answer = client.invoke(FunctionName=name, Qualifier=_ALIAS, Payload=b"{}")
         tally: dict[str, int] = json.load(answer["Payload"])
     if "FunctionError" in answer:

@@ -7,14 +7,14 @@ from typing import Any
 from command_line.errors import CommandError
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import EventType, deliver, event_of
-from local.emulator.process import visiting
+from local.emulator.process import open_aws_client
 from local.shop.client import require_order_id
 from local.stack import WEBHOOK_SECRET
 
 SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED.value
 
 
-def tell(description: Mapping[str, Any], order_id: str, event_type: str, secret: str | None = None) -> dict[str, int]:
+def send(description: Mapping[str, Any], order_id: str, event_type: str, secret: str | None = None) -> dict[str, int]:
     """Tell a stack's webhook about each intent of an order. Returns the status of its answers, by the intent's id.
 
     `description` is the content of `stack.json`; `secret` what the stack was given to check signatures with.
@@ -25,7 +25,7 @@ def tell(description: Mapping[str, Any], order_id: str, event_type: str, secret:
     table = description["tables"].get("dummyStripe")
     if table is None:
         raise CommandError("The running stack uses a Stripe of its own, which sends its events itself.")
-    with visiting(description["awsEndpointUrl"], "dynamodb") as client:
+    with open_aws_client(description["awsEndpointUrl"], "dynamodb") as client:
         intents = [i for i in DynamoDBStore(client, table).intents() if i.metadata.get("orderId") == order_id]
     if not intents:
         raise CommandError(

@@ -222,7 +222,7 @@ def test_an_outcome_that_stripe_does_not_tell_is_waited_for(
     expect(console.page.get_by_role("img")).to_have_attribute("aria-label", "The order is pending: outcome unknown.")
     expect(console.stock_of(product)).to_have_text(["10", "1", "9"])
     expect(console.ledger_row(order)).to_contain_text("charged, outcome not told")
-    stripe_events.tell(stack.description(), order, stripe_events.SUCCEEDED)
+    stripe_events.send(stack.description(), order, stripe_events.SUCCEEDED)
     expect(console.status).to_have_text("confirmed")
     expect(console.page.locator("#waiting")).to_be_hidden()
     expect(console.stock_of(product)).to_have_text(["9", "0", "9"])

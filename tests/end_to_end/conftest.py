@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from local.stack import Stack
-from local.tokens import VALIDITY
+from local.tokens import TOKEN_VALIDITY
 from tests.support.http_shop import HttpShop
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class Mint(Protocol):
     """Makes tokens that the stack trusts, unless a claim says otherwise."""
 
-    def __call__(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = VALIDITY, **claims: object) -> str:
+    def __call__(
+        self, sub: str, roles: Iterable[str], *, expires_in: timedelta = TOKEN_VALIDITY, **claims: object
+    ) -> str:
         """A token. `claims` replaces or adds claims; one that is `None` is left out."""
 
 

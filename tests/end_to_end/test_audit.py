@@ -10,7 +10,7 @@ from tests.support.shop import Stock
 
 
 def command(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
-    monkeypatch.setattr("local.running.running_description", stack.description)
+    monkeypatch.setattr("local.running.find_running_stack", stack.description)
     result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [*arguments, "--look-again", "0"])
     assert not isinstance(result.exception, Exception), result.exception
     return result.exit_code, result.output

@@ -20,7 +20,7 @@ BUYER = User(*USERS["buyer"])
 @pytest.fixture
 def run(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command, which finds the tests' stack as the one that is running."""
-    monkeypatch.setattr("local.running.running_description", stack.description)
+    monkeypatch.setattr("local.running.find_running_stack", stack.description)
     runner = CliRunner(env={"COLUMNS": "200"})
 
     def run(*arguments: Any) -> Result:
@@ -79,7 +79,7 @@ def test_a_name_is_shown_as_it_is_and_a_currency_in_its_own_unit(run: Run, shop:
 
 def test_a_refusal_of_the_api_is_told_in_words(run: Run, monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
     description = stack.description()
-    monkeypatch.setattr("local.running.running_description", lambda: {**description, "tokens": {"buyer": "expired"}})
+    monkeypatch.setattr("local.running.find_running_stack", lambda: {**description, "tokens": {"buyer": "expired"}})
 
     result = run("orders")
 
@@ -162,7 +162,7 @@ def test_reconcile_tells_what_it_did(run: Run) -> None:
 def test_without_a_running_stack_a_command_says_how_to_start_one(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    monkeypatch.setattr("local.running.running_description", lambda: None)
+    monkeypatch.setattr("local.running.find_running_stack", lambda: None)
 
     result = run(*command)
 
@@ -184,7 +184,7 @@ def test_doctor_looks_at_everything_and_says_what_to_do(run: Run, monkeypatch: p
 
 
 def test_doctor_fails_where_something_is_missing_that_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local.doctor.findings", lambda: [doctor.CheckResult("Disk", "0.1 GB free", "Make room")])
+    monkeypatch.setattr("local.doctor.run_checks", lambda: [doctor.CheckResult("Disk", "0.1 GB free", "Make room")])
 
     result = run("doctor")
 

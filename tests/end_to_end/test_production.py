@@ -17,7 +17,7 @@ from delivery.rendering import SAMCONFIG
 from dummy_stripe.events import sign
 from local.emulator.deploy import STACK_NAME
 from local.emulator.process import Emulator
-from local.stack import Stack, running_stack
+from local.stack import Stack, start_stack
 from order_payments.runtime.clock import utc_now
 from order_payments.stripe_adapter.secrets import SECRET_COOL_DOWN_SECONDS
 from tests.support.http_shop import HttpShop
@@ -66,7 +66,7 @@ def production(emulator: Emulator) -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(
+    with start_stack(
         state=tmp_path_factory.mktemp("production"), parameters=production, enforce_policies=True
     ) as running:
         yield running

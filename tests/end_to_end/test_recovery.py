@@ -86,7 +86,7 @@ def test_the_dummy_stripe_tells_of_a_payment_on_request(stack: Stack, shop: Http
     order = shop.order((shop.add_product(), 1))
     intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
 
-    assert stripe_events.tell(stack.description(), order, stripe_events.SUCCEEDED) == {intent: 200}
+    assert stripe_events.send(stack.description(), order, stripe_events.SUCCEEDED) == {intent: 200}
     assert shop.status(order)["status"] == "confirmed"
 
 
@@ -95,7 +95,7 @@ def test_the_dummy_stripe_tells_of_a_payment_on_request(stack: Stack, shop: Http
 )
 def test_what_the_dummy_stripe_cannot_tell_of_is_said(stack: Stack, order: str, event_type: str) -> None:
     with pytest.raises(CommandError):
-        stripe_events.tell(stack.description(), order, event_type)
+        stripe_events.send(stack.description(), order, event_type)
 
 
 def test_news_that_another_signed_is_refused_and_changes_nothing(shop: HttpShop) -> None:

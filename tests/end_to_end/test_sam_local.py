@@ -8,15 +8,15 @@ from botocore.exceptions import ClientError
 
 from command_line.project import PROJECT
 from harness.dynamodb_local import client_of
-from local.emulator.process import client_at
-from local.sam_local.container_engine import WayIn
-from local.sam_local.dynamodb_door import dynamodb_door
-from local.sam_local.sam import logical_id, variables_of
+from local.emulator.process import make_client
+from local.sam_local.container_engine import ContainerAccess
+from local.sam_local.dynamodb_proxy import serve_dynamodb_proxy
+from local.sam_local.sam import logical_id, read_function_variables
 from local.stack import Stack
 
 
 def test_the_functions_environment_is_as_it_is_deployed(stack: Stack) -> None:
-    variables = variables_of(stack.description(), "http://host.docker.internal:4711")
+    variables = read_function_variables(stack.description(), "http://host.docker.internal:4711")
 
     assert set(variables) == {logical_id(path.parent.name) for path in PROJECT.glob("functions/*/handler.py")}
     assert {of["AWS_ENDPOINT_URL_DYNAMODB"] for of in variables.values()} == {"http://host.docker.internal:4711"}
@@ -27,20 +27,20 @@ def test_the_functions_environment_is_as_it_is_deployed(stack: Stack) -> None:
 
 
 def test_the_door_leads_to_the_stacks_tables(stack: Stack) -> None:
-    way_in = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
+    access = ContainerAccess("127.0.0.1", IPv4Network("127.0.0.0/8"))
     with (
-        dynamodb_door(stack.emulator.endpoint_url, way_in) as port,
+        serve_dynamodb_proxy(stack.emulator.endpoint_url, access) as port,
         closing(client_of(f"http://127.0.0.1:{port}")) as client,
     ):
         assert stack.deployment.orders_table in client.list_tables()["TableNames"]
 
 
 def test_the_door_leads_to_the_stacks_event_buses_and_only_for_events_to_be_put(stack: Stack) -> None:
-    way_in = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
+    access = ContainerAccess("127.0.0.1", IPv4Network("127.0.0.0/8"))
     entry = {"EventBusName": "order-payments-order-events", "Source": "tests", "DetailType": "t", "Detail": "{}"}
     with (
-        dynamodb_door(stack.emulator.endpoint_url, way_in) as port,
-        closing(client_at(f"http://127.0.0.1:{port}", "events")) as client,
+        serve_dynamodb_proxy(stack.emulator.endpoint_url, access) as port,
+        closing(make_client(f"http://127.0.0.1:{port}", "events")) as client,
     ):
         assert client.put_events(Entries=[entry])["FailedEntryCount"] == 0
         with pytest.raises(ClientError, match="403"):

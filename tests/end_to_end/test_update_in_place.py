@@ -16,16 +16,16 @@ import httpx
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from command_line.environment import for_programs
-from command_line.processes import running
+from command_line.environment import make_child_environment
+from command_line.processes import start_process
 from command_line.project import PROJECT
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.objects import ChargeStatus
 from local.build import BUILD_CACHE, Build
 from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
-from local.emulator.process import Emulator, free_port
+from local.emulator.process import Emulator, find_free_port
 from local.running import DESCRIPTION
-from local.stack import Stack, parameters_here
+from local.stack import Stack, local_parameters
 from local.tokens import TokenIssuer
 from operations.deployed_stack import DeployedStack
 from tests.support import release_before
@@ -56,12 +56,12 @@ def checkout() -> Path:
 def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
     """The release before, as its own `make run` has it."""
     state = checkout / ".local"
-    with running(
+    with start_process(
         [sys.executable, "-m", "local", "run"],
-        environment=for_programs(log.parent / "home", {"PORT": str(free_port())}),
+        environment=make_child_environment(log.parent / "home", {"PORT": str(find_free_port())}),
         directory=checkout,
         log=log,
-        patience=10,
+        stop_seconds=10,
     ) as process:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (state / DESCRIPTION).exists():
@@ -162,7 +162,7 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     state = tmp_path_factory.mktemp("update")
     (state / "logs").mkdir()
     build = Build(PROJECT, BUILD_CACHE)
-    with build.locked():
+    with build.lock():
         if not build.is_current():
             build.make()
     with (
@@ -180,8 +180,8 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         customers = Customers(shop, product)
         slow = pool.submit(shop.pay, orders["slow"], "pm_dummy_slow")
         buying = [pool.submit(customers.buy) for _ in range(PAYERS)]
-        with build.locked():
-            deployed = deploy(build.template, parameters_here(stack.identity), stack.emulator, state)
+        with build.lock():
+            deployed = deploy(build.template, local_parameters(stack.identity), stack.emulator, state)
         # The new release, too, is to be bought from.
         customers.buy_one()
         customers.enough.set()
@@ -295,7 +295,7 @@ def rolled_back(updated: Updated, checkout: Path, tmp_path_factory: pytest.TempP
     assert {kind: reply.status for kind, reply in replies.items()} == STATUSES
     before = Build(checkout, checkout / ".local" / "build").template
     known = yaml_parse(before.read_text())["Parameters"]
-    parameters = {name: value for name, value in parameters_here(updated.stack.identity).items() if name in known}
+    parameters = {name: value for name, value in local_parameters(updated.stack.identity).items() if name in known}
 
     deploy(before, parameters, updated.stack.emulator, state)
     return orders

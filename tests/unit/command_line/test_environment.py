@@ -12,7 +12,7 @@ from command_line import environment
 from command_line.aws_account import AwsAccount
 from command_line.environment import use_local_aws_settings, users_aws_settings, users_environment
 from command_line.errors import CommandError
-from local.emulator.process import client_at
+from local.emulator.process import make_client
 from operations.deployed_stack import deployed_stack
 
 UNUSABLE = {
@@ -44,7 +44,7 @@ def test_local_process_ignores_an_unusable_aws_setting(name: str) -> None:
     os.environ[name] = UNUSABLE[name]
     use_local_aws_settings()
 
-    with closing(client_at("http://127.0.0.1:1", "dynamodb")) as client:
+    with closing(make_client("http://127.0.0.1:1", "dynamodb")) as client:
         assert client.meta.endpoint_url == "http://127.0.0.1:1"
 
 

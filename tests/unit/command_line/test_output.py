@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from command_line.output import counted, progress_on, width_of
+from command_line.output import count_progress, make_progress, width_of
 from local.shop import demo
 from local.shop.demo import Demo
 
@@ -47,7 +47,7 @@ def console_of(width: int, *, terminal: bool = False) -> tuple[Console, io.Strin
 def test_a_step_and_its_time_are_one_line(width: int) -> None:
     console, out = console_of(width)
 
-    with progress_on(console)(STEP):
+    with make_progress(console)(STEP):
         pass
 
     begun, done = out.getvalue().splitlines()
@@ -61,7 +61,7 @@ def test_a_step_and_its_time_are_one_line(width: int) -> None:
 def test_a_step_with_a_bar_keeps_its_name_whole(width: int) -> None:
     console, out = console_of(width, terminal=True)
 
-    with progress_on(console)(STEP, lambda: 0.5):
+    with make_progress(console)(STEP, lambda: 0.5):
         pass
 
     assert f"⠋ {STEP} " in out.getvalue()
@@ -72,7 +72,7 @@ def test_a_step_with_a_bar_keeps_its_name_whole(width: int) -> None:
 def test_a_count_is_one_line(width: int) -> None:
     console, out = console_of(width)
 
-    with counted(console, "Load [b]catalogue.json", 2) as one_is_done:
+    with count_progress(console, "Load [b]catalogue.json", 2) as one_is_done:
         one_is_done()
         one_is_done()
 

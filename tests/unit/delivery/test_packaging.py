@@ -10,7 +10,7 @@ from pathlib import Path
 import botocore
 import pytest
 
-from command_line.environment import for_programs
+from command_line.environment import make_child_environment
 from command_line.errors import CommandError
 from delivery import packaging
 from delivery.packaging import Artefact
@@ -119,7 +119,7 @@ def test_bytecode_is_taken_without_a_look_at_the_source(template: Path) -> None:
 
     shown = subprocess.run(
         [sys.executable, "-c", "import pay_module; print(pay_module.VALUE)"],
-        env=for_programs(template.parent, {"PYTHONPATH": str(pay)}),
+        env=make_child_environment(template.parent, {"PYTHONPATH": str(pay)}),
         capture_output=True,
         text=True,
         check=True,
@@ -214,7 +214,7 @@ for service, region in itertools.product(sys.argv[1].split(), regions):
     def shown(path: Path) -> str:
         return subprocess.run(
             [sys.executable, "-c", program, " ".join(packaging.SERVICES)],
-            env=for_programs(lean_sdk, {"PYTHONPATH": str(path)}),
+            env=make_child_environment(lean_sdk, {"PYTHONPATH": str(path)}),
             capture_output=True,
             text=True,
             check=True,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from local import build
-from local.build import Build, build_for_containers
+from local.build import Build, make_container_build
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             out.mkdir(parents=True, exist_ok=True)
             (out / "template.yaml").write_text("Resources: {}")
 
-    monkeypatch.setattr(build, "run_to_end", record)
+    monkeypatch.setattr(build, "run_command", record)
     return run
 
 
 def make(project: Path, cache: Path) -> Build:
     made = Build(project, cache)
-    with made.locked():
+    with made.lock():
         made.make()
     return made
 
@@ -79,7 +79,7 @@ def test_what_a_build_that_was_cut_off_left_is_not_trusted(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "run_to_end", fail)
+        patch.setattr(build, "run_command", fail)
         with pytest.raises(KeyboardInterrupt):
             make(project, cache)
     assert not Build(project, cache).is_current()
@@ -91,13 +91,13 @@ def test_what_a_build_that_was_cut_off_left_is_not_trusted(
 def test_containers_get_wheels_of_their_own_where_lambdas_do_not_run_on_this_machine(
     project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "runs_lambdas_wheels", lambda: False)
+    monkeypatch.setattr(build, "can_run_lambda_wheels", lambda: False)
     cache = tmp_path / "cache"
     make(project, cache)
     assert sum("download" in command for command in commands) == 2
     commands.clear()
-    for_containers = build_for_containers(project, cache)
-    with for_containers.locked():
+    for_containers = make_container_build(project, cache)
+    with for_containers.lock():
         for_containers.make()
     assert not for_containers.template.is_relative_to(cache)
     assert sum("download" in command for command in commands) == 1
@@ -107,7 +107,7 @@ def test_containers_get_wheels_of_their_own_where_lambdas_do_not_run_on_this_mac
 def test_containers_share_the_build_of_a_machine_that_is_like_lambda(
     project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "runs_lambdas_wheels", lambda: True)
+    monkeypatch.setattr(build, "can_run_lambda_wheels", lambda: True)
     make(project, tmp_path / "cache")
     assert commands
-    assert build_for_containers(project, tmp_path / "cache").is_current()
+    assert make_container_build(project, tmp_path / "cache").is_current()

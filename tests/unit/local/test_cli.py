@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 
 from command_line.errors import CommandError
 from local import cli
-from local.emulator.process import visiting
-from local.shop.client import Buyer, after_payment
+from local.emulator.process import open_aws_client
+from local.shop.client import Buyer, suggest_next_step
 from local.shop.reconciler import run as run_reconciler
 from local.tokens import TokenIssuer
 
@@ -21,7 +21,7 @@ ORDER_ID = f"ord_{0:032x}"
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stack is described as running, at an address where nobody answers."""
-    monkeypatch.setattr("local.running.running_description", lambda: DESCRIPTION)
+    monkeypatch.setattr("local.running.find_running_stack", lambda: DESCRIPTION)
 
 
 def run(*arguments: str) -> Result:
@@ -73,7 +73,7 @@ def test_an_expiry_that_is_no_time_is_refused(seconds: str) -> None:
 
 
 def test_hostile_tokens_can_still_be_made_in_tests() -> None:
-    assert TokenIssuer.fresh().token("alice", ["king"])
+    assert TokenIssuer.generate().token("alice", ["king"])
 
 
 @pytest.mark.parametrize("command", [["orders"], ["pay", ORDER_ID], ["reconcile"]], ids=lambda command: command[0])
@@ -85,7 +85,7 @@ def test_a_stack_that_has_gone_is_to_be_started_again(command: list[str]) -> Non
 def test_an_emulator_that_has_gone_is_told_by_whoever_asks_it() -> None:
     with pytest.raises(CommandError, match="make run"):
         run_reconciler(DESCRIPTION)
-    with pytest.raises(CommandError, match="make run"), visiting(NOBODY, "sts") as client:
+    with pytest.raises(CommandError, match="make run"), open_aws_client(NOBODY, "sts") as client:
         client.get_caller_identity()
 
 
@@ -112,11 +112,11 @@ def test_a_bad_file_is_told_before_the_stack_is_asked(tmp_path: Path) -> None:
     ],
 )
 def test_a_payment_that_did_not_confirm_comes_with_what_to_do(code: str, status: str | None, advice: str) -> None:
-    assert advice in (after_payment(ORDER_ID, Buyer.BUYER, code, status) or "")
+    assert advice in (suggest_next_step(ORDER_ID, Buyer.BUYER, code, status) or "")
 
 
 def test_a_payment_that_confirmed_needs_no_advice() -> None:
-    assert after_payment(ORDER_ID, Buyer.BUYER, "", "confirmed") is None
+    assert suggest_next_step(ORDER_ID, Buyer.BUYER, "", "confirmed") is None
 
 
 def test_where_the_stack_answers_is_told_in_lines_that_fit_narrow_terminals(
@@ -127,7 +127,7 @@ def test_where_the_stack_answers_is_told_in_lines_that_fit_narrow_terminals(
         "Stack", (), {"api_url": "http://127.0.0.1:65535/v1", "tokens": ("buyer", "buyer2", "seller", "admin")}
     )
     # Private: only `make run` prints this, and to run it here would start a stack.
-    cli._say_where(stack, cli.make_console())
+    cli._print_addresses(stack, cli.make_console())
 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 60

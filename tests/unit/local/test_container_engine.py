@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from command_line.errors import CommandError
-from local.sam_local.container_engine import ContainerEngine, WayIn, connect, engine_of
+from local.sam_local.container_engine import ContainerAccess, ContainerEngine, connect, detect_engine
 
 DOCKER = {"OperatingSystem": "Debian GNU/Linux 12", "SecurityOptions": ["name=seccomp,profile=builtin"]}
 BRIDGE = {
@@ -23,7 +23,7 @@ BRIDGE = {
         "Config": [{"Subnet": "fd00::/64", "Gateway": "fd00::1"}, {"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]
     }
 }
-ON_BRIDGE = ContainerEngine("host.docker.internal", WayIn("172.17.0.1", IPv4Network("172.17.0.0/16")))
+ON_BRIDGE = ContainerEngine("host.docker.internal", ContainerAccess("172.17.0.1", IPv4Network("172.17.0.0/16")))
 
 
 def no_bridge() -> Mapping[str, Any]:
@@ -31,7 +31,7 @@ def no_bridge() -> Mapping[str, Any]:
 
 
 def test_on_linux_containers_come_over_the_bridge() -> None:
-    engine = engine_of(DOCKER, lambda: BRIDGE, platform="linux")
+    engine = detect_engine(DOCKER, lambda: BRIDGE, platform="linux")
 
     assert engine == ON_BRIDGE
     assert engine.sam_options() == ["--add-host", "host.docker.internal:172.17.0.1"]
@@ -41,7 +41,7 @@ def test_on_linux_containers_come_over_the_bridge() -> None:
     ("info", "platform"), [(DOCKER, "darwin"), ({**DOCKER, "OperatingSystem": "Docker Desktop"}, "linux")]
 )
 def test_an_engine_in_a_virtual_machine_forwards_to_the_loopback_by_itself(info: dict[str, Any], platform: str) -> None:
-    engine = engine_of(info, no_bridge, platform=platform)
+    engine = detect_engine(info, no_bridge, platform=platform)
 
     assert engine == ContainerEngine("host.docker.internal", None)
     assert engine.sam_options() == []
@@ -58,10 +58,10 @@ def test_an_engine_in_a_virtual_machine_forwards_to_the_loopback_by_itself(info:
 def test_a_rootless_engine_lets_only_this_machine_in(
     info: dict[str, Any], host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = WayIn("192.0.2.7", IPv4Network("192.0.2.7/32"))
-    monkeypatch.setattr("local.sam_local.container_engine.own_address", lambda: own)
+    own = ContainerAccess("192.0.2.7", IPv4Network("192.0.2.7/32"))
+    monkeypatch.setattr("local.sam_local.container_engine.find_own_address", lambda: own)
 
-    assert engine_of(info, no_bridge, platform="linux") == ContainerEngine(host, own)
+    assert detect_engine(info, no_bridge, platform="linux") == ContainerEngine(host, own)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def free_port() -> int:
 
 def runs(monkeypatch: pytest.MonkeyPatch, port: int | None, *, starting: bool = False) -> None:
     description = {"apiUrl": f"http://127.0.0.1:{port}/v1"} if port else None
-    monkeypatch.setattr(doctor, "running_description", lambda: description)
+    monkeypatch.setattr(doctor, "find_running_stack", lambda: description)
     monkeypatch.setattr(doctor, "is_running", lambda: description is not None or starting)
 
 

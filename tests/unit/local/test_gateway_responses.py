@@ -2,7 +2,7 @@
 
 import json
 
-from local.gateway.responses import from_template
+from local.gateway.responses import read_gateway_responses
 
 BODY = {
     "x-amazon-apigateway-gateway-responses": {
@@ -20,17 +20,17 @@ TEMPLATE = {"Resources": {"Api": {"Properties": {"Body": BODY}}}}
 
 
 def test_they_are_read_as_the_api_takes_them() -> None:
-    throttled = from_template(TEMPLATE)["THROTTLED"]
+    throttled = read_gateway_responses(TEMPLATE)["THROTTLED"]
     assert (throttled.type, throttled.status) == ("THROTTLED", 429)
     assert throttled.parameters["gatewayresponse.header.X-Origin"] == "method.request.header.Origin"
 
 
 def test_an_answer_names_its_request_and_leaves_out_what_is_not_known() -> None:
-    status, headers, body = from_template(TEMPLATE)["THROTTLED"].render("r-1")
+    status, headers, body = read_gateway_responses(TEMPLATE)["THROTTLED"].render("r-1")
     assert status == 429
     assert headers == [(b"content-type", b"application/problem+json"), (b"x-amzn-requestid", b"r-1")]
     assert json.loads(body) == {"requestId": "r-1", "x": ""}
 
 
 def test_a_template_without_them_has_none() -> None:
-    assert from_template({"Resources": {"Api": {"Properties": {"Body": {}}}}}) == {}
+    assert read_gateway_responses({"Resources": {"Api": {"Properties": {"Body": {}}}}}) == {}

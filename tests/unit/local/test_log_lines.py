@@ -6,7 +6,7 @@ import json
 import pytest
 
 from local.emulator.function_logs import LogLine
-from local.emulator.log_lines import is_successful_read, readable, take_to
+from local.emulator.log_lines import format_line, is_successful_read, make_line_handler
 
 
 def line(message: str) -> LogLine:
@@ -14,7 +14,7 @@ def line(message: str) -> LogLine:
 
 
 def plain(message: str) -> str:
-    text = readable(line(message))
+    text = format_line(line(message))
     assert text is not None
     return text.plain
 
@@ -40,7 +40,7 @@ def test_an_event_is_one_line_with_its_function_and_fields() -> None:
 
 @pytest.mark.parametrize("level", ["INFO", "WARNING", "ERROR"])
 def test_levels_differ_in_colour(level: str) -> None:
-    text = readable(line(json.dumps({"level": level, "message": "x"})))
+    text = format_line(line(json.dumps({"level": level, "message": "x"})))
     assert text is not None
 
     (style,) = {str(span.style) for span in text.spans if level in text.plain[span.start : span.end]}
@@ -69,7 +69,7 @@ def test_what_is_not_of_our_form_is_shown_as_it_is(message: str) -> None:
     ],
 )
 def test_what_the_platform_says_or_counts_is_left_out(message: str) -> None:
-    assert readable(line(message)) is None
+    assert format_line(line(message)) is None
 
 
 ANSWERED = {"level": "INFO", "message": "answered", "status": 200}
@@ -115,7 +115,7 @@ def test_what_a_reader_prints_by_itself_is_no_successful_read() -> None:
 
 def test_the_terminal_shows_no_successful_read_and_the_file_has_it() -> None:
     log, shown = io.StringIO(), []
-    take = take_to(log, lambda text: shown.append(text.plain))
+    take = make_line_handler(log, lambda text: shown.append(text.plain))
 
     take(logged("list_products", **ANSWERED))
     take(logged("create_order", **ANSWERED))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from local.shop.order_list import lines
+from local.shop.order_list import format_orders
 
 WIDTHS = (60, 80, 99, 100, 120)
 
@@ -30,7 +30,7 @@ MANY = [
 
 
 def shown(orders: list[dict[str, Any]], width: int | None) -> list[str]:
-    return [line.plain for line in lines(orders, width)]
+    return [line.plain for line in format_orders(orders, width)]
 
 
 def test_total_has_the_decimals_that_stripe_counts() -> None:

@@ -175,7 +175,7 @@ def test_what_changes_on_the_disk_shows_at_once(tmp_path: Path) -> None:
 
 
 def test_a_session_has_good_tokens_of_all_users_and_an_expired_one() -> None:
-    identity = TokenIssuer.fresh()
+    identity = TokenIssuer.generate()
     users = json.loads(console_data.session(identity, USERS))["users"]
     key = identity.key.public_key()
 

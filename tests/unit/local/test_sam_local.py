@@ -13,13 +13,13 @@ from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
 from typer.testing import CliRunner
 
 from command_line.errors import CommandError
-from command_line.output import silent
+from command_line.output import show_no_progress
 from delivery.rendering import template
 from local import cli
 from local.build import RUNTIME, architecture
 from local.sam_local import sam as sam_local
-from local.sam_local.container_engine import ContainerEngine, WayIn
-from local.sam_local.sam import ENV_VARS, EVENTS, Variables, logical_id, prepared
+from local.sam_local.container_engine import ContainerAccess, ContainerEngine
+from local.sam_local.sam import ENV_VARS, EVENTS, Variables, logical_id, prepare_sam_local
 
 DESCRIPTION = {"awsEndpointUrl": "http://127.0.0.1:4711", "stackName": "order-payments"}
 TEMPLATE = """
@@ -64,7 +64,7 @@ class Sam:
         self.exit_code = 0
 
     @contextmanager
-    def running(self, command: list[object], *, environment: Mapping[str, str], **_: object) -> Iterator[Process]:
+    def start_process(self, command: list[object], *, environment: Mapping[str, str], **_: object) -> Iterator[Process]:
         words = [str(word) for word in command]
         self.commands.append(words)
         self.environments.append(environment)
@@ -77,7 +77,7 @@ class CurrentBuild:
         self.template = template
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         yield
 
     def is_current(self) -> bool:
@@ -105,12 +105,12 @@ def sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sam:
         }
 
     monkeypatch.setattr(sam_local, "STATE", tmp_path)
-    monkeypatch.setattr(sam_local, "running", sam.running)
-    monkeypatch.setattr(sam_local, "running_description", lambda: DESCRIPTION)
-    monkeypatch.setattr(sam_local, "variables_of", deployed)
+    monkeypatch.setattr(sam_local, "start_process", sam.start_process)
+    monkeypatch.setattr(sam_local, "find_running_stack", lambda: DESCRIPTION)
+    monkeypatch.setattr(sam_local, "read_function_variables", deployed)
     built = tmp_path / "template.yaml"
     built.write_text(TEMPLATE)
-    monkeypatch.setattr(sam_local, "build_for_containers", lambda *_: CurrentBuild(built))
+    monkeypatch.setattr(sam_local, "make_container_build", lambda *_: CurrentBuild(built))
     return sam
 
 
@@ -143,7 +143,7 @@ def test_the_api_is_served_on_the_running_stacks_tables(sam: Sam, tmp_path: Path
 @pytest.mark.usefixtures("sam")
 @pytest.mark.filterwarnings("ignore:.* is deprecated")
 def test_sam_finds_a_layer_that_is_under_a_condition() -> None:
-    with prepared(None, silent) as local:
+    with prepare_sam_local(None, show_no_progress) as local:
         stacks, _ = SamLocalStackProvider.get_stacks(str(local.template))
 
     (function,) = SamFunctionProvider(stacks).get_all()
@@ -151,12 +151,12 @@ def test_sam_finds_a_layer_that_is_under_a_condition() -> None:
 
 
 def test_over_a_bridge_dynamodb_is_behind_a_door(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
-    way_in = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
+    access = ContainerAccess("127.0.0.1", IPv4Network("127.0.0.0/8"))
     monkeypatch.setattr(
-        "local.sam_local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", way_in)
+        "local.sam_local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", access)
     )
 
-    with prepared(None, silent) as local:
+    with prepare_sam_local(None, show_no_progress) as local:
         local.start_api(3001)
 
     assert sam.commands[0][-2:] == ["--add-host", "host.docker.internal:127.0.0.1"]
@@ -181,7 +181,7 @@ def test_the_token_of_the_events_is_good_for_calling_the_authorizer_and_not_for_
 
 
 def test_an_environment_that_is_given_is_taken_as_it_is(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sam_local, "running_description", lambda: None)
+    monkeypatch.setattr(sam_local, "find_running_stack", lambda: None)
 
     assert CliRunner().invoke(cli.app, ["sam-local"], env={"ENV_VARS": str(ENV_VARS)}).exit_code == 0
 
@@ -205,9 +205,12 @@ def test_sams_failure_is_ours(sam: Sam) -> None:
 
 
 def test_without_a_running_stack_it_is_said_how_to_get_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sam_local, "running_description", lambda: None)
+    monkeypatch.setattr(sam_local, "find_running_stack", lambda: None)
 
-    with pytest.raises(CommandError, match=r"(?s)make run.*ENV_VARS=env\.local\.json"), prepared(None, silent):
+    with (
+        pytest.raises(CommandError, match=r"(?s)make run.*ENV_VARS=env\.local\.json"),
+        prepare_sam_local(None, show_no_progress),
+    ):
         pass
 
 

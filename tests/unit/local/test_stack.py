@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from command_line.environment import for_programs
+from command_line.environment import make_child_environment
 from command_line.errors import CommandError
-from command_line.processes import run_to_end, running
+from command_line.processes import run_command, start_process
 from local.running import is_running
-from local.stack import running_stack
+from local.stack import start_stack
 
 HOLDER = """
 import sys
 from pathlib import Path
-from local.running import sole_user
-with sole_user(Path(sys.argv[1])):
+from local.running import lock_state
+with lock_state(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -40,7 +40,7 @@ def test_a_second_stack_in_the_same_place_is_refused_while_the_first_one_lives(t
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert is_running(tmp_path)
-        with pytest.raises(CommandError, match="running already"), running_stack(state=tmp_path):
+        with pytest.raises(CommandError, match="running already"), start_stack(state=tmp_path):
             pass
         holder.kill()
     assert not is_running(tmp_path)
@@ -49,24 +49,26 @@ def test_a_second_stack_in_the_same_place_is_refused_while_the_first_one_lives(t
 def test_a_command_that_fails_is_told_with_the_end_of_its_output(tmp_path: Path) -> None:
     script = "import sys; print('line of output'); sys.exit(3)"
     with pytest.raises(CommandError, match=r"(?s)it failed \(exit code 3\).*line of output"):
-        run_to_end(
+        run_command(
             [sys.executable, "-c", script],
             environment=os.environ,
             directory=tmp_path,
             log=tmp_path / "log",
-            what="it",
+            label="it",
         )
 
 
 def test_a_missing_program_is_told_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"no-such-program is missing\. `make setup`"):
-        run_to_end(["no-such-program"], environment={}, directory=tmp_path, log=tmp_path / "log", what="it")
+        run_command(["no-such-program"], environment={}, directory=tmp_path, log=tmp_path / "log", label="it")
 
 
 def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
     script = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
     log = tmp_path / "log"
-    with running([sys.executable, "-c", script], environment=os.environ, directory=tmp_path, log=log, patience=0):
+    with start_process(
+        [sys.executable, "-c", script], environment=os.environ, directory=tmp_path, log=log, stop_seconds=0
+    ):
         deadline = time.monotonic() + 10
         while not log.read_text().strip() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -89,7 +91,7 @@ print("started", flush=True)
 signal.pause()
 """
     seen = ""
-    with running([sys.executable, "-c", script], environment={}, directory=tmp_path, log=None, patience=10):
+    with start_process([sys.executable, "-c", script], environment={}, directory=tmp_path, log=None, stop_seconds=10):
         deadline = time.monotonic() + 10
         while not seen and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -110,10 +112,10 @@ def _exists(process: int) -> bool:
 def test_a_signal_that_comes_while_a_process_starts_waits_until_it_is_held(number: signal.Signals) -> None:
     script = f"""
 import os, signal
-from command_line.signals import Stopped, signals_held, stop_on_signals
+from command_line.signals import Stopped, defer_signals, stop_on_signals
 stop_on_signals()
 try:
-    with signals_held():
+    with defer_signals():
         os.kill(os.getpid(), {int(number)})
         print("started")
 except Stopped as stopped:
@@ -127,7 +129,7 @@ def test_programs_see_nothing_of_the_users_aws(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "real")
-    environment = for_programs(tmp_path)
+    environment = make_child_environment(tmp_path)
     assert environment["AWS_ACCESS_KEY_ID"] == "local"
     assert environment["AWS_SHARED_CREDENTIALS_FILE"] == os.devnull
     assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN"} & set(environment)
@@ -135,7 +137,7 @@ def test_programs_see_nothing_of_the_users_aws(tmp_path: Path, monkeypatch: pyte
 
 
 def test_sam_does_not_ask_for_newer_versions(tmp_path: Path) -> None:
-    for_programs(tmp_path)
+    make_child_environment(tmp_path)
     metadata = json.loads((tmp_path / ".aws-sam" / "metadata.json").read_text())
     assert time.time() - metadata["lastVersionCheck"] < 60
     assert metadata["telemetryEnabled"] is False

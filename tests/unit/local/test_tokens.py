@@ -12,7 +12,7 @@ from local.tokens import TokenIssuer
 
 @pytest.fixture(scope="module")
 def identity() -> TokenIssuer:
-    return TokenIssuer.fresh()
+    return TokenIssuer.generate()
 
 
 def decode(identity: TokenIssuer, token: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 from command_line.errors import CommandError
 from local.gateway.guard import CONTAINERS_HOSTS, is_from_a_program
 from local.gateway.proxy import Headers, end_to_end, read_body, serving
-from local.sam_local.container_engine import WayIn
+from local.sam_local.container_engine import ContainerAccess
 
 _TARGETS = (b"DynamoDB_20120810.", b"AWSEvents.PutEvents")
 _PASSED_ON = frozenset({b"authorization", b"content-type", b"x-amz-date", b"x-amz-target"})
@@ -26,13 +26,13 @@ _IDLE_SECONDS = 30.0
 _IP_FREEBIND = 15  # Linux's
 
 
-class DynamoDBDoor:
-    """An ASGI application that passes on to `endpoint_url` what functions call by `way_in`."""
+class DynamoDBProxy:
+    """An ASGI application that passes on to `endpoint_url` what functions call by `access`."""
 
-    def __init__(self, endpoint_url: str, way_in: WayIn) -> None:
+    def __init__(self, endpoint_url: str, access: ContainerAccess) -> None:
         self._url = f"{endpoint_url}/"
-        self._peers = way_in.peers
-        self._hosts = CONTAINERS_HOSTS | {way_in.address.encode()}
+        self._peers = access.peers
+        self._hosts = CONTAINERS_HOSTS | {access.address.encode()}
         self._pool = httpcore.AsyncConnectionPool(max_connections=None, keepalive_expiry=_IDLE_SECONDS)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -79,17 +79,17 @@ class DynamoDBDoor:
 
 
 @contextmanager
-def dynamodb_door(endpoint_url: str, way_in: WayIn) -> Iterator[int]:
-    """Keep the door open on a free port of `way_in` until the block is left. Yields the port."""
+def serve_dynamodb_proxy(endpoint_url: str, access: ContainerAccess) -> Iterator[int]:
+    """Keep the door open on a free port of `access` until the block is left. Yields the port."""
     bound = socket.socket()
     try:
         if sys.platform == "linux":
             # A bridge comes up with its first container, and SAM wants to know the address before that.
             bound.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        bound.bind((way_in.address, 0))
+        bound.bind((access.address, 0))
     except OSError as error:
         bound.close()
-        raise CommandError(f"Cannot listen where containers reach this machine ({way_in.address}): {error}") from error
+        raise CommandError(f"Cannot listen where containers reach this machine ({access.address}): {error}") from error
     port = int(bound.getsockname()[1])
-    with serving(DynamoDBDoor(endpoint_url, way_in), bound):
+    with serving(DynamoDBProxy(endpoint_url, access), bound):
         yield port

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from command_line.errors import CommandError
-from local.sam_local.container_engine import WayIn
-from local.sam_local.dynamodb_door import dynamodb_door
+from local.sam_local.container_engine import ContainerAccess
+from local.sam_local.dynamodb_proxy import serve_dynamodb_proxy
 
-LOOPBACK = WayIn("127.0.0.1", IPv4Network("127.0.0.0/8"))
+LOOPBACK = ContainerAccess("127.0.0.1", IPv4Network("127.0.0.0/8"))
 CALL = {
     "X-Amz-Target": "DynamoDB_20120810.GetItem",
     "Content-Type": "application/x-amz-json-1.0",
@@ -68,7 +68,7 @@ def post(port: int, path: str, headers: dict[str, str]) -> httpx.Response:
 
 
 def test_a_call_of_dynamodb_goes_through_and_so_does_its_answer(emulator: Emulator) -> None:
-    with dynamodb_door(emulator.url, LOOPBACK) as port:
+    with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         answer = post(port, "/", CALL)
 
     assert (answer.status_code, answer.headers["x-amz-crc32"], answer.json()) == (400, "42", {})
@@ -81,7 +81,7 @@ def test_a_call_of_dynamodb_goes_through_and_so_does_its_answer(emulator: Emulat
 @pytest.mark.parametrize("target", [None, "AWSLambda.CreateFunction", "DynamoDBStreams_20120810.ListStreams"])
 def test_no_other_call_does(emulator: Emulator, target: str | None) -> None:
     headers = CALL | {"X-Amz-Target": target} if target else {}
-    with dynamodb_door(emulator.url, LOOPBACK) as port:
+    with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         assert post(port, "/2015-03-31/functions", headers).status_code == 403
 
     assert not emulator.calls
@@ -89,7 +89,7 @@ def test_no_other_call_does(emulator: Emulator, target: str | None) -> None:
 
 def test_neither_do_two_targets_nor_the_path_of_another_service(emulator: Emulator) -> None:
     two = [*CALL.items(), ("X-Amz-Target", "AWSLambda.CreateFunction")]
-    with dynamodb_door(emulator.url, LOOPBACK) as port:
+    with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         url = f"http://127.0.0.1:{port}/2015-03-31/functions"
         assert httpx.post(url, headers=two, trust_env=False).status_code == 403
         assert httpx.post(url, headers={**CALL, "X-Other": "x"}, content=b"{}", trust_env=False).status_code == 400
@@ -100,7 +100,7 @@ def test_neither_do_two_targets_nor_the_path_of_another_service(emulator: Emulat
 
 
 def test_who_comes_from_elsewhere_is_not_let_in(emulator: Emulator) -> None:
-    with dynamodb_door(emulator.url, WayIn("127.0.0.1", IPv4Network("172.17.0.0/16"))) as port:
+    with serve_dynamodb_proxy(emulator.url, ContainerAccess("127.0.0.1", IPv4Network("172.17.0.0/16"))) as port:
         assert post(port, "/", CALL).status_code == 403
 
     assert not emulator.calls
@@ -109,7 +109,7 @@ def test_who_comes_from_elsewhere_is_not_let_in(emulator: Emulator) -> None:
 def test_where_the_stack_has_ended_the_answer_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with dynamodb_door(url, LOOPBACK) as port:
+    with serve_dynamodb_proxy(url, LOOPBACK) as port:
         answer = post(port, "/", CALL)
 
     assert (answer.status_code, answer.text) == (503, "DynamoDB does not answer. Has the stack ended?\n")
@@ -118,7 +118,7 @@ def test_where_the_stack_has_ended_the_answer_says_so() -> None:
 def test_an_address_that_cannot_be_had_is_told() -> None:
     with (
         pytest.raises(CommandError, match="Cannot listen where containers reach this machine"),
-        dynamodb_door("http://127.0.0.1:1", WayIn("::1", LOOPBACK.peers)),
+        serve_dynamodb_proxy("http://127.0.0.1:1", ContainerAccess("::1", LOOPBACK.peers)),
     ):
         pass
 
@@ -129,7 +129,7 @@ def test_an_address_that_cannot_be_had_is_told() -> None:
     ids=lambda headers: next(iter(headers)),
 )
 def test_web_page_on_this_machine_is_not_let_in(emulator: Emulator, of_a_page: dict[str, str]) -> None:
-    with dynamodb_door(emulator.url, LOOPBACK) as port:
+    with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         assert post(port, "/", CALL | of_a_page).status_code == 403
 
     assert not emulator.calls
@@ -137,7 +137,7 @@ def test_web_page_on_this_machine_is_not_let_in(emulator: Emulator, of_a_page: d
 
 @pytest.mark.parametrize("name", ["host.docker.internal", "host.containers.internal"])
 def test_containers_name_of_this_machine_is_let_in(emulator: Emulator, name: str) -> None:
-    with dynamodb_door(emulator.url, LOOPBACK) as port:
+    with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         assert post(port, "/", CALL | {"Host": f"{name}:{port}"}).status_code == 400
 
     assert len(emulator.calls) == 1
