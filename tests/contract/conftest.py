@@ -1,7 +1,7 @@
-"""The contract's tests run on the functions alone, over moto, and over HTTP on the whole deployed stack.
+"""Run the contract tests twice: on the functions over moto, and over HTTP on the deployed stack.
 
-The functions run every case. Over HTTP a test runs its first case, or all cases if it is marked `every_case_over_http`
-because the gateway or the authorizer could change what the function receives or responds.
+The functions run every case. Over HTTP a test runs only its first case, unless it is marked `every_case_over_http`
+because the gateway or the authorizer could change the request or the response.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ from tests.support.shop import Shop
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the further cases over HTTP."""
+    """Deselect all but the first case of a test over HTTP."""
     first: set[tuple[Path, str]] = set()
     kept: list[pytest.Item] = []
-    left_out: list[pytest.Item] = []
+    deselected: list[pytest.Item] = []
     for item in items:
         if not item.get_closest_marker("over_http") or item.get_closest_marker("every_case_over_http"):
             kept.append(item)
@@ -29,14 +29,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             first.add(test)
             kept.append(item)
         else:
-            left_out.append(item)
-    config.hook.pytest_deselected(items=left_out)
+            deselected.append(item)
+    config.hook.pytest_deselected(items=deselected)
     items[:] = kept
 
 
 @pytest.fixture(scope="module")
 def functions() -> Iterator[Shop]:
-    """The functions over moto."""
+    """Return a shop on the functions, over moto."""
     with pytest.MonkeyPatch.context() as monkeypatch, tables_on_moto() as dynamodb:
         FunctionShop.set_environment(monkeypatch)
         yield FunctionShop(dynamodb)
@@ -44,13 +44,13 @@ def functions() -> Iterator[Shop]:
 
 @pytest.fixture(scope="session")
 def end_to_end(stack: Stack) -> Iterator[Shop]:
-    """The whole stack, over HTTP."""
+    """Return a shop on the deployed stack, over HTTP."""
     with closing(HttpShop(stack)) as shop:
         yield shop
 
 
 @pytest.fixture(params=["functions", pytest.param("end_to_end", marks=pytest.mark.over_http)])
 def shop(request: pytest.FixtureRequest) -> Shop:
-    """A shop to tell the scenario in."""
+    """Return each shop that the test runs on."""
     shop: Shop = request.getfixturevalue(request.param)
     return shop

@@ -1,4 +1,4 @@
-"""Hostile and mistaken requests get the contract's error and change nothing."""
+"""Hostile and invalid requests return the contract's error and change nothing."""
 
 import json
 from typing import Any
@@ -95,7 +95,7 @@ BAD_PAYMENTS: dict[str, Any] = {
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("content", NOT_AN_OBJECT, ids=lambda content: content[:10] or "empty")
-def test_an_order_that_is_not_a_json_object_is_refused(shop: Shop, content: str) -> None:
+def test_order_body_that_is_not_a_json_object_is_refused(shop: Shop, content: str) -> None:
     reply = shop.send("POST", "/orders", ALICE, content=content)
 
     assert (reply.status, reply.code) == (422, "validation_error")
@@ -103,7 +103,7 @@ def test_an_order_that_is_not_a_json_object_is_refused(shop: Shop, content: str)
 
 
 @pytest.mark.parametrize("case", BAD_ITEMS)
-def test_an_order_with_bad_items_is_refused_and_told_where(shop: Shop, case: str) -> None:
+def test_order_with_invalid_items_is_refused_with_their_location(shop: Shop, case: str) -> None:
     reply = shop.send("POST", "/orders", ALICE, content=json.dumps(BAD_ITEMS[case]))
 
     assert (reply.status, reply.code) == (422, "validation_error")
@@ -112,13 +112,13 @@ def test_an_order_with_bad_items_is_refused_and_told_where(shop: Shop, case: str
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("case", RAW_BODIES)
-def test_an_order_in_odd_json_is_refused(shop: Shop, case: str) -> None:
+def test_order_in_malformed_json_is_refused(shop: Shop, case: str) -> None:
     reply = shop.send("POST", "/orders", ALICE, content=RAW_BODIES[case])
 
     assert (reply.status, reply.code) == (422, "validation_error")
 
 
-def test_a_hundred_lines_are_an_order(shop: Shop) -> None:
+def test_order_of_a_hundred_lines_is_accepted(shop: Shop) -> None:
     product = shop.add_product(stock=100, unit_price=1)
 
     reply = shop.pay(shop.order(*[(product, 1)] * 100))
@@ -127,7 +127,7 @@ def test_a_hundred_lines_are_an_order(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=0, reserved=0, available=0)
 
 
-def test_more_products_than_a_transaction_takes_are_refused(shop: Shop) -> None:
+def test_order_with_too_many_products_for_a_transaction_is_refused(shop: Shop) -> None:
     items = [{"productId": f"p{n}", "quantity": 1} for n in range(100)]
 
     reply = shop.call("POST", "/orders", ALICE, {"items": items})
@@ -144,7 +144,7 @@ def test_more_products_than_a_transaction_takes_are_refused(shop: Shop) -> None:
         (49, "jpy", 1, "50 JPY"),
     ],
 )
-def test_total_that_stripe_cannot_charge_is_refused_with_the_rule(
+def test_total_that_stripe_cannot_charge_is_refused_with_the_limit(
     shop: Shop, unit_price: int, currency: str, quantity: int, rule: str
 ) -> None:
     product = shop.add_product(unit_price=unit_price, currency=currency)
@@ -161,7 +161,7 @@ def test_total_that_stripe_cannot_charge_is_refused_with_the_rule(
     ("unit_price", "currency", "quantity"),
     [(10, "usd", 5), (150_000_000, "idr", 1), (5120, "kwd", 1), (5000, "ugx", 1), (100, "xcg", 1)],
 )
-def test_total_at_the_limits_of_its_currency_is_ordered_and_paid(
+def test_total_at_the_limits_of_its_currency_can_be_paid(
     shop: Shop, unit_price: int, currency: str, quantity: int
 ) -> None:
     product = shop.add_product(unit_price=unit_price, currency=currency)
@@ -180,7 +180,7 @@ def test_total_at_the_limits_of_its_currency_is_ordered_and_paid(
         (10**8, "usd", "999,999.99 USD"),
     ],
 )
-def test_price_that_stripe_cannot_charge_is_refused_with_the_rule(
+def test_price_that_stripe_cannot_charge_is_refused_with_the_limit(
     shop: Shop, unit_price: int, currency: str, rule: str
 ) -> None:
     body = {"name": "Tea", "unitPrice": unit_price, "currency": currency, "stock": 1}
@@ -194,7 +194,7 @@ def test_price_that_stripe_cannot_charge_is_refused_with_the_rule(
     assert shop.call("GET", "/products/odd-price", ALICE).code == "product_not_found"
 
 
-def test_an_order_of_unknown_products_is_refused_and_names_them(shop: Shop) -> None:
+def test_order_of_unknown_products_is_refused_and_names_them(shop: Shop) -> None:
     known = shop.add_product()
     items = [{"productId": known, "quantity": 1}, {"productId": "no-such-thing", "quantity": 1}]
 
@@ -204,7 +204,7 @@ def test_an_order_of_unknown_products_is_refused_and_names_them(shop: Shop) -> N
     assert [error["location"] for error in reply.body["errors"]] == [["body", "items", 1, "productId"]]
 
 
-def test_an_order_in_two_currencies_is_refused(shop: Shop) -> None:
+def test_order_in_two_currencies_is_refused(shop: Shop) -> None:
     items = [{"productId": shop.add_product(currency=currency), "quantity": 1} for currency in ("usd", "eur")]
 
     reply = shop.call("POST", "/orders", ALICE, {"items": items})
@@ -213,7 +213,7 @@ def test_an_order_in_two_currencies_is_refused(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("user", [SELLER, ADMIN, User("nobody", ())], ids=lambda user: user.sub)
-def test_only_a_buyer_places_orders(shop: Shop, user: User) -> None:
+def test_only_buyers_place_orders(shop: Shop, user: User) -> None:
     product = shop.add_product()
 
     reply = shop.call("POST", "/orders", user, {"items": [{"productId": product, "quantity": 1}]})
@@ -222,7 +222,7 @@ def test_only_a_buyer_places_orders(shop: Shop, user: User) -> None:
 
 
 @pytest.mark.parametrize("case", BAD_PAYMENTS)
-def test_a_bad_payment_request_is_refused_and_changes_nothing(shop: Shop, case: str) -> None:
+def test_invalid_payment_request_is_refused_and_changes_nothing(shop: Shop, case: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 1))
     before = shop.status(order)
@@ -255,7 +255,7 @@ def test_role_is_checked_before_the_query_parameters(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("content", ["null", "{", "[]", '"pm_card_visa"', "0", "false"])
-def test_a_payment_request_that_is_not_a_json_object_is_refused_and_changes_nothing(shop: Shop, content: str) -> None:
+def test_payment_body_that_is_not_a_json_object_is_refused(shop: Shop, content: str) -> None:
     order = shop.order((shop.add_product(), 1))
 
     reply = shop.send("POST", f"/orders/{order}/payment", ALICE, content=content)
@@ -265,7 +265,7 @@ def test_a_payment_request_that_is_not_a_json_object_is_refused_and_changes_noth
 
 
 @pytest.mark.parametrize("case", BAD_PRODUCTS)
-def test_a_bad_product_is_refused_and_not_stored(shop: Shop, case: str) -> None:
+def test_invalid_product_is_refused_and_not_stored(shop: Shop, case: str) -> None:
     reply = shop.call("PUT", "/admin/products/never-stored", ADMIN, BAD_PRODUCTS[case])
 
     assert (reply.status, reply.code) == (422, "validation_error")
@@ -274,7 +274,7 @@ def test_a_bad_product_is_refused_and_not_stored(shop: Shop, case: str) -> None:
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("ending", ["%0A", "%0D", "%00", "%E2%80%A8"])
-def test_an_id_with_a_break_at_its_end_is_another_id(shop: Shop, ending: str) -> None:
+def test_id_with_a_trailing_control_character_is_not_found(shop: Shop, ending: str) -> None:
     product, order = shop.add_product(), shop.order((shop.add_product(), 1))
 
     assert shop.call("GET", f"/products/{product}{ending}", ALICE).status in (403, 404)
@@ -282,7 +282,7 @@ def test_an_id_with_a_break_at_its_end_is_another_id(shop: Shop, ending: str) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "reason"),
     [
         ('{"items":[],"items":[]}', "twice"),
         ("null", "null"),
@@ -290,15 +290,15 @@ def test_an_id_with_a_break_at_its_end_is_another_id(shop: Shop, ending: str) ->
         ("{} x", "trailing"),
     ],
 )
-def test_a_body_that_is_no_json_is_told_why(shop: Shop, content: str, says: str) -> None:
+def test_malformed_json_is_refused_with_the_reason(shop: Shop, content: str, reason: str) -> None:
     reply = shop.send("POST", "/orders", ALICE, content=content)
 
     (error,) = reply.body["errors"]
     assert error["location"] == ["body"]
-    assert says in error["message"]
+    assert reason in error["message"]
 
 
-def test_a_malformed_product_id_is_named_as_the_client_knows_it(shop: Shop) -> None:
+def test_malformed_product_id_is_reported_as_a_path_parameter(shop: Shop) -> None:
     body = {"name": "Tea", "unitPrice": 1, "currency": "usd", "stock": 1}
 
     reply = shop.call("PUT", "/admin/products/-tea", ADMIN, body)
@@ -308,7 +308,7 @@ def test_a_malformed_product_id_is_named_as_the_client_knows_it(shop: Shop) -> N
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("product_id", ["-x", "x" * 65, "a%20b", "a%00b"])
-def test_a_malformed_product_id_is_not_put(shop: Shop, product_id: str) -> None:
+def test_malformed_product_id_is_not_stored(shop: Shop, product_id: str) -> None:
     body = {"name": "x", "unitPrice": 1, "currency": "usd", "stock": 1}
 
     reply = shop.call("PUT", f"/admin/products/{product_id}", ADMIN, body)
@@ -318,7 +318,7 @@ def test_a_malformed_product_id_is_not_put(shop: Shop, product_id: str) -> None:
 
 
 @pytest.mark.parametrize("user", [ALICE, SELLER], ids=lambda user: user.sub)
-def test_only_an_admin_puts_products(shop: Shop, user: User) -> None:
+def test_only_admins_put_products(shop: Shop, user: User) -> None:
     product = shop.add_product(stock=5)
 
     reply = shop.call(

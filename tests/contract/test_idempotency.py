@@ -1,4 +1,4 @@
-"""A request that is sent again, with the same `Idempotency-Key`, is answered as it was the first time and done once."""
+"""A request repeated with the same `Idempotency-Key` runs once and returns the first response."""
 
 from typing import Any
 
@@ -12,50 +12,50 @@ def place(shop: Shop, product: str, quantity: int, key: str, user: User = ALICE)
     return shop.call("POST", "/orders", user, body, headers={"Idempotency-Key": key})
 
 
-def without_replay(reply: Reply) -> tuple[int, Any, str]:
+def without_replay_header(reply: Reply) -> tuple[int, Any, str]:
     return reply.status, reply.body, reply.headers["location"]
 
 
-def test_an_order_sent_again_is_placed_once(shop: Shop) -> None:
+def test_repeated_order_is_placed_once(shop: Shop) -> None:
     product = shop.add_product()
     first = place(shop, product, 2, "a")
 
     again = place(shop, product, 2, "a")
 
-    assert without_replay(again) == without_replay(first)
+    assert without_replay_header(again) == without_replay_header(first)
     assert first.status == 201
     assert again.headers["idempotent-replayed"] == "true"
     assert "idempotent-replayed" not in first.headers
 
 
-def test_an_order_sent_again_after_it_was_paid_is_told_as_it_was_placed(shop: Shop) -> None:
+def test_repeated_order_returns_the_first_response_after_payment(shop: Shop) -> None:
     product = shop.add_product()
     first = place(shop, product, 2, "b")
     shop.pay(first.body["orderId"])
 
     again = place(shop, product, 2, "b")
 
-    assert without_replay(again) == without_replay(first)
+    assert without_replay_header(again) == without_replay_header(first)
     assert shop.status(first.body["orderId"])["status"] == "confirmed"
 
 
-def test_an_order_sent_again_after_a_price_change_keeps_its_price(shop: Shop) -> None:
+def test_repeated_order_keeps_its_price_after_a_price_change(shop: Shop) -> None:
     product = shop.add_product(unit_price=1000)
     first = place(shop, product, 2, "c")
     shop.add_product(product_id=product, unit_price=2000)
 
-    assert without_replay(place(shop, product, 2, "c")) == without_replay(first)
+    assert without_replay_header(place(shop, product, 2, "c")) == without_replay_header(first)
 
 
-def test_an_order_sent_again_after_its_product_is_gone_is_still_answered(shop: Shop) -> None:
+def test_repeated_order_is_replayed_after_its_product_was_deleted(shop: Shop) -> None:
     product = shop.add_product()
     first = place(shop, product, 2, "d")
     shop.remove_product(product)
 
-    assert without_replay(place(shop, product, 2, "d")) == without_replay(first)
+    assert without_replay_header(place(shop, product, 2, "d")) == without_replay_header(first)
 
 
-def test_another_order_under_the_same_key_is_refused(shop: Shop) -> None:
+def test_key_reused_for_another_order_is_refused(shop: Shop) -> None:
     product = shop.add_product()
     place(shop, product, 2, "e")
 
@@ -64,7 +64,7 @@ def test_another_order_under_the_same_key_is_refused(shop: Shop) -> None:
     assert (reply.status, reply.code) == (409, "idempotency_key_reused")
 
 
-def test_a_key_is_its_buyers_own(shop: Shop) -> None:
+def test_idempotency_keys_are_separate_for_each_buyer(shop: Shop) -> None:
     product = shop.add_product()
     first, other = place(shop, product, 2, "f", ALICE), place(shop, product, 2, "f", BOB)
 
@@ -73,7 +73,7 @@ def test_a_key_is_its_buyers_own(shop: Shop) -> None:
     assert other.body["orderId"] != first.body["orderId"]
 
 
-def test_the_same_order_without_a_key_is_another_order(shop: Shop) -> None:
+def test_repeated_order_without_a_key_is_a_new_order(shop: Shop) -> None:
     product = shop.add_product()
 
     assert shop.order((product, 1)) != shop.order((product, 1))
@@ -81,14 +81,14 @@ def test_the_same_order_without_a_key_is_another_order(shop: Shop) -> None:
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("key", ["", "x" * 256])
-def test_a_key_that_is_empty_or_too_long_is_refused(shop: Shop, key: str) -> None:
+def test_empty_or_too_long_key_is_refused(shop: Shop, key: str) -> None:
     reply = place(shop, shop.add_product(), 1, key)
 
     assert (reply.status, reply.code) == (422, "validation_error")
 
 
 @pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_chargeDeclined", "pm_card_authenticationRequired"])
-def test_a_payment_sent_again_is_answered_alike_and_made_once(shop: Shop, card: str) -> None:
+def test_repeated_payment_runs_once_and_returns_the_first_response(shop: Shop, card: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     first = shop.pay(order, card, key="g")
@@ -102,7 +102,7 @@ def test_a_payment_sent_again_is_answered_alike_and_made_once(shop: Shop, card: 
     assert shop.stock(product) == stock
 
 
-def test_a_refusal_for_want_of_stock_is_answered_alike_though_there_is_stock_now(shop: Shop) -> None:
+def test_insufficient_stock_is_replayed_after_restocking(shop: Shop) -> None:
     product = shop.add_product(stock=1)
     order = shop.order((product, 2))
     first = shop.pay(order, key="h")
@@ -115,7 +115,7 @@ def test_a_refusal_for_want_of_stock_is_answered_alike_though_there_is_stock_now
     assert again.headers["idempotent-replayed"] == "true"
 
 
-def test_payment_sent_again_while_it_runs_is_accepted_again(shop: Shop) -> None:
+def test_repeated_payment_in_flight_is_accepted_again(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     first = shop.pay(order, "pm_dummy_timeout_after_charge", key="i")
@@ -133,7 +133,7 @@ def test_payment_sent_again_while_it_runs_is_accepted_again(shop: Shop) -> None:
     ("card", "key"),
     [("pm_dummy_timeout_after_charge", "n2"), ("pm_dummy_timeout_after_charge", None), ("pm_card_visa", "n")],
 )
-def test_other_payment_while_one_runs_is_in_progress(shop: Shop, card: str, key: str | None) -> None:
+def test_other_payment_of_an_order_in_flight_is_refused(shop: Shop, card: str, key: str | None) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order, "pm_dummy_timeout_after_charge", key="n")
 
@@ -143,7 +143,7 @@ def test_other_payment_while_one_runs_is_in_progress(shop: Shop, card: str, key:
 
 
 @pytest.mark.parametrize(("card", "key"), [("pm_card_visa", "k"), ("pm_card_visa", None), ("pm_card_amex", "j")])
-def test_another_payment_of_a_settled_order_was_attempted_already(shop: Shop, card: str, key: str | None) -> None:
+def test_other_payment_of_a_settled_order_is_refused(shop: Shop, card: str, key: str | None) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order, "pm_card_visa", key="j")
 
@@ -153,7 +153,7 @@ def test_another_payment_of_a_settled_order_was_attempted_already(shop: Shop, ca
     assert "idempotent-replayed" not in reply.headers
 
 
-def test_a_payment_refused_for_its_payment_method_is_not_recorded(shop: Shop) -> None:
+def test_payment_with_an_invalid_payment_method_is_not_recorded(shop: Shop) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order, "pm_nobody_has", key="l")
 
@@ -162,7 +162,7 @@ def test_a_payment_refused_for_its_payment_method_is_not_recorded(shop: Shop) ->
     assert (reply.status, reply.body["status"]) == (200, "confirmed")
 
 
-def test_a_key_does_not_open_another_buyers_order(shop: Shop) -> None:
+def test_key_gives_no_access_to_another_buyers_order(shop: Shop) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order, key="m")
 

@@ -1,6 +1,6 @@
 """The largest order: 99 products, whose payment fills a DynamoDB transaction of 100 items.
 
-DynamoDB Local, the engine of the tests of races, takes only 10 items in a transaction.
+The race tests cannot cover it: DynamoDB Local takes at most 10 items in a transaction.
 """
 
 import pytest
@@ -9,12 +9,12 @@ from order_payments.domain.orders import MAXIMUM_PRODUCTS
 from tests.support.shop import ALICE, Shop, Stock
 
 
-# moto takes seconds for a transaction of 100 items, on a busy machine longer than a request may.
+# moto takes seconds for a transaction of 100 items, which can exceed the request timeout on a busy machine.
 @pytest.mark.slow
-def test_order_of_as_many_products_as_a_transaction_takes_is_paid(shop: Shop) -> None:
+def test_order_that_fills_a_transaction_is_paid(shop: Shop) -> None:
     products = [f"large-{number:02}" for number in range(MAXIMUM_PRODUCTS)]
     for product in products:
-        # Past the API, which takes ten times as long.
+        # Write to the table: the API takes ten times as long.
         shop.write_product(product, name="Green tea", unitPrice=100, currency="usd", stock=3, available=3)
     order = shop.order(*[(product, 2) for product in products])
 

@@ -1,4 +1,4 @@
-"""`GET /orders` and `GET /products`: who sees what, in which order, in how many pages."""
+"""`GET /orders` and `GET /products`: access, sort order, pages and cursors."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from tests.support.shop import ADMIN, ALICE, SELLER, Shop, User, new_buyer
 LISTINGS = ["orders", "products"]
 
 
-def test_a_buyer_lists_own_orders_the_newest_first(shop: Shop) -> None:
+def test_buyer_lists_own_orders_newest_first(shop: Shop) -> None:
     buyer, other, product = new_buyer(), new_buyer(), shop.add_product()
     placed = [shop.order((product, 1), user=buyer) for _ in range(3)]
     shop.order((product, 1), user=other)
@@ -23,7 +23,7 @@ def test_a_buyer_lists_own_orders_the_newest_first(shop: Shop) -> None:
     assert reply.body["cursor"] is None
 
 
-def test_a_listed_order_is_the_whole_order_as_it_is_now(shop: Shop) -> None:
+def test_listed_order_is_complete_and_current(shop: Shop) -> None:
     buyer, product = new_buyer(), shop.add_product(unit_price=450)
     items = [{"productId": product, "quantity": 2}]
     placed = shop.call("POST", "/orders", buyer, {"items": items}).body
@@ -34,7 +34,7 @@ def test_a_listed_order_is_the_whole_order_as_it_is_now(shop: Shop) -> None:
     assert reply.body["orders"] == [{**paid, "items": placed["items"]}]
 
 
-def test_a_buyer_without_orders_has_an_empty_listing(shop: Shop) -> None:
+def test_buyer_without_orders_gets_an_empty_page(shop: Shop) -> None:
     reply = shop.call("GET", "/orders", new_buyer())
 
     assert (reply.status, reply.body) == (200, {"orders": [], "cursor": None})
@@ -43,7 +43,7 @@ def test_a_buyer_without_orders_has_an_empty_listing(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("limit", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (4, [4, 1]), (5, [5]), (100, [5]), (None, [5])]
 )
-def test_following_the_cursor_shows_each_order_once(shop: Shop, limit: int | None, sizes: list[int]) -> None:
+def test_following_the_cursor_returns_each_order_once(shop: Shop, limit: int | None, sizes: list[int]) -> None:
     buyer, product = new_buyer(), shop.add_product()
     placed = [shop.order((product, 1), user=buyer) for _ in range(5)]
 
@@ -53,7 +53,7 @@ def test_following_the_cursor_shows_each_order_once(shop: Shop, limit: int | Non
     assert [order["orderId"] for page in pages for order in page] == placed[::-1]
 
 
-def test_a_page_has_twenty_orders_where_no_limit_is_given(shop: Shop) -> None:
+def test_default_page_has_twenty_orders(shop: Shop) -> None:
     buyer, product = new_buyer(), shop.add_product()
     for _ in range(21):
         shop.order((product, 1), user=buyer)
@@ -61,7 +61,7 @@ def test_a_page_has_twenty_orders_where_no_limit_is_given(shop: Shop) -> None:
     assert [len(page) for page in shop.pages("orders", buyer)] == [20, 1]
 
 
-def test_an_order_placed_between_two_pages_moves_nothing(shop: Shop) -> None:
+def test_order_placed_between_two_pages_does_not_shift_the_next_page(shop: Shop) -> None:
     buyer, product = new_buyer(), shop.add_product()
     older, newer = (shop.order((product, 1), user=buyer) for _ in range(2))
     first = shop.call("GET", "/orders?limit=1", buyer).body
@@ -73,7 +73,7 @@ def test_an_order_placed_between_two_pages_moves_nothing(shop: Shop) -> None:
     assert [order["orderId"] for order in second["orders"]] == [older]
 
 
-def test_following_the_cursor_shows_each_product_once(shop: Shop) -> None:
+def test_following_the_cursor_returns_each_product_once(shop: Shop) -> None:
     products = {shop.add_product() for _ in range(5)}
 
     pages = shop.pages("products", ALICE, limit=2)
@@ -85,7 +85,7 @@ def test_following_the_cursor_shows_each_product_once(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("user", [ALICE, SELLER, ADMIN, User("nobody", ())], ids=lambda user: user.sub)
-def test_every_signed_in_user_lists_products_with_what_there_is_of_them(shop: Shop, user: User) -> None:
+def test_every_signed_in_user_lists_products_with_their_stock(shop: Shop, user: User) -> None:
     product = shop.add_product(stock=5, unit_price=4599)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
 
@@ -95,22 +95,22 @@ def test_every_signed_in_user_lists_products_with_what_there_is_of_them(shop: Sh
     assert (listed[product]["stock"], listed[product]["reserved"], listed[product]["available"]) == (5, 2, 3)
 
 
-def test_a_product_of_which_only_the_stock_is_known_is_not_listed_and_shortens_no_page(shop: Shop) -> None:
-    whole = [shop.add_product() for _ in range(4)]
-    half = [shop.add_product() for _ in range(4)]
-    for product in half:
+def test_product_with_stock_only_is_not_listed_and_pages_stay_full(shop: Shop) -> None:
+    complete = [shop.add_product() for _ in range(4)]
+    stock_only = [shop.add_product() for _ in range(4)]
+    for product in stock_only:
         shop.write_product(product, stock=5)
 
     pages = shop.pages("products", ALICE, limit=3)
 
     listed = [entry["productId"] for page in pages for entry in page]
     assert all(len(page) == 3 for page in pages[:-1])
-    assert set(whole) <= set(listed)
-    assert not set(half) & set(listed)
+    assert set(complete) <= set(listed)
+    assert not set(stock_only) & set(listed)
 
 
 @pytest.mark.parametrize("user", [SELLER, ADMIN, User("nobody", ())], ids=lambda user: user.sub)
-def test_only_buyers_have_orders_to_list(shop: Shop, user: User) -> None:
+def test_only_buyers_list_their_orders(shop: Shop, user: User) -> None:
     reply = shop.call("GET", "/orders", user)
 
     assert (reply.status, reply.code) == (403, "forbidden")
@@ -119,7 +119,7 @@ def test_only_buyers_have_orders_to_list(shop: Shop, user: User) -> None:
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "5.0", "05", "1_0", "%2B5", "many", "", "1e2", "9" * 30])
-def test_a_limit_is_a_whole_number_from_1_to_100(shop: Shop, listing: str, limit: str) -> None:
+def test_limit_outside_1_to_100_is_refused(shop: Shop, listing: str, limit: str) -> None:
     reply = shop.call("GET", f"/{listing}?limit={limit}", ALICE)
 
     assert (reply.status, reply.code) == (422, "validation_error")
@@ -150,7 +150,7 @@ def test_listing_refuses_a_repeated_query_parameter(shop: Shop, listing: str, qu
 
 
 def cursor_of(shop: Shop, listing: str, user: User) -> str:
-    """A cursor of the user's listing, which has at least two entries for it."""
+    """Return a cursor of the user's listing, after adding two entries to it."""
     product = shop.add_product()
     shop.add_product()
     for _ in range(2):
@@ -160,7 +160,7 @@ def cursor_of(shop: Shop, listing: str, user: User) -> str:
 
 
 def assert_refused(shop: Shop, listing: str, cursor: str, user: User) -> None:
-    """Assert that the listing takes no notice of what the cursor says."""
+    """Assert that the listing refuses the cursor with a validation error."""
     reply = shop.call("GET", f"/{listing}?cursor={cursor}", user)
     assert (reply.status, reply.code) == (422, "validation_error")
     assert reply.body["errors"][0]["location"] == ["query", "cursor"]
@@ -175,7 +175,7 @@ def test_another_users_cursor_is_refused(shop: Shop, listing: str) -> None:
 
 
 @pytest.mark.parametrize("listing", LISTINGS)
-def test_the_other_listings_cursor_is_refused(shop: Shop, listing: str) -> None:
+def test_cursor_of_the_other_listing_is_refused(shop: Shop, listing: str) -> None:
     buyer = new_buyer()
     (other,) = set(LISTINGS) - {listing}
 
@@ -183,28 +183,28 @@ def test_the_other_listings_cursor_is_refused(shop: Shop, listing: str) -> None:
 
 
 @pytest.mark.parametrize("listing", LISTINGS)
-def test_a_cursor_that_was_changed_in_any_place_is_refused(shop: Shop, listing: str) -> None:
+def test_cursor_with_any_byte_changed_is_refused(shop: Shop, listing: str) -> None:
     buyer = new_buyer()
     cursor = cursor_of(shop, listing, buyer)
     sealed = urlsafe_b64decode(cursor)
 
-    for place in (0, 11, 12, len(sealed) // 2, len(sealed) - 1):
+    for index in (0, 11, 12, len(sealed) // 2, len(sealed) - 1):
         changed = bytearray(sealed)
-        changed[place] ^= 1
+        changed[index] ^= 1
         assert_refused(shop, listing, urlsafe_b64encode(changed).decode(), buyer)
 
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("cursor", ["x", "bm90LW91cnM=", "%00", "%F0%9F%8D%B5", "a" * 1024, "null", "W10="])
-def test_a_made_up_cursor_is_refused(shop: Shop, listing: str, cursor: str) -> None:
+def test_invented_cursor_is_refused(shop: Shop, listing: str, cursor: str) -> None:
     assert_refused(shop, listing, cursor, ALICE)
 
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("ending", ["", "=", "A", "%0A", "%20"])
-def test_a_cursor_with_something_added_or_left_out_is_refused(shop: Shop, listing: str, ending: str) -> None:
+def test_extended_or_shortened_cursor_is_refused(shop: Shop, listing: str, ending: str) -> None:
     buyer = new_buyer()
     cursor = cursor_of(shop, listing, buyer)
 
@@ -222,16 +222,14 @@ def test_a_cursor_with_something_added_or_left_out_is_refused(shop: Shop, listin
     ],
     ids=str,
 )
-def test_a_cursor_that_is_sealed_by_the_rules_and_holds_no_key_is_refused(
-    shop: Shop, listing: str, key: object
-) -> None:
+def test_correctly_sealed_cursor_without_a_valid_key_is_refused(shop: Shop, listing: str, key: object) -> None:
     position = json.dumps(key).encode()
     seal = hashlib.sha256(json.dumps([listing, ALICE.sub]).encode() + position).digest()[:12]
 
     assert_refused(shop, listing, urlsafe_b64encode(seal + position).decode(), ALICE)
 
 
-def test_orders_that_are_too_large_for_one_answer_come_in_several_pages(shop: Shop) -> None:
+def test_orders_too_large_for_one_response_are_split_into_pages(shop: Shop) -> None:
     buyer, name = new_buyer(), "\N{TEACUP WITHOUT HANDLE}" * 200
     product = shop.add_product(name=name)
     placed = [shop.order(*[(product, 1)] * 100, user=buyer) for _ in range(25)]

@@ -1,4 +1,4 @@
-"""Orders as they are placed and read, and products as admins put them."""
+"""Placing and reading orders, and creating and reading products."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.support.shop import ADMIN, ALICE, BOB, SELLER, Shop, Stock, User
 RFC_3339_MILLISECONDS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
-def test_an_order_shows_its_lines_at_the_products_prices(shop: Shop) -> None:
+def test_order_has_its_lines_at_the_products_prices(shop: Shop) -> None:
     tea, cup = shop.add_product(unit_price=450), shop.add_product(unit_price=1299)
     items = [{"productId": tea, "quantity": 3}, {"productId": cup, "quantity": 1}]
 
@@ -28,7 +28,7 @@ def test_an_order_shows_its_lines_at_the_products_prices(shop: Shop) -> None:
     assert reply.body["updatedAt"] == reply.body["createdAt"]
 
 
-def test_a_new_order_names_where_to_follow_it(shop: Shop) -> None:
+def test_new_order_has_the_location_of_its_status(shop: Shop) -> None:
     items = [{"productId": shop.add_product(), "quantity": 1}]
 
     reply = shop.call("POST", "/orders", ALICE, {"items": items})
@@ -36,7 +36,7 @@ def test_a_new_order_names_where_to_follow_it(shop: Shop) -> None:
     assert reply.headers["location"] == f"/v1/orders/{reply.body['orderId']}/status"
 
 
-def test_an_order_of_more_than_there_is_is_still_placed(shop: Shop) -> None:
+def test_order_above_the_stock_is_still_placed(shop: Shop) -> None:
     product = shop.add_product(stock=0)
 
     order = shop.order((product, 3))
@@ -46,14 +46,14 @@ def test_an_order_of_more_than_there_is_is_still_placed(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("user", [ALICE, ADMIN, User(BOB.sub, ("buyer", "admin"))])
-def test_its_buyer_and_admins_read_an_orders_status(shop: Shop, user: User) -> None:
+def test_orders_buyer_and_admins_read_its_status(shop: Shop, user: User) -> None:
     order = shop.order((shop.add_product(), 1), user=ALICE)
 
     assert shop.status(order, user)["orderId"] == order
 
 
 @pytest.mark.parametrize("user", [BOB, SELLER, User("nobody", ()), User(ALICE.sub, ("seller",))])
-def test_nobody_else_reads_an_orders_status(shop: Shop, user: User) -> None:
+def test_any_other_user_is_refused_an_orders_status(shop: Shop, user: User) -> None:
     order = shop.order((shop.add_product(), 1), user=ALICE)
 
     reply = shop.call("GET", f"/orders/{order}/status", user)
@@ -85,7 +85,7 @@ def test_an_unknown_product_is_not_found(shop: Shop) -> None:
     assert (reply.status, reply.code) == (404, "product_not_found")
 
 
-def test_restocking_keeps_what_payments_hold(shop: Shop) -> None:
+def test_restocking_keeps_the_units_that_payments_hold(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
 
@@ -94,7 +94,7 @@ def test_restocking_keeps_what_payments_hold(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=20, reserved=2, available=18)
 
 
-def test_stock_cannot_be_set_below_what_payments_hold(shop: Shop) -> None:
+def test_stock_cannot_be_set_below_the_reserved_units(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     shop.pay(shop.order((product, 3)), "pm_dummy_timeout_before_charge")
 
@@ -106,7 +106,7 @@ def test_stock_cannot_be_set_below_what_payments_hold(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=5, reserved=3, available=2)
 
 
-def test_a_body_is_json_whatever_its_content_type_says(shop: Shop) -> None:
+def test_body_is_read_as_json_under_any_content_type(shop: Shop) -> None:
     content = f'{{"items":[{{"productId":"{shop.add_product()}","quantity":1}}]}}'
 
     for content_type in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"):
@@ -114,7 +114,7 @@ def test_a_body_is_json_whatever_its_content_type_says(shop: Shop) -> None:
         assert reply.status == 201
 
 
-def test_a_product_of_which_only_the_stock_is_known_cannot_be_ordered_until_it_is_put(shop: Shop) -> None:
+def test_product_with_stock_only_cannot_be_ordered_until_it_is_put(shop: Shop) -> None:
     product = shop.add_product()
     shop.write_product(product, stock=5)
 

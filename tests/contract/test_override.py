@@ -5,7 +5,7 @@ import pytest
 from tests.support.shop import ADMIN, ALICE, Shop, Stock
 
 
-def test_an_admin_confirms_an_order_which_takes_its_stock(shop: Shop) -> None:
+def test_admin_confirms_order_and_its_stock_is_reduced(shop: Shop) -> None:
     product = shop.add_product(stock=10)
     order = shop.order((product, 3))
 
@@ -22,7 +22,7 @@ def test_an_admin_confirms_an_order_which_takes_its_stock(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=7, reserved=0, available=7)
 
 
-def test_an_admin_cancels_an_order_which_leaves_the_stock(shop: Shop) -> None:
+def test_admin_cancels_order_and_its_stock_is_unchanged(shop: Shop) -> None:
     product = shop.add_product(stock=10)
     order = shop.order((product, 3))
 
@@ -34,7 +34,7 @@ def test_an_admin_cancels_an_order_which_leaves_the_stock(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("status", ["confirmed", "cancelled"])
-def test_who_settled_the_order_when_and_why_is_kept(shop: Shop, status: str) -> None:
+def test_override_records_the_admin_the_time_and_the_reason(shop: Shop, status: str) -> None:
     order = shop.order((shop.add_product(), 1))
 
     reply = shop.override(order, status, reason="As agreed.")
@@ -46,7 +46,7 @@ def test_who_settled_the_order_when_and_why_is_kept(shop: Shop, status: str) -> 
 
 
 @pytest.mark.parametrize("status", ["confirmed", "cancelled"])
-def test_an_order_that_an_admin_settled_cannot_be_paid(shop: Shop, status: str) -> None:
+def test_overridden_order_cannot_be_paid(shop: Shop, status: str) -> None:
     order = shop.order((shop.add_product(stock=5), 2))
     settled = shop.override(order, status).body
 
@@ -58,7 +58,7 @@ def test_an_order_that_an_admin_settled_cannot_be_paid(shop: Shop, status: str) 
 
 @pytest.mark.parametrize("again", ["confirmed", "cancelled"])
 @pytest.mark.parametrize("first", ["confirmed", "cancelled"])
-def test_an_order_is_settled_by_hand_once(shop: Shop, first: str, again: str) -> None:
+def test_overridden_order_cannot_be_overridden_again(shop: Shop, first: str, again: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     settled = shop.override(order, first).body
@@ -73,7 +73,7 @@ def test_an_order_is_settled_by_hand_once(shop: Shop, first: str, again: str) ->
 
 @pytest.mark.parametrize("status", ["confirmed", "cancelled"])
 @pytest.mark.parametrize(("card", "end"), [("pm_card_visa", "confirmed"), ("pm_card_chargeDeclined", "cancelled")])
-def test_a_paid_or_declined_order_cannot_be_settled_by_hand(shop: Shop, card: str, end: str, status: str) -> None:
+def test_paid_or_declined_order_cannot_be_overridden(shop: Shop, card: str, end: str, status: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     shop.pay(order, card)
@@ -87,7 +87,7 @@ def test_a_paid_or_declined_order_cannot_be_settled_by_hand(shop: Shop, card: st
 
 
 @pytest.mark.parametrize("status", ["confirmed", "cancelled"])
-def test_an_order_with_a_payment_in_flight_cannot_be_settled_by_hand(shop: Shop, status: str) -> None:
+def test_order_with_a_payment_in_flight_cannot_be_overridden(shop: Shop, status: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     assert shop.pay(order, "pm_dummy_timeout_after_charge").status == 202
@@ -99,7 +99,7 @@ def test_an_order_with_a_payment_in_flight_cannot_be_settled_by_hand(shop: Shop,
     assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
 
 
-def test_confirming_what_cannot_be_had_leaves_the_order_pending(shop: Shop) -> None:
+def test_confirming_without_enough_stock_leaves_the_order_pending(shop: Shop) -> None:
     tea, mug = shop.add_product(stock=1), shop.add_product(stock=5)
     order = shop.order((tea, 2), (mug, 1))
 
@@ -114,7 +114,7 @@ def test_confirming_what_cannot_be_had_leaves_the_order_pending(shop: Shop) -> N
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("order", ["ord_00000000000000000000000000000000", "nonsense", "ord_%00", "%20"])
-def test_an_unknown_order_cannot_be_settled_by_hand(shop: Shop, order: str) -> None:
+def test_unknown_order_cannot_be_overridden(shop: Shop, order: str) -> None:
     reply = shop.override(order, "cancelled")
 
     assert (reply.status, reply.code) == (404, "order_not_found")
@@ -146,7 +146,7 @@ def test_an_unknown_order_cannot_be_settled_by_hand(shop: Shop, order: str) -> N
     ],
     ids=str,
 )
-def test_an_override_says_how_the_order_ends_and_why(shop: Shop, body: object) -> None:
+def test_override_without_a_valid_status_and_reason_is_refused(shop: Shop, body: object) -> None:
     order = shop.order((shop.add_product(), 1))
 
     reply = shop.call("PUT", f"/admin/orders/{order}/status", ADMIN, body)
@@ -155,7 +155,7 @@ def test_an_override_says_how_the_order_ends_and_why(shop: Shop, body: object) -
     assert shop.status(order)["status"] == "pending"
 
 
-def test_a_status_that_is_none_is_told_in_the_clients_words(shop: Shop) -> None:
+def test_unknown_status_is_refused_with_the_allowed_values(shop: Shop) -> None:
     order = shop.order((shop.add_product(), 1))
 
     reply = shop.override(order, "shipped")
@@ -164,7 +164,7 @@ def test_a_status_that_is_none_is_told_in_the_clients_words(shop: Shop) -> None:
     assert error == {"location": ["body", "status"], "message": "Input should be 'confirmed' or 'cancelled'"}
 
 
-def test_the_longest_reason_is_kept_whole(shop: Shop) -> None:
+def test_longest_reason_is_stored_in_full(shop: Shop) -> None:
     order = shop.order((shop.add_product(), 1))
 
     shop.override(order, "cancelled", reason="é" * 500)
@@ -172,7 +172,7 @@ def test_the_longest_reason_is_kept_whole(shop: Shop) -> None:
     assert shop.status(order)["reason"]["message"] == "é" * 500
 
 
-def test_what_was_confirmed_by_hand_cannot_be_sold_again(shop: Shop) -> None:
+def test_units_of_an_order_confirmed_by_an_admin_are_not_sold_again(shop: Shop) -> None:
     product = shop.add_product(stock=2)
     order = shop.order((product, 2))
     shop.override(order, "confirmed")

@@ -1,4 +1,4 @@
-"""Which caller may do what with which order: each route, each role, on an own order, another's and a missing one."""
+"""Access to each route with each combination of roles, for an own order, another buyer's and a missing one."""
 
 import json
 from itertools import chain, combinations
@@ -21,13 +21,13 @@ CASES = [
 
 
 def send(shop: Shop, route: Route, user: User, order: str) -> Reply:
-    """Send the request of the route's event sample, about `order`."""
+    """Send the body of the route's sample event, for `order`."""
     body = json.loads((EVENTS / f"{route.function}.json").read_text())["body"]
     return shop.send(route.method, route.path.format(orderId=order, productId="green-tea"), user, content=body)
 
 
 def expected_status(route: Route, whose: str, roles: frozenset[Role]) -> int:
-    """Return the status for a caller with `roles`: an order is its buyer's, and open to admins where they may call."""
+    """Return the expected HTTP status: only its buyer may use an order, and admins on routes that admit them."""
     if not route.admits(roles):
         return 403
     if whose == MISSING:
@@ -41,7 +41,7 @@ def expected_status(route: Route, whose: str, roles: frozenset[Role]) -> int:
 @pytest.mark.parametrize(
     "roles",
     [
-        # The authorizer's policy allows each role its routes. Several roles at once are the handlers' business.
+        # The authorizer's policy decides by role. Combinations of roles only matter in the handlers.
         pytest.param(
             roles,
             id="+".join(sorted(roles)) or "no role",
@@ -51,7 +51,7 @@ def expected_status(route: Route, whose: str, roles: frozenset[Role]) -> int:
     ],
 )
 @pytest.mark.parametrize(("route", "whose"), CASES, ids=[f"{route.function} {whose}" for route, whose in CASES])
-def test_a_caller_may_do_what_the_best_of_its_roles_may(
+def test_caller_has_the_permissions_of_all_its_roles(
     shop: Shop, route: Route, whose: str, roles: frozenset[Role]
 ) -> None:
     shop.add_product(product_id="green-tea", stock=1000)

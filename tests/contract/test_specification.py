@@ -1,4 +1,4 @@
-"""The tests that the specification asks for, by its names."""
+"""The tests that the specification lists, under its names."""
 
 from tests.support.shop import ALICE, BOB, Shop, Stock
 

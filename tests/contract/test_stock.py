@@ -1,4 +1,4 @@
-"""Products as admins edit them while they are sold: no edit overwrites a sale, and none repeats a change."""
+"""Edits of products during sales: no edit overwrites a sale, and a repeated adjustment applies once."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ UNKNOWN_OUTCOME = "pm_dummy_timeout_before_charge"
 
 
 def put(shop: Shop, product: str, *, if_match: str | None = None, **changes: Any) -> Reply:
-    """Put the product without its stock, unless that is given."""
+    """Put the product, without `stock` unless `changes` has it."""
     headers = None if if_match is None else {"If-Match": if_match}
     return shop.call("PUT", f"/admin/products/{product}", ADMIN, OFFER | changes, headers)
 
@@ -29,11 +29,11 @@ def read(shop: Shop, product: str) -> Reply:
 
 
 def hold(shop: Shop, product: str, quantity: int) -> None:
-    """Leave a payment in flight."""
+    """Leave a payment in flight that holds the units."""
     assert shop.pay(shop.order((product, quantity)), UNKNOWN_OUTCOME).status == 202
 
 
-def test_a_price_change_leaves_sold_and_held_units_alone(shop: Shop) -> None:
+def test_price_change_keeps_sold_and_held_units(shop: Shop) -> None:
     product = shop.add_product(stock=9)
     shop.pay(shop.order((product, 4)))
     hold(shop, product, 2)
@@ -44,7 +44,7 @@ def test_a_price_change_leaves_sold_and_held_units_alone(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
 
 
-def test_a_new_product_needs_its_stock(shop: Shop) -> None:
+def test_new_product_without_stock_is_refused(shop: Shop) -> None:
     reply = put(shop, "never-seen")
 
     assert (reply.status, reply.code) == (422, "validation_error")
@@ -52,11 +52,11 @@ def test_a_new_product_needs_its_stock(shop: Shop) -> None:
     assert read(shop, "never-seen").code == "product_not_found"
 
 
-def test_a_stock_of_null_is_refused(shop: Shop) -> None:
+def test_null_stock_is_refused(shop: Shop) -> None:
     assert put(shop, shop.add_product(), stock=None).code == "validation_error"
 
 
-def test_reading_and_writing_a_product_show_the_same_strong_etag(shop: Shop) -> None:
+def test_reads_and_writes_of_a_product_return_the_same_strong_etag(shop: Shop) -> None:
     product = shop.add_product(stock=9)
 
     written, adjusted = put(shop, product), adjust(shop, product, -1)
@@ -78,7 +78,7 @@ def test_reading_and_writing_a_product_show_the_same_strong_etag(shop: Shop) -> 
     ],
     ids=["sale", "hold", "adjustment", "name", "price", "currency"],
 )
-def test_an_edit_of_a_product_that_changed_since_is_refused(shop: Shop, change: Any) -> None:
+def test_edit_with_a_stale_etag_is_refused(shop: Shop, change: Any) -> None:
     product = shop.add_product(stock=9)
     seen = read(shop, product).headers["etag"]
     change(shop, product)
@@ -92,7 +92,7 @@ def test_an_edit_of_a_product_that_changed_since_is_refused(shop: Shop, change: 
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("header", ["{tag}", "*", '"other", {tag}', '{tag} ,"other"'])
-def test_an_edit_of_the_product_that_was_read_is_made(shop: Shop, header: str) -> None:
+def test_edit_with_the_current_etag_is_made(shop: Shop, header: str) -> None:
     product = shop.add_product(stock=9)
 
     reply = put(shop, product, if_match=header.format(tag=read(shop, product).headers["etag"]))
@@ -102,7 +102,7 @@ def test_an_edit_of_the_product_that_was_read_is_made(shop: Shop, header: str) -
 
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("header", ["W/{tag}", '"other"', "{bare}", '"*"'])
-def test_a_tag_that_does_not_match_strongly_changes_nothing(shop: Shop, header: str) -> None:
+def test_etag_that_does_not_match_strongly_changes_nothing(shop: Shop, header: str) -> None:
     product = shop.add_product(stock=9)
     tag = read(shop, product).headers["etag"]
 
@@ -121,7 +121,7 @@ def test_if_match_does_not_create_a_product(shop: Shop, header: str) -> None:
     assert read(shop, "never-seen").code == "product_not_found"
 
 
-def test_if_none_match_creates_a_product_and_changes_none(shop: Shop) -> None:
+def test_if_none_match_creates_a_product_but_changes_no_existing_one(shop: Shop) -> None:
     product = f"new-{shop.add_product()}"
     path, headers = f"/admin/products/{product}", {"If-None-Match": "*"}
 
@@ -132,7 +132,7 @@ def test_if_none_match_creates_a_product_and_changes_none(shop: Shop) -> None:
     assert shop.stock(product).stock == 3
 
 
-def test_an_adjustment_changes_stock_and_what_can_be_sold_alike(shop: Shop) -> None:
+def test_adjustment_changes_stock_and_available_units(shop: Shop) -> None:
     product = shop.add_product(stock=9)
     hold(shop, product, 2)
 
@@ -143,7 +143,7 @@ def test_an_adjustment_changes_stock_and_what_can_be_sold_alike(shop: Shop) -> N
     assert shop.stock(product) == Stock(stock=16, reserved=2, available=14)
 
 
-def test_an_adjustment_takes_nothing_that_payments_hold(shop: Shop) -> None:
+def test_adjustment_cannot_remove_units_that_payments_hold(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     hold(shop, product, 2)
 
@@ -155,7 +155,7 @@ def test_an_adjustment_takes_nothing_that_payments_hold(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=2, reserved=2, available=0)
 
 
-def test_an_adjustment_sent_again_under_its_key_is_made_once(shop: Shop) -> None:
+def test_repeated_adjustment_with_a_key_is_made_once(shop: Shop) -> None:
     product = shop.add_product(stock=9)
     first = adjust(shop, product, -3, key="a")
     shop.pay(shop.order((product, 1)))
@@ -168,7 +168,7 @@ def test_an_adjustment_sent_again_under_its_key_is_made_once(shop: Shop) -> None
     assert shop.stock(product).stock == 5
 
 
-def test_an_adjustment_is_replayed_after_its_product_is_gone(shop: Shop) -> None:
+def test_adjustment_is_replayed_after_its_product_was_deleted(shop: Shop) -> None:
     product = shop.add_product(stock=9)
     first = adjust(shop, product, -3, key="b")
     shop.remove_product(product)
@@ -176,7 +176,7 @@ def test_an_adjustment_is_replayed_after_its_product_is_gone(shop: Shop) -> None
     assert adjust(shop, product, -3, key="b").body == first.body
 
 
-def test_another_adjustment_under_the_same_key_is_refused(shop: Shop) -> None:
+def test_key_reused_for_another_adjustment_is_refused(shop: Shop) -> None:
     product, other = shop.add_product(stock=9), shop.add_product(stock=9)
     adjust(shop, product, -3, key="c")
 
@@ -190,7 +190,7 @@ def test_another_adjustment_under_the_same_key_is_refused(shop: Shop) -> None:
     assert (shop.stock(product).stock, shop.stock(other).stock) == (6, 9)
 
 
-def test_a_key_of_an_adjustment_is_its_admins_own(shop: Shop) -> None:
+def test_adjustment_keys_are_separate_for_each_admin(shop: Shop) -> None:
     product = shop.add_product(stock=9)
 
     first, other = (adjust(shop, product, -3, key="d", user=User(sub, ("admin",))) for sub in ("ada", "grace"))
@@ -198,7 +198,7 @@ def test_a_key_of_an_adjustment_is_its_admins_own(shop: Shop) -> None:
     assert (first.body["stock"], other.body["stock"]) == (6, 3)
 
 
-def test_a_refused_adjustment_leaves_its_key_free(shop: Shop) -> None:
+def test_key_of_a_refused_adjustment_can_be_used_again(shop: Shop) -> None:
     product = shop.add_product(stock=1)
     refused = adjust(shop, product, -3, key="e")
     adjust(shop, product, 9)
@@ -208,7 +208,7 @@ def test_a_refused_adjustment_leaves_its_key_free(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("change", [0, 1.5, 1.0, "1", True, None, 10**9 + 1, -(10**9) - 1, 10**30])
-def test_a_change_that_is_not_a_whole_number_of_units_is_refused(shop: Shop, change: object) -> None:
+def test_change_that_is_not_a_whole_number_of_units_is_refused(shop: Shop, change: object) -> None:
     product = shop.add_product(stock=9)
 
     reply = adjust(shop, product, change)
@@ -219,11 +219,11 @@ def test_a_change_that_is_not_a_whole_number_of_units_is_refused(shop: Shop, cha
 
 
 @pytest.mark.parametrize("reason", ["", " ", "two\nlines", "x" * 501])
-def test_an_adjustment_needs_one_line_of_reason(shop: Shop, reason: str) -> None:
+def test_adjustment_without_a_one_line_reason_is_refused(shop: Shop, reason: str) -> None:
     assert adjust(shop, shop.add_product(), -1, reason=reason).code == "validation_error"
 
 
-def test_an_adjustment_above_the_largest_stock_is_refused(shop: Shop) -> None:
+def test_adjustment_above_the_maximum_stock_is_refused(shop: Shop) -> None:
     product = shop.add_product(stock=10**9 - 1)
 
     reply = adjust(shop, product, 2)
@@ -233,13 +233,13 @@ def test_an_adjustment_above_the_largest_stock_is_refused(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("product", ["never-seen", "-bad", "x" * 65])
-def test_an_adjustment_of_no_product_is_not_found(shop: Shop, product: str) -> None:
+def test_adjustment_of_an_unknown_product_is_not_found(shop: Shop, product: str) -> None:
     reply = adjust(shop, product, 1)
 
     assert (reply.status, reply.code) == (404, "product_not_found")
 
 
-def test_an_order_of_a_hundred_longest_names_is_placed_and_shown(shop: Shop) -> None:
+def test_order_of_a_hundred_lines_with_the_longest_names_is_stored(shop: Shop) -> None:
     names = ["\N{TEACUP WITHOUT HANDLE}" * 200] * 99
     products = [shop.add_product(name=name, unit_price=1) for name in names]
     items = [{"productId": product, "quantity": 1} for product in [*products, products[0]]]

@@ -1,4 +1,4 @@
-"""What a payment answers, row by row of the contract's table, with the order and the stock after each."""
+"""Each row of the contract's table of payment responses, with the order and the stock afterwards."""
 
 import pytest
 
@@ -26,7 +26,7 @@ UNKNOWN_OUTCOMES = [
 ]
 
 
-def test_a_paid_order_is_confirmed_and_its_stock_reduced(shop: Shop) -> None:
+def test_paid_order_is_confirmed_and_its_stock_reduced(shop: Shop) -> None:
     product = shop.add_product(stock=5, unit_price=4599)
     order = shop.order((product, 2))
 
@@ -44,7 +44,7 @@ def test_a_paid_order_is_confirmed_and_its_stock_reduced(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
 
 
-def test_a_declined_card_cancels_the_order_with_stripes_reason(shop: Shop) -> None:
+def test_declined_card_cancels_order_with_stripes_reason(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
 
@@ -61,7 +61,7 @@ def test_a_declined_card_cancels_the_order_with_stripes_reason(shop: Shop) -> No
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
 
 
-def test_a_card_that_wants_authentication_cancels_the_order(shop: Shop) -> None:
+def test_card_that_requires_authentication_cancels_order(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
 
@@ -73,7 +73,7 @@ def test_a_card_that_wants_authentication_cancels_the_order(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
 
 
-def test_a_line_that_cannot_be_had_cancels_the_order_and_names_each_short_product(shop: Shop) -> None:
+def test_insufficient_stock_cancels_order_and_names_each_short_product(shop: Shop) -> None:
     plenty, short, empty = shop.add_product(stock=5), shop.add_product(stock=2), shop.add_product(stock=0)
     order = shop.order((plenty, 1), (short, 3), (empty, 1))
 
@@ -88,7 +88,7 @@ def test_a_line_that_cannot_be_had_cancels_the_order_and_names_each_short_produc
 
 
 @pytest.mark.parametrize("card", UNKNOWN_OUTCOMES)
-def test_an_unknown_outcome_leaves_the_order_pending_and_its_stock_held(shop: Shop, card: str) -> None:
+def test_unknown_outcome_leaves_order_pending_and_its_stock_held(shop: Shop, card: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
 
@@ -104,7 +104,7 @@ def test_an_unknown_outcome_leaves_the_order_pending_and_its_stock_held(shop: Sh
 
 
 @pytest.mark.parametrize("card", ["pm_card_nobody_has", "card_visa", "ünïcode", "pm_card_visa&confirm=true"])
-def test_a_payment_method_that_stripe_refuses_leaves_the_order_to_be_paid_again(shop: Shop, card: str) -> None:
+def test_order_can_be_paid_after_an_invalid_payment_method(shop: Shop, card: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
 
@@ -118,7 +118,7 @@ def test_a_payment_method_that_stripe_refuses_leaves_the_order_to_be_paid_again(
     assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
 
 
-def test_rate_limit_leaves_the_order_to_be_paid_again(shop: Shop) -> None:
+def test_order_can_be_paid_after_stripes_rate_limit(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
 
@@ -128,7 +128,7 @@ def test_rate_limit_leaves_the_order_to_be_paid_again(shop: Shop) -> None:
     assert int(reply.headers["retry-after"]) > 0
     assert reply.body["order"]["status"] == "pending"
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
-    # It does not count as a refused attempt, however often it happens.
+    # A rate limit does not count as a refused attempt.
     stored = shop.dynamodb.get_item(TableName=shop.orders_table, Key={"orderId": {"S": order}})["Item"]
     assert "refusedAttempts" not in stored
     assert shop.pay(order, "pm_card_visa").status == 200
@@ -152,7 +152,7 @@ def test_order_is_cancelled_after_too_many_refused_attempts(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("first_card", ["pm_card_visa", "pm_card_visa_chargeDeclined"])
-def test_an_order_whose_payment_was_attempted_cannot_be_paid_again(shop: Shop, first_card: str) -> None:
+def test_settled_order_cannot_be_paid_again(shop: Shop, first_card: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     shop.pay(order, first_card)
@@ -165,7 +165,7 @@ def test_an_order_whose_payment_was_attempted_cannot_be_paid_again(shop: Shop, f
     assert shop.stock(product) == stock
 
 
-def test_an_order_with_an_attempt_in_flight_cannot_be_paid_meanwhile(shop: Shop) -> None:
+def test_order_with_a_payment_in_flight_cannot_be_paid(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     shop.pay(order, "pm_dummy_timeout_after_charge")
@@ -183,13 +183,13 @@ def test_an_order_with_an_attempt_in_flight_cannot_be_paid_meanwhile(shop: Shop)
     "order_id",
     ["ord_00000000000000000000000000000000", "ord_", "1", "ORD_00000000000000000000000000000000", "a'b", "x" * 3000],
 )
-def test_an_unknown_or_malformed_order_is_not_found(shop: Shop, order_id: str) -> None:
+def test_unknown_or_malformed_order_id_is_not_found(shop: Shop, order_id: str) -> None:
     for reply in (shop.pay(order_id), shop.call("GET", f"/orders/{order_id}/status", ALICE)):
         assert (reply.status, reply.code) == (404, "order_not_found")
 
 
 @pytest.mark.parametrize("user", [BOB, SELLER, ADMIN, User(ALICE.sub, ("seller", "admin")), User("nobody", ())])
-def test_nobody_but_its_buyer_pays_an_order(shop: Shop, user: User) -> None:
+def test_only_its_buyer_can_pay_an_order(shop: Shop, user: User) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2), user=ALICE)
     before = shop.status(order)
@@ -202,7 +202,7 @@ def test_nobody_but_its_buyer_pays_an_order(shop: Shop, user: User) -> None:
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
 
 
-def test_two_lines_of_one_product_are_summed(shop: Shop) -> None:
+def test_two_lines_of_one_product_are_added_up(shop: Shop) -> None:
     product = shop.add_product(stock=5, unit_price=100)
     order = shop.order((product, 2), (product, 3))
 
@@ -212,7 +212,7 @@ def test_two_lines_of_one_product_are_summed(shop: Shop) -> None:
     assert shop.stock(product) == Stock(stock=0, reserved=0, available=0)
 
 
-def test_two_lines_of_one_product_that_are_too_many_together_cannot_be_had(shop: Shop) -> None:
+def test_lines_of_one_product_that_exceed_its_stock_together_are_refused(shop: Shop) -> None:
     product = shop.add_product(stock=4)
 
     reply = shop.pay(shop.order((product, 2), (product, 3)))
@@ -221,7 +221,7 @@ def test_two_lines_of_one_product_that_are_too_many_together_cannot_be_had(shop:
     assert shop.stock(product) == Stock(stock=4, reserved=0, available=4)
 
 
-def test_a_price_changed_after_the_order_does_not_change_what_is_charged(shop: Shop) -> None:
+def test_price_change_after_the_order_does_not_change_the_charge(shop: Shop) -> None:
     product = shop.add_product(stock=5, unit_price=1000)
     order = shop.order((product, 2))
     shop.add_product(product_id=product, stock=5, unit_price=9999)
@@ -231,7 +231,7 @@ def test_a_price_changed_after_the_order_does_not_change_what_is_charged(shop: S
     assert (reply.status, reply.body["totalAmount"]) == (200, 2000)
 
 
-def test_units_that_another_payment_holds_are_busy_and_the_order_stays_pending(shop: Shop) -> None:
+def test_units_held_by_another_payment_are_busy_and_order_stays_pending(shop: Shop) -> None:
     product = shop.add_product(stock=3)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
     order = shop.order((product, 2))
@@ -245,7 +245,7 @@ def test_units_that_another_payment_holds_are_busy_and_the_order_stays_pending(s
     assert shop.stock(product) == Stock(stock=3, reserved=2, available=1)
 
 
-def test_more_units_than_the_shelf_has_cancel_the_order_while_others_are_held(shop: Shop) -> None:
+def test_order_above_the_stock_is_cancelled_even_if_units_are_held(shop: Shop) -> None:
     product = shop.add_product(stock=3)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
 
@@ -255,7 +255,7 @@ def test_more_units_than_the_shelf_has_cancel_the_order_while_others_are_held(sh
     assert reply.body["order"]["status"] == "cancelled"
 
 
-def test_override_of_an_order_whose_units_are_held_is_busy(shop: Shop) -> None:
+def test_override_is_busy_while_other_payments_hold_the_units(shop: Shop) -> None:
     product = shop.add_product(stock=3)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
     order = shop.order((product, 2))
@@ -266,26 +266,24 @@ def test_override_of_an_order_whose_units_are_held_is_busy(shop: Shop) -> None:
     assert shop.status(order)["status"] == "pending"
 
 
-def test_a_product_that_is_gone_cannot_be_had_and_does_not_come_back_empty(shop: Shop) -> None:
-    gone, there = shop.add_product(stock=5), shop.add_product(stock=5)
-    order = shop.order((gone, 1), (there, 1))
-    shop.remove_product(gone)
+def test_deleted_product_is_out_of_stock_and_not_created_again(shop: Shop) -> None:
+    deleted, kept = shop.add_product(stock=5), shop.add_product(stock=5)
+    order = shop.order((deleted, 1), (kept, 1))
+    shop.remove_product(deleted)
 
     reply = shop.pay(order)
 
     assert (reply.status, reply.code) == (422, "insufficient_stock")
-    assert [error["location"][-1] for error in reply.body["errors"]] == [gone]
+    assert [error["location"][-1] for error in reply.body["errors"]] == [deleted]
     assert shop.status(order)["status"] == "cancelled"
-    assert shop.call("GET", f"/products/{gone}", ALICE).code == "product_not_found"
-    assert shop.stock(there) == Stock(stock=5, reserved=0, available=5)
+    assert shop.call("GET", f"/products/{deleted}", ALICE).code == "product_not_found"
+    assert shop.stock(kept) == Stock(stock=5, reserved=0, available=5)
 
 
 @pytest.mark.parametrize(
     ("card", "stock"), [("pm_card_visa", Stock(2, 0, 2)), ("pm_card_chargeDeclined", Stock(5, 0, 5))]
 )
-def test_a_product_that_another_service_wrote_with_stock_alone_is_wholly_for_sale(
-    shop: Shop, card: str, stock: Stock
-) -> None:
+def test_stock_written_by_another_service_is_all_available(shop: Shop, card: str, stock: Stock) -> None:
     product = shop.add_product()
     shop.write_product(product, name="Green tea", unitPrice=4599, currency="usd", stock=5)
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
@@ -296,7 +294,7 @@ def test_a_product_that_another_service_wrote_with_stock_alone_is_wholly_for_sal
 
 
 @pytest.mark.parametrize(("total", "currency"), [(10, "usd"), (100_000_000, "usd"), (5124, "kwd"), (4599, "bgn")])
-def test_amount_that_stripe_cannot_charge_is_422_and_changes_nothing(shop: Shop, total: int, currency: str) -> None:
+def test_amount_that_stripe_cannot_charge_leaves_order_unchanged(shop: Shop, total: int, currency: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 1))
     shop.write_order(order, totalAmount=total, currency=currency)
