@@ -23,14 +23,14 @@ UPDATE_TESTS = Path(__file__).parent / "end_to_end" / "test_update_in_place.py"
 PRODUCTION_TESTS = Path(__file__).parent / "end_to_end" / "test_production.py"
 CONTRACT_TESTS = Path(__file__).parent / "contract"
 LONGEST_FIRST = (UPDATE_TESTS, PRODUCTION_TESTS, ENGINE_TESTS, BROWSER_TESTS, UPDATE_TESTS.parent, CONTRACT_TESTS)
-"""The processes of a run take one file after the other. A long file at the end would leave one of them waiting."""
+"""The slowest tests first: test processes take one file at a time, so a long last file would leave the others idle."""
 
 
 @cache
-def left_out() -> dict[Path, str]:
-    """Tests that are left out, and why: where this machine lacks what they need.
+def skip_reasons() -> dict[Path, str]:
+    """Return the tests that this machine cannot run, each with the reason.
 
-    With `CI` set they run and fail instead, except those of the browser, which CI need not have.
+    With `CI` set, these tests run and fail instead, except the browser tests.
     """
     reasons = {}
     if not os.environ.get("CI"):
@@ -38,8 +38,8 @@ def left_out() -> dict[Path, str]:
             reasons[ENGINE_TESTS] = f"(races, crashes, faults). DynamoDB Local needs {' and '.join(missing)}."
         if not release_before.is_available():
             reasons[UPDATE_TESTS] = (
-                "(an update of the release before). It needs the git history: neither a source archive nor a shallow "
-                "clone has it."
+                "(an update from the previous release). It needs the git history, which a source archive and a shallow "
+                "clone do not have."
             )
     if not chromium():
         reasons[BROWSER_TESTS] = f"(the checkout console). They need one of {', '.join(PROGRAMS)}."
@@ -47,27 +47,27 @@ def left_out() -> dict[Path, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
+    def position(item: pytest.Item) -> int:
         folders = [item.path, *item.path.parents]
-        return next((at for at, first in enumerate(LONGEST_FIRST) if first in folders), len(LONGEST_FIRST))
+        return next((rank for rank, path in enumerate(LONGEST_FIRST) if path in folders), len(LONGEST_FIRST))
 
-    items.sort(key=place)
+    items.sort(key=position)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    return True if collection_path in left_out() else None
+    return True if collection_path in skip_reasons() else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for tests, reason in left_out().items():
+    for tests, reason in skip_reasons().items():
         terminalreporter.write_line(f"LEFT OUT: {tests.relative_to(PROJECT)} {reason}", yellow=True, bold=True)
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Return this process's stack: as `make run` deploys it, but each function has only the template's permissions.
+    """Return this process's stack: as `make run` deploys it, but with the template's IAM permissions enforced.
 
-    Processes do not share one: some tests kill functions, and the load of one process delays payments of the other.
+    Test processes do not share a stack: some tests kill functions, and load in one process delays another.
     """
     with start_stack(state=tmp_path_factory.mktemp("stack"), enforce_policies=True) as running:
         yield running

@@ -17,36 +17,36 @@ from tests.support.moto import tables_on_moto
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment that the template gives to the functions."""
+    """Set the environment variables that the template gives to the functions."""
     FunctionShop.set_environment(monkeypatch)
 
 
 @pytest.fixture
 def dynamodb() -> Iterator[DynamoDBClient]:
-    """A client of moto's DynamoDB, with the template's tables."""
+    """Return a client of moto's DynamoDB with the template's tables."""
     with tables_on_moto() as client:
         yield client
 
 
 @pytest.fixture
 def shop(dynamodb: DynamoDBClient) -> FunctionShop:
-    """A shop whose functions run on these tables."""
+    """Return a shop whose functions run on these tables."""
     return FunctionShop(dynamodb)
 
 
 @pytest.fixture
 def auditor(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> Auditor:  # noqa: ARG001 - audits this shop
-    """Who audits the shop and repairs it, and takes a charge for ripe as soon as it is there."""
+    """Return an auditor of the shop without the grace period for fresh charges."""
     monkeypatch.setattr(audit, "CHARGE_GRACE", timedelta(seconds=-5))
     return Auditor()
 
 
 @pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    """Return what is written to the log."""
+def log_output() -> Iterator[io.StringIO]:
+    """Return a stream that receives the log."""
     stream = io.StringIO()
     handler = logger.registered_handler
     assert isinstance(handler, logging.StreamHandler)
-    before = handler.setStream(stream)
+    previous = handler.setStream(stream)
     yield stream
-    handler.setStream(before)
+    handler.setStream(previous)

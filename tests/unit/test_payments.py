@@ -1,4 +1,4 @@
-"""Payments in situations that no client can provoke over HTTP."""
+"""Payments in situations that a client cannot cause over HTTP."""
 
 import boto3
 import pytest
@@ -25,7 +25,7 @@ def world(dynamodb: DynamoDBClient) -> World:
     return world
 
 
-def test_amount_that_stripe_refuses_is_a_refused_attempt(world: World) -> None:
+def test_amount_that_stripe_refuses_counts_as_a_refused_attempt(world: World) -> None:
     order = world.place({"tea": 2})
 
     with interfering(world, on("create", stripe_answer(Effect.NONE, 400, AMOUNT_TOO_SMALL))) as interference:
@@ -48,7 +48,7 @@ def test_amount_that_no_currency_rule_allows_never_reaches_stripe(world: World) 
     assert world.recorded(order) == order
 
 
-def test_wrong_api_key_costs_no_buyer_the_order(world: World) -> None:
+def test_wrong_api_key_does_not_count_as_refused_attempts(world: World) -> None:
     order = world.place({"tea": 2})
 
     with interfering(world, on("confirm", stripe_answer(Effect.NONE, 401, WRONG_KEY))):
@@ -58,7 +58,7 @@ def test_wrong_api_key_costs_no_buyer_the_order(world: World) -> None:
     assert world.recorded(order).is_payable
 
 
-def test_decline_whose_fence_fails_keeps_its_reason(world: World) -> None:
+def test_decline_keeps_its_reason_if_canceling_the_intent_fails(world: World) -> None:
     order = world.place({"tea": 2})
 
     with interfering(world, on("cancel", stripe_silence(Effect.NONE))):
@@ -71,14 +71,14 @@ def test_decline_whose_fence_fails_keeps_its_reason(world: World) -> None:
     world.check_at_rest()
 
 
-@pytest.mark.parametrize("settle", ["reconciler", "webhook", "payer"])
-def test_order_whose_charge_was_refunded_meanwhile_is_cancelled(world: World, settle: str) -> None:
+@pytest.mark.parametrize("settled_by", ["reconciler", "webhook", "payer"])
+def test_order_whose_charge_was_refunded_in_flight_is_cancelled(world: World, settled_by: str) -> None:
     order = world.place({"tea": 2})
     world.pay(order, "pm_dummy_timeout_after_charge", key="k")
     (intent,) = world.store.intents()
     refund_in_dashboard(world, intent.id)
 
-    match settle:
+    match settled_by:
         case "reconciler":
             world.reconcile()
         case "webhook":
@@ -93,7 +93,7 @@ def test_order_whose_charge_was_refunded_meanwhile_is_cancelled(world: World, se
     assert world.stock("tea") == (5, 5)
 
 
-def test_partly_refunded_charge_still_pays_its_order(world: World) -> None:
+def test_partly_refunded_charge_still_confirms_its_order(world: World) -> None:
     order = world.place({"tea": 2})
     world.pay(order, "pm_dummy_timeout_after_charge")
     (intent,) = world.store.intents()

@@ -1,4 +1,4 @@
-"""Two requests with one idempotency key at the same time: what the contract's tests cannot time."""
+"""Two concurrent requests with one idempotency key, which the contract tests cannot time."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from tests.support.function_shop import FunctionShop
 
 @pytest.fixture
 def function(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:  # noqa: ARG001 - needs tables
-    """The function at a moment that lasts, in which no request sees what another one writes."""
+    """Return the function with a stopped clock, where no request finds the order that another one placed."""
     now = utc_now()
     monkeypatch.setattr(place_order, "utc_now", lambda: now)
     monkeypatch.setattr(place_order, "find_placed", lambda *_: None)
@@ -27,7 +27,7 @@ def place(function: ModuleType, product: str, quantity: int, request_id: str) ->
     return call(function, event_for("POST /orders", body=body, headers={"Idempotency-Key": "k"}, requestId=request_id))
 
 
-def test_the_second_of_two_like_requests_is_told_of_the_firsts_order(shop: FunctionShop, function: ModuleType) -> None:
+def test_concurrent_repeated_request_returns_the_first_order(shop: FunctionShop, function: ModuleType) -> None:
     product = shop.add_product()
 
     first, second = place(function, product, 1, "r-1"), place(function, product, 1, "r-2")
@@ -38,7 +38,7 @@ def test_the_second_of_two_like_requests_is_told_of_the_firsts_order(shop: Funct
     assert second.headers["Idempotent-Replayed"] == "true"
 
 
-def test_the_second_of_two_different_requests_is_refused(shop: FunctionShop, function: ModuleType) -> None:
+def test_concurrent_different_request_with_the_same_key_is_refused(shop: FunctionShop, function: ModuleType) -> None:
     product = shop.add_product()
 
     first, second = place(function, product, 1, "r-1"), place(function, product, 3, "r-2")
@@ -47,7 +47,7 @@ def test_the_second_of_two_different_requests_is_refused(shop: FunctionShop, fun
     assert shop.status(first.body["orderId"])["totalAmount"] == first.body["totalAmount"]
 
 
-def test_a_request_that_botocore_sent_twice_has_placed_its_order(shop: FunctionShop, function: ModuleType) -> None:
+def test_write_retried_by_botocore_returns_its_own_order(shop: FunctionShop, function: ModuleType) -> None:
     product = shop.add_product()
 
     answers = [place(function, product, 1, "r-1") for _ in range(2)]
@@ -56,8 +56,8 @@ def test_a_request_that_botocore_sent_twice_has_placed_its_order(shop: FunctionS
     assert not ["Idempotent-Replayed" for answer in answers if "Idempotent-Replayed" in answer.headers]
 
 
-def test_a_request_has_the_fingerprint_that_earlier_releases_stored() -> None:
-    """Earlier releases digested the JSON of the request's model. A client may repeat a request after an update."""
+def test_fingerprint_equals_the_one_stored_by_earlier_releases() -> None:
+    """Earlier releases hashed the JSON of the request model, and a client may repeat a request after an update."""
     request = PlaceOrderRequest("alice", [Item('caf\u00e9 "1"', 2), Item("tea", 10_000)], "r-1", "k")
 
     stored = '{"items":[{"product_id":"caf\u00e9 \\"1\\"","quantity":2},{"product_id":"tea","quantity":10000}]}'

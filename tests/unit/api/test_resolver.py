@@ -1,4 +1,4 @@
-"""How the edge tells errors, and whom it lets in."""
+"""Error responses, authorization, request bodies and CORS of the API's resolver."""
 
 import gzip
 import json
@@ -20,38 +20,38 @@ from order_payments.domain.identity import Role
 
 
 def error_classes(base: type[Exception] = OrderPaymentError) -> set[type[Exception]]:
-    """Return every error of the service."""
+    """Return every error class of the service."""
     return {found for child in base.__subclasses__() for found in {child, *error_classes(child)}}
 
 
-def thing(method: str = "GET", callers: frozenset[Role] | Callers = ANY_USER) -> Api:
-    """Return the resolver of a route that only these tests know."""
+def stub_api(method: str = "GET", callers: frozenset[Role] | Callers = ANY_USER) -> Api:
+    """Return the resolver of a route that exists only in these tests."""
     return Api(Route("thing", method, "/thing", callers))
 
 
 def call(api: Api, **event: Any) -> Answer:
-    return resolved(api, event_for("GET /thing", **event))
+    return resolve(api, event_for("GET /thing", **event))
 
 
-def resolved(api: Api, event: dict[str, Any]) -> Answer:
-    answer = api.resolve(event, Context())  # type: ignore[arg-type]  # all that is looked at
+def resolve(api: Api, event: dict[str, Any]) -> Answer:
+    answer = api.resolve(event, Context())  # type: ignore[arg-type]  # the resolver reads only these fields
     headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
     return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
 
 
-def test_every_error_of_the_service_has_a_problem_type() -> None:
+def test_every_error_class_has_a_problem_type() -> None:
     assert error_classes() == set(PROBLEM_TYPES)
 
 
-def test_no_two_problem_types_share_a_code() -> None:
+def test_problem_types_have_unique_codes() -> None:
     problem_types = set(PROBLEM_TYPES.values())
 
     assert len({problem_type.code for problem_type in problem_types}) == len(problem_types)
 
 
-def failing_with(error: Exception) -> Api:
-    """Return an endpoint that raises the error."""
-    api = thing()
+def api_that_raises(error: Exception) -> Api:
+    """Return an API whose endpoint raises the error."""
+    api = stub_api()
 
     @api.endpoint(responses={})
     def fail() -> Response[str]:
@@ -60,15 +60,15 @@ def failing_with(error: Exception) -> Api:
     return api
 
 
-def test_an_error_that_nobody_expects_is_told_without_its_words() -> None:
-    answer = call(failing_with(RuntimeError("password=hunter2")))
+def test_unexpected_error_is_a_500_without_its_message() -> None:
+    answer = call(api_that_raises(RuntimeError("password=hunter2")))
 
     assert (answer.status, answer.body["code"]) == (500, "internal_error")
     assert "hunter2" not in json.dumps(answer.body)
 
 
-def test_a_problem_carries_the_request_id_that_the_gateway_logs() -> None:
-    answer = call(failing_with(errors.OrderNotFound("There is no such order.")))
+def test_problem_has_the_gateways_request_id() -> None:
+    answer = call(api_that_raises(errors.OrderNotFound("There is no such order.")))
 
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.body == {
@@ -84,8 +84,8 @@ def test_a_problem_carries_the_request_id_that_the_gateway_logs() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code"), [(errors.Busy, 503, "busy"), (errors.PaymentInProgress, 409, "payment_in_progress")]
 )
-def test_refusal_for_now_says_when_to_come_again(error: type[OrderPaymentError], status: int, code: str) -> None:
-    answer = call(failing_with(error("Others write the same items.")))
+def test_retryable_refusal_has_retry_after(error: type[OrderPaymentError], status: int, code: str) -> None:
+    answer = call(api_that_raises(error("Others write the same items.")))
 
     assert (answer.status, answer.body["code"]) == (status, code)
     assert int(answer.headers["Retry-After"]) > 0
@@ -93,7 +93,7 @@ def test_refusal_for_now_says_when_to_come_again(error: type[OrderPaymentError],
 
 @pytest.fixture
 def buyers_only() -> Api:
-    api = thing(callers=BUYERS)
+    api = stub_api(callers=BUYERS)
 
     @api.endpoint(responses={})
     def answer() -> dict[str, str]:
@@ -102,7 +102,7 @@ def buyers_only() -> Api:
     return api
 
 
-def test_a_caller_with_the_role_gets_in(buyers_only: Api) -> None:
+def test_caller_with_the_role_is_admitted(buyers_only: Api) -> None:
     assert call(buyers_only, sub="alice", roles="buyer seller").body == {"caller": "alice"}
 
 
@@ -121,7 +121,7 @@ def test_a_caller_with_the_role_gets_in(buyers_only: Api) -> None:
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_any_other_caller_is_refused(buyers_only: Api, event: Any, status: int, code: str) -> None:
-    """A role that is missing, a token that expired under a cached authorization, and no authorizer of ours."""
+    """Refuse a missing role, a token that expired while its authorization was cached, and a foreign authorizer."""
     answer = call(buyers_only, **event)
 
     assert (answer.status, answer.body["code"]) == (status, code)
@@ -137,24 +137,22 @@ def test_any_other_caller_is_refused(buyers_only: Api, event: Any, status: int, 
     ],
     ids=["stage", "sam local", "base path", "trailing slash"],
 )
-def test_a_location_is_behind_the_stage_or_base_path_that_the_client_used(
-    path: str, context_path: str, location: str
-) -> None:
-    api = thing()
+def test_location_keeps_the_stage_or_base_path_of_the_request(path: str, context_path: str, location: str) -> None:
+    api = stub_api()
 
     @api.endpoint(responses={})
     def answer() -> dict[str, str]:
         return {"location": api.location("/elsewhere")}
 
-    answered = resolved(api, {**event_for("GET /thing", path=context_path), "path": path})
+    answered = resolve(api, {**event_for("GET /thing", path=context_path), "path": path})
 
     assert answered.body == {"location": location}
 
 
 @pytest.fixture
 def echo() -> Api:
-    """An endpoint that returns the body that it has read."""
-    api = thing("POST")
+    """Return an API whose endpoint returns the request body."""
+    api = stub_api("POST")
 
     @api.endpoint(responses={})
     def answer(body: dict[str, str]) -> dict[str, str]:
@@ -167,11 +165,11 @@ def post(api: Api, body: str | bytes, **headers: str) -> Answer:
     """Send the body as a gateway does: as text, or in base64."""
     is_binary = isinstance(body, bytes)
     event = event_for("POST /thing", body=b64encode(body).decode() if is_binary else body, headers=headers)
-    return resolved(api, {**event, "isBase64Encoded": is_binary})
+    return resolve(api, {**event, "isBase64Encoded": is_binary})
 
 
 @pytest.mark.parametrize("body", ["null", "\ud800", "{", '{"a":"x","a":"y"}', '{"b":{"a":1,"\\u0061":2}}'])
-def test_a_body_that_is_no_json_document_is_told_where(echo: Api, body: str) -> None:
+def test_malformed_json_is_refused_with_its_location(echo: Api, body: str) -> None:
     answer = post(echo, body)
 
     assert (answer.status, answer.body["code"]) == (422, "validation_error")
@@ -179,7 +177,7 @@ def test_a_body_that_is_no_json_document_is_told_where(echo: Api, body: str) -> 
 
 
 def test_body_in_broken_base64_is_refused(echo: Api) -> None:
-    answer = resolved(echo, {**event_for("POST /thing", body="!!!"), "isBase64Encoded": True})
+    answer = resolve(echo, {**event_for("POST /thing", body="!!!"), "isBase64Encoded": True})
 
     assert answer.status == 422
     assert answer.body["errors"]
@@ -195,13 +193,13 @@ NOT_UTF_8: dict[str, str | bytes] = {
 }
 
 
-@pytest.mark.parametrize("how", ["base64", "text"])
+@pytest.mark.parametrize("transport", ["base64", "text"])
 @pytest.mark.parametrize("case", NOT_UTF_8)
-def test_body_that_is_not_utf_8_is_refused_with_advice(echo: Api, case: str, how: str) -> None:
+def test_body_that_is_not_utf_8_is_refused_with_advice(echo: Api, case: str, transport: str) -> None:
     body = NOT_UTF_8[case]
     assert isinstance(body, bytes)
 
-    answer = post(echo, body if how == "base64" else body.decode(errors="replace"))
+    answer = post(echo, body if transport == "base64" else body.decode(errors="replace"))
 
     assert (answer.status, answer.body["code"]) == (422, "validation_error")
     (error,) = answer.body["errors"]
@@ -209,9 +207,9 @@ def test_body_that_is_not_utf_8_is_refused_with_advice(echo: Api, case: str, how
     assert "UTF-8" in error["message"]
 
 
-@pytest.mark.parametrize("how", ["base64", "text"])
-def test_byte_order_mark_before_json_is_ignored(echo: Api, how: str) -> None:
-    answer = post(echo, TEXT.encode("utf-8-sig") if how == "base64" else "\ufeff" + TEXT)
+@pytest.mark.parametrize("transport", ["base64", "text"])
+def test_byte_order_mark_before_json_is_ignored(echo: Api, transport: str) -> None:
+    answer = post(echo, TEXT.encode("utf-8-sig") if transport == "base64" else "\ufeff" + TEXT)
 
     assert (answer.status, answer.body) == (200, {"name": "Caf\u00e9"})
 
@@ -248,16 +246,16 @@ def test_every_route_refuses_an_unknown_query_parameter(route: Route) -> None:
         path_parameters=dict.fromkeys(re.findall(r"{(\w+)}", route.path), "x"),
         query={"colour": ["red"]},
     )
-    answer = resolved(api, event)
+    answer = resolve(api, event)
 
     assert (answer.status, answer.body["code"]) == (422, "validation_error")
     assert [error["location"] for error in answer.body["errors"]] == [["query", "colour"]]
 
 
 def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch, **event: Any) -> Answer:
-    """Call from a web page of this origin, where pages of `allowed` may read."""
+    """Call from a web page of `origin`, with `allowed` as the allowed origins."""
     monkeypatch.setenv("CORS_ALLOWED_ORIGINS", allowed)
-    api = thing(callers=BUYERS)
+    api = stub_api(callers=BUYERS)
 
     @api.endpoint(responses={})
     def answer() -> dict[str, str]:
@@ -268,7 +266,9 @@ def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("roles", ["buyer", "seller", "nonsense"], ids=["answer", "refusal", "no caller"])
 @pytest.mark.parametrize("allowed", ["*", "https://shop.example", "https://a.example,https://shop.example"])
-def test_a_page_of_an_allowed_origin_may_read(monkeypatch: pytest.MonkeyPatch, allowed: str, roles: str) -> None:
+def test_page_of_an_allowed_origin_can_read_the_response(
+    monkeypatch: pytest.MonkeyPatch, allowed: str, roles: str
+) -> None:
     answer = call_from("https://shop.example", allowed, monkeypatch, roles=roles)
 
     assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
@@ -278,14 +278,16 @@ def test_a_page_of_an_allowed_origin_may_read(monkeypatch: pytest.MonkeyPatch, a
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "https://shop.example.evil.example", "", None])
 @pytest.mark.parametrize("allowed", ["", "https://shop.example"])
-def test_any_other_page_may_not(monkeypatch: pytest.MonkeyPatch, origin: str | None, allowed: str) -> None:
+def test_page_of_any_other_origin_cannot_read_the_response(
+    monkeypatch: pytest.MonkeyPatch, origin: str | None, allowed: str
+) -> None:
     answer = call_from(origin, allowed, monkeypatch)
 
     assert answer.status == 200
     assert not [name for name in answer.headers if name.startswith("Access-Control")]
 
 
-def test_web_page_may_read_every_header_that_tells_what_to_do_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cors_exposes_every_header_that_a_client_acts_on(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = call_from("https://shop.example", "*", monkeypatch)
 
     exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
@@ -293,7 +295,7 @@ def test_web_page_may_read_every_header_that_tells_what_to_do_next(monkeypatch: 
 
 
 @pytest.mark.parametrize("character", ["x", "é"])
-def test_a_body_is_measured_in_bytes(echo: Api, character: str) -> None:
+def test_maximum_body_size_is_in_bytes(echo: Api, character: str) -> None:
     def status(size: int) -> int:
         filling = character * ((size - 8) // len(character.encode()))
         return post(echo, f'{{"a":"{filling}"}}').status

@@ -1,4 +1,4 @@
-"""The table of routes and everything else that a route consists of: each missing piece is named."""
+"""Each route in `api/routes.py` has a template event, a handler and a README row."""
 
 import re
 from pathlib import Path
@@ -25,11 +25,11 @@ EVENTS = [
 ]
 README_ROW = re.compile(r"^\| \[?`([A-Z]+ /\S*)`(?:\]\(#[a-z-]+\))? \| ([^|]+) \|", re.MULTILINE)
 
-of_each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
+for_each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
 
 
-@of_each_route
-def test_template_has_an_event_for_the_route_with_its_authorizer(route: Route) -> None:
+@for_each_route
+def test_template_has_an_event_with_an_authorizer_for_the_route(route: Route) -> None:
     event = next((event for function, event in EVENTS if function == route.function), None)
 
     assert event, f"template.yaml has no function with CodeUri functions/{route.function} and an event of type Api"
@@ -37,14 +37,14 @@ def test_template_has_an_event_for_the_route_with_its_authorizer(route: Route) -
     assert event.get("Auth") == (None if route.needs_token else {"Authorizer": "NONE"})
 
 
-def test_table_has_a_route_for_every_event_of_the_template() -> None:
+def test_every_event_of_the_template_has_a_route() -> None:
     missing = {(function, event["Method"], event["Path"]) for function, event in EVENTS} - {r[:3] for r in ROUTES}
 
     assert not missing, "these events of template.yaml have no line in api/routes.py"
 
 
 @pytest.mark.usefixtures("dynamodb")
-@of_each_route
+@for_each_route
 def test_handler_serves_the_route(route: Route) -> None:
     path = PROJECT / "functions" / route.function / "handler.py"
     assert path.is_file(), f"functions/{route.function} has no handler.py"

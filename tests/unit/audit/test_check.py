@@ -1,4 +1,4 @@
-"""The audit finds what does not fit together, and nothing that does."""
+"""The audit reports each kind of mismatch and no consistent data."""
 
 import itertools
 import math
@@ -30,8 +30,8 @@ from tests.support.function_shop import FunctionShop
 from tests.support.metrics import metrics_in
 
 
-def live(shop: FunctionShop) -> str:
-    """Everything that can happen to orders; returns the product."""
+def place_orders_of_every_kind(shop: FunctionShop) -> str:
+    """Place one order for each possible outcome and return their product."""
     product = shop.add_product(stock=20)
     for card in (
         "pm_card_visa",
@@ -49,11 +49,11 @@ def live(shop: FunctionShop) -> str:
     return product
 
 
-def test_a_shop_in_which_all_went_as_it_should_has_no_mismatch(
+def test_consistent_shop_has_no_mismatch(
     shop: FunctionShop, auditor: Auditor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    live(shop)
-    # Another service's, and another system's.
+    place_orders_of_every_kind(shop)
+    # A product of another service, and an intent of another system.
     write_product(shop, "of-another-service", "SET note = :note", note="sold elsewhere")
     past_us(shop).v1.payment_intents.create({"amount": 500, "currency": "usd", "metadata": {"orderId": "theirs"}})
 
@@ -68,8 +68,8 @@ def test_a_shop_in_which_all_went_as_it_should_has_no_mismatch(
     assert set(metrics[Count.AUDIT_UNJUDGED]) == {0.0}
 
 
-def test_nothing_is_changed_by_looking(shop: FunctionShop, auditor: Auditor) -> None:
-    product = live(shop)
+def test_audit_changes_no_data(shop: FunctionShop, auditor: Auditor) -> None:
+    product = place_orders_of_every_kind(shop)
     write_product(shop, product, "SET available = :none", none=0)
     before = [shop.dynamodb.scan(TableName=table)["Items"] for table in ("OrdersTable", "ProductsTable")]
 
@@ -78,7 +78,7 @@ def test_nothing_is_changed_by_looking(shop: FunctionShop, auditor: Auditor) -> 
     assert [shop.dynamodb.scan(TableName=table)["Items"] for table in ("OrdersTable", "ProductsTable")] == before
 
 
-def test_a_product_that_changes_between_looks_is_not_judged(shop: FunctionShop, auditor: Auditor) -> None:
+def test_product_that_changes_between_reads_is_not_judged(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=10)
     write_product(shop, product, "SET available = :available", available=8)
     available = iter(range(7, -20, -1))
@@ -92,7 +92,7 @@ def test_a_product_that_changes_between_looks_is_not_judged(shop: FunctionShop, 
     assert report["unjudged"] == 1
 
 
-def test_a_difference_that_goes_away_is_no_finding(shop: FunctionShop, auditor: Auditor) -> None:
+def test_difference_that_disappears_is_not_reported(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=10)
     write_product(shop, product, "SET available = :available", available=8)
 
@@ -104,7 +104,7 @@ def test_a_difference_that_goes_away_is_no_finding(shop: FunctionShop, auditor: 
     assert (report["findings"], report["unjudged"]) == ([], 0)
 
 
-def test_before_it_looks_again_it_asks_to_wait(shop: FunctionShop, auditor: Auditor) -> None:
+def test_audit_requests_a_wait_before_it_reads_again(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=10)
     write_product(shop, product, "SET available = :available", available=8)
 
@@ -118,7 +118,7 @@ def test_before_it_looks_again_it_asks_to_wait(shop: FunctionShop, auditor: Audi
     assert (waits, len(state["findings"])) == (2, 1)
 
 
-def test_a_charge_of_an_order_that_cannot_be_read_is_not_called_nobodys(shop: FunctionShop, auditor: Auditor) -> None:
+def test_charge_of_an_unreadable_order_is_not_reported_as_unknown(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order)
     write_order(shop, order, "REMOVE createdAt")
@@ -126,7 +126,7 @@ def test_a_charge_of_an_order_that_cannot_be_read_is_not_called_nobodys(shop: Fu
     assert auditor.kinds() == ["order_unreadable"]
 
 
-def test_what_is_no_order_is_found_and_left_to_people(shop: FunctionShop, auditor: Auditor) -> None:
+def test_unreadable_order_is_reported_for_manual_review(shop: FunctionShop, auditor: Auditor) -> None:
     write_order(shop, "ord_foreign", "SET note = :note", note="x")
 
     assert auditor.kinds() == ["order_unreadable"]
@@ -136,7 +136,7 @@ def test_what_is_no_order_is_found_and_left_to_people(shop: FunctionShop, audito
 
 
 @pytest.mark.parametrize("has_payment", [True, False])
-def test_an_order_that_was_confirmed_without_a_charge_is_found_and_left_to_people(
+def test_order_confirmed_without_a_charge_is_reported_for_manual_review(
     shop: FunctionShop, auditor: Auditor, *, has_payment: bool
 ) -> None:
     product = shop.add_product(stock=5)
@@ -151,7 +151,7 @@ def test_an_order_that_was_confirmed_without_a_charge_is_found_and_left_to_peopl
     assert order in step["tells"]
 
 
-def test_orders_of_before_are_not_held_against_stripe(shop: FunctionShop, auditor: Auditor) -> None:
+def test_orders_before_since_are_not_compared_with_stripe(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order, "pm_card_chargeDeclined")
     write_order(
@@ -167,7 +167,7 @@ def test_orders_of_before_are_not_held_against_stripe(shop: FunctionShop, audito
     assert report["findings"] == []
 
 
-def test_a_charge_that_somebody_sent_back_by_hand_is_no_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
+def test_charge_refunded_in_the_dashboard_is_not_a_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = charge_late(shop, order)
     past_us(shop).v1.refunds.create({"payment_intent": intent})
@@ -175,14 +175,16 @@ def test_a_charge_that_somebody_sent_back_by_hand_is_no_mismatch(shop: FunctionS
     assert auditor.kinds() == []
 
 
-def test_a_fresh_charge_is_given_time(shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_charge_within_the_grace_period_is_not_reported(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(audit, "CHARGE_GRACE", timedelta(minutes=10))
     charge_late(shop, shop.order((shop.add_product(), 1)))
 
     assert auditor.kinds() == []
 
 
-def test_a_charge_of_an_order_that_is_gone_is_left_to_people(shop: FunctionShop, auditor: Auditor) -> None:
+def test_charge_of_a_deleted_order_is_reported_for_manual_review(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order)
     shop.dynamodb.delete_item(TableName="OrdersTable", Key={"orderId": {"S": order}})
@@ -191,31 +193,31 @@ def test_a_charge_of_an_order_that_is_gone_is_left_to_people(shop: FunctionShop,
     assert [step["action"] for step in auditor.plan()] == ["look"]
 
 
-def silence(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    """Lose Stripe's answers to a method on intents."""
+def time_out(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Make a method of Stripe's intents time out."""
 
-    def silent(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(stripe.PaymentIntentService, method, silent)
+    monkeypatch.setattr(stripe.PaymentIntentService, method, fail)
 
 
 def pay(shop: FunctionShop) -> None:
     shop.pay(shop.order((shop.add_product(), 1)))
 
 
-@pytest.mark.parametrize("leave", [pay, refunded_only_on_paper])
-def test_while_stripe_does_not_tell_nothing_is_judged(
-    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch, leave: Callable[[FunctionShop], object]
+@pytest.mark.parametrize("prepare", [pay, refunded_only_on_paper])
+def test_nothing_is_judged_while_stripe_times_out(
+    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch, prepare: Callable[[FunctionShop], object]
 ) -> None:
-    leave(shop)
-    silence(monkeypatch, "retrieve")
+    prepare(shop)
+    time_out(monkeypatch, "retrieve")
 
     report = auditor.run()
     assert (report["findings"], report["unjudged"]) == ([], 1)
 
 
-def test_it_goes_through_a_large_store_page_by_page_and_stops_when_its_time_is_up(
+def test_large_audit_continues_page_by_page_over_several_invocations(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "PAGE", 2)
@@ -234,7 +236,7 @@ def test_it_goes_through_a_large_store_page_by_page_and_stops_when_its_time_is_u
     assert (state["orders"], state["charges"], state["findings"]) == (5, 5, [])
 
 
-def test_what_is_handed_on_stays_small_whatever_is_wrong(
+def test_report_keeps_a_limited_number_of_findings(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_report, "MOST_FINDINGS", 2)
@@ -271,7 +273,7 @@ def test_what_is_handed_on_stays_small_whatever_is_wrong(
         "more than there is",
     ],
 )
-def test_an_item_that_cannot_be_sold_is_found(
+def test_product_that_cannot_be_sold_is_reported(
     shop: FunctionShop, auditor: Auditor, update: str, values: dict[str, Any], kind: str
 ) -> None:
     write_product(shop, shop.add_product(stock=10), update, **values)
@@ -279,13 +281,13 @@ def test_an_item_that_cannot_be_sold_is_found(
     assert auditor.kinds() == [kind]
 
 
-def test_another_services_product_without_stock_is_none_of_ours(shop: FunctionShop, auditor: Auditor) -> None:
+def test_product_of_another_service_without_stock_is_ignored(shop: FunctionShop, auditor: Auditor) -> None:
     write_product(shop, "gift-card", "SET note = :note", note="sold elsewhere")
 
     assert auditor.kinds() == []
 
 
-def test_a_product_that_is_gone_while_a_payment_holds_it_is_found(shop: FunctionShop, auditor: Auditor) -> None:
+def test_product_deleted_while_a_payment_holds_it_is_reported(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=5)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_after_charge")
     shop.dynamodb.delete_item(TableName="ProductsTable", Key={"productId": {"S": product}})
@@ -295,7 +297,7 @@ def test_a_product_that_is_gone_while_a_payment_holds_it_is_found(shop: Function
     assert (finding["kind"], finding["productId"]) == ("product_missing", product)
 
 
-def test_a_total_that_is_not_the_sum_of_its_lines_is_found(shop: FunctionShop, auditor: Auditor) -> None:
+def test_total_that_differs_from_the_sum_of_its_lines_is_reported(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     write_order(shop, order, "SET totalAmount = :total", total=-1)
 
@@ -304,39 +306,39 @@ def test_a_total_that_is_not_the_sum_of_its_lines_is_found(shop: FunctionShop, a
     assert (finding["kind"], finding["orderId"]) == ("order_does_not_add_up", order)
 
 
-def test_a_refund_that_is_recorded_and_was_not_made_is_found(shop: FunctionShop, auditor: Auditor) -> None:
+def test_refund_that_was_recorded_but_not_made_is_reported(shop: FunctionShop, auditor: Auditor) -> None:
     refunded_only_on_paper(shop)
 
     assert auditor.kinds() == ["charged_without_order"]
 
 
-def test_money_that_goes_back_while_it_is_looked_at_is_no_mismatch(
+def test_refund_made_during_the_audit_is_not_a_mismatch(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, intent = refunded_only_on_paper(shop)
-    listed = type(auditor.function.stripe).page_of_intents
+    page_of_intents = type(auditor.function.stripe).page_of_intents
 
-    def sent_back_just_then(*given: Any, **named: Any) -> Any:
-        page = listed(*given, **named)
+    def refund_after_listing(*args: Any, **kwargs: Any) -> Any:
+        page = page_of_intents(*args, **kwargs)
         past_us(shop).v1.refunds.create({"payment_intent": intent})
         return page
 
-    monkeypatch.setattr(type(auditor.function.stripe), "page_of_intents", sent_back_just_then)
+    monkeypatch.setattr(type(auditor.function.stripe), "page_of_intents", refund_after_listing)
 
     assert auditor.kinds() == []
 
 
-def test_what_people_send_back_of_a_confirmed_order_is_no_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
-    for given_back in ({"amount": 100}, {}):
+def test_refund_of_a_confirmed_order_is_not_a_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
+    for extra in ({"amount": 100}, {}):
         order = shop.order((shop.add_product(), 1))
         shop.pay(order)
-        refund: Any = {"payment_intent": shop.status(order)["paymentIntentId"], **given_back}
+        refund: Any = {"payment_intent": shop.status(order)["paymentIntentId"], **extra}
         past_us(shop).v1.refunds.create(refund)
 
     assert auditor.kinds() == []
 
 
-def test_of_money_for_a_cancelled_order_all_has_to_go_back(shop: FunctionShop, auditor: Auditor) -> None:
+def test_partial_refund_of_a_cancelled_order_is_reported(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = charge_late(shop, order)
     shop.override(order, "cancelled")
@@ -348,7 +350,7 @@ def test_of_money_for_a_cancelled_order_all_has_to_go_back(shop: FunctionShop, a
     assert "of which 1 went back" in finding["found"]
 
 
-def test_a_gift_is_no_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
+def test_free_line_is_not_a_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1), (shop.add_product(unit_price=450), 1))
     write_order(shop, order, "SET #lines[0].unitPrice = :nothing, totalAmount = :rest", nothing=0, rest=450)
     shop.pay(order)
@@ -356,38 +358,38 @@ def test_a_gift_is_no_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
     assert auditor.kinds() == []
 
 
-def test_a_product_of_which_somebody_buys_at_the_first_look_is_no_suspect(
+def test_product_bought_during_the_first_read_is_not_a_suspect(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_report, "MOST_SUSPECTS", 0)
     product = shop.add_product()
     tables = type(auditor.function.tables)
-    look_up = tables.held
+    read_held = tables.held
 
-    def bought_just_then(*given: Any) -> Any:
-        held = look_up(*given)
+    def buy_after_reading(*args: Any) -> Any:
+        held = read_held(*args)
         if not held:
             shop.pay(shop.order((product, 1)), "pm_dummy_timeout_after_charge")
         return held
 
-    monkeypatch.setattr(tables, "held", bought_just_then)
+    monkeypatch.setattr(tables, "held", buy_after_reading)
 
     report = auditor.run()
     assert (report["findings"], report["unjudged"]) == ([], 0)
 
 
-def test_what_an_audit_found_before_it_failed_is_told(
+def test_failed_audit_still_emits_its_mismatches(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_product(shop, shop.add_product(stock=5), "SET available = :more", more=6)
-    silence(monkeypatch, "list")
+    time_out(monkeypatch, "list")
 
     with pytest.raises(PaymentProviderError):
         auditor.run()
     assert metrics_in(capsys.readouterr().out)["Mismatch"] == [1.0]
 
 
-def test_a_confirmed_orders_intent_of_another_system_is_no_charge_of_its(shop: FunctionShop, auditor: Auditor) -> None:
+def test_intent_of_another_system_is_not_the_charge_of_an_order(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order)
     params: Any = {"amount": 4599, "currency": "usd", "payment_method_types": ["card"]}
@@ -398,12 +400,12 @@ def test_a_confirmed_orders_intent_of_another_system_is_no_charge_of_its(shop: F
     assert "confirmed_without_charge" in auditor.kinds()
 
 
-def test_a_time_that_is_none_is_refused_at_once(auditor: Auditor) -> None:
+def test_invalid_since_is_refused(auditor: Auditor) -> None:
     with pytest.raises(ValidationError, match="since"):
         auditor.run(since="yesterday")
 
 
-def test_an_id_of_any_length_leaves_the_report_small(shop: FunctionShop, auditor: Auditor) -> None:
+def test_long_id_is_truncated_in_the_report(shop: FunctionShop, auditor: Auditor) -> None:
     write_order(shop, "ord_" + "x" * 2000, "SET note = :note", note="x")
 
     (finding,) = auditor.run()["findings"]
@@ -412,19 +414,21 @@ def test_an_id_of_any_length_leaves_the_report_small(shop: FunctionShop, auditor
 
 
 def limit_the_rate(monkeypatch: pytest.MonkeyPatch, *, first: float) -> None:
-    """Let Stripe answer 429 to the first reads of an intent."""
+    """Make Stripe respond 429 to the `first` reads of an intent."""
     retrieve, reads = stripe.PaymentIntentService.retrieve, itertools.count()
 
-    def limited(*given: Any, **named: Any) -> Any:
+    def limited(*args: Any, **kwargs: Any) -> Any:
         if next(reads) < first:
             raise stripe.RateLimitError("Too many requests", http_status=429)  # type: ignore[no-untyped-call]
-        return retrieve(*given, **named)
+        return retrieve(*args, **kwargs)
 
     monkeypatch.setattr(stripe.PaymentIntentService, "retrieve", limited)
 
 
 @pytest.mark.parametrize("after", [None, "waited"])
-def test_audit_of_the_release_before_goes_on(shop: FunctionShop, auditor: Auditor, after: str | None) -> None:
+def test_audit_started_by_the_previous_release_continues(
+    shop: FunctionShop, auditor: Auditor, after: str | None
+) -> None:
     product = shop.add_product(stock=10)
     write_product(shop, product, "SET available = :available", available=8)
     suspect = {"productId": product, "stock": 10, "available": 8, "held": 0, "digest": "", "stands": 1}
@@ -434,7 +438,7 @@ def test_audit_of_the_release_before_goes_on(shop: FunctionShop, auditor: Audito
     assert [finding["kind"] for finding in report["findings"]] == ["holds_differ"]
 
 
-def test_audit_waits_and_asks_again_while_stripe_limits_the_rate(
+def test_rate_limited_audit_waits_and_retries(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product = shop.add_product()
@@ -456,7 +460,7 @@ def test_audit_waits_and_asks_again_while_stripe_limits_the_rate(
     assert [wait for wait in waits if wait] == [60]
 
 
-def test_charge_that_stripe_answers_about_later_is_judged(
+def test_charge_is_judged_once_stripe_responds_again(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order, _ = refunded_only_on_paper(shop)
@@ -468,7 +472,7 @@ def test_charge_that_stripe_answers_about_later_is_judged(
     assert (report["charges"], report["unjudged"]) == (1, 0)
 
 
-def test_charge_that_is_explained_by_the_time_stripe_answers_is_no_finding(
+def test_charge_with_a_refund_owed_since_is_not_reported(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = shop.order((shop.add_product(), 1))
@@ -485,7 +489,7 @@ def test_charge_that_is_explained_by_the_time_stripe_answers_is_no_finding(
     assert report["unjudged"] == 0
 
 
-def test_orders_that_stripe_never_answers_about_are_counted(
+def test_orders_that_stay_rate_limited_are_counted_as_unjudged(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     product = shop.add_product()

@@ -1,4 +1,4 @@
-"""The repair mends what an audit found, says first how, and never gives back what a payment in flight holds."""
+"""The repair plans each step, applies it, and never releases units that a payment in flight holds."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.support.shop import Stock
 
 
 @pytest.mark.parametrize(("available", "stock"), [(11, 10), (-1, 10), (0, -1)])
-def test_stock_out_of_range_is_found_and_mended_where_it_can_be(
+def test_available_out_of_range_is_repaired_and_negative_stock_is_not(
     shop: FunctionShop, auditor: Auditor, available: int, stock: int
 ) -> None:
     product = shop.add_product(stock=10)
@@ -26,7 +26,7 @@ def test_stock_out_of_range_is_found_and_mended_where_it_can_be(
     assert auditor.kinds() == ([] if stock == 10 else ["stock_out_of_range"])
 
 
-def test_a_hold_that_nobody_has_is_found_told_and_given_back(shop: FunctionShop, auditor: Auditor) -> None:
+def test_hold_without_a_payment_is_reported_planned_and_released(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=10)
     order = shop.order((product, 2))
     shop.pay(order, "pm_dummy_timeout_after_charge")
@@ -46,7 +46,7 @@ def test_a_hold_that_nobody_has_is_found_told_and_given_back(shop: FunctionShop,
     assert auditor.kinds() == []
 
 
-def test_a_plan_is_not_done_when_other_payments_are_in_flight(shop: FunctionShop, auditor: Auditor) -> None:
+def test_step_is_refused_once_other_payments_are_in_flight(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=10)
     write_product(shop, product, "SET available = :available", available=5)
     steps = auditor.plan()
@@ -58,7 +58,7 @@ def test_a_plan_is_not_done_when_other_payments_are_in_flight(shop: FunctionShop
 
 
 @pytest.mark.parametrize("to", [1_000_000, 10, 7, -1])
-def test_a_step_with_another_number_than_was_planned_is_not_done(shop: FunctionShop, auditor: Auditor, to: int) -> None:
+def test_step_with_another_number_than_planned_is_refused(shop: FunctionShop, auditor: Auditor, to: int) -> None:
     product = shop.add_product(stock=10)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_after_charge")
     write_product(shop, product, "SET available = :available", available=5)
@@ -71,7 +71,7 @@ def test_a_step_with_another_number_than_was_planned_is_not_done(shop: FunctionS
     assert auditor.apply([step]) == ["done"]
 
 
-def test_a_negative_stock_is_never_repaired_to_a_negative_number(shop: FunctionShop, auditor: Auditor) -> None:
+def test_available_is_never_repaired_to_a_negative_number(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=10)
     write_product(shop, product, "SET stock = :stock", stock=-5)
     step = {"action": "set_available", "tells": "", "productId": product, "stock": -5, "available": 10, "to": -5}
@@ -81,12 +81,12 @@ def test_a_negative_stock_is_never_repaired_to_a_negative_number(shop: FunctionS
     assert outcome.startswith("not done")
 
 
-def test_an_attempt_that_the_reconciler_cannot_find_is_found_and_listed(shop: FunctionShop, auditor: Auditor) -> None:
+def test_attempt_missing_from_the_unsettled_index_is_listed(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(stock=5), 1))
     shop.pay(order, "pm_dummy_timeout_after_charge")
     write_order(shop, order, "REMOVE unsettledShard, unsettledSince")
 
-    # What it holds is nobody's, as far as the index tells.
+    # The index lists no payment that holds these units.
     assert auditor.kinds() == ["holds_differ", "not_listed"]
     steps = [step for step in auditor.plan() if step["action"] == "list_as_unsettled"]
     assert auditor.apply(steps) == ["done"]
@@ -94,22 +94,22 @@ def test_an_attempt_that_the_reconciler_cannot_find_is_found_and_listed(shop: Fu
     assert auditor.kinds() == []
 
 
-LOST_TO_THE_INDEX = {
+BROKEN_INDEX_ENTRIES = {
     "not listed": "REMOVE unsettledShard, unsettledSince",
     "half listed": "REMOVE unsettledSince",
-    "in a shard that is no more": "SET unsettledShard = :elsewhere",
-    "under a time that never comes": "SET unsettledSince = :never",
+    "in a removed shard": "SET unsettledShard = :elsewhere",
+    "in the far future": "SET unsettledSince = :never",
 }
 
 
-@pytest.mark.parametrize("how", LOST_TO_THE_INDEX)
-def test_what_a_payment_in_flight_holds_is_not_given_back_wherever_it_is_listed(
-    shop: FunctionShop, auditor: Auditor, how: str
+@pytest.mark.parametrize("case", BROKEN_INDEX_ENTRIES)
+def test_units_of_a_payment_with_a_broken_index_entry_stay_held(
+    shop: FunctionShop, auditor: Auditor, case: str
 ) -> None:
     product = shop.add_product(stock=10)
     order = shop.order((product, 2))
     shop.pay(order, "pm_dummy_timeout_after_charge")
-    update = LOST_TO_THE_INDEX[how]
+    update = BROKEN_INDEX_ENTRIES[case]
     values = {":elsewhere": "unsettled-99", ":never": "2999-01-01T00:00:00.000Z"}
     write_order(shop, order, update, **{name[1:]: value for name, value in values.items() if name in update})
 
@@ -121,7 +121,7 @@ def test_what_a_payment_in_flight_holds_is_not_given_back_wherever_it_is_listed(
     assert auditor.kinds() == []
 
 
-def test_what_an_order_holds_that_cannot_be_read_is_not_given_back(shop: FunctionShop, auditor: Auditor) -> None:
+def test_units_of_an_unreadable_order_stay_held(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=10)
     order = shop.order((product, 2))
     shop.pay(order, "pm_dummy_timeout_after_charge")
@@ -134,7 +134,7 @@ def test_what_an_order_holds_that_cannot_be_read_is_not_given_back(shop: Functio
     assert shop.stock(product) == Stock(10, 2, 8)
 
 
-def test_a_step_that_others_are_in_the_way_of_keeps_none_from_being_done(
+def test_step_that_fails_on_contention_does_not_stop_the_others(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     products = [shop.add_product(stock=10) for _ in range(2)]
@@ -144,10 +144,10 @@ def test_a_step_that_others_are_in_the_way_of_keeps_none_from_being_done(
     tables = auditor.repairer.tables
     set_available = tables.set_available
 
-    def contended(product_id: str, **seen: Any) -> bool:
+    def contended(product_id: str, **kwargs: Any) -> bool:
         if product_id == products[0]:
             raise TransactionConflict
-        return bool(set_available(product_id, **seen))
+        return bool(set_available(product_id, **kwargs))
 
     monkeypatch.setattr(tables, "set_available", contended)
 
@@ -155,7 +155,7 @@ def test_a_step_that_others_are_in_the_way_of_keeps_none_from_being_done(
     assert [shop.stock(product).available for product in products] == [5, 10]
 
 
-def test_a_settled_order_that_is_still_listed_is_found_and_taken_off(shop: FunctionShop, auditor: Auditor) -> None:
+def test_settled_order_in_the_unsettled_index_is_removed_from_it(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order)
     now = rfc3339(utc_now())
@@ -166,7 +166,7 @@ def test_a_settled_order_that_is_still_listed_is_found_and_taken_off(shop: Funct
     assert auditor.kinds() == []
 
 
-def test_a_repair_does_not_hide_a_payment_in_flight(shop: FunctionShop, auditor: Auditor) -> None:
+def test_payment_in_flight_is_not_removed_from_the_unsettled_index(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order, "pm_dummy_timeout_after_charge")
 
@@ -175,7 +175,7 @@ def test_a_repair_does_not_hide_a_payment_in_flight(shop: FunctionShop, auditor:
     assert outcomes == ["left alone: it has changed since it was planned"]
 
 
-def test_a_charge_whose_news_was_lost_is_found_and_confirms_its_order(shop: FunctionShop, auditor: Auditor) -> None:
+def test_charge_whose_webhook_was_lost_confirms_its_order(shop: FunctionShop, auditor: Auditor) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     intent = charge_late(shop, order)
@@ -188,7 +188,7 @@ def test_a_charge_whose_news_was_lost_is_found_and_confirms_its_order(shop: Func
     assert auditor.kinds() == []
 
 
-def test_money_for_a_cancelled_order_is_found_and_sent_back(shop: FunctionShop, auditor: Auditor) -> None:
+def test_charge_of_a_cancelled_order_is_refunded(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     charge_late(shop, order)
     shop.override(order, "cancelled")
@@ -198,7 +198,7 @@ def test_money_for_a_cancelled_order_is_found_and_sent_back(shop: FunctionShop, 
     assert auditor.kinds() == []
 
 
-def test_a_plan_that_was_made_up_is_not_understood(auditor: Auditor) -> None:
+def test_invalid_step_is_refused(auditor: Auditor) -> None:
     steps = [
         {"action": "set_available", "tells": "", "productId": "p"},
         {"action": "list_as_unsettled", "tells": ""},
@@ -209,7 +209,7 @@ def test_a_plan_that_was_made_up_is_not_understood(auditor: Auditor) -> None:
     assert auditor.apply([*steps, {"action": "look", "tells": ""}]) == [*4 * ["not understood"], "nothing was done"]
 
 
-def test_a_charge_of_another_amount_is_left_to_people(shop: FunctionShop, auditor: Auditor) -> None:
+def test_charge_of_another_amount_is_left_for_manual_review(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     charge_late(shop, order)
     shop.override(order, "cancelled")
@@ -219,30 +219,28 @@ def test_a_charge_of_another_amount_is_left_to_people(shop: FunctionShop, audito
     assert {step["action"] for step in auditor.plan()} == {"look"}
 
 
-def test_all_orders_are_read_once_for_all_that_is_planned(
-    shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plan_reads_all_orders_only_once(shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         write_product(shop, shop.add_product(stock=10), "SET available = :available", available=5)
     write_order(shop, "ord_foreign", "SET note = :note", note="x")
     findings = auditor.run()["findings"]
-    looks = 0
-    look_up = type(auditor.repairer.tables).held_by_any_order
+    reads = 0
+    held_by_any_order = type(auditor.repairer.tables).held_by_any_order
 
-    def counted(*given: Any, **named: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        return look_up(*given, **named)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return held_by_any_order(*args, **kwargs)
 
     monkeypatch.setattr(type(auditor.repairer.tables), "held_by_any_order", counted)
 
     steps = auditor.repairer.handler({"findings": findings}, Context(600))["steps"]
 
     assert [step["action"] for step in steps] == ["look"] * 4
-    assert looks == 1
+    assert reads == 1
 
 
-def test_nothing_is_written_of_an_order_that_is_not_there(shop: FunctionShop, auditor: Auditor) -> None:
+def test_repair_does_not_create_a_missing_order(shop: FunctionShop, auditor: Auditor) -> None:
     steps = [
         {"action": action, "tells": "", "orderId": "ord_gone"} for action in ("take_off_unsettled", "list_as_unsettled")
     ]
@@ -251,7 +249,7 @@ def test_nothing_is_written_of_an_order_that_is_not_there(shop: FunctionShop, au
     assert shop.dynamodb.scan(TableName="OrdersTable")["Items"] == []
 
 
-def test_an_intent_that_comes_to_nothing_is_not_called_done(shop: FunctionShop, auditor: Auditor) -> None:
+def test_step_for_a_declined_intent_is_reported_as_not_done(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order, "pm_card_chargeDeclined")
     step = {
@@ -264,7 +262,7 @@ def test_an_intent_that_comes_to_nothing_is_not_called_done(shop: FunctionShop, 
     assert auditor.apply([step]) == ["not done: the order is cancelled"]
 
 
-def test_a_refund_that_came_to_nothing_is_left_to_people(shop: FunctionShop, auditor: Auditor) -> None:
+def test_refund_that_failed_is_left_for_manual_review(shop: FunctionShop, auditor: Auditor) -> None:
     order, intent = refunded_only_on_paper(shop)
 
     (step,) = auditor.plan()
@@ -275,7 +273,7 @@ def test_a_refund_that_came_to_nothing_is_left_to_people(shop: FunctionShop, aud
     assert auditor.apply([follow]) == ["not done: the order is cancelled"]
 
 
-def test_of_two_late_charges_of_an_order_both_are_sent_back(shop: FunctionShop, auditor: Auditor) -> None:
+def test_second_late_charge_of_an_order_is_refunded_too(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     charge_late(shop, order)
     shop.override(order, "cancelled")
@@ -296,7 +294,7 @@ def test_of_two_late_charges_of_an_order_both_are_sent_back(shop: FunctionShop, 
     assert auditor.kinds() == []
 
 
-def test_a_refund_of_which_stripe_does_not_tell_is_not_called_undone(
+def test_refund_of_unknown_outcome_is_reported_as_perhaps_done(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = shop.order((shop.add_product(), 1))
@@ -304,11 +302,11 @@ def test_a_refund_of_which_stripe_does_not_tell_is_not_called_undone(
     shop.override(order, "cancelled")
     steps = auditor.plan()
 
-    def silent(*_: object, **__: object) -> None:
-        raise PaymentProviderError("The payment provider does not tell of the payment.")
+    def fail(*_: object, **__: object) -> None:
+        raise PaymentProviderError("The payment provider did not respond.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(auditor.repairer.stripe), "summary_of", silent)
+        patched.setattr(type(auditor.repairer.stripe), "summary_of", fail)
         outcomes = auditor.apply(steps)
 
     assert outcomes == ["perhaps done: the order is cancelled, and Stripe does not tell. An audit does"]

@@ -1,4 +1,4 @@
-"""The table of currencies: what Stripe can charge, and how amounts are displayed."""
+"""The currency table: chargeable amounts and the display of amounts."""
 
 import pytest
 
@@ -30,7 +30,7 @@ from order_payments.domain.money import (
         (1, "xcg"),
     ],
 )
-def test_amount_inside_the_rules_of_its_currency_is_chargeable(amount: int, currency: str) -> None:
+def test_amount_within_the_limits_of_its_currency_is_chargeable(amount: int, currency: str) -> None:
     assert not charge_fault(amount, currency)
     assert charge_fault(amount, currency) is None
 
@@ -53,9 +53,7 @@ def test_amount_inside_the_rules_of_its_currency_is_chargeable(amount: int, curr
         (4599, "zzz", "ZZZ"),
     ],
 )
-def test_amount_outside_the_rules_is_not_chargeable_and_the_rule_is_named(
-    amount: int, currency: str, rule: str
-) -> None:
+def test_amount_outside_the_limits_is_not_chargeable_and_names_the_limit(amount: int, currency: str, rule: str) -> None:
     assert charge_fault(amount, currency)
     assert rule in str(charge_fault(amount, currency))
 
@@ -66,11 +64,11 @@ def test_unit_price_may_be_below_the_minimum_charge() -> None:
 
 
 @pytest.mark.parametrize("code", ["ang", "bgn", "hrk", "USD", "", "zzz"])
-def test_withdrawn_and_unknown_codes_are_no_currency(code: str) -> None:
+def test_withdrawn_and_unknown_codes_are_not_currencies(code: str) -> None:
     assert not is_currency(code)
 
 
-def test_limits_of_each_currency_are_themselves_chargeable() -> None:
+def test_minimum_and_maximum_of_each_currency_are_chargeable() -> None:
     for code in CURRENCIES:
         assert not charge_fault(TABLE[code].minimum, code)
         assert not charge_fault(TABLE[code].maximum, code)
@@ -90,5 +88,5 @@ def test_limits_of_each_currency_are_themselves_chargeable() -> None:
         (4599, "zzz", "45.99 ZZZ"),
     ],
 )
-def test_amount_has_the_decimals_that_stripe_counts(amount: int, currency: str, text: str) -> None:
+def test_amount_is_displayed_with_stripes_decimals(amount: int, currency: str, text: str) -> None:
     assert as_text(amount, currency) == text

@@ -1,4 +1,4 @@
-"""The order and the one table of what its status may become."""
+"""Orders and the table of their status transitions."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,16 +21,16 @@ ALLOWED = {(OrderStatus.PENDING, OrderStatus.CONFIRMED), (OrderStatus.PENDING, O
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(OrderStatus, OrderStatus)))
-def test_only_a_pending_order_moves_and_only_to_an_end(before: OrderStatus, after: OrderStatus) -> None:
+def test_only_pending_orders_change_status_and_only_to_a_final_one(before: OrderStatus, after: OrderStatus) -> None:
     assert (after in TRANSITIONS[before]) == ((before, after) in ALLOWED)
 
 
 @pytest.mark.parametrize("end", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
-def test_an_end_is_reached_from_pending_alone(end: OrderStatus) -> None:
+def test_final_status_is_reached_only_from_pending(end: OrderStatus) -> None:
     assert statuses_before(end) == (OrderStatus.PENDING,)
 
 
-def test_a_placed_order_is_pending_and_sums_its_lines() -> None:
+def test_placed_order_is_pending_with_the_total_of_its_lines() -> None:
     lines = [OrderLine("tea", "Tea", 2, 450), OrderLine("cup", "Cup", 1, 1299)]
 
     order = Order.place("alice", lines, "usd", NOW)
@@ -39,7 +39,7 @@ def test_a_placed_order_is_pending_and_sums_its_lines() -> None:
     assert is_order_id(order.order_id)
 
 
-def test_the_lines_of_one_product_are_summed() -> None:
+def test_quantities_add_up_the_lines_of_one_product() -> None:
     lines = [OrderLine("tea", "Tea", 2, 450), OrderLine("cup", "Cup", 1, 1299), OrderLine("tea", "Tea", 3, 450)]
 
     assert Order.place("alice", lines, "usd", NOW).quantities() == {"tea": 5, "cup": 1}
@@ -64,5 +64,5 @@ def test_attempt_is_in_flight_while_its_order_is_pending(status: OrderStatus) ->
 @pytest.mark.parametrize(
     "text", ["", "ord_", "ord_" + "g" * 32, "ord_" + "0" * 33, " ord_" + "0" * 32, "ord_" + "A" * 32]
 )
-def test_what_has_not_the_form_of_an_order_id_is_none(text: str) -> None:
+def test_malformed_order_id_is_refused(text: str) -> None:
     assert not is_order_id(text)

@@ -1,4 +1,4 @@
-"""In which requests events go to EventBridge."""
+"""Batches of events for EventBridge's `PutEvents` requests."""
 
 from order_payments.events.event_bus import LARGEST_REQUEST_BYTES, batches, size_of
 from order_payments.events.order_events import OrderEvent, event_in
@@ -15,7 +15,7 @@ def events_of(*records: Record) -> list[OrderEvent]:
     return [event for each in records if (event := event_in(each))]
 
 
-def test_requests_have_ten_events_at_most_and_keep_their_order() -> None:
+def test_requests_have_at_most_ten_events_in_order() -> None:
     events = events_of(*(creation(placed()) for _ in range(25)))
 
     requests = list(batches(events))
@@ -24,14 +24,14 @@ def test_requests_have_ten_events_at_most_and_keep_their_order() -> None:
     assert [event for request in requests for event in request] == events
 
 
-def test_two_events_of_an_order_are_never_in_one_request() -> None:
+def test_events_of_one_order_are_sent_in_separate_requests() -> None:
     first, second = placed(), placed()
     events = events_of(creation(first), creation(second), confirmation(second), cancellation(first))
 
     assert list(batches(events)) == [events[:2], events[2:]]
 
 
-def test_a_request_is_no_larger_than_eventbridge_takes_and_the_largest_order_fits_into_one() -> None:
+def test_request_stays_within_eventbridges_size_limit() -> None:
     largest = events_of(*(creation(placed(lines=100, name=200 * "\N{TEAPOT}")) for _ in range(5)))
 
     requests = list(batches(largest))

@@ -1,4 +1,4 @@
-"""What an order event says, made of a record of the stream, and the schema that it keeps."""
+"""Order events from stream records, and their published schema."""
 
 import json
 from dataclasses import replace
@@ -25,14 +25,14 @@ from tests.support.order_stream import (
 SCHEMA = Draft202012Validator(json.loads(event_schemas.ORDER.read_text()), format_checker=FormatChecker())
 
 
-def test_the_same_record_gives_the_same_event_again() -> None:
+def test_repeated_record_gives_the_same_event() -> None:
     once = confirmation(placed())
 
     assert event_in(once) == event_in(once)
 
 
 @pytest.mark.parametrize(
-    "silent",
+    "unrelated",
     [
         record(placed_order := placed(), claimed(placed_order)),
         record(claimed(placed_order), changed(placed_order)),
@@ -41,20 +41,22 @@ def test_the_same_record_gives_the_same_event_again() -> None:
     ],
     ids=["claim", "void", "refund", "removal"],
 )
-def test_a_write_that_changes_no_status_is_not_told(silent: Record) -> None:
-    assert event_in(silent) is None
+def test_write_without_a_status_change_is_not_published(unrelated: Record) -> None:
+    assert event_in(unrelated) is None
 
 
-def test_an_event_knows_the_request_that_it_comes_from() -> None:
+def test_event_has_the_correlation_id_of_its_request() -> None:
     order = placed()
-    by_hand = changed(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
+    overridden = changed(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
 
-    requests = [json.loads(OrderEvent.of(each).detail)["correlationId"] for each in (order, confirmed(order), by_hand)]
+    requests = [
+        json.loads(OrderEvent.of(each).detail)["correlationId"] for each in (order, confirmed(order), overridden)
+    ]
 
     assert requests == ["of-the-order", "of-the-payment", None]
 
 
-def test_an_event_of_money_that_nobody_was_seen_to_send_knows_who_placed_the_order() -> None:
+def test_event_of_a_late_charge_has_the_orders_correlation_id() -> None:
     paid = confirmed(placed())
     assert paid.attempt is not None
 
@@ -63,11 +65,11 @@ def test_an_event_of_money_that_nobody_was_seen_to_send_knows_who_placed_the_ord
     assert json.loads(OrderEvent.of(late).detail)["correlationId"] == "of-the-order"
 
 
-def test_the_schema_is_what_the_models_say() -> None:
+def test_schema_file_is_up_to_date() -> None:
     assert event_schemas.ORDER.read_text() == event_schemas.text(), "docs/events is stale: run `make event-schemas`"
 
 
-def test_the_schema_is_one_and_lets_fields_come() -> None:
+def test_schema_is_valid_and_allows_additional_fields() -> None:
     Draft202012Validator.check_schema(event_schemas.order())
     event = event_in(creation(placed()))
     assert event is not None

@@ -284,13 +284,13 @@ def test_what_comes_behind_an_event_that_was_refused_is_kept_when_its_turn_comes
     ids=["settled twice", "back to pending", "status", "time", "lines", "amount", "type"],
 )
 def test_what_no_order_of_ours_can_be_is_not_published(
-    function: ModuleType, listener: Listener, letters: Letters, spoilt: Record, logged: io.StringIO
+    function: ModuleType, listener: Listener, letters: Letters, spoilt: Record, log_output: io.StringIO
 ) -> None:
     handle(function, spoilt)
 
     assert listener.ids() == []
     assert [letter["orderId"] for letter in letters.came()] == [placed_order.order_id]
-    line = json.loads(logged.getvalue().splitlines()[0])
+    line = json.loads(log_output.getvalue().splitlines()[0])
     assert (line["level"], line["message"]) == ("ERROR", "a record could not be read")
     assert (line["orderId"], line["sequenceNumber"]) == (placed_order.order_id, sequence_number(spoilt))
     assert "alice" not in json.dumps(line)
@@ -380,13 +380,13 @@ def test_a_large_batch_is_published_whole(function: ModuleType, listener: Listen
 
 
 def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
-    function: ModuleType, logged: io.StringIO
+    function: ModuleType, log_output: io.StringIO
 ) -> None:
     order = placed(buyer="somebody@example.com")
 
     handle(function, confirmation(order))
 
-    (line,) = map(json.loads, logged.getvalue().splitlines())
+    (line,) = map(json.loads, log_output.getvalue().splitlines())
     assert (
         line.items()
         >= {
@@ -397,11 +397,11 @@ def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
             "correlationId": "of-the-payment",
         }.items()
     )
-    assert "somebody" not in logged.getvalue()
+    assert "somebody" not in log_output.getvalue()
 
 
 def test_event_too_large_for_eventbridge_goes_to_the_dead_letters_and_nothing_waits(
-    function: ModuleType, listener: Listener, letters: Letters, logged: io.StringIO
+    function: ModuleType, listener: Listener, letters: Letters, log_output: io.StringIO
 ) -> None:
     large, other = placed(lines=100, name=2_000 * "\x01"), placed()
     records = [creation(other), creation(large), confirmation(other)]
@@ -411,7 +411,7 @@ def test_event_too_large_for_eventbridge_goes_to_the_dead_letters_and_nothing_wa
     assert listener.ids() == [f"{other.order_id}.pending", f"{other.order_id}.confirmed"]
     (letter,) = letters.came()
     assert letter == {"orderId": large.order_id, "sequenceNumber": sequence_number(records[1])}
-    (line,) = [line for line in map(json.loads, logged.getvalue().splitlines()) if line["level"] == "ERROR"]
+    (line,) = [line for line in map(json.loads, log_output.getvalue().splitlines()) if line["level"] == "ERROR"]
     assert (line["message"], line["eventId"]) == ("an event was rejected", f"{large.order_id}.pending")
     assert line["bytes"] > 1024 * 1024
 

@@ -131,7 +131,7 @@ THIN = {
     ids=["thin payload", "no object", "odd", "not JSON", "deep"],
 )
 def test_signed_event_that_cannot_be_read_is_acknowledged_logged_and_counted(
-    logged: io.StringIO,
+    log_output: io.StringIO,
     capsys: pytest.CaptureFixture[str],
     body: str,
     event_id: str | None,
@@ -139,7 +139,7 @@ def test_signed_event_that_cannot_be_read_is_acknowledged_logged_and_counted(
 ) -> None:
     assert deliver(body, signature(body)).status == 200
 
-    (line,) = [line for line in map(json.loads, logged.getvalue().splitlines()) if line["level"] == "ERROR"]
+    (line,) = [line for line in map(json.loads, log_output.getvalue().splitlines()) if line["level"] == "ERROR"]
     assert line["message"] == "stripe event cannot be read"
     assert (line.get("eventId"), line.get("eventType")) == (event_id, event_type)
     assert metrics_in(capsys.readouterr().out)[Count.STRIPE_EVENT_UNREADABLE] == [1]
@@ -159,13 +159,13 @@ def test_unsigned_event_that_cannot_be_read_is_not_counted(capsys: pytest.Captur
     ],
 )
 def test_event_of_another_system_is_acknowledged_and_only_an_intent_warns(
-    logged: io.StringIO, event_type: str, subject: str, warning: dict[str, str]
+    log_output: io.StringIO, event_type: str, subject: str, warning: dict[str, str]
 ) -> None:
     body = json.dumps({"id": "evt_1", "object": "event", "type": event_type, "data": {"object": {"id": subject}}})
 
     assert deliver(body, signature(body)).status == 200
 
-    levels = {line["message"]: line["level"] for line in map(json.loads, logged.getvalue().splitlines())}
+    levels = {line["message"]: line["level"] for line in map(json.loads, log_output.getvalue().splitlines())}
     assert levels == {**warning, "answered": "INFO"}
 
 

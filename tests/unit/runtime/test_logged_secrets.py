@@ -33,7 +33,7 @@ def shop(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> FunctionS
 def test_no_key_token_or_payment_method_is_logged_or_answered(
     shop: FunctionShop,
     card: str,
-    logged: io.StringIO,
+    log_output: io.StringIO,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -47,7 +47,7 @@ def test_no_key_token_or_payment_method_is_logged_or_answered(
         shop.send("POST", "/orders", ALICE, content=f'{{"{TOKEN}": 1}}', headers=headers),
     ]
 
-    lines = logged.getvalue()
+    lines = log_output.getvalue()
     assert order in lines
     assert "gateway-request-id" in lines
     everything = lines + "".join(capfd.readouterr()) + caplog.text
@@ -59,7 +59,7 @@ def test_no_key_token_or_payment_method_is_logged_or_answered(
 def test_an_unexpected_error_is_logged_without_the_request(
     shop: FunctionShop,
     dynamodb: DynamoDBClient,
-    logged: io.StringIO,
+    log_output: io.StringIO,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -74,7 +74,7 @@ def test_an_unexpected_error_is_logged_without_the_request(
         headers={"Authorization": f"Bearer {TOKEN}"},
     )
 
-    lines = logged.getvalue()
+    lines = log_output.getvalue()
     assert (reply.status, reply.code) == (500, "internal_error")
     assert "ResourceNotFoundException" in lines
     everything = lines + "".join(capfd.readouterr()) + caplog.text + json.dumps(reply.body)

@@ -1,4 +1,4 @@
-"""A machine that lacks what some tests need leaves them out, and says so; CI runs them."""
+"""Tests that this machine cannot run are skipped with a reason, except on CI."""
 
 import subprocess
 from pathlib import Path
@@ -11,40 +11,40 @@ from tests.support import release_before
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder without the release before."""
+    """Return a project folder without the previous release."""
     monkeypatch.setattr(release_before, "PROJECT", tmp_path)
     monkeypatch.setattr(release_before, "_DIRECTORY", tmp_path / "release")
     return tmp_path
 
 
-def test_source_archive_in_another_repository_has_no_release_before(project: Path) -> None:
+def test_source_archive_in_another_repository_has_no_previous_release(project: Path) -> None:
     assert project.is_dir()
     assert not release_before.is_available()
 
 
-def test_history_without_the_release_has_no_release_before(project: Path) -> None:
+def test_history_without_its_commit_has_no_previous_release(project: Path) -> None:
     subprocess.run(["git", "init", "--quiet", project], check=True)
 
     assert not release_before.is_available()
 
 
 @pytest.mark.usefixtures("project")
-def test_machine_without_git_has_no_release_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_git_has_no_previous_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
     assert not release_before.is_available()
 
 
 @pytest.mark.usefixtures("project")
-def test_update_tests_are_left_out_without_history(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_update_tests_are_skipped_without_git_history(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
 
-    assert "git history" in conftest.left_out.__wrapped__()[conftest.UPDATE_TESTS]
+    assert "git history" in conftest.skip_reasons.__wrapped__()[conftest.UPDATE_TESTS]
 
 
 @pytest.mark.usefixtures("project")
-def test_ci_leaves_out_neither_update_nor_engine_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ci_skips_neither_update_nor_engine_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     monkeypatch.setattr(conftest, "missing_programs", lambda _: ["java"])
 
-    assert not {conftest.UPDATE_TESTS, conftest.ENGINE_TESTS} & conftest.left_out.__wrapped__().keys()
+    assert not {conftest.UPDATE_TESTS, conftest.ENGINE_TESTS} & conftest.skip_reasons.__wrapped__().keys()
