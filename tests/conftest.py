@@ -11,8 +11,8 @@ from command_line.environment import use_local_aws_settings
 from command_line.project import PROJECT, STATE
 from harness.dynamodb_local import missing_programs
 from local.stack import Stack, start_stack
-from tests.support import release_before
-from tests.support.chromium import PROGRAMS, chromium
+from tests.support import previous_release
+from tests.support.chromium import PROGRAMS, find_chromium
 
 use_local_aws_settings()
 
@@ -36,12 +36,12 @@ def skip_reasons() -> dict[Path, str]:
     if not os.environ.get("CI"):
         if missing := missing_programs(DYNAMODB_LOCAL):
             reasons[ENGINE_TESTS] = f"(races, crashes, faults). DynamoDB Local needs {' and '.join(missing)}."
-        if not release_before.is_available():
+        if not previous_release.is_available():
             reasons[UPDATE_TESTS] = (
                 "(an update from the previous release). It needs the git history, which a source archive and a shallow "
                 "clone do not have."
             )
-    if not chromium():
+    if not find_chromium():
         reasons[BROWSER_TESTS] = f"(the checkout console). They need one of {', '.join(PROGRAMS)}."
     return reasons
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from command_line.project import STATE
 from local.stack import Stack
-from tests.support.chromium import PROGRAMS, chromium
+from tests.support.chromium import PROGRAMS, find_chromium
 from tests.support.console_page import ConsolePage
 from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN
@@ -25,7 +25,7 @@ OpenConsole = Callable[..., ConsolePage]
 # Not of the session: while Playwright runs, its event loop is that of this thread, where other tests run their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = chromium()
+    program = find_chromium()
     if program is None:
         pytest.skip(f"needs one of {', '.join(PROGRAMS)}")
     expect.set_options(timeout=PATIENCE_MS)
@@ -84,4 +84,4 @@ def open_console(stack: Stack, browser: Browser, request: pytest.FixtureRequest)
         page.screenshot(SCREENSHOTS / (f"{name}-{number}.png" if len(opened) > 1 else f"{name}.png"))
         page.page.context.close()
     for page, expected in opened:
-        assert (page.complaints, page.refusals) == ([], expected)
+        assert (page.browser_errors, page.error_statuses) == ([], expected)

@@ -112,14 +112,14 @@ def test_everything_has_a_name(open_console: OpenConsole, product: str) -> None:
 def test_it_fits_a_phone(open_console: OpenConsole, product: str, scheme: str) -> None:
     console = open_console(color_scheme=scheme, expects=(402,), **PHONE)
     console.place_order(product, 2)
-    assert console.beyond_the_edge() == []
+    assert console.find_overflow() == []
     console.choose_card("pm_card_visa_chargeDeclinedVelocityLimitExceeded")
     console.pay_button.tap()
     expect(console.status).to_have_text("cancelled")
-    assert console.beyond_the_edge() == []
+    assert console.find_overflow() == []
     console.sign_in("Admin")
     console.edit(product)
-    assert console.beyond_the_edge() == []
+    assert console.find_overflow() == []
 
 
 def test_nothing_moves_for_who_does_not_want_it(open_console: OpenConsole, product: str) -> None:
@@ -163,4 +163,4 @@ def test_it_is_no_wider_than_the_window(open_console: OpenConsole, product: str,
     console.choose_card("pm_card_visa_chargeDeclinedVelocityLimitExceeded")
     console.pay_button.click()
     expect(console.ledger_row(order)).to_contain_text("card_velocity_exceeded")
-    assert console.beyond_the_edge() == []
+    assert console.find_overflow() == []

@@ -205,8 +205,8 @@ def test_two_buyers_race_for_the_last_unit(open_console: OpenConsole, shop: Http
     expect(winner.status).to_have_text("confirmed")
     expect(loser.problem).to_contain_text("insufficient_stock")
     assert shop.stock(id_of(product)) == Stock(0, 0, 0)
-    assert (winner.refusals, loser.refusals) == (set(), {422})
-    loser.refusals.clear()
+    assert (winner.error_statuses, loser.error_statuses) == (set(), {422})
+    loser.error_statuses.clear()
 
 
 def test_an_outcome_that_stripe_does_not_tell_is_waited_for(

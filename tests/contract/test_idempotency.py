@@ -155,7 +155,7 @@ def test_other_payment_of_a_settled_order_is_refused(shop: Shop, card: str, key:
 
 def test_payment_with_an_invalid_payment_method_is_not_recorded(shop: Shop) -> None:
     order = shop.order((shop.add_product(), 1))
-    shop.pay(order, "pm_nobody_has", key="l")
+    shop.pay(order, "pm_unknown", key="l")
 
     reply = shop.pay(order, "pm_card_visa", key="l")
 

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from delivery import event_schemas
 from local.stack import Stack
 from tests.support.http_shop import HttpShop
-from tests.support.order_listener import Listener, listening, take, take_until
+from tests.support.order_listener import Listener, listen, receive, receive_until
 
 SCHEMA = Draft202012Validator(json.loads(event_schemas.ORDER.read_text()), format_checker=FormatChecker())
 
@@ -26,7 +26,7 @@ def outputs(stack: Stack) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def listener(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
-    with listening(stack, outputs) as listener:
+    with listen(stack, outputs) as listener:
         yield listener
 
 
@@ -72,7 +72,7 @@ def test_many_orders_at_once_are_each_told_in_order_and_once(shop: HttpShop, lis
 def test_what_changes_no_status_is_not_told(shop: HttpShop, listener: Listener) -> None:
     product = shop.add_product()
     voided, after = shop.order((product, 1)), shop.order((product, 1))
-    shop.pay(voided, "pm_nobody_has")
+    shop.pay(voided, "pm_unknown")
 
     # An order of later: what came before it in the stream has been looked at by then.
     shop.override(after, "cancelled")
@@ -115,10 +115,10 @@ def letters_until(
     """What comes to the dead letters, up to one that is wanted."""
     letters: list[dict[str, Any]] = []
 
-    def take_letters() -> None:
-        letters.extend(take(listener.sqs, outputs["OrderEventsDeadLettersUrl"]))
+    def receive_letters() -> None:
+        letters.extend(receive(listener.sqs, outputs["OrderEventsDeadLettersUrl"]))
 
-    take_until(lambda: any(map(wanted, letters)), take_letters)
+    receive_until(lambda: any(map(wanted, letters)), receive_letters)
     return sorted(letters, key=wanted)
 
 

@@ -23,11 +23,11 @@ from order_payments.stripe_adapter.secrets import SECRET_COOL_DOWN_SECONDS
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply
 from tests.support.user_pool import (
-    OF_THE_POOL,
+    COGNITO_PARAMETERS,
     UserPool,
     buy_tea,
-    let_the_authorizer_find_the_pools_keys,
     offer_tea,
+    point_authorizer_at_emulator,
 )
 
 UNKNOWN_TO_THE_EMULATOR = {
@@ -52,7 +52,7 @@ def production(emulator: Emulator) -> Mapping[str, str]:
         secret = secrets.create_secret(Name=SECRET, SecretString=secret_value(1))["ARN"]
         topic = sns.create_topic(Name="alarms")["TopicArn"]
     return {
-        **OF_THE_POOL,
+        **COGNITO_PARAMETERS,
         "StripeSecretKey": "",
         "StripeWebhookSecret": "",
         **parameters_of(SAMCONFIG, "production"),
@@ -96,7 +96,7 @@ def admin(stack: Stack, shop: HttpShop, users: UserPool, early: Reply) -> str:
     assert early
     # The webhook fetches the secret when it starts, and waits before it fetches again: see the test of rotation.
     assert tell(shop, 1) == 200
-    let_the_authorizer_find_the_pools_keys(stack)
+    point_authorizer_at_emulator(stack)
     token = users.tokens("ada@example.com", "admin")["AccessToken"]
     offer_tea(shop, token)
     return token

@@ -20,7 +20,7 @@ from local.stack import WEBHOOK_SECRET, Stack
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply, Stock
 
-PATIENCE_SECONDS = 30
+RECOVERY_TIMEOUT_SECONDS = 30
 
 killing = pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers in Linux's /proc")
 
@@ -62,7 +62,7 @@ def test_the_reconciler_brings_an_unknown_outcome_to_its_end(shop: HttpShop, car
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     assert shop.pay(order, card).status == 202
-    shop.let_the_lease_run_out(order)
+    shop.expire_lease(order)
 
     shop.reconcile()
 
@@ -111,7 +111,7 @@ def test_news_that_another_signed_is_refused_and_changes_nothing(shop: HttpShop)
 
 def kill_when(stack: Stack, function: str, happened: Callable[[], bool]) -> None:
     """Kill all workers of a function once something has happened."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + RECOVERY_TIMEOUT_SECONDS
     while not happened():
         assert time.monotonic() < deadline
     for worker in workers(stack, function):
@@ -128,7 +128,7 @@ def is_charged(stack: Stack, shop: HttpShop, order: str) -> bool:
 def check_brought_to_its_end(stack: Stack, shop: HttpShop, order: str, product: str, *ends: str) -> None:
     """Reconcile an order of 2 of 5, and check that it ends in one of these ways and stays there."""
     assert shop.status(order)["status"] == "pending"
-    shop.let_the_lease_run_out(order)
+    shop.expire_lease(order)
     shop.reconcile()
     end = shop.status(order)["status"]
     assert end in ends
@@ -170,7 +170,7 @@ def test_what_a_killed_reconciler_leaves_the_next_one_brings_to_its_end(stack: S
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda order: shop.pay(order, "pm_dummy_timeout_after_charge"), orders))
     for order in orders:
-        shop.let_the_lease_run_out(order)
+        shop.expire_lease(order)
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(shop.reconcile)

@@ -28,12 +28,12 @@ from local.running import DESCRIPTION
 from local.stack import Stack, local_parameters
 from local.tokens import TokenIssuer
 from operations.deployed_stack import DeployedStack
-from tests.support import release_before
+from tests.support import previous_release
 from tests.support.http_shop import HttpShop
-from tests.support.order_listener import Listener, listening
+from tests.support.order_listener import Listener, listen
 from tests.support.shop import Reply, Stock
 
-PATIENCE_SECONDS = 300
+UPDATE_TIMEOUT_SECONDS = 300
 PAYERS = 2
 STOCK = 100_000
 KEY = "key-of-the-release-before"
@@ -49,7 +49,7 @@ STATUSES = {"paid": 200, "declined": 402, "charged, and not told": 202, "not cha
 @pytest.fixture(scope="module")
 def checkout() -> Path:
     """The release before."""
-    return release_before.checkout()
+    return previous_release.checkout()
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
         log=log,
         stop_seconds=10,
     ) as process:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + UPDATE_TIMEOUT_SECONDS
         while not (state / DESCRIPTION).exists():
             assert time.monotonic() < deadline, log.read_text()
             with suppress(subprocess.TimeoutExpired):
@@ -98,7 +98,7 @@ class CurrentApi(httpx.BaseTransport):
         self._transport = httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + UPDATE_TIMEOUT_SECONDS
         stage_path = request.url.raw_path.removeprefix(f"/{STAGE}".encode())
         while True:
             path = f"/restapis/{self._api_id}/{STAGE}/_user_request_".encode() + stage_path
@@ -167,9 +167,11 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             build.make()
     with (
         running_release(checkout, state / "logs" / "release-before.log") as stack,
-        closing(httpx.Client(base_url=stack.api_url, transport=CurrentApi(stack), timeout=PATIENCE_SECONDS)) as http,
+        closing(
+            httpx.Client(base_url=stack.api_url, transport=CurrentApi(stack), timeout=UPDATE_TIMEOUT_SECONDS)
+        ) as http,
         closing(HttpShop(stack, http)) as shop,
-        listening(stack, stack.outputs()) as listener,
+        listen(stack, stack.outputs()) as listener,
         ThreadPoolExecutor(PAYERS + 1) as pool,
     ):
         product = shop.add_product(stock=STOCK)
@@ -195,7 +197,7 @@ def settle_what_is_in_flight(shop: HttpShop, orders: Mapping[str, str]) -> None:
     """Settle the payments left unknown, unless the reconciler's schedule has done so during a slow deployment."""
     for kind in ("charged, and not told", "not charged, and not told"):
         if shop.status(orders[kind])["status"] == "pending":
-            shop.let_the_lease_run_out(orders[kind])
+            shop.expire_lease(orders[kind])
             shop.reconcile()
 
 

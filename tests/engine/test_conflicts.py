@@ -282,16 +282,16 @@ LEFT_OPEN: dict[str, tuple[type[Any], OrderStatus, OrderStatus]] = {
 
 def check_undisturbed(world: World, step: str, order: Order, answer: Any) -> None:
     kind, status = UNDISTURBED[step]
-    recorded = world.recorded(order)
+    recorded = world.read_order(order)
     assert isinstance(answer, kind)
     assert recorded.status is status
     assert not isinstance(answer, Order) or answer == recorded
-    world.check_at_rest()
+    world.check_settled()
 
 
 def check_left_open(world: World, step: str, order: Order, answer: Any) -> None:
     kind, at_once, _ = LEFT_OPEN[step]
-    recorded = world.recorded(order)
+    recorded = world.read_order(order)
     assert isinstance(answer, kind)
     assert recorded.status is at_once
     assert recorded == (order if kind is Busy else answer)
@@ -300,8 +300,8 @@ def check_left_open(world: World, step: str, order: Order, answer: Any) -> None:
 
 def check_reconciled(world: World, step: str, order: Order) -> None:
     world.reconcile()
-    assert world.recorded(order).status is LEFT_OPEN[step][2]
-    world.check_at_rest()
+    assert world.read_order(order).status is LEFT_OPEN[step][2]
+    world.check_settled()
 
 
 # What another transaction, or throttling, gets in the way of
@@ -450,7 +450,7 @@ def test_a_claim_so_slow_that_no_time_is_left_to_ask_stripe_is_taken_back(
     obstacles.lay("claim", slow(clock, 24))
 
     assert isinstance(world.pay(order), Busy)
-    world.check_at_rest()
+    world.check_settled()
     check_undisturbed(world, "claim", order, world.pay(order))
 
 
@@ -469,7 +469,7 @@ def test_where_creating_the_intent_took_the_time_nothing_is_claimed(
         assert isinstance(world.pay(order), Busy)
 
     assert obstacles.tries["claim"] == 0
-    assert world.recorded(order) == order
+    assert world.read_order(order) == order
     check_undisturbed(world, "claim", order, world.pay(order))
 
 
@@ -492,7 +492,7 @@ def test_a_claim_that_is_short_of_stock_is_not_tried_again_for_a_conflict(world:
     assert isinstance(answer, InsufficientStock)
     assert [(shortage.product_id, shortage.available) for shortage in answer.shortages] == [("tea", 5)]
     assert obstacles.tries["claim"] == 1
-    world.check_at_rest()
+    world.check_settled()
 
 
 RIVALS: dict[str, tuple[str, Callable[[World, Order], Any], type[Any]]] = {
@@ -510,7 +510,7 @@ def test_who_was_beaten_to_it_is_told_so_at_once_even_amid_conflicts(
 ) -> None:
     step, be_first, told = RIVALS[rivalry]
     order = place_for(world, step)
-    rival = World(world.undisturbed, world.undisturbed)
+    rival = World(world.fault_free, world.fault_free)
 
     def lose() -> None:
         be_first(rival, order)
@@ -521,7 +521,7 @@ def test_who_was_beaten_to_it_is_told_so_at_once_even_amid_conflicts(
 
     assert obstacles.tries[step] == 1
     assert isinstance(answer, told)
-    world.check_at_rest()
+    world.check_settled()
 
 
 WRONG = [
@@ -541,7 +541,7 @@ def test_a_claim_that_dynamodb_rejects_is_neither_made_nor_tried_again(
         world.pay(order)
 
     assert obstacles.tries["claim"] == 1
-    world.check_at_rest()
+    world.check_settled()
     check_undisturbed(world, "claim", order, world.pay(order))
 
 
@@ -629,8 +629,8 @@ def test_a_claim_that_nobody_can_say_was_made_is_brought_to_its_end(
     world.check_invariants()
     assert isinstance(world.pay(order), PaymentInProgress)
     world.reconcile()
-    assert world.recorded(order).status is CANCELLED
-    world.check_at_rest()
+    assert world.read_order(order).status is CANCELLED
+    world.check_settled()
 
 
 @pytest.mark.parametrize(
@@ -645,8 +645,8 @@ def test_an_order_that_could_not_be_cancelled_for_want_of_stock_can_be_paid_late
     answer = run_into(world, "cancel_unclaimed", order)
 
     assert isinstance(answer, Busy)
-    assert world.recorded(order) == order
-    world.check_at_rest()
+    assert world.read_order(order) == order
+    world.check_settled()
     check_undisturbed(world, "cancel_unclaimed", order, world.pay(order))
 
 
@@ -667,4 +667,4 @@ def test_late_money_goes_back_once_although_it_could_not_be_recorded_at_once(
 
     (charge,) = world.store.charges()
     assert len(charge.refunds) == 1
-    world.check_at_rest()
+    world.check_settled()

@@ -21,7 +21,7 @@ from order_payments.domain.errors import InsufficientStock
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline
 from order_payments.storage.orders_table import UNSETTLED_SHARDS
-from tests.support.interference import Effect, Killed, Plan, emptied, interfering, killed_at
+from tests.support.fault_injection import Effect, Killed, Plan, inject_faults, kill_at, reset_world
 from tests.support.world import World
 
 MOMENTS = (Effect.NONE, Effect.DONE)
@@ -48,7 +48,7 @@ STORIES = {
     "short of stock": Story(
         "pm_card_visa", ("read", "create", "claim", "cancel unclaimed", "cancel"), quantity=IN_STOCK + 1
     ),
-    "refused payment method": Story("pm_nobody_has", ("read", "create", "claim", "confirm", "void")),
+    "refused payment method": Story("pm_unknown", ("read", "create", "claim", "confirm", "void")),
     "unknown and charged": Story(
         "pm_dummy_timeout_after_charge", ("read", "create", "claim", "confirm", "confirm 2"), charging="confirm"
     ),
@@ -109,7 +109,7 @@ def tables(engine: str) -> World:
 
 @pytest.fixture
 def world(tables: World) -> World:
-    world = emptied(tables)
+    world = reset_world(tables)
     world.add_product("tea", IN_STOCK)
     return world
 
@@ -130,7 +130,7 @@ def test_a_killed_payment_ends_well_wherever_its_reconciler_is_killed_too(
 
     def crashed(effect: Effect) -> Order:
         order = world.place({"tea": story.quantity})
-        assert dies(world, killed_at(request_, effect), lambda: world.pay(order, story.card))
+        assert dies(world, kill_at(request_, effect), lambda: world.pay(order, story.card))
         return order
 
     # A death before a request leaves the same state as one after the request before it, where reconcilers are killed.
@@ -141,18 +141,18 @@ def test_a_killed_payment_ends_well_wherever_its_reconciler_is_killed_too(
     world.check_invariants()
     world.reconcile()
 
-    world.check_at_rest()
+    world.check_settled()
     number = story.requests.index(request_)
     for effect, orders in crashes.items():
         check_end(world, story, story.requests[: number + (effect is Effect.DONE)], orders)
-    world.check_at_rest()
+    world.check_settled()
 
 
 def check_end(world: World, story: Story, took_effect: tuple[str, ...], orders: list[Order]) -> None:
     """Those whose payment died after these requests: to be paid still, or confirmed if charged, or cancelled."""
     claimed = "claim" in took_effect and "void" not in took_effect and story.quantity <= IN_STOCK
     for order in orders:
-        recorded = world.recorded(order)
+        recorded = world.read_order(order)
         if claimed or "cancel unclaimed" in took_effect:
             charged = story.charging in took_effect
             assert recorded.status is (OrderStatus.CONFIRMED if charged else OrderStatus.CANCELLED)
@@ -171,7 +171,7 @@ def test_a_reconciler_makes_the_requests_that_are_killed_here(world: World, name
 
     assert tuple(request for request in swept if not request.startswith("find")) == repair.requests
     assert len(swept) == SWEEP + len(repair.requests)
-    assert world.recorded(order).status is repair.end
+    assert world.read_order(order).status is repair.end
 
 
 @pytest.mark.parametrize(("name", "request_"), REPAIR_DEATHS)
@@ -183,17 +183,17 @@ def test_a_killed_reconciler_is_made_good_by_the_next_wherever_that_is_killed_to
     def crashed(effect: Effect) -> Order:
         order = world.place({"tea": 2})
         world.pay(order, repair.card)
-        assert dies(world, killed_at(request_, effect), lambda: reconcile(world, order))
+        assert dies(world, kill_at(request_, effect), lambda: reconcile(world, order))
         return order
 
     orders = [crashed(Effect.NONE), *with_killed_reconcilers(world, partial(crashed, Effect.DONE))]
     world.check_invariants()
     world.reconcile()
 
-    assert {world.recorded(order).status for order in orders} == {repair.end}
+    assert {world.read_order(order).status for order in orders} == {repair.end}
     let_processing_payments_succeed(world)
     world.reconcile()
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_a_sweep_that_is_killed_anywhere_is_made_good_by_the_next(world: World) -> None:
@@ -204,11 +204,11 @@ def test_a_sweep_that_is_killed_anywhere_is_made_good_by_the_next(world: World) 
         order = world.place({"tea": 2})
         world.pay(order, repair.card)
 
-        assert dies(world, killed_at(request, effect), world.reconcile)
+        assert dies(world, kill_at(request, effect), world.reconcile)
         world.reconcile()
 
-        assert world.recorded(order).status is repair.end
-    world.check_at_rest()
+        assert world.read_order(order).status is repair.end
+    world.check_settled()
 
 
 @pytest.mark.parametrize("status", OVERRIDES)
@@ -225,17 +225,17 @@ def test_a_killed_override_has_settled_the_order_or_left_it_payable(
 ) -> None:
     order = world.place({"tea": 2})
 
-    assert dies(world, killed_at(request_, effect), lambda: world.override(order, status))
+    assert dies(world, kill_at(request_, effect), lambda: world.override(order, status))
     world.reconcile()
 
-    world.check_at_rest()
-    recorded = world.recorded(order)
+    world.check_settled()
+    recorded = world.read_order(order)
     if request_ == "settle by hand" and effect is Effect.DONE:
         assert (recorded.status, recorded.override is not None) == (status, True)
     else:
         assert recorded.is_payable
         check_payable(world, order)
-        world.check_at_rest()
+        world.check_settled()
 
 
 @pytest.mark.parametrize("status", LATE_MONEY)
@@ -254,7 +254,7 @@ def test_late_money_is_kept_for_an_open_order_or_given_back_once_wherever_the_ne
     def crashed(effect: Effect) -> Order:
         order, news = late_money(world, status)
         stories.append((order, news))
-        assert dies(world, killed_at(request_, effect), news)
+        assert dies(world, kill_at(request_, effect), news)
         return order
 
     crashed(Effect.NONE)
@@ -263,9 +263,9 @@ def test_late_money_is_kept_for_an_open_order_or_given_back_once_wherever_the_ne
         news()  # Stripe sends again what nobody has received.
     world.reconcile()
 
-    world.check_at_rest()
+    world.check_settled()
     for order, _ in stories:
-        recorded = world.recorded(order)
+        recorded = world.read_order(order)
         if status is OrderStatus.PENDING:
             assert (recorded.status, refunds_of(world, order)) == (OrderStatus.CONFIRMED, 0)
         else:
@@ -276,7 +276,7 @@ def test_late_money_is_kept_for_an_open_order_or_given_back_once_wherever_the_ne
 
 def dies(world: World, plan: Plan, do: Callable[[], object]) -> bool:
     """Whether the process was killed before it had done."""
-    with interfering(world, plan):
+    with inject_faults(world, plan):
         try:
             do()
         except Killed:
@@ -285,9 +285,9 @@ def dies(world: World, plan: Plan, do: Callable[[], object]) -> bool:
 
 
 def requests_of(world: World, do: Callable[[], object]) -> tuple[str, ...]:
-    with interfering(world) as interference:
+    with inject_faults(world) as injection:
         do()
-    return interference.requests
+    return injection.requests
 
 
 def with_killed_reconcilers(world: World, crashed: Callable[[], Order]) -> list[Order]:
@@ -297,7 +297,7 @@ def with_killed_reconcilers(world: World, crashed: Callable[[], Order]) -> list[
     for request, effect in product(requests, MOMENTS):
         order = crashed()
         orders.append(order)
-        assert dies(world, killed_at(request, effect), partial(reconcile, world, order))
+        assert dies(world, kill_at(request, effect), partial(reconcile, world, order))
     return orders
 
 
@@ -317,7 +317,7 @@ def check_payable(world: World, order: Order) -> None:
 def late_money(world: World, status: OrderStatus) -> tuple[Order, Callable[[], object]]:
     """An order that Stripe charged although it had refused the payment, `status` by then; and the news of it."""
     order = world.place({"tea": 2})
-    world.pay(order, "pm_nobody_has")
+    world.pay(order, "pm_unknown")
     if status is not OrderStatus.PENDING:
         world.override(order, status)
     (intent,) = (intent for intent in world.store.intents() if intent.metadata["orderId"] == order.order_id)

@@ -22,22 +22,22 @@ from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage.dynamodb import WriteRejected
 from order_payments.storage.orders_table import UNSETTLED_SHARDS, Unsettled
-from tests.support.interference import (
-    HUNG_UP,
+from tests.support.fault_injection import (
+    CONNECTION_CLOSED,
     TIMED_OUT,
     UNREACHABLE,
     Effect,
     Fault,
     Plan,
-    dynamodb_fault,
-    emptied,
-    error_code,
-    from_then_on,
-    in_turn,
-    interfering,
-    on,
-    stripe_answer,
-    stripe_silence,
+    client_error,
+    dynamodb_error,
+    fail_each,
+    fail_from,
+    fail_in_turn,
+    inject_faults,
+    reset_world,
+    stripe_connection_error,
+    stripe_response,
 )
 from tests.support.world import World
 
@@ -62,17 +62,17 @@ class Trouble:
 
 
 def all_calls(fault: Fault) -> Callable[[str], Plan]:
-    return lambda request: on(request, fault)
+    return lambda request: fail_each(request, fault)
 
 
 def first_tries(*faults: Fault) -> Callable[[str], Plan]:
-    return lambda request: in_turn(request, *faults)
+    return lambda request: fail_in_turn(request, *faults)
 
 
 NONE, DONE, LATE = Effect
-THROTTLED = error_code("ThrottlingException", 400)
-ODD_CODE = error_code("IncompleteSignatureException", 400)
-HTML_500 = error_code("500", 500)
+THROTTLED = client_error("ThrottlingException", 400)
+ODD_CODE = client_error("IncompleteSignatureException", 400)
+HTML_500 = client_error("500", 500)
 """What botocore makes of a 500 whose body it cannot read."""
 
 CALLS_TO_DYNAMODB = {
@@ -80,23 +80,23 @@ CALLS_TO_DYNAMODB = {
     "claim": Call("claim"),
     "settle confirmed": Call("settle confirmed"),
     "settle cancelled": Call("settle cancelled", card="pm_card_chargeDeclined"),
-    "void": Call("void", card="pm_nobody_has"),
+    "void": Call("void", card="pm_unknown"),
     "cancel unclaimed": Call("cancel unclaimed", quantity=IN_STOCK + 1),
 }
 TROUBLES_OF_DYNAMODB = {
-    "no connection": Trouble(first_tries(dynamodb_fault(NONE, UNREACHABLE))),
-    "reply lost": Trouble(first_tries(dynamodb_fault(DONE, HUNG_UP))),
-    "late": Trouble(first_tries(dynamodb_fault(LATE, TIMED_OUT))),
-    "later": Trouble(first_tries(dynamodb_fault(LATE, TIMED_OUT)), arrives_after_reconciling=True),
-    "throttled": Trouble(first_tries(dynamodb_fault(NONE, THROTTLED))),
-    "odd code": Trouble(first_tries(dynamodb_fault(NONE, ODD_CODE))),
-    "html": Trouble(first_tries(dynamodb_fault(NONE, HTML_500))),
-    "done, html": Trouble(first_tries(dynamodb_fault(DONE, HTML_500))),
+    "no connection": Trouble(first_tries(dynamodb_error(NONE, UNREACHABLE))),
+    "reply lost": Trouble(first_tries(dynamodb_error(DONE, CONNECTION_CLOSED))),
+    "late": Trouble(first_tries(dynamodb_error(LATE, TIMED_OUT))),
+    "later": Trouble(first_tries(dynamodb_error(LATE, TIMED_OUT)), arrives_after_reconciling=True),
+    "throttled": Trouble(first_tries(dynamodb_error(NONE, THROTTLED))),
+    "odd code": Trouble(first_tries(dynamodb_error(NONE, ODD_CODE))),
+    "html": Trouble(first_tries(dynamodb_error(NONE, HTML_500))),
+    "done, html": Trouble(first_tries(dynamodb_error(DONE, HTML_500))),
     "down": Trouble(
-        lambda request: from_then_on(request, dynamodb_fault(NONE, UNREACHABLE), dynamodb_fault(NONE, UNREACHABLE))
+        lambda request: fail_from(request, dynamodb_error(NONE, UNREACHABLE), dynamodb_error(NONE, UNREACHABLE))
     ),
     "done, down": Trouble(
-        lambda request: from_then_on(request, dynamodb_fault(DONE, HUNG_UP), dynamodb_fault(NONE, UNREACHABLE))
+        lambda request: fail_from(request, dynamodb_error(DONE, CONNECTION_CLOSED), dynamodb_error(NONE, UNREACHABLE))
     ),
 }
 # An odd code is a request that DynamoDB does not take, of which nobody but us can be at fault: a 500.
@@ -128,26 +128,26 @@ REVOKED = '{"error":{"type":"invalid_request_error","code":"api_key_expired","me
 API_ERROR = '{"error":{"type":"api_error","message":"no"}}'
 GARBAGE = "<html>bad gateway</html>"
 TROUBLES_OF_STRIPE = {
-    "no connection": Trouble(all_calls(stripe_silence(NONE))),
-    "first try lost": Trouble(first_tries(stripe_silence(NONE))),
-    "reply lost": Trouble(all_calls(stripe_silence(DONE))),
-    "first reply lost": Trouble(first_tries(stripe_silence(DONE))),
-    "late": Trouble(all_calls(stripe_silence(LATE))),
-    "later": Trouble(all_calls(stripe_silence(LATE)), arrives_after_reconciling=True),
-    "429": Trouble(all_calls(stripe_answer(NONE, 429, RATE_LIMIT))),
-    "429, lost": Trouble(first_tries(stripe_answer(NONE, 429, RATE_LIMIT), stripe_silence(DONE))),
-    "lost, 429s": Trouble(first_tries(stripe_silence(DONE), *[stripe_answer(NONE, 429, RATE_LIMIT)] * 4)),
-    "lock timeout": Trouble(all_calls(stripe_answer(NONE, 429, LOCK_TIMEOUT))),
-    "409": Trouble(all_calls(stripe_answer(NONE, 409, CONFLICT))),
-    "500": Trouble(all_calls(stripe_answer(NONE, 500, API_ERROR))),
-    "done, 500": Trouble(all_calls(stripe_answer(DONE, 500, API_ERROR))),
-    "first 500": Trouble(first_tries(stripe_answer(DONE, 500, API_ERROR))),
-    "garbage": Trouble(all_calls(stripe_answer(NONE, 200, GARBAGE))),
-    "done, garbage": Trouble(all_calls(stripe_answer(DONE, 200, GARBAGE))),
-    "garbage 500": Trouble(all_calls(stripe_answer(DONE, 500, GARBAGE))),
-    "401": Trouble(all_calls(stripe_answer(NONE, 401, REVOKED))),
-    "lost, 401": Trouble(first_tries(stripe_silence(DONE), stripe_answer(NONE, 401, REVOKED))),
-    "late, 401": Trouble(first_tries(stripe_silence(LATE), stripe_answer(NONE, 401, REVOKED))),
+    "no connection": Trouble(all_calls(stripe_connection_error(NONE))),
+    "first try lost": Trouble(first_tries(stripe_connection_error(NONE))),
+    "reply lost": Trouble(all_calls(stripe_connection_error(DONE))),
+    "first reply lost": Trouble(first_tries(stripe_connection_error(DONE))),
+    "late": Trouble(all_calls(stripe_connection_error(LATE))),
+    "later": Trouble(all_calls(stripe_connection_error(LATE)), arrives_after_reconciling=True),
+    "429": Trouble(all_calls(stripe_response(NONE, 429, RATE_LIMIT))),
+    "429, lost": Trouble(first_tries(stripe_response(NONE, 429, RATE_LIMIT), stripe_connection_error(DONE))),
+    "lost, 429s": Trouble(first_tries(stripe_connection_error(DONE), *[stripe_response(NONE, 429, RATE_LIMIT)] * 4)),
+    "lock timeout": Trouble(all_calls(stripe_response(NONE, 429, LOCK_TIMEOUT))),
+    "409": Trouble(all_calls(stripe_response(NONE, 409, CONFLICT))),
+    "500": Trouble(all_calls(stripe_response(NONE, 500, API_ERROR))),
+    "done, 500": Trouble(all_calls(stripe_response(DONE, 500, API_ERROR))),
+    "first 500": Trouble(first_tries(stripe_response(DONE, 500, API_ERROR))),
+    "garbage": Trouble(all_calls(stripe_response(NONE, 200, GARBAGE))),
+    "done, garbage": Trouble(all_calls(stripe_response(DONE, 200, GARBAGE))),
+    "garbage 500": Trouble(all_calls(stripe_response(DONE, 500, GARBAGE))),
+    "401": Trouble(all_calls(stripe_response(NONE, 401, REVOKED))),
+    "lost, 401": Trouble(first_tries(stripe_connection_error(DONE), stripe_response(NONE, 401, REVOKED))),
+    "late, 401": Trouble(first_tries(stripe_connection_error(LATE), stripe_response(NONE, 401, REVOKED))),
 }
 EXPECTED_OF_STRIPE = """
                  | create         confirm        confirm, declined  cancel as fence  cancel as tidiness
@@ -196,7 +196,7 @@ def tables(engine: str) -> World:
 
 @pytest.fixture
 def world(tables: World) -> World:
-    world = emptied(tables)
+    world = reset_world(tables)
     world.add_product("tea", IN_STOCK)
     return world
 
@@ -235,15 +235,15 @@ def test_a_call_of_the_reconciler_goes_wrong_and_the_next_one_makes_it_good(
     order = world.place({"tea": 2})
     world.pay(order, REPAIRED)
 
-    with interfering(world, trouble.plan(request_name)) as interference:
+    with inject_faults(world, trouble.plan(request_name)) as injection:
         status = status_of(lambda: reconcile(world, order))
 
-    assert request_name in interference.names
+    assert request_name in injection.names
     assert status in {200, 202, 500, 503}
     world.check_invariants()
     world.reconcile()
-    interference.land()
-    world.check_at_rest()
+    injection.deliver_late()
+    world.check_settled()
     assert end_of(world, order) == "confirmed"
 
 
@@ -251,14 +251,14 @@ def test_a_call_of_the_reconciler_goes_wrong_and_the_next_one_makes_it_good(
 def test_a_refund_goes_wrong_and_the_money_goes_back_once(world: World, trouble: Trouble) -> None:
     order, intent_id = late_money(world)
 
-    with interfering(world, trouble.plan("refund")) as interference:
+    with inject_faults(world, trouble.plan("refund")) as injection:
         follow(world, order, intent_id)
 
-    assert "refund" in interference.names
+    assert "refund" in injection.names
     world.check_invariants()
-    interference.land()
+    injection.deliver_late()
     world.reconcile()
-    world.check_at_rest()
+    world.check_settled()
     assert refunds_of(world, order) == 1
 
 
@@ -269,14 +269,14 @@ def test_a_note_of_a_refund_goes_wrong_and_the_money_goes_back_once(
 ) -> None:
     order, intent_id = late_money(world)
 
-    with interfering(world, trouble.plan(request_name)) as interference:
+    with inject_faults(world, trouble.plan(request_name)) as injection:
         status_of(lambda: follow(world, order, intent_id))
 
-    assert request_name in interference.names
-    interference.land()
+    assert request_name in injection.names
+    injection.deliver_late()
     follow(world, order, intent_id)  # Stripe sends again what was not received.
     world.reconcile()
-    world.check_at_rest()
+    world.check_settled()
     assert refunds_of(world, order) == 1
 
 
@@ -298,14 +298,14 @@ def test_a_note_of_a_refund_goes_wrong_and_the_money_goes_back_once(
 def test_an_override_goes_wrong(world: World, status: OrderStatus, trouble: str, answered: int, end: str) -> None:
     order = world.place({"tea": 2})
 
-    with interfering(world, TROUBLES_OF_DYNAMODB[trouble].plan("settle by hand")) as interference:
+    with inject_faults(world, TROUBLES_OF_DYNAMODB[trouble].plan("settle by hand")) as injection:
         answer = status_of(lambda: world.override(order, status))
 
     assert answer == answered
-    world.check_at_rest()
-    interference.land()
-    world.check_at_rest()
-    recorded = world.recorded(order)
+    world.check_settled()
+    injection.deliver_late()
+    world.check_settled()
+    recorded = world.read_order(order)
     assert (recorded.status, recorded.is_payable) == ((status, False) if end == "settled" else ("pending", True))
 
 
@@ -343,7 +343,7 @@ def follow(world: World, order: Order, intent_id: str) -> Order | OrderPaymentEr
 def late_money(world: World) -> tuple[Order, str]:
     """An order that was cancelled by hand after Stripe had refused to charge it, and its intent, charged by now."""
     order = world.place({"tea": 2})
-    world.pay(order, "pm_nobody_has")
+    world.pay(order, "pm_unknown")
     world.override(order, OrderStatus.CANCELLED)
     (intent,) = world.store.intents()
     client = stripe.StripeClient("sk_test_somebody", http_client=DummyStripeHTTPClient(world.store))
@@ -358,20 +358,20 @@ def refunds_of(world: World, order: Order) -> int:
 def check(world: World, call: Call, trouble: Trouble, answered: str, end: str) -> None:
     order = world.place({"tea": call.quantity})
 
-    with interfering(world, trouble.plan(call.request)) as interference:
+    with inject_faults(world, trouble.plan(call.request)) as injection:
         status = status_of(lambda: world.pay(order, call.card))
 
-    assert call.request in interference.names
+    assert call.request in injection.names
     assert status == int(answered)
     world.check_invariants()
     if trouble.arrives_after_reconciling:
         world.reconcile()
-        world.check_at_rest()
-    if interference.late:
-        interference.land()
+        world.check_settled()
+    if injection.late:
+        injection.deliver_late()
         world.check_invariants()
     world.reconcile()
-    world.check_at_rest()
+    world.check_settled()
     assert end_of(world, order) == end
     if end == "payable":
         status_of(lambda: world.pay(order))
@@ -391,6 +391,6 @@ def status_of(do: Callable[[], Order | OrderPaymentError]) -> int:
 
 def end_of(world: World, order: Order) -> str:
     """How the order is recorded: confirmed if it was charged, and only then."""
-    recorded = world.recorded(order)
+    recorded = world.read_order(order)
     assert (recorded.status is OrderStatus.CONFIRMED) == (world.charges_of(order) == 1)
     return "payable" if recorded.is_payable else recorded.status.value

@@ -12,7 +12,7 @@ import pytest
 
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.stripe_adapter.retries import RATE_LIMITED_TRIES
-from tests.support.interference import Effect, in_turn, interfering, stripe_answer, stripe_silence
+from tests.support.fault_injection import Effect, fail_in_turn, inject_faults, stripe_connection_error, stripe_response
 from tests.support.mutants import MUTANTS
 from tests.support.world import World
 
@@ -67,7 +67,7 @@ def dead_at_the_next_transaction(world: World) -> Iterator[None]:
 
 def rival(world: World) -> World:
     """Somebody else in the same world, whom nothing is done to."""
-    return World(world.service, world.undisturbed)
+    return World(world.service, world.fault_free)
 
 
 def place(world: World) -> Order:
@@ -113,8 +113,8 @@ def an_admin_decides_while_the_buyer_pays(world: World) -> None:
 
 def an_admin_cancels_after_a_lost_reply_and_rate_limits(world: World) -> None:
     order = place(world)
-    rate_limits = [stripe_answer(Effect.NONE, 429, RATE_LIMIT)] * RATE_LIMITED_TRIES
-    with interfering(world, in_turn("confirm", stripe_silence(Effect.DONE), *rate_limits)):
+    rate_limits = [stripe_response(Effect.NONE, 429, RATE_LIMIT)] * RATE_LIMITED_TRIES
+    with inject_faults(world, fail_in_turn("confirm", stripe_connection_error(Effect.DONE), *rate_limits)):
         world.pay(order)
     world.override(order, OrderStatus.CANCELLED)
 
@@ -148,7 +148,7 @@ def test_the_protocol_as_designed_keeps_the_invariants(world: World, rule: str) 
 
     world.check_invariants()
     world.reconcile()
-    world.check_at_rest()
+    world.check_settled()
 
 
 @pytest.mark.parametrize("rule", MUTANTS)
@@ -164,4 +164,4 @@ def test_without_its_rule_an_invariant_breaks_for_good(
         world.check_invariants()
     world.reconcile()
     with pytest.raises(AssertionError, match=wrong):
-        world.check_at_rest()
+        world.check_settled()

@@ -14,9 +14,9 @@ def test_a_paid_order_is_confirmed_and_charged_once(world: World) -> None:
     paid = world.pay(order)
 
     assert isinstance(paid, Order)
-    assert (paid, paid.status) == (world.recorded(order), OrderStatus.CONFIRMED)
+    assert (paid, paid.status) == (world.read_order(order), OrderStatus.CONFIRMED)
     assert (world.stock("tea"), world.charges_of(order)) == ((3, 3), 1)
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_a_declined_order_is_cancelled_and_not_charged(world: World) -> None:
@@ -25,7 +25,7 @@ def test_a_declined_order_is_cancelled_and_not_charged(world: World) -> None:
 
     assert isinstance(world.pay(order, "pm_card_chargeDeclined"), PaymentFailed)
     assert (world.stock("tea"), world.charges_of(order)) == ((5, 5), 0)
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_an_order_of_too_much_is_cancelled_and_not_charged(world: World) -> None:
@@ -33,7 +33,7 @@ def test_an_order_of_too_much_is_cancelled_and_not_charged(world: World) -> None
     order = world.place({"tea": 2})
 
     assert isinstance(world.pay(order), InsufficientStock)
-    world.check_at_rest()
+    world.check_settled()
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_an_unknown_outcome_is_brought_to_its_end_by_the_reconciler(world: World
     order = world.place({"tea": 2})
     world.pay(order, card)
     world.check_invariants()
-    assert world.recorded(order).status is OrderStatus.PENDING
+    assert world.read_order(order).status is OrderStatus.PENDING
 
     world.reconcile()
 
-    assert world.recorded(order).status is end
-    world.check_at_rest()
+    assert world.read_order(order).status is end
+    world.check_settled()
 
 
 @pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
@@ -65,5 +65,5 @@ def test_an_override_settles_without_a_charge(world: World, status: OrderStatus)
     settled = world.override(order, status)
 
     assert isinstance(settled, Order)
-    assert (settled, settled.status) == (world.recorded(order), status)
-    world.check_at_rest()
+    assert (settled, settled.status) == (world.read_order(order), status)
+    world.check_settled()

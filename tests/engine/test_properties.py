@@ -45,16 +45,16 @@ from order_payments.domain.errors import (
 from order_payments.domain.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage.products_table import ProductsTable
-from tests.support.interference import (
+from tests.support.fault_injection import (
     Effect,
-    Interference,
+    Injection,
     Killed,
     Plan,
-    emptied,
-    interfering,
-    killed_at_number,
-    late_at,
-    undisturbed,
+    delay_at,
+    inject_faults,
+    kill_at_index,
+    no_faults,
+    reset_world,
 )
 from tests.support.world import World
 
@@ -103,7 +103,7 @@ CARDS = {
     "pm_dummy_slow": State.CONFIRMED,
     "pm_card_chargeDeclined": State.CANCELLED,
     "pm_card_authenticationRequired": State.CANCELLED,
-    "pm_nobody_has": State.PAYABLE,
+    "pm_unknown": State.PAYABLE,
     "pm_dummy_timeout_after_charge": State.IN_FLIGHT,
     "pm_dummy_timeout_before_charge": State.IN_FLIGHT,
     "pm_dummy_api_error": State.IN_FLIGHT,
@@ -136,9 +136,9 @@ class Known:
 requests = st.sampled_from([2, 3, 4, 2, 3, 4, *range(MOST_REQUESTS + 1)])
 cards = st.sampled_from(["pm_card_visa"] * 5 + list(CARDS))
 mishaps = st.one_of(
-    st.just(undisturbed),
-    st.builds(killed_at_number, requests, st.sampled_from([Effect.NONE, Effect.DONE])),
-    st.builds(late_at, requests),
+    st.just(no_faults),
+    st.builds(kill_at_index, requests, st.sampled_from([Effect.NONE, Effect.DONE])),
+    st.builds(delay_at, requests),
 )
 
 
@@ -150,10 +150,10 @@ class AnyStory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = emptied(self.tables)
+        self.world = reset_world(self.tables)
         self.known: dict[str, Known] = {}
         self.passed = timedelta()
-        self.under_way: list[Interference] = []
+        self.under_way: list[Injection] = []
         self.world.wire.clock = lambda: time.time() + self.passed.total_seconds()
         self.world.wire.sleep = lambda _: None
         self._clock = patch.object(payments, "utc_now", self.now)
@@ -182,7 +182,7 @@ class AnyStory(RuleBasedStateMachine):
             answer = self.live(mishap, lambda: self.world.pay(known.order, card, key=key))
             assert answer is None or self.kind(answer) == refused
             return
-        known.too_many = self.world.recorded(known.order).refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS
+        known.too_many = self.world.read_order(known.order).refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS
         known.short = self.is_short(known) and not known.too_many
         known.request, known.started_at = (key, card), self.now()
         is_held = self.is_held(known) and not known.too_many
@@ -218,7 +218,7 @@ class AnyStory(RuleBasedStateMachine):
     @rule(product=st.sampled_from(PRODUCTS), by=st.integers(-3, 4))
     def restock(self, product: str, by: int) -> None:
         stock, available = self.world.stock(product)
-        products = ProductsTable(self.world.undisturbed, "ProductsTable")
+        products = ProductsTable(self.world.fault_free, "ProductsTable")
         if stock + by < 0:
             return
         try:
@@ -238,13 +238,13 @@ class AnyStory(RuleBasedStateMachine):
         ends = {order_id: self.end(known) for order_id, known in self.known.items() if known.state is State.IN_FLIGHT}
         self.live(mishap, self.world.reconcile)
         for order_id, end in ends.items():
-            self.learn(self.known[order_id], {end} if mishap is undisturbed else {end, State.IN_FLIGHT})
+            self.learn(self.known[order_id], {end} if mishap is no_faults else {end, State.IN_FLIGHT})
 
     @rule()
     def let_late_requests_arrive(self) -> None:
         """A claim, a settlement, a void, a confirmation at Stripe: whatever nobody waits for any more."""
-        for interference in self.under_way:
-            interference.land()
+        for injection in self.under_way:
+            injection.deliver_late()
         self.under_way.clear()
         for known in self.known.values():
             self.learn(known, MAY_FOLLOW[known.state])
@@ -261,7 +261,7 @@ class AnyStory(RuleBasedStateMachine):
                 end = before
             self.live(mishap, lambda intent_id=intent_id: self.follow(order_id, intent_id))
             self.learn(known, {before, end})
-            if mishap is undisturbed and intent_id == self.intent_of_attempt(known):
+            if mishap is no_faults and intent_id == self.intent_of_attempt(known):
                 assert known.state is end
 
     @invariant()
@@ -275,25 +275,25 @@ class AnyStory(RuleBasedStateMachine):
         try:
             self.let_late_requests_arrive()
             self.let_time_pass(60 * 60)
-            self.reconcile(undisturbed)
+            self.reconcile(no_faults)
             self.what_always_holds()
-            self.world.check_at_rest()
+            self.world.check_settled()
         finally:
             self._clock.stop()
 
     def live(self, mishap: Plan, do: Callable[[], object]) -> object:
         """What the step returns, or None where it died, or may have been misled by a request that is late."""
-        with interfering(self.world, mishap) as interference, suppress(Killed, Busy):
+        with inject_faults(self.world, mishap) as injection, suppress(Killed, Busy):
             answer = do()
-            if not interference.late:
+            if not injection.late:
                 return answer
-        assert mishap is not undisturbed
-        self.under_way.append(interference)
+        assert mishap is not no_faults
+        self.under_way.append(injection)
         return None
 
     def learn(self, known: Known, possible: set[State]) -> None:
         """See what is recorded, which has to be possible."""
-        recorded = self.world.recorded(known.order)
+        recorded = self.world.read_order(known.order)
         known.state = state_of(recorded)
         assert known.state in possible
         known.request = None
@@ -333,7 +333,7 @@ class AnyStory(RuleBasedStateMachine):
         """Return the answer to an attempt that leaves its order to be paid again; None to any other."""
         if is_held:
             return Busy
-        return {"pm_nobody_has": InvalidPaymentMethod, "pm_dummy_rate_limited": Busy}.get(card)
+        return {"pm_unknown": InvalidPaymentMethod, "pm_dummy_rate_limited": Busy}.get(card)
 
     def recorded_answer(self, known: Known) -> object:
         """Return the answer to the request that made the attempt."""
@@ -362,7 +362,7 @@ class AnyStory(RuleBasedStateMachine):
         return [intent for intent in self.world.store.intents() if intent.metadata["orderId"] == order_id]
 
     def intent_of_attempt(self, known: Known) -> str | None:
-        return self.world.recorded(known.order).payment_intent_id
+        return self.world.read_order(known.order).payment_intent_id
 
     def follow(self, order_id: str, intent_id: str) -> Order | Busy:
         try:

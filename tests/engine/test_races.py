@@ -22,8 +22,8 @@ from order_payments.domain.errors import Busy, StockBelowReserved
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.stripe_adapter.gateway import StripeGateway
+from tests.support.concurrency import BuyerProcesses, Purchase, run_concurrently
 from tests.support.function_shop import FunctionShop
-from tests.support.rivals import BuyerProcesses, Purchase, at_once
 from tests.support.world import World
 
 PROCESSES = 4
@@ -39,7 +39,7 @@ def buyers(engine: str) -> Iterator[BuyerProcesses]:
 
 def rival(world: World) -> World:
     """Somebody else in the same world, with a Stripe client of their own."""
-    return World(world.service, world.undisturbed)
+    return World(world.service, world.fault_free)
 
 
 def test_of_200_buyers_of_50_units_exactly_50_are_served(world: World, buyers: BuyerProcesses) -> None:
@@ -51,20 +51,20 @@ def test_of_200_buyers_of_50_units_exactly_50_are_served(world: World, buyers: B
     del answers["Busy"]
     assert answers == {"confirmed": 50, "InsufficientStock": 150}
     assert world.stock("tea") == (0, 0)
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_units_held_by_refused_payments_cost_no_buyer_the_order(world: World, buyers: BuyerProcesses) -> None:
     world.add_product("tea", 50)
     purchases = [Purchase(world.place({"tea": 1}, f"buyer-{number}")) for number in range(40)]
-    refused = [Purchase(world.place({"tea": 25}, "mallory"), "pm_nobody_has") for _ in range(10)]
+    refused = [Purchase(world.place({"tea": 25}, "mallory"), "pm_unknown") for _ in range(10)]
 
     answers = buyers.pay([p for pair in zip(purchases, refused * 4, strict=True) for p in pair], at_a_time=32)
 
     assert answers["confirmed"] == 40
     assert answers["InsufficientStock"] <= 40  # of mallory's: the shelf has fewer than 25 by then
-    assert {world.recorded(purchase.order).status for purchase in purchases} == {OrderStatus.CONFIRMED}
-    world.check_at_rest()
+    assert {world.read_order(purchase.order).status for purchase in purchases} == {OrderStatus.CONFIRMED}
+    world.check_settled()
 
 
 def test_stripes_rate_limit_costs_no_buyer_the_order(engine: str, world: World) -> None:
@@ -75,17 +75,17 @@ def test_stripes_rate_limit_costs_no_buyer_the_order(engine: str, world: World) 
     wire = RateLimitedStripe(world.store)
 
     def buy(order: Order) -> str:
-        buyer = World(client_of(engine), world.undisturbed)
+        buyer = World(client_of(engine), world.fault_free)
         buyer.stripe = StripeGateway(stripe.StripeClient("sk_test_world", http_client=wire), wire, sleep=time.sleep)
         while isinstance(answer := buyer.pay(order), Busy):
             time.sleep(answer.retry_after_seconds)  # as the response asks
         return answer.status if isinstance(answer, Order) else type(answer).__name__
 
-    answers = Counter(at_once([partial(buy, order) for order in orders]))
+    answers = Counter(run_concurrently([partial(buy, order) for order in orders]))
 
     assert answers == {OrderStatus.CONFIRMED: 80}
     assert wire.refused > 0
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_of_50_payments_of_one_order_one_is_made(world: World, buyers: BuyerProcesses) -> None:
@@ -97,7 +97,7 @@ def test_of_50_payments_of_one_order_one_is_made(world: World, buyers: BuyerProc
     assert answers["confirmed"] == 1
     assert set(answers) <= {"confirmed", "PaymentInProgress", "PaymentAlreadyAttempted"}
     assert (world.charges_of(order), world.stock("tea")) == (1, (49, 49))
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_buyers_of_overlapping_baskets_leave_no_unit_held_or_missing(world: World, buyers: BuyerProcesses) -> None:
@@ -113,16 +113,16 @@ def test_buyers_of_overlapping_baskets_leave_no_unit_held_or_missing(world: Worl
         purchases.append(Purchase(order, chosen.choice(cards)))
 
     # Payments whose reply was lost hold their units until they are reconciled. Until then other buyers are busy.
-    answers = buyers.pay(purchases, at_a_time=32, most_tries=3)
+    answers = buyers.pay(purchases, at_a_time=32, max_attempts=3)
     world.check_invariants()
     world.reconcile()
-    held_up = [purchase for purchase in purchases if world.recorded(purchase.order).is_payable]
+    held_up = [purchase for purchase in purchases if world.read_order(purchase.order).is_payable]
     answers += buyers.pay(held_up, at_a_time=32)
     world.reconcile()
 
     assert set(answers) <= {"confirmed", "pending", "InsufficientStock", "PaymentFailed", "Busy"}
     assert min(answers["confirmed"], answers["pending"], answers["InsufficientStock"]) > 0
-    world.check_at_rest()
+    world.check_settled()
 
 
 @pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
@@ -137,14 +137,14 @@ def test_payments_an_override_and_reconcilers_give_an_order_one_end(
         payer = partial(pay_and_say_so, order, admins_cue, payments_over)
         admin = partial(override_when, rival(world), order, status, admins_cue)
         reconciler = partial(reconcile_until, rival(world), order, payments_over.reached)
-        at_once([payer, payer, admin, reconciler, reconciler])
+        run_concurrently([payer, payer, admin, reconciler, reconciler])
 
         world.reconcile()
-        settled = world.recorded(order)
+        settled = world.read_order(order)
         by_hand = settled.override is not None
         assert settled.status is status if by_hand else settled.status is not OrderStatus.PENDING
         assert world.charges_of(order) == (settled.status is OrderStatus.CONFIRMED and not by_hand)
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_two_reconcilers_at_once_settle_each_order_once(
@@ -163,12 +163,12 @@ def test_two_reconcilers_at_once_settle_each_order_once(
             mine.orders, mine.stripe, now=utc_now() + IN_AN_HOUR, deadline=Deadline.after(50)
         )
 
-    tallies = at_once([run, run])
+    tallies = run_concurrently([run, run])
 
     assert settlements == [32]
     assert sum(tally.left + tally.failed for tally in tallies) == 0
     assert world.stock("tea") == (24, 24)
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_a_reconciler_puts_what_stripe_still_processes_behind_the_others(
@@ -204,7 +204,7 @@ def test_restocking_during_payments_loses_no_stock(engine: str, world: World) ->
             over.count()
 
     def restock(amounts: list[int]) -> None:
-        mine = World(sellers, world.undisturbed)
+        mine = World(sellers, world.fault_free)
         while not over.reached():
             for stock in amounts:
                 with suppress(Busy, StockBelowReserved):
@@ -215,13 +215,15 @@ def test_restocking_during_payments_loses_no_stock(engine: str, world: World) ->
             stock, available = world.stock("tea")
             assert 0 <= available <= stock
 
-    at_once([*(partial(buy, share) for share in range(8)), partial(restock, [5, 40]), partial(restock, [20]), watch])
+    run_concurrently(
+        [*(partial(buy, share) for share in range(8)), partial(restock, [5, 40]), partial(restock, [20]), watch]
+    )
 
     assert len(put_up) > 2
     world.initial_stock["tea"] += sum(put_up)
     world.check_invariants()
     world.reconcile()
-    world.check_at_rest()
+    world.check_settled()
 
 
 class Cue:

@@ -20,7 +20,7 @@ from order_payments.storage.stock_adjustments_table import (
     StockAdjustmentsTable,
     adjustment_id_for,
 )
-from tests.support.rivals import at_once
+from tests.support.concurrency import run_concurrently
 from tests.support.world import World
 
 DAMAGE: list[dict[str, Any]] = [
@@ -46,7 +46,7 @@ def ledger(world: World) -> StockAdjustmentsTable:
 
 
 def records(world: World) -> int:
-    return world.undisturbed.scan(TableName="StockAdjustmentsTable")["Count"]
+    return world.fault_free.scan(TableName="StockAdjustmentsTable")["Count"]
 
 
 def test_adjustments_and_sales_at_once_lose_no_unit(world: World) -> None:
@@ -66,11 +66,11 @@ def test_adjustments_and_sales_at_once_lose_no_unit(world: World) -> None:
             world.pay(order)
         return 0
 
-    changes = sum(at_once([partial(adjust, 3), partial(adjust, -2), partial(buy, 0), partial(buy, 1)]))
+    changes = sum(run_concurrently([partial(adjust, 3), partial(adjust, -2), partial(buy, 0), partial(buy, 1)]))
 
     world.initial_stock["tea"] += changes
     world.reconcile()
-    world.check_at_rest()
+    world.check_settled()
 
 
 def test_of_one_adjustment_sent_many_times_at_once_one_is_made(world: World) -> None:
@@ -79,7 +79,7 @@ def test_of_one_adjustment_sent_many_times_at_once_one_is_made(world: World) -> 
     def apply(number: int) -> AppliedAdjustment:
         return ledger(world).apply(adjustment(-3, "k", request_id=f"r-{number}"), deadline=Deadline.after(20))
 
-    applied = at_once([partial(apply, number) for number in range(12)])
+    applied = run_concurrently([partial(apply, number) for number in range(12)])
 
     assert world.stock("tea") == (97, 97)
     assert {each.product for each in applied} == {world.products.get("tea")}
@@ -98,7 +98,7 @@ def test_of_many_edits_of_the_same_version_one_is_made(world: World) -> None:
             ).unit_price
         return None
 
-    (made,) = filter(None, at_once([partial(edit, 5000 + number) for number in range(12)]))
+    (made,) = filter(None, run_concurrently([partial(edit, 5000 + number) for number in range(12)]))
 
     assert world.products.get("tea") == replace(seen, unit_price=made)
 
@@ -129,7 +129,7 @@ def test_an_adjustment_whose_reply_is_lost_is_looked_up(
 def test_a_stock_move_of_a_damaged_item_fails_by_its_condition_alone(world: World, damage: dict[str, Any]) -> None:
     item = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 5, "available": 3}
     for move in (world.products.hold, world.products.take, world.products.sell, world.products.release):
-        world.undisturbed.put_item(TableName="ProductsTable", Item=to_wire(item | damage))
+        world.fault_free.put_item(TableName="ProductsTable", Item=to_wire(item | damage))
         with suppress(TransactionRefused):
             write_transaction(world.service, [move("tea", 2)], deadline=Deadline.after(5))
 
@@ -137,7 +137,7 @@ def test_a_stock_move_of_a_damaged_item_fails_by_its_condition_alone(world: Worl
 @pytest.mark.parametrize("damage", DAMAGE, ids=str)
 def test_put_repairs_a_damaged_item(world: World, damage: dict[str, Any]) -> None:
     item = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 5, "available": 3}
-    world.undisturbed.put_item(TableName="ProductsTable", Item=to_wire(item | damage))
+    world.fault_free.put_item(TableName="ProductsTable", Item=to_wire(item | damage))
 
     product = world.products.put("tea", name="Tea", unit_price=450, currency="usd", stock=9, count_held=lambda _: 4)
 
@@ -151,7 +151,7 @@ def test_the_documented_remedy_follows_a_settlement_without_its_hold(world: Worl
     world.add_product("tea", 5)
     settled, open_ = (world.place({"tea": 2}, buyer) for buyer in ("alice", "bob"))
     world.pay(settled, "pm_dummy_timeout_after_charge")
-    world.undisturbed.update_item(
+    world.fault_free.update_item(
         TableName="ProductsTable",
         Key=to_wire({"productId": "tea"}),
         UpdateExpression=f"SET {', '.join(f'{name} = :{name}' for name in damage)}",
@@ -174,4 +174,4 @@ def test_the_documented_remedy_follows_a_settlement_without_its_hold(world: Worl
     )
 
     assert (product.stock, product.available) == (3, 3)
-    world.check_at_rest()
+    world.check_settled()

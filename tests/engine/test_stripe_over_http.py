@@ -134,7 +134,7 @@ def test_an_open_intent_is_cancelled(gateway: StripeGateway) -> None:
 
 
 def test_an_unknown_payment_method_is_refused(gateway: StripeGateway) -> None:
-    assert isinstance(gateway.confirm(created(gateway, "pm_nobody_has"), deadline=PLENTY), Refused)
+    assert isinstance(gateway.confirm(created(gateway, "pm_unknown"), deadline=PLENTY), Refused)
 
 
 def test_a_payment_is_given_back(gateway: StripeGateway, bare: stripe.StripeClient) -> None:

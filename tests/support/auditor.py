@@ -12,7 +12,7 @@ from order_payments.runtime.clock import rfc3339, utc_now
 from order_payments.storage.dynamodb import to_wire
 from tests.support.function_shop import FunctionShop
 
-AT_ONCE = {"lookAgainAfterSeconds": 0}
+NO_RECHECK_DELAY = {"lookAgainAfterSeconds": 0}
 
 
 class Auditor:
@@ -24,7 +24,7 @@ class Auditor:
 
     def run(self, between: Any = lambda: None, **given: Any) -> dict[str, Any]:
         """Audit to the end, with something done between the steps. Returns the report."""
-        state: dict[str, Any] = AT_ONCE | given
+        state: dict[str, Any] = NO_RECHECK_DELAY | given
         while not state.get("done"):
             state = self.function.handler(state, Context(600))
             between()
@@ -66,13 +66,13 @@ def write_product(shop: FunctionShop, product: str, update: str, **values: Any) 
     write(shop, "ProductsTable", {"productId": product}, update, **values)
 
 
-def past_us(shop: FunctionShop) -> stripe.StripeClient:
+def external_stripe(shop: FunctionShop) -> stripe.StripeClient:
     """Stripe as somebody else uses it."""
     wire = DummyStripeHTTPClient(DynamoDBStore(shop.dynamodb, "DummyStripeTable"))
     return stripe.StripeClient("sk_test_unit", http_client=wire)
 
 
-def refunded_only_on_paper(shop: FunctionShop) -> tuple[str, str]:
+def record_unsent_refund(shop: FunctionShop) -> tuple[str, str]:
     """A cancelled order that says its late money went back an hour ago, which it has not. Returns it and its intent."""
     order = shop.order((shop.add_product(), 1))
     intent = charge_late(shop, order)
@@ -84,8 +84,8 @@ def refunded_only_on_paper(shop: FunctionShop) -> tuple[str, str]:
 
 def charge_late(shop: FunctionShop, order: str) -> str:
     """Charge the intent of an order that was voided, past us."""
-    shop.pay(order, "pm_nobody_has")
+    shop.pay(order, "pm_unknown")
     intents = DynamoDBStore(shop.dynamodb, "DummyStripeTable").intents()
     intent = next(each.id for each in intents if each.metadata["orderId"] == order)
-    past_us(shop).v1.payment_intents.confirm(intent, {"payment_method": "pm_card_visa"})
+    external_stripe(shop).v1.payment_intents.confirm(intent, {"payment_method": "pm_card_visa"})
     return intent

@@ -5,6 +5,6 @@ import shutil
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def chromium() -> str | None:
+def find_chromium() -> str | None:
     """Path of the first one that there is."""
     return next((path for program in PROGRAMS if (path := shutil.which(program))), None)

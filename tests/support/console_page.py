@@ -7,7 +7,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, R
 
 _REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
 
-_BEYOND_THE_EDGE = """
+_FIND_OVERFLOW = """
 () => {
   const { scrollWidth, clientWidth } = document.documentElement;
   if (scrollWidth <= clientWidth) return [];
@@ -23,11 +23,11 @@ class ConsolePage:
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.page: Page = context.new_page()
-        self.complaints: list[str] = []
-        self.refusals: set[int] = set()
+        self.browser_errors: list[str] = []
+        self.error_statuses: set[int] = set()
         self.payments: list[Request] = []
         self.page.on("console", self._on_console)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("pageerror", lambda error: self.browser_errors.append(str(error)))
         self.page.on("request", self._on_request)
         self.page.goto(url)
         self._wait_for_session()
@@ -144,9 +144,9 @@ class ConsolePage:
         """The call that was made last."""
         return self.page.locator("#calls > li").first
 
-    def beyond_the_edge(self) -> list[str]:
+    def find_overflow(self) -> list[str]:
         """What makes the page wider than the window: nothing, where it needs no scrolling sideways."""
-        found: list[str] = self.page.evaluate(_BEYOND_THE_EDGE)
+        found: list[str] = self.page.evaluate(_FIND_OVERFLOW)
         return found
 
     def screenshot(self, path: Path) -> None:
@@ -155,10 +155,10 @@ class ConsolePage:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         # Chromium reports each answer from 400 on as an error, also one that the page expects and shows.
-        if (refused := _REFUSED.match(message.text)) and "/v1/" in message.location["url"]:
-            self.refusals.add(int(refused[1]))
+        if (matched := _REFUSED.match(message.text)) and "/v1/" in message.location["url"]:
+            self.error_statuses.add(int(matched[1]))
         elif message.type in ("error", "warning"):
-            self.complaints.append(f"{message.text} {message.location}")
+            self.browser_errors.append(f"{message.text} {message.location}")
 
     def _on_request(self, request: Request) -> None:
         if request.method == "POST" and request.url.endswith("/payment"):

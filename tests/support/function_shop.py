@@ -12,7 +12,7 @@ from command_line.project import PROJECT
 from harness.functions import call, event_for, load_function
 from order_payments.api.routes import ROUTES
 from order_payments.stripe_adapter import retries
-from tests.support.documented import check_documented
+from tests.support.api_document import check_documented
 from tests.support.shop import Reply, Shop, User
 
 _VARIABLES: dict[str, str] = json.loads((PROJECT / "env.local.json").read_text())["Parameters"]

@@ -6,7 +6,7 @@ from contextlib import closing
 import httpx
 
 from local.stack import Stack
-from tests.support.documented import check_documented
+from tests.support.api_document import check_documented
 from tests.support.shop import Reply, Shop, User
 
 LONG_AGO = "2026-01-01T00:00:00.000Z"
@@ -50,7 +50,7 @@ class HttpShop(Shop):
         check_documented(method, path, reply)
         return reply
 
-    def let_the_lease_run_out(self, order: str) -> None:
+    def expire_lease(self, order: str) -> None:
         """Make the attempt as old as one that its payer has surely left."""
         self.dynamodb.update_item(
             TableName=self.orders_table,

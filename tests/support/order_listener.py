@@ -10,7 +10,7 @@ from typing import Any
 
 from local.stack import Stack
 
-PATIENCE_SECONDS = 60
+DELIVERY_TIMEOUT_SECONDS = 60
 
 Event = dict[str, Any]
 
@@ -22,22 +22,22 @@ class Listener:
     sqs: Any
     url: str
     arn: str
-    came: list[Event] = field(default_factory=list)
+    received: list[Event] = field(default_factory=list)
 
     def events_of(self, order: str) -> list[Event]:
         """What came about an order, in turn."""
-        return [event for event in self.came if event["detail"]["order"]["orderId"] == order]
+        return [event for event in self.received if event["detail"]["order"]["orderId"] == order]
 
     def wait_for(self, order: str, count: int) -> list[Event]:
         """Take what comes until `count` events of an order have come."""
-        take_until(lambda: len(self.events_of(order)) >= count, self._take)
+        receive_until(lambda: len(self.events_of(order)) >= count, self._receive)
         return self.events_of(order)
 
-    def _take(self) -> None:
-        self.came += take(self.sqs, self.url)
+    def _receive(self) -> None:
+        self.received += receive(self.sqs, self.url)
 
 
-def take(sqs: Any, url: str) -> list[dict[str, Any]]:
+def receive(sqs: Any, url: str) -> list[dict[str, Any]]:
     """What is in a queue, taken out of it, or what comes within a second."""
     messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
     for message in messages:
@@ -45,16 +45,16 @@ def take(sqs: Any, url: str) -> list[dict[str, Any]]:
     return [json.loads(message["Body"]) for message in messages]
 
 
-def take_until(happened: Callable[[], bool], take: Callable[[], None]) -> None:
+def receive_until(is_done: Callable[[], bool], poll: Callable[[], None]) -> None:
     """Take what comes until something has happened."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
+    deadline = time.monotonic() + DELIVERY_TIMEOUT_SECONDS
+    while not is_done():
         assert time.monotonic() < deadline
-        take()
+        poll()
 
 
 @contextmanager
-def listening(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
+def listen(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
     """A listener to all that comes on the bus from now on."""
     bus, name = outputs["OrderEventsBus"], f"listener-{uuid.uuid4().hex[:8]}"
     with ExitStack() as closing_:

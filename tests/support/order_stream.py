@@ -18,31 +18,31 @@ _sequence = itertools.count(1)
 Record = dict[str, Any]
 
 
-def placed(buyer: str = "alice", *, lines: int = 1, name: str = "Green tea") -> Order:
+def place(buyer: str = "alice", *, lines: int = 1, name: str = "Green tea") -> Order:
     """An order that nobody has paid yet."""
     line = OrderLine("green-tea", name, 2, 4599)
     return Order.place(buyer, [line] * lines, "usd", PLACED_AT, request_id="of-the-order")
 
 
-def changed(order: Order, **to: Any) -> Order:
+def change(order: Order, **to: Any) -> Order:
     """The order with other attributes, two seconds later."""
     return replace(order, **{"updated_at": SETTLED_AT, **to})
 
 
-def claimed(order: Order) -> Order:
+def claim(order: Order) -> Order:
     """The order with an attempt in flight."""
     attempt = PaymentAttempt(PaymentAttempt.new_id(), "pi_1", "pm_card_visa", SETTLED_AT, request_id="of-the-payment")
-    return changed(order, attempt=attempt)
+    return change(order, attempt=attempt)
 
 
-def confirmed(order: Order) -> Order:
+def confirm(order: Order) -> Order:
     """The order, paid."""
-    return changed(claimed(order), status=OrderStatus.CONFIRMED)
+    return change(claim(order), status=OrderStatus.CONFIRMED)
 
 
-def cancelled(order: Order) -> Order:
+def cancel(order: Order) -> Order:
     """The order, declined."""
-    return changed(claimed(order), status=OrderStatus.CANCELLED, reason=DECLINED)
+    return change(claim(order), status=OrderStatus.CANCELLED, reason=DECLINED)
 
 
 def record(before: Order | None, after: Order | None, **image: Any) -> Record:
@@ -73,17 +73,17 @@ def creation(order: Order) -> Record:
 
 def confirmation(order: Order) -> Record:
     """The record of its payment's success."""
-    return record(claimed(order), confirmed(order))
+    return record(claim(order), confirm(order))
 
 
 def cancellation(order: Order) -> Record:
     """The record of its payment's failure."""
-    return record(claimed(order), cancelled(order))
+    return record(claim(order), cancel(order))
 
 
-def foreign() -> Record:
+def malformed_record() -> Record:
     """The record of an item that is no order of ours."""
-    spoilt = creation(placed())
+    spoilt = creation(place())
     del spoilt["dynamodb"]["NewImage"]["totalAmount"]
     return spoilt
 

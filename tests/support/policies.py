@@ -4,13 +4,13 @@ from typing import Any
 
 from delivery.rendering import template
 
-Rights = dict[str, set[tuple[str, str]]]
+Permissions = dict[str, set[tuple[str, str]]]
 """By function, what it does or may do: the action, and on what (`OrdersTable`, the index `OrdersTable/unsettled`)."""
 
 
-def granted() -> Rights:
+def list_permissions() -> Permissions:
     """What the template's policies say, with the dummy Stripe, and its key in Secrets Manager."""
-    rights: Rights = {}
+    rights: Permissions = {}
     for resource in template()["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             statements = [
@@ -18,7 +18,7 @@ def granted() -> Rights:
                 for policy in resource["Properties"].get("Policies", [])
                 for each in policy["Statement"]
                 # Secrets Manager decrypts, and Lambda reads the stream, in the function's name: no call of ours to see.
-                if each.get("Fn::If", [None])[0] != "DecryptSecret" and not reads_the_stream(each)
+                if each.get("Fn::If", [None])[0] != "DecryptSecret" and not is_stream_read(each)
             ]
             folder = resource["Properties"]["CodeUri"].removeprefix("functions/")
             rights[folder] = {
@@ -29,7 +29,7 @@ def granted() -> Rights:
     return rights
 
 
-def reads_the_stream(statement: dict[str, Any]) -> bool:
+def is_stream_read(statement: dict[str, Any]) -> bool:
     """Whether a statement is for what Lambda does to read the orders table's stream, and has nothing else."""
     if statement.get("Resource") == {"Fn::GetAtt": ["OrdersTable", "StreamArn"]}:
         return set(statement["Action"]) == {

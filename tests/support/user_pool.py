@@ -8,11 +8,11 @@ from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply
 
 PASSWORD = "Correct-Horse-7"  # of users whom only the emulator knows
-OF_THE_POOL = {"IdentityProvider": "cognito", **dict.fromkeys(("JwtIssuer", "JwtAudience", "JwtJwks"), "")}
+COGNITO_PARAMETERS = {"IdentityProvider": "cognito", **dict.fromkeys(("JwtIssuer", "JwtAudience", "JwtJwks"), "")}
 """Parameters of a stack whose users are a pool's."""
 
 
-def let_the_authorizer_find_the_pools_keys(stack: Stack) -> None:
+def point_authorizer_at_emulator(stack: Stack) -> None:
     """The emulator has them, rather than the address that a pool has on AWS. The issuer stays Cognito's."""
     with closing(stack.client("lambda")) as client:
         (function,) = [f for f in client.list_functions()["Functions"] if "Authorizer" in f["FunctionName"]]

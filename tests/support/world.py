@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 BUYER = "alice"
-FAR_OFF = timedelta(days=365)
+ONE_YEAR = timedelta(days=365)
 
 
 def no_pause(_: float) -> None:
@@ -41,26 +41,26 @@ class World:
     """The tables and the Stripe of one test. `initial_stock` is what each product was put up with."""
 
     service: "DynamoDBClient"
-    undisturbed: "DynamoDBClient"
+    fault_free: "DynamoDBClient"
     initial_stock: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.products = ProductsTable(self.service, "ProductsTable")
         self.orders = OrdersTable(self.service, "OrdersTable", self.products)
-        self.store = DynamoDBStore(self.undisturbed, "DummyStripeTable")
+        self.store = DynamoDBStore(self.fault_free, "DummyStripeTable")
         self.wire = DummyStripeHTTPClient(self.store)
         client = stripe.StripeClient("sk_test_world", http_client=self.wire)
         self.stripe = StripeGateway(client, self.wire, sleep=no_pause)
 
     @classmethod
-    def fresh(cls, service: "DynamoDBClient", undisturbed: "DynamoDBClient") -> "World":
+    def fresh(cls, service: "DynamoDBClient", fault_free: "DynamoDBClient") -> "World":
         """A world with empty tables, on an engine whose tables are nobody else's."""
-        recreate_tables(undisturbed)
-        return cls(service, undisturbed)
+        recreate_tables(fault_free)
+        return cls(service, fault_free)
 
     def add_product(self, product_id: str, stock: int) -> None:
         """Put a product up for sale, for $45.99."""
-        ProductsTable(self.undisturbed, "ProductsTable").put(
+        ProductsTable(self.fault_free, "ProductsTable").put(
             product_id, name=product_id, unit_price=4599, currency="usd", stock=stock
         )
         self.initial_stock[product_id] = stock
@@ -69,7 +69,7 @@ class World:
         """Place an order for so much of each product."""
         lines = [OrderLine(product_id, product_id, quantity, 4599) for product_id, quantity in basket.items()]
         order = Order.place(buyer, lines, "usd", utc_now())
-        OrdersTable(self.undisturbed, "OrdersTable", self.products).create(order)
+        OrdersTable(self.fault_free, "OrdersTable", self.products).create(order)
         return order
 
     def pay(
@@ -96,32 +96,32 @@ class World:
     def reconcile(self) -> None:
         """What the reconciler does once every lease has run out: each unsettled order, one after the other."""
         for shard in UNSETTLED_SHARDS:
-            for entry in self.orders.unsettled(shard, before=utc_now() + FAR_OFF, limit=1000):
+            for entry in self.orders.unsettled(shard, before=utc_now() + ONE_YEAR, limit=1000):
                 self.reconcile_one(entry.order_id)
 
     def reconcile_one(self, order_id: str) -> Order:
         """What the reconciler does to one order once its lease has run out."""
         return payments.reconcile(
             self.orders.get(order_id),
-            before=utc_now() + FAR_OFF,
+            before=utc_now() + ONE_YEAR,
             orders=self.orders,
             stripe=self.stripe,
             deadline=Deadline.after(50),
         )
 
-    def recorded(self, order: Order) -> Order:
+    def read_order(self, order: Order) -> Order:
         """The order as it is stored."""
-        return OrdersTable(self.undisturbed, "OrdersTable", self.products).get(order.order_id)
+        return OrdersTable(self.fault_free, "OrdersTable", self.products).get(order.order_id)
 
     def all_orders(self) -> list[Order]:
         """All orders as they are stored."""
-        table = OrdersTable(self.undisturbed, "OrdersTable", self.products)
+        table = OrdersTable(self.fault_free, "OrdersTable", self.products)
         return [table.get(item["orderId"]) for item in self._items("OrdersTable")]
 
     def stock(self, product_id: str) -> tuple[int, int]:
         """What there is of a product, and what can be sold of it."""
         key = {"productId": {"S": product_id}}
-        item = self.undisturbed.get_item(TableName="ProductsTable", Key=key, ConsistentRead=True)["Item"]
+        item = self.fault_free.get_item(TableName="ProductsTable", Key=key, ConsistentRead=True)["Item"]
         stock, available = (int(from_wire(item)[name]) for name in ("stock", "available"))
         return stock, available
 
@@ -148,14 +148,14 @@ class World:
             if order.status is OrderStatus.CANCELLED and charged:
                 assert order.owes_refund, f"{order.order_id} is cancelled, and its money kept"
 
-    def check_at_rest(self) -> None:
+    def check_settled(self) -> None:
         """What holds besides when nothing is going on any more."""
         self.check_invariants()
         orders, charges = self.all_orders(), self._charges()
         unsettled = [order for order in orders if order.in_flight]
         assert not unsettled, f"{[order.order_id for order in unsettled]} were left unsettled"
         assert not [order for order in orders if order.owes_refund]
-        assert not any(self.orders.unsettled(shard, before=utc_now() + FAR_OFF, limit=1) for shard in UNSETTLED_SHARDS)
+        assert not any(self.orders.unsettled(shard, before=utc_now() + ONE_YEAR, limit=1) for shard in UNSETTLED_SHARDS)
         paid = {order.order_id for order in orders if order.status is OrderStatus.CONFIRMED and not order.override}
         assert {order_id for order_id, charged in charges.items() if charged} == paid
 
@@ -168,7 +168,7 @@ class World:
         )
 
     def _items(self, table: str) -> list[dict[str, Any]]:
-        pages = self.undisturbed.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        pages = self.fault_free.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         return [from_wire(item) for page in pages for item in page["Items"]]
 
     @staticmethod

@@ -9,7 +9,7 @@ from order_payments import payments
 from order_payments.domain.errors import AmountNotChargeable, PaymentFailed, PaymentProviderError, TooManyAttempts
 from order_payments.domain.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderLine, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
-from tests.support.interference import Effect, interfering, on, stripe_answer, stripe_silence
+from tests.support.fault_injection import Effect, fail_each, inject_faults, stripe_connection_error, stripe_response
 from tests.support.world import World
 
 AMOUNT_TOO_SMALL = (
@@ -28,47 +28,47 @@ def world(dynamodb: DynamoDBClient) -> World:
 def test_amount_that_stripe_refuses_counts_as_a_refused_attempt(world: World) -> None:
     order = world.place({"tea": 2})
 
-    with interfering(world, on("create", stripe_answer(Effect.NONE, 400, AMOUNT_TOO_SMALL))) as interference:
+    with inject_faults(world, fail_each("create", stripe_response(Effect.NONE, 400, AMOUNT_TOO_SMALL))) as injection:
         answers = [type(world.pay(order)) for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1)]
 
     assert answers == [AmountNotChargeable] * MAXIMUM_REFUSED_ATTEMPTS + [TooManyAttempts]
-    assert interference.names.count("create") == MAXIMUM_REFUSED_ATTEMPTS
-    world.check_at_rest()
+    assert injection.names.count("create") == MAXIMUM_REFUSED_ATTEMPTS
+    world.check_settled()
 
 
 def test_amount_that_no_currency_rule_allows_never_reaches_stripe(world: World) -> None:
     order = Order.place("alice", [OrderLine("tea", "Tea", 1, 10)], "usd", utc_now())
     world.orders.create(order)
 
-    with interfering(world) as interference:
+    with inject_faults(world) as injection:
         answer = world.pay(order)
 
     assert isinstance(answer, AmountNotChargeable)
-    assert interference.names == ("read",)
-    assert world.recorded(order) == order
+    assert injection.names == ("read",)
+    assert world.read_order(order) == order
 
 
 def test_wrong_api_key_does_not_count_as_refused_attempts(world: World) -> None:
     order = world.place({"tea": 2})
 
-    with interfering(world, on("confirm", stripe_answer(Effect.NONE, 401, WRONG_KEY))):
+    with inject_faults(world, fail_each("confirm", stripe_response(Effect.NONE, 401, WRONG_KEY))):
         answers = {type(world.pay(order)) for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1)}
 
     assert answers == {PaymentProviderError}
-    assert world.recorded(order).is_payable
+    assert world.read_order(order).is_payable
 
 
 def test_decline_keeps_its_reason_if_canceling_the_intent_fails(world: World) -> None:
     order = world.place({"tea": 2})
 
-    with interfering(world, on("cancel", stripe_silence(Effect.NONE))):
+    with inject_faults(world, fail_each("cancel", stripe_connection_error(Effect.NONE))):
         world.pay(order, "pm_card_visa_chargeDeclinedLostCard")
     world.reconcile()
 
-    reason = world.recorded(order).reason
+    reason = world.read_order(order).reason
     assert reason is not None
     assert (reason.code, reason.decline_code) == ("card_declined", "lost_card")
-    world.check_at_rest()
+    world.check_settled()
 
 
 @pytest.mark.parametrize("settled_by", ["reconciler", "webhook", "payer"])
@@ -84,11 +84,11 @@ def test_order_whose_charge_was_refunded_in_flight_is_cancelled(world: World, se
         case "webhook":
             follow(world, order, intent.id)
         case "payer":
-            recorded = world.recorded(order)
+            recorded = world.read_order(order)
             world.orders.void(recorded, was_refused=False, now=utc_now(), deadline=Deadline.after(5))
             assert isinstance(world.pay(order), PaymentFailed)
 
-    recorded = world.recorded(order)
+    recorded = world.read_order(order)
     assert (recorded.status, recorded.reason) == (OrderStatus.CANCELLED, payments.REFUNDED)
     assert world.stock("tea") == (5, 5)
 
@@ -101,7 +101,7 @@ def test_partly_refunded_charge_still_confirms_its_order(world: World) -> None:
 
     world.reconcile()
 
-    assert world.recorded(order).status is OrderStatus.CONFIRMED
+    assert world.read_order(order).status is OrderStatus.CONFIRMED
 
 
 def refund_in_dashboard(world: World, intent_id: str, amount: int | None = None) -> None:

@@ -6,33 +6,33 @@ from pathlib import Path
 import pytest
 
 from tests import conftest
-from tests.support import release_before
+from tests.support import previous_release
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a project folder without the previous release."""
-    monkeypatch.setattr(release_before, "PROJECT", tmp_path)
-    monkeypatch.setattr(release_before, "_DIRECTORY", tmp_path / "release")
+    monkeypatch.setattr(previous_release, "PROJECT", tmp_path)
+    monkeypatch.setattr(previous_release, "_DIRECTORY", tmp_path / "release")
     return tmp_path
 
 
 def test_source_archive_in_another_repository_has_no_previous_release(project: Path) -> None:
     assert project.is_dir()
-    assert not release_before.is_available()
+    assert not previous_release.is_available()
 
 
 def test_history_without_its_commit_has_no_previous_release(project: Path) -> None:
     subprocess.run(["git", "init", "--quiet", project], check=True)
 
-    assert not release_before.is_available()
+    assert not previous_release.is_available()
 
 
 @pytest.mark.usefixtures("project")
 def test_machine_without_git_has_no_previous_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
-    assert not release_before.is_available()
+    assert not previous_release.is_available()
 
 
 @pytest.mark.usefixtures("project")

@@ -18,11 +18,11 @@ from order_payments.domain.errors import PaymentProviderError
 from order_payments.runtime.clock import rfc3339, utc_now
 from order_payments.runtime.metric_names import Count
 from tests.support.auditor import (
-    AT_ONCE,
+    NO_RECHECK_DELAY,
     Auditor,
     charge_late,
-    past_us,
-    refunded_only_on_paper,
+    external_stripe,
+    record_unsent_refund,
     write_order,
     write_product,
 )
@@ -55,7 +55,9 @@ def test_consistent_shop_has_no_mismatch(
     place_orders_of_every_kind(shop)
     # A product of another service, and an intent of another system.
     write_product(shop, "of-another-service", "SET note = :note", note="sold elsewhere")
-    past_us(shop).v1.payment_intents.create({"amount": 500, "currency": "usd", "metadata": {"orderId": "theirs"}})
+    external_stripe(shop).v1.payment_intents.create(
+        {"amount": 500, "currency": "usd", "metadata": {"orderId": "theirs"}}
+    )
 
     report = auditor.run()
 
@@ -170,7 +172,7 @@ def test_orders_before_since_are_not_compared_with_stripe(shop: FunctionShop, au
 def test_charge_refunded_in_the_dashboard_is_not_a_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = charge_late(shop, order)
-    past_us(shop).v1.refunds.create({"payment_intent": intent})
+    external_stripe(shop).v1.refunds.create({"payment_intent": intent})
 
     assert auditor.kinds() == []
 
@@ -206,7 +208,7 @@ def pay(shop: FunctionShop) -> None:
     shop.pay(shop.order((shop.add_product(), 1)))
 
 
-@pytest.mark.parametrize("prepare", [pay, refunded_only_on_paper])
+@pytest.mark.parametrize("prepare", [pay, record_unsent_refund])
 def test_nothing_is_judged_while_stripe_times_out(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch, prepare: Callable[[FunctionShop], object]
 ) -> None:
@@ -227,7 +229,7 @@ def test_large_audit_continues_page_by_page_over_several_invocations(
     monkeypatch.setattr(auditor.function, "AUDIT_REPORT_SECONDS", 600.0 - audit.TIME_FOR_A_PAGE_SECONDS - 0.01)
     states: list[dict[str, Any]] = []
 
-    state: dict[str, Any] = AT_ONCE
+    state: dict[str, Any] = NO_RECHECK_DELAY
     while not state.get("done"):
         state = auditor.function.handler(state, Context(600))
         states.append(state)
@@ -307,7 +309,7 @@ def test_total_that_differs_from_the_sum_of_its_lines_is_reported(shop: Function
 
 
 def test_refund_that_was_recorded_but_not_made_is_reported(shop: FunctionShop, auditor: Auditor) -> None:
-    refunded_only_on_paper(shop)
+    record_unsent_refund(shop)
 
     assert auditor.kinds() == ["charged_without_order"]
 
@@ -315,12 +317,12 @@ def test_refund_that_was_recorded_but_not_made_is_reported(shop: FunctionShop, a
 def test_refund_made_during_the_audit_is_not_a_mismatch(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, intent = refunded_only_on_paper(shop)
+    _, intent = record_unsent_refund(shop)
     page_of_intents = type(auditor.function.stripe).page_of_intents
 
     def refund_after_listing(*args: Any, **kwargs: Any) -> Any:
         page = page_of_intents(*args, **kwargs)
-        past_us(shop).v1.refunds.create({"payment_intent": intent})
+        external_stripe(shop).v1.refunds.create({"payment_intent": intent})
         return page
 
     monkeypatch.setattr(type(auditor.function.stripe), "page_of_intents", refund_after_listing)
@@ -333,7 +335,7 @@ def test_refund_of_a_confirmed_order_is_not_a_mismatch(shop: FunctionShop, audit
         order = shop.order((shop.add_product(), 1))
         shop.pay(order)
         refund: Any = {"payment_intent": shop.status(order)["paymentIntentId"], **extra}
-        past_us(shop).v1.refunds.create(refund)
+        external_stripe(shop).v1.refunds.create(refund)
 
     assert auditor.kinds() == []
 
@@ -342,7 +344,7 @@ def test_partial_refund_of_a_cancelled_order_is_reported(shop: FunctionShop, aud
     order = shop.order((shop.add_product(), 1))
     intent = charge_late(shop, order)
     shop.override(order, "cancelled")
-    past_us(shop).v1.refunds.create({"payment_intent": intent, "amount": 1})
+    external_stripe(shop).v1.refunds.create({"payment_intent": intent, "amount": 1})
 
     (finding,) = auditor.run()["findings"]
 
@@ -394,7 +396,7 @@ def test_intent_of_another_system_is_not_the_charge_of_an_order(shop: FunctionSh
     shop.pay(order)
     params: Any = {"amount": 4599, "currency": "usd", "payment_method_types": ["card"]}
     params |= {"payment_method": "pm_card_visa", "confirm": True}
-    elsewhere = past_us(shop).v1.payment_intents.create(params)
+    elsewhere = external_stripe(shop).v1.payment_intents.create(params)
     write_order(shop, order, "SET #payment.paymentIntentId = :intent", intent=elsewhere.id)
 
     assert "confirmed_without_charge" in auditor.kinds()
@@ -463,7 +465,7 @@ def test_rate_limited_audit_waits_and_retries(
 def test_charge_is_judged_once_stripe_responds_again(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order, _ = refunded_only_on_paper(shop)
+    order, _ = record_unsent_refund(shop)
     limit_the_rate(monkeypatch, first=1)
 
     report = auditor.run()

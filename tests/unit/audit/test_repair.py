@@ -8,7 +8,14 @@ from harness.functions import Context
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.runtime.clock import rfc3339, utc_now
 from order_payments.storage.dynamodb import TransactionConflict
-from tests.support.auditor import Auditor, charge_late, past_us, refunded_only_on_paper, write_order, write_product
+from tests.support.auditor import (
+    Auditor,
+    charge_late,
+    external_stripe,
+    record_unsent_refund,
+    write_order,
+    write_product,
+)
 from tests.support.function_shop import FunctionShop
 from tests.support.shop import Stock
 
@@ -263,7 +270,7 @@ def test_step_for_a_declined_intent_is_reported_as_not_done(shop: FunctionShop, 
 
 
 def test_refund_that_failed_is_left_for_manual_review(shop: FunctionShop, auditor: Auditor) -> None:
-    order, intent = refunded_only_on_paper(shop)
+    order, intent = record_unsent_refund(shop)
 
     (step,) = auditor.plan()
 
@@ -279,7 +286,7 @@ def test_second_late_charge_of_an_order_is_refunded_too(shop: FunctionShop, audi
     shop.override(order, "cancelled")
     auditor.apply(auditor.plan())
     status = shop.status(order)
-    past_us(shop).v1.payment_intents.create(
+    external_stripe(shop).v1.payment_intents.create(
         {
             "amount": status["totalAmount"],
             "currency": status["currency"],

@@ -11,7 +11,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from command_line.project import PROJECT
 from delivery.rendering import REGION, SAMCONFIG, WANTED, Rendering
-from tests.support.policies import granted as granted_to_functions
+from tests.support.policies import list_permissions
 
 GITHUB = yaml_parse((PROJECT / "delivery" / "github.yaml").read_text())["Resources"]
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (PROJECT / ".github" / "workflows").glob("*.yaml")}
@@ -122,7 +122,7 @@ def test_no_role_is_given_rights_outside_the_boundary() -> None:
 
 def test_the_boundary_lets_functions_do_what_their_policies_grant() -> None:
     bound = actions_of(GITHUB["Boundary"]["Properties"]["PolicyDocument"]["Statement"])
-    of_functions = {action for rights in granted_to_functions().values() for action, _ in rights}
+    of_functions = {action for rights in list_permissions().values() for action, _ in rights}
 
     assert of_functions
     assert of_functions <= {action.partition(":")[2] for action in bound}

@@ -12,7 +12,7 @@ from delivery import openapi
 from delivery.rendering import template
 from order_payments.api.problems import PROBLEM_TYPES
 from order_payments.api.routes import ROUTES
-from tests.support.documented import DOCUMENT, problem_codes
+from tests.support.api_document import DOCUMENT, problem_codes
 
 OPERATIONS: dict[str, dict[str, Any]] = {
     f"{method.upper()} {path}": operation

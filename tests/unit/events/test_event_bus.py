@@ -7,7 +7,7 @@ from tests.support.order_stream import (
     cancellation,
     confirmation,
     creation,
-    placed,
+    place,
 )
 
 
@@ -16,7 +16,7 @@ def events_of(*records: Record) -> list[OrderEvent]:
 
 
 def test_requests_have_at_most_ten_events_in_order() -> None:
-    events = events_of(*(creation(placed()) for _ in range(25)))
+    events = events_of(*(creation(place()) for _ in range(25)))
 
     requests = list(batches(events))
 
@@ -25,14 +25,14 @@ def test_requests_have_at_most_ten_events_in_order() -> None:
 
 
 def test_events_of_one_order_are_sent_in_separate_requests() -> None:
-    first, second = placed(), placed()
+    first, second = place(), place()
     events = events_of(creation(first), creation(second), confirmation(second), cancellation(first))
 
     assert list(batches(events)) == [events[:2], events[2:]]
 
 
 def test_request_stays_within_eventbridges_size_limit() -> None:
-    largest = events_of(*(creation(placed(lines=100, name=200 * "\N{TEAPOT}")) for _ in range(5)))
+    largest = events_of(*(creation(place(lines=100, name=200 * "\N{TEAPOT}")) for _ in range(5)))
 
     requests = list(batches(largest))
 

@@ -13,12 +13,12 @@ from tests.support.order_stream import (
     DECLINED,
     SETTLED_AT,
     Record,
-    changed,
-    claimed,
+    change,
+    claim,
+    confirm,
     confirmation,
-    confirmed,
     creation,
-    placed,
+    place,
     record,
 )
 
@@ -26,7 +26,7 @@ SCHEMA = Draft202012Validator(json.loads(event_schemas.ORDER.read_text()), forma
 
 
 def test_repeated_record_gives_the_same_event() -> None:
-    once = confirmation(placed())
+    once = confirmation(place())
 
     assert event_in(once) == event_in(once)
 
@@ -34,9 +34,9 @@ def test_repeated_record_gives_the_same_event() -> None:
 @pytest.mark.parametrize(
     "unrelated",
     [
-        record(placed_order := placed(), claimed(placed_order)),
-        record(claimed(placed_order), changed(placed_order)),
-        record(confirmed(placed_order), changed(confirmed(placed_order))),
+        record(placed_order := place(), claim(placed_order)),
+        record(claim(placed_order), change(placed_order)),
+        record(confirm(placed_order), change(confirm(placed_order))),
         record(placed_order, None),
     ],
     ids=["claim", "void", "refund", "removal"],
@@ -46,21 +46,19 @@ def test_write_without_a_status_change_is_not_published(unrelated: Record) -> No
 
 
 def test_event_has_the_correlation_id_of_its_request() -> None:
-    order = placed()
-    overridden = changed(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
+    order = place()
+    overridden = change(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
 
-    requests = [
-        json.loads(OrderEvent.of(each).detail)["correlationId"] for each in (order, confirmed(order), overridden)
-    ]
+    requests = [json.loads(OrderEvent.of(each).detail)["correlationId"] for each in (order, confirm(order), overridden)]
 
     assert requests == ["of-the-order", "of-the-payment", None]
 
 
 def test_event_of_a_late_charge_has_the_orders_correlation_id() -> None:
-    paid = confirmed(placed())
+    paid = confirm(place())
     assert paid.attempt is not None
 
-    late = changed(paid, attempt=replace(paid.attempt, request_id=None))
+    late = change(paid, attempt=replace(paid.attempt, request_id=None))
 
     assert json.loads(OrderEvent.of(late).detail)["correlationId"] == "of-the-order"
 
@@ -71,7 +69,7 @@ def test_schema_file_is_up_to_date() -> None:
 
 def test_schema_is_valid_and_allows_additional_fields() -> None:
     Draft202012Validator.check_schema(event_schemas.order())
-    event = event_in(creation(placed()))
+    event = event_in(creation(place()))
     assert event is not None
     detail = json.loads(event.detail)
 

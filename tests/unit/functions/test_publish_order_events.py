@@ -20,13 +20,13 @@ from tests.support.moto import aws_on_moto
 from tests.support.order_stream import (
     Record,
     cancellation,
-    changed,
-    claimed,
+    change,
+    claim,
+    confirm,
     confirmation,
-    confirmed,
     creation,
-    foreign,
-    placed,
+    malformed_record,
+    place,
     record,
     sequence_number,
 )
@@ -160,7 +160,7 @@ def first_failed(answer: Any) -> list[str]:
 
 
 def test_an_order_is_told_of_when_it_is_placed_and_when_it_is_settled(function: ModuleType, listener: Listener) -> None:
-    paid, declined = placed(), placed()
+    paid, declined = place(), place()
 
     answer = handle(function, creation(paid), creation(declined), confirmation(paid), cancellation(declined))
 
@@ -200,7 +200,7 @@ def test_an_order_is_told_of_when_it_is_placed_and_when_it_is_settled(function: 
 def test_a_record_that_cannot_be_read_is_kept_whole_and_nobody_waits_for_it(
     function: ModuleType, listener: Listener, letters: Letters
 ) -> None:
-    first, second, bad = placed(), placed(), foreign()
+    first, second, bad = place(), place(), malformed_record()
 
     answer = handle(function, bad, creation(first), creation(second), confirmation(first))
 
@@ -212,7 +212,7 @@ def test_a_record_that_cannot_be_read_is_kept_whole_and_nobody_waits_for_it(
 
 
 def test_a_record_that_is_too_large_for_the_queue_is_named_there(function: ModuleType, letters: Letters) -> None:
-    large = foreign()
+    large = malformed_record()
     large["dynamodb"]["NewImage"]["note"] = {"S": "x" * LARGEST_LETTER_BYTES}
 
     handle(function, large)
@@ -225,7 +225,7 @@ def test_a_record_that_is_too_large_for_the_queue_is_named_there(function: Modul
 def test_what_the_queue_does_not_take_is_tried_again_with_all_behind_it(
     function: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, bad = placed(), foreign()
+    first, bad = place(), malformed_record()
     refused = ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessage")
     monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(refused)))
 
@@ -237,7 +237,7 @@ def test_what_the_queue_does_not_take_is_tried_again_with_all_behind_it(
 def test_what_the_queue_keeps_waiting_is_published_once(
     function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, bad = placed(), placed(), foreign()
+    first, second, bad = place(), place(), malformed_record()
     down = EndpointConnectionError(endpoint_url="https://queue.example")
     with monkeypatch.context() as patched:
         patched.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(down)))
@@ -252,7 +252,7 @@ def test_what_the_queue_keeps_waiting_is_published_once(
 
 def test_nothing_is_kept_that_could_outlast_the_function(function: ModuleType, letters: Letters) -> None:
     with pytest.raises(function.NothingPublished):
-        handle(function, foreign(), seconds=10)
+        handle(function, malformed_record(), seconds=10)
 
     assert letters.came() == []
 
@@ -260,9 +260,9 @@ def test_nothing_is_kept_that_could_outlast_the_function(function: ModuleType, l
 def test_what_comes_behind_an_event_that_was_refused_is_kept_when_its_turn_comes(
     function: ModuleType, letters: Letters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = placed()
+    refused = place()
     with_bus(function, monkeypatch, Moody({refused.order_id: 1_000}))
-    records = [creation(placed()), creation(refused), foreign()]
+    records = [creation(place()), creation(refused), malformed_record()]
 
     answer = handle(function, *records, seconds=17.1)
 
@@ -273,8 +273,8 @@ def test_what_comes_behind_an_event_that_was_refused_is_kept_when_its_turn_comes
 @pytest.mark.parametrize(
     "spoilt",
     [
-        record(confirmed(placed_order := placed()), changed(placed_order, status="cancelled")),
-        record(confirmed(placed_order), placed_order),
+        record(confirm(placed_order := place()), change(placed_order, status="cancelled")),
+        record(confirm(placed_order), placed_order),
         record(None, placed_order, status={"S": "shipped"}),
         record(None, placed_order, createdAt={"S": "yesterday"}),
         record(None, placed_order, items={"S": "none"}),
@@ -299,7 +299,7 @@ def test_what_no_order_of_ours_can_be_is_not_published(
 def test_events_that_eventbridge_refuses_are_sent_again_and_the_others_are_not(
     function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orders = [placed() for _ in range(4)]
+    orders = [place() for _ in range(4)]
     moody = Moody({orders[1].order_id: 2, orders[3].order_id: 1})
     with_bus(function, monkeypatch, moody)
 
@@ -313,7 +313,7 @@ def test_events_that_eventbridge_refuses_are_sent_again_and_the_others_are_not(
 def test_of_an_order_nothing_is_published_before_what_eventbridge_refused(
     function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused, other = placed(), placed()
+    refused, other = place(), place()
     with_bus(function, monkeypatch, Moody({refused.order_id: 1000}))
     records = [creation(other), creation(refused), confirmation(refused), confirmation(other)]
 
@@ -334,9 +334,9 @@ def test_of_an_order_nothing_is_published_before_what_eventbridge_refused(
 def test_the_first_failed_record_is_told_where_others_in_between_have_nothing_to_say(
     function: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order, refused = placed(), placed()
+    order, refused = place(), place()
     with_bus(function, monkeypatch, Moody({refused.order_id: 1000}))
-    records = [record(order, claimed(order)), creation(order), record(order, claimed(order)), creation(refused)]
+    records = [record(order, claim(order)), creation(order), record(order, claim(order)), creation(refused)]
 
     answer = handle(function, *records, seconds=17.1)
 
@@ -357,18 +357,18 @@ def test_an_eventbridge_that_takes_nothing_fails_the_batch(
     with_bus(function, monkeypatch, Dead(error))
 
     with pytest.raises(function.NothingPublished):
-        handle(function, creation(placed()))
+        handle(function, creation(place()))
 
 
 def test_no_request_is_begun_that_could_outlast_the_function(function: ModuleType, listener: Listener) -> None:
     with pytest.raises(function.NothingPublished):
-        handle(function, creation(placed()), seconds=10)
+        handle(function, creation(place()), seconds=10)
 
     assert listener.ids() == []
 
 
 def test_a_large_batch_is_published_whole(function: ModuleType, listener: Listener) -> None:
-    orders = [placed() for _ in range(15)]
+    orders = [place() for _ in range(15)]
 
     answer = handle(function, *map(creation, orders), *map(confirmation, orders))
 
@@ -382,7 +382,7 @@ def test_a_large_batch_is_published_whole(function: ModuleType, listener: Listen
 def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
     function: ModuleType, log_output: io.StringIO
 ) -> None:
-    order = placed(buyer="somebody@example.com")
+    order = place(buyer="somebody@example.com")
 
     handle(function, confirmation(order))
 
@@ -403,7 +403,7 @@ def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
 def test_event_too_large_for_eventbridge_goes_to_the_dead_letters_and_nothing_waits(
     function: ModuleType, listener: Listener, letters: Letters, log_output: io.StringIO
 ) -> None:
-    large, other = placed(lines=100, name=2_000 * "\x01"), placed()
+    large, other = place(lines=100, name=2_000 * "\x01"), place()
     records = [creation(other), creation(large), confirmation(other)]
 
     assert handle(function, *records) == {"batchItemFailures": []}
@@ -417,7 +417,7 @@ def test_event_too_large_for_eventbridge_goes_to_the_dead_letters_and_nothing_wa
 
 
 def test_event_larger_than_a_request_of_several_is_published(function: ModuleType, listener: Listener) -> None:
-    large, others = placed(lines=100, name=3_000 * "x"), [placed(), placed()]
+    large, others = place(lines=100, name=3_000 * "x"), [place(), place()]
 
     assert handle(function, creation(others[0]), creation(large), creation(others[1])) == {"batchItemFailures": []}
 
@@ -441,7 +441,7 @@ def test_event_that_eventbridge_rejects_goes_to_the_dead_letters_and_nothing_wai
     monkeypatch: pytest.MonkeyPatch,
     how: dict[str, str],
 ) -> None:
-    first, bad, last = placed(), placed(), placed()
+    first, bad, last = place(), place(), place()
     with_bus(function, monkeypatch, Strict({bad.order_id}, **how))
     records = [creation(first), creation(bad), creation(last), confirmation(bad), confirmation(last)]
 
@@ -454,7 +454,7 @@ def test_event_that_eventbridge_rejects_goes_to_the_dead_letters_and_nothing_wai
 def test_rejected_event_waits_while_the_dead_letter_queue_is_down(
     function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, bad = placed(), placed()
+    first, bad = place(), place()
     with_bus(function, monkeypatch, Strict({bad.order_id}))
     down = EndpointConnectionError(endpoint_url="https://queue.example")
     monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(down)))
@@ -472,7 +472,7 @@ def test_rejected_event_waits_while_the_dead_letter_queue_is_down(
 def test_event_that_a_permission_would_let_in_is_tried_again(
     function: ModuleType, letters: Letters, monkeypatch: pytest.MonkeyPatch, how: dict[str, str]
 ) -> None:
-    order = placed()
+    order = place()
     with_bus(function, monkeypatch, Strict({order.order_id}, **how))
 
     with pytest.raises(function.NothingPublished):

@@ -19,7 +19,7 @@ from order_payments.runtime.metric_names import Count
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
-from tests.support.auditor import past_us, write_order
+from tests.support.auditor import external_stripe, write_order
 from tests.support.function_shop import FunctionShop
 from tests.support.metrics import metrics_in
 from tests.support.shop import Stock
@@ -229,7 +229,7 @@ def pay_late(shop: FunctionShop, order: str, amount: int | None = None) -> str:
     """Pay for an order once more, past the service. Returns the intent's id."""
     status = shop.status(order)
     return (
-        past_us(shop)
+        external_stripe(shop)
         .v1.payment_intents.create(
             {
                 "amount": amount or status["totalAmount"],
@@ -246,7 +246,7 @@ def pay_late(shop: FunctionShop, order: str, amount: int | None = None) -> str:
 
 def refunded(shop: FunctionShop, intent: str) -> int:
     """How much of an intent's charge went back."""
-    charge = past_us(shop).v1.payment_intents.retrieve(intent, {"expand": ["latest_charge"]}).latest_charge
+    charge = external_stripe(shop).v1.payment_intents.retrieve(intent, {"expand": ["latest_charge"]}).latest_charge
     assert isinstance(charge, stripe.Charge)
     return charge.amount_refunded
 
@@ -359,11 +359,11 @@ def test_news_of_an_intent_of_another_amount_is_received_and_left_to_people(shop
 
 def test_news_on_which_nothing_can_be_done_is_received(shop: FunctionShop) -> None:
     order, other = (shop.order((shop.add_product(), 1)) for _ in range(2))
-    shop.pay(order, "pm_nobody_has")
-    shop.pay(other, "pm_nobody_has")
+    shop.pay(order, "pm_unknown")
+    shop.pay(other, "pm_unknown")
     before = shop.status(order)
     own, others = (intent.id for intent in intents_of(shop, order, other))
-    past_us(shop).v1.payment_intents.cancel(own)
+    external_stripe(shop).v1.payment_intents.cancel(own)
 
     news = [("canceled", own), ("succeeded", own), ("succeeded", others), ("payment_failed", others)]
     news.append(("canceled", "pi_nobody_has"))
@@ -375,5 +375,5 @@ def test_news_on_which_nothing_can_be_done_is_received(shop: FunctionShop) -> No
 
 def intents_of(shop: FunctionShop, *orders: str) -> list[stripe.PaymentIntent]:
     """The intents that the service made for these orders, in their order."""
-    intents = {intent.metadata["orderId"]: intent for intent in past_us(shop).v1.payment_intents.list().data}
+    intents = {intent.metadata["orderId"]: intent for intent in external_stripe(shop).v1.payment_intents.list().data}
     return [intents[order] for order in orders]

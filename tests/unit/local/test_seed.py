@@ -8,7 +8,7 @@ import pytest
 
 from local.shop.catalogue import COLUMNS, SAMPLE, Row, read
 from local.shop.seed import RULES, load
-from tests.support.documented import DOCUMENT
+from tests.support.api_document import DOCUMENT
 
 GOOD = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 1}
 

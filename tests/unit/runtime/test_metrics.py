@@ -26,7 +26,7 @@ from order_payments.storage.dynamodb import (
 )
 from tests.support.function_shop import FunctionShop
 from tests.support.metrics import Metrics, metric_lines, metrics_in
-from tests.support.order_stream import cancelled, changed, confirmation, creation, placed, record
+from tests.support.order_stream import cancel, change, confirmation, creation, place, record
 from tests.support.shop import ALICE
 
 Output = pytest.CaptureFixture[str]
@@ -127,7 +127,7 @@ def test_a_read_writes_no_metrics(shop: FunctionShop, capsys: Output) -> None:
         ("pm_card_visa", {}),
         ("pm_card_chargeDeclined", {}),
         ("pm_dummy_timeout_after_charge", {Count.PAYMENT_UNKNOWN: [1.0]}),
-        ("pm_nobody_has", {Count.PAYMENT_VOIDED: [1.0]}),
+        ("pm_unknown", {Count.PAYMENT_VOIDED: [1.0]}),
     ],
 )
 def test_the_paying_function_counts_what_no_settlement_tells(
@@ -211,9 +211,9 @@ def publisher(dynamodb: object) -> ModuleType:  # noqa: ARG001 - moto, which has
 
 
 def test_settlements_are_counted_where_the_stream_tells_of_them(publisher: ModuleType, capsys: Output) -> None:
-    paid, declined, other = placed(), placed(), placed()
-    refused = changed(other, status="cancelled", reason=Reason("Ünknown reason", "Something."))
-    records = [*map(creation, (paid, declined, other)), confirmation(paid), record(declined, cancelled(declined))]
+    paid, declined, other = place(), place(), place()
+    refused = change(other, status="cancelled", reason=Reason("Ünknown reason", "Something."))
+    records = [*map(creation, (paid, declined, other)), confirmation(paid), record(declined, cancel(declined))]
 
     publisher.handler({"Records": [*records, record(other, refused)]}, Context())
 
@@ -227,9 +227,9 @@ def test_settlements_are_counted_where_the_stream_tells_of_them(publisher: Modul
 
 
 def test_what_an_admin_settled_is_no_payment(publisher: ModuleType, capsys: Output) -> None:
-    orders = [placed(), placed()]
+    orders = [place(), place()]
     by_hand = [
-        changed(order, status=status, reason=Reason("admin_override", "Lost."), override=Override("a", utc_now(), "L"))
+        change(order, status=status, reason=Reason("admin_override", "Lost."), override=Override("a", utc_now(), "L"))
         for order, status in zip(orders, ("confirmed", "cancelled"), strict=True)
     ]
 
@@ -246,7 +246,7 @@ def test_what_was_not_published_is_not_counted(
 ) -> None:
     monkeypatch.setattr(publisher.bus, "publish", lambda events, **_: len(events) - 1)
 
-    publisher.handler({"Records": [creation(placed()), creation(placed())]}, Context())
+    publisher.handler({"Records": [creation(place()), creation(place())]}, Context())
 
     assert metrics_in(capsys.readouterr().out)[Count.ORDER_CREATED] == [1.0]
 

@@ -200,7 +200,7 @@ def test_an_open_intent_is_cancelled_once_and_then_closed(gateway: StripeGateway
 @pytest.mark.parametrize(
     ("card", "outcome"),
     [
-        ("pm_nobody_has", Refused(RefusalCause.PAYMENT_METHOD)),
+        ("pm_unknown", Refused(RefusalCause.PAYMENT_METHOD)),
         ("pm_dummy_timeout_after_charge", Unknown()),
         ("pm_dummy_timeout_before_charge", Unknown()),
         ("pm_dummy_api_error", Unknown()),
@@ -237,7 +237,7 @@ def test_rate_limits_with_one_lost_try_among_them_are_unknown(gateway: StripeGat
 
 
 def test_refusal_after_rate_limits_is_definite(gateway: StripeGateway, wire: Wire) -> None:
-    order = claimed(gateway, "pm_nobody_has")
+    order = claimed(gateway, "pm_unknown")
     answers = iter([RATE_LIMITS["429"]])
     wire.tamper["confirm"] = lambda answer: next(answers, answer)
 

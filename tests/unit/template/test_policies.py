@@ -19,11 +19,11 @@ from order_payments.events import dead_letters, event_bus
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage import dynamodb as service
 from order_payments.stripe_adapter import secrets as stripe_secrets
-from tests.support.auditor import past_us, write_order
+from tests.support.auditor import external_stripe, write_order
 from tests.support.function_shop import FunctionShop
 from tests.support.moto import tables_on_moto
-from tests.support.order_stream import creation, foreign, placed
-from tests.support.policies import Rights, granted
+from tests.support.order_stream import creation, malformed_record, place
+from tests.support.policies import Permissions, list_permissions
 from tests.support.shop import ADMIN, ALICE
 
 DUMMY = "DummyStripeTable"
@@ -53,9 +53,9 @@ def done_by(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]
 
 
 @pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
+def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Permissions]:
     """What the functions do that are loaded while this is there."""
-    rights: Rights = defaultdict(set)
+    rights: Permissions = defaultdict(set)
     client_of = service.dynamodb_client
     bus_client_of = event_bus.events_client
     queue_client_of = dead_letters.sqs_client
@@ -110,7 +110,7 @@ def live_a_full_life() -> None:
     shop.pay(shop.order((product, 1)), "pm_dummy_timeout_before_charge")
     shop.write_product(product, stock=10)
     shop.add_product(product_id=product, stock=10)
-    for card in ("pm_card_visa", "pm_card_chargeDeclined", "pm_nobody_has"):
+    for card in ("pm_card_visa", "pm_card_chargeDeclined", "pm_unknown"):
         shop.pay(shop.order((product, 1)), card)
     shop.pay(shop.order((product, 100)))
     for status in ("confirmed", "cancelled"):
@@ -121,7 +121,7 @@ def live_a_full_life() -> None:
     shop.status(shop.order((product, 1)))
     for route in ROUTES:
         load_function(route.function).handler(json.loads((EVENTS / f"{route.function}.json").read_text()), Context())
-    load_function("publish_order_events").handler({"Records": [creation(placed()), foreign()]}, Context())
+    load_function("publish_order_events").handler({"Records": [creation(place()), malformed_record()]}, Context())
     audit_and_repair(shop, product)
     for bring_to_its_end in (reconcile, tell_the_webhook):
         settle_each_kind(shop, product, bring_to_its_end)
@@ -159,9 +159,9 @@ def settle_each_kind(shop: FunctionShop, product: str, bring_to_its_end: Any) ->
         bring_to_its_end(shop, order)
         assert shop.status(order)["status"] != "pending"
     order = shop.order((product, 1))
-    shop.pay(order, "pm_nobody_has")
+    shop.pay(order, "pm_unknown")
     shop.override(order, "cancelled")
-    past_us(shop).v1.payment_intents.confirm(intent_of(shop, order), {"payment_method": "pm_card_visa"})
+    external_stripe(shop).v1.payment_intents.confirm(intent_of(shop, order), {"payment_method": "pm_card_visa"})
     bring_to_its_end(shop, order)
 
 
@@ -190,10 +190,10 @@ def tell_the_webhook(shop: FunctionShop, order: str) -> None:
     call(load_function("stripe_webhook"), event_for("POST /webhooks/stripe", body=body, headers=headers), Context())
 
 
-def test_every_function_may_do_what_it_does_and_nothing_else(done: Rights) -> None:
+def test_every_function_may_do_what_it_does_and_nothing_else(done: Permissions) -> None:
     live_a_full_life()
 
-    for folder, rights in granted().items():
+    for folder, rights in list_permissions().items():
         of_the_dummy, did = rights - of_the_service(rights), done.get(folder, set())
         assert of_the_service(did) == of_the_service(rights), folder
         assert of_the_dummy >= did - of_the_service(did), folder
@@ -217,6 +217,6 @@ def test_no_role_has_a_policy_of_awss_but_to_log_and_to_trace() -> None:
 
 
 def test_no_policy_has_a_wildcard() -> None:
-    rights = {right for of_one in granted().values() for right in of_one}
+    rights = {right for of_one in list_permissions().values() for right in of_one}
 
     assert not [right for right in rights if "*" in "".join(right)]

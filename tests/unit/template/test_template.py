@@ -15,13 +15,13 @@ from order_payments.events.event_bus import EVENTBRIDGE_CALL_SECONDS
 from order_payments.events.order_events import SOURCE
 from order_payments.payments import LEASE
 from tests.support.order_stream import (
+    cancel,
     cancellation,
-    cancelled,
-    claimed,
+    claim,
     confirmation,
     creation,
-    foreign,
-    placed,
+    malformed_record,
+    place,
     record,
 )
 
@@ -76,16 +76,16 @@ def invokes(pattern: Any, value: Any) -> bool:
 @pytest.mark.parametrize(
     ("told", "record"),
     [
-        (True, creation(placed())),
-        (True, confirmation(placed())),
-        (True, cancellation(placed())),
-        (True, record(placed(), cancelled(placed()))),
-        (True, foreign()),
-        (False, record(placed(), claimed(placed()))),
-        (False, record(claimed(placed()), placed())),
-        (False, record(claimed(placed()), claimed(placed()))),
-        (False, record(cancelled(placed()), cancelled(placed()))),
-        (False, record(placed(), None)),
+        (True, creation(place())),
+        (True, confirmation(place())),
+        (True, cancellation(place())),
+        (True, record(place(), cancel(place()))),
+        (True, malformed_record()),
+        (False, record(place(), claim(place()))),
+        (False, record(claim(place()), place())),
+        (False, record(claim(place()), claim(place()))),
+        (False, record(cancel(place()), cancel(place()))),
+        (False, record(place(), None)),
     ],
     ids=["new", "paid", "declined", "by hand", "foreign", "claim", "void", "postponed", "refund", "removal"],
 )

@@ -13,7 +13,7 @@ from order_payments.api.responses import HEADERS
 if TYPE_CHECKING:
     from tests.support.shop import Reply
 
-OUR_HEADERS = {name.lower() for name in (*HEADERS, "WWW-Authenticate")}
+API_HEADERS = {name.lower() for name in (*HEADERS, "WWW-Authenticate")}
 DOCUMENT: dict[str, Any] = json.loads((PROJECT / "docs" / "openapi.json").read_text())
 
 
@@ -28,7 +28,7 @@ def check_documented(method: str, path: str, reply: "Reply") -> None:
     assert content_type in response["content"], f"{method} {path}: {content_type} is not documented"
     _validator(json.dumps(response["content"][content_type]["schema"])).validate(reply.body)
     documented = {name.lower(): header["schema"]["type"] for name, header in response.get("headers", {}).items()}
-    for name in OUR_HEADERS & reply.headers.keys():
+    for name in API_HEADERS & reply.headers.keys():
         assert name in documented, f"{method} {path}: {reply.status} has an undocumented header {name}"
         assert documented[name] == "string" or reply.headers[name].isdigit()
 

@@ -19,19 +19,19 @@ from order_payments.domain.errors import Busy
 from order_payments.domain.orders import Order
 from tests.support.world import World
 
-START_SECONDS = 60.0
-MOST_TRIES = 100
+START_TIMEOUT_SECONDS = 60.0
+MAX_ATTEMPTS = 100
 """Payments by a buyer whose order is answered busy each time. The count of answers shows who gave up."""
 
 T = TypeVar("T")
 
 
-def at_once(steps: Sequence[Callable[[], T]]) -> list[T]:
+def run_concurrently(steps: Sequence[Callable[[], T]]) -> list[T]:
     """Take all `steps`, each in a thread of its own, from the same moment on. Returns what they return, in order."""
     start = threading.Barrier(len(steps))
 
     def take(step: Callable[[], T]) -> T:
-        start.wait(START_SECONDS)
+        start.wait(START_TIMEOUT_SECONDS)
         return step()
 
     with ThreadPoolExecutor(len(steps)) as pool:
@@ -64,19 +64,21 @@ class BuyerProcesses:
         with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
             forkserver.ensure_running()
         start = context.Barrier(processes)
-        with ProcessPoolExecutor(processes, context, initializer=_open, initargs=(endpoint, start)) as pool:
+        with ProcessPoolExecutor(processes, context, initializer=_start, initargs=(endpoint, start)) as pool:
             yield cls(pool, processes)
 
-    def pay(self, purchases: Sequence[Purchase], *, at_a_time: int, most_tries: int = MOST_TRIES) -> Counter[str]:
+    def pay(self, purchases: Sequence[Purchase], *, at_a_time: int, max_attempts: int = MAX_ATTEMPTS) -> Counter[str]:
         """Pay all, in every process `at_a_time / processes` at a time, and count the answers.
 
         An answer is the order's status, or the name of the error. A buyer who is answered busy tries again, up to
-        `most_tries` times in all. Each busy answer is counted.
+        `max_attempts` times in all. Each busy answer is counted.
         """
         shares = [purchases[number :: self._processes] for number in range(self._processes)]
         threads = -(-at_a_time // self._processes)
         answers: Counter[str] = Counter()
-        for counted in self._pool.map(_pay_share, shares, [threads] * self._processes, [most_tries] * self._processes):
+        for counted in self._pool.map(
+            _pay_share, shares, [threads] * self._processes, [max_attempts] * self._processes
+        ):
             answers.update(counted)
         return answers
 
@@ -88,32 +90,32 @@ class _Process:
     start: Barrier
 
 
-def _open(endpoint: str, start: Barrier) -> None:
+def _start(endpoint: str, start: Barrier) -> None:
     _Process.endpoint, _Process.start = endpoint, start
 
 
-def _pay_share(purchases: Sequence[Purchase], threads: int, most_tries: int) -> Counter[str]:
-    service, undisturbed = client_of(_Process.endpoint), client_of(_Process.endpoint)
+def _pay_share(purchases: Sequence[Purchase], threads: int, max_attempts: int) -> Counter[str]:
+    service, fault_free = client_of(_Process.endpoint), client_of(_Process.endpoint)
     thread = threading.local()
 
     def enter() -> None:
-        thread.world = World(service, undisturbed)
+        thread.world = World(service, fault_free)
 
     def pay(purchase: Purchase) -> Counter[str]:
-        return _pay_until_answered(thread.world, purchase, most_tries)
+        return _pay_until_answered(thread.world, purchase, max_attempts)
 
     answers: Counter[str] = Counter()
     with ThreadPoolExecutor(threads, initializer=enter) as pool:
         # A process takes one share, since none begins before all have one.
-        _Process.start.wait(START_SECONDS)
+        _Process.start.wait(START_TIMEOUT_SECONDS)
         for answer in pool.map(pay, purchases):
             answers.update(answer)
     return answers
 
 
-def _pay_until_answered(world: World, purchase: Purchase, most_tries: int) -> Counter[str]:
+def _pay_until_answered(world: World, purchase: Purchase, max_attempts: int) -> Counter[str]:
     answers: Counter[str] = Counter()
-    for _ in range(most_tries):
+    for _ in range(max_attempts):
         answer = world.pay(purchase.order, purchase.card)
         answers[str(answer.status) if isinstance(answer, Order) else type(answer).__name__] += 1
         if not isinstance(answer, Busy):

@@ -1,6 +1,6 @@
 """Faults on the service's way out: every request of it to DynamoDB and to Stripe is counted here, and can go wrong.
 
-with interfering(world, killed_at("confirm", Effect.DONE)) as interference, pytest.raises(Killed):
+with inject_faults(world, kill_at("confirm", Effect.DONE)) as injection, pytest.raises(Killed):
     world.pay(order)
 
 The clients that `World` uses to look, and the dummy Stripe's own, are left alone and are not counted.
@@ -66,7 +66,7 @@ Plan = Callable[[Boundary], Fault | None]
 
 
 @dataclass(slots=True)
-class Interference:
+class Injection:
     """What passed the boundaries, in order; and what is still on its way."""
 
     boundaries: list[Boundary] = field(default_factory=list)
@@ -82,28 +82,28 @@ class Interference:
         """The requests by name and occurrence, in order."""
         return tuple(boundary.request for boundary in self.boundaries)
 
-    def land(self) -> None:
+    def deliver_late(self) -> None:
         """Let what is late arrive. Nobody waits for the answers."""
         while self.late:
             with suppress(ClientError, stripe.APIConnectionError):
                 self.late.pop(0)()
 
 
-def undisturbed(_: Boundary) -> None:
+def no_faults(_: Boundary) -> None:
     """No faults: to count the boundaries."""
 
 
-def killed_at(request: str, effect: Effect) -> Plan:
+def kill_at(request: str, effect: Effect) -> Plan:
     """Kill the process at a request, named as in `Boundary.request`, before or after the request takes effect."""
     return lambda boundary: Fault(effect, _die) if boundary.request == request else None
 
 
-def killed_at_number(number: int, effect: Effect) -> Plan:
+def kill_at_index(number: int, effect: Effect) -> Plan:
     """Kill the process at its request with this zero-based index, before or after the request takes effect."""
     return lambda boundary: Fault(effect, _die) if boundary.number == number else None
 
 
-def late_at(number: int) -> Plan:
+def delay_at(number: int) -> Plan:
     """That request is under way for longer than the service waits for it, and so is each repetition of it."""
     late: set[str] = set()
 
@@ -112,23 +112,25 @@ def late_at(number: int) -> Plan:
             late.add(boundary.name)
         if boundary.name not in late:
             return None
-        return stripe_silence(Effect.LATE) if boundary.to == "stripe" else dynamodb_fault(Effect.LATE, TIMED_OUT)
+        return (
+            stripe_connection_error(Effect.LATE) if boundary.to == "stripe" else dynamodb_error(Effect.LATE, TIMED_OUT)
+        )
 
     return plan
 
 
-def on(name: str, fault: Fault) -> Plan:
+def fail_each(name: str, fault: Fault) -> Plan:
     """Every request of that name goes wrong."""
     return lambda boundary: fault if boundary.name == name else None
 
 
-def in_turn(name: str, *faults: Fault) -> Plan:
+def fail_in_turn(name: str, *faults: Fault) -> Plan:
     """The first requests of that name go wrong, each in its way."""
     left = list(faults)
     return lambda boundary: left.pop(0) if left and boundary.name == name else None
 
 
-def from_then_on(name: str, first: Fault, then: Fault) -> Plan:
+def fail_from(name: str, first: Fault, then: Fault) -> Plan:
     """The first request of that name goes wrong, and after it all that go to the same place."""
     down: set[str] = set()
 
@@ -144,17 +146,17 @@ def from_then_on(name: str, first: Fault, then: Fault) -> Plan:
 
 
 @contextmanager
-def interfering(world: World, plan: Plan = undisturbed) -> Iterator[Interference]:
+def inject_faults(world: World, plan: Plan = no_faults) -> Iterator[Injection]:
     """Lay the faults of `plan` on all requests of the world's service, and count them, until the block is left."""
-    interference = Interference()
+    injection = Injection()
     dead: list[Killed] = []
 
     def arrive(name: str, to: str) -> Fault | None:
         if dead:
             raise dead[0]
-        occurrence = 1 + interference.names.count(name)
-        boundary = Boundary(len(interference.boundaries), name, to, occurrence)
-        interference.boundaries.append(boundary)
+        occurrence = 1 + injection.names.count(name)
+        boundary = Boundary(len(injection.boundaries), name, to, occurrence)
+        injection.boundaries.append(boundary)
         return plan(boundary)
 
     def reply(fault: Fault) -> StripeAnswer:
@@ -170,7 +172,7 @@ def interfering(world: World, plan: Plan = undisturbed) -> Iterator[Interference
         if fault is None or fault.effect is Effect.DONE:
             return
         if fault.effect is Effect.LATE:
-            interference.late.append(partial(getattr(world.undisturbed, xform_name(model.name)), **request))
+            injection.late.append(partial(getattr(world.fault_free, xform_name(model.name)), **request))
         reply(fault)
 
     def after_call(context: Mapping[str, Any], **_: object) -> None:
@@ -188,7 +190,7 @@ def interfering(world: World, plan: Plan = undisturbed) -> Iterator[Interference
             with suppress(stripe.APIConnectionError):
                 send(method, url, headers, post_data, **options)
         if fault.effect is Effect.LATE:
-            interference.late.append(partial(send, method, url, headers, post_data, **options))
+            injection.late.append(partial(send, method, url, headers, post_data, **options))
         return reply(fault)
 
     events = world.service.meta.events
@@ -196,53 +198,53 @@ def interfering(world: World, plan: Plan = undisturbed) -> Iterator[Interference
     events.register("after-call.dynamodb", after_call)
     try:
         with patch.object(world.wire, "request", request):
-            yield interference
+            yield injection
     finally:
         events.unregister("before-call.dynamodb", before_call)
         events.unregister("after-call.dynamodb", after_call)
 
 
-def dynamodb_fault(effect: Effect, error: Exception) -> Fault:
+def dynamodb_error(effect: Effect, error: Exception) -> Fault:
     """DynamoDB, or the way there, answers with an error."""
     return Fault(effect, partial(_raise, error))
 
 
-def stripe_silence(effect: Effect) -> Fault:
+def stripe_connection_error(effect: Effect) -> Fault:
     """No answer of Stripe's arrives. The SDK tries again, as it does on a connection that broke."""
     error = stripe.APIConnectionError("nothing came", should_retry=True)  # type: ignore[no-untyped-call]  # the SDK has no types here
     return Fault(effect, partial(_raise, error))
 
 
-def stripe_answer(effect: Effect, status: int, body: str) -> Fault:
+def stripe_response(effect: Effect, status: int, body: str) -> Fault:
     """Stripe, or something before it, answers this."""
     return Fault(effect, lambda: (body, status, {}))
 
 
-def error_code(code: str, status: int) -> ClientError:
+def client_error(code: str, status: int) -> ClientError:
     """An answer of DynamoDB that carries an error's code."""
     answer: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(answer, "")
 
 
 UNREACHABLE = EndpointConnectionError(endpoint_url="http://dynamodb.invalid")
-HUNG_UP = ConnectionClosedError(endpoint_url="http://dynamodb.invalid")
+CONNECTION_CLOSED = ConnectionClosedError(endpoint_url="http://dynamodb.invalid")
 TIMED_OUT = ReadTimeoutError(endpoint_url="http://dynamodb.invalid")
 
 
-def emptied(world: World) -> World:
+def reset_world(world: World) -> World:
     """A world as `World.fresh` makes it, on the tables that `world` has, and with a Stripe in memory.
 
     Both for speed: a test may want hundreds.
     """
     for table, key in (("OrdersTable", "orderId"), ("ProductsTable", "productId")):
-        found = world.undisturbed.scan(TableName=table, ConsistentRead=True, ProjectionExpression=key)["Items"]
+        found = world.fault_free.scan(TableName=table, ConsistentRead=True, ProjectionExpression=key)["Items"]
         for start in range(0, len(found), 25):  # as many as DynamoDB takes at once
             deletions: Any = [{"DeleteRequest": {"Key": item}} for item in found[start : start + 25]]
-            world.undisturbed.batch_write_item(RequestItems={table: deletions})
-    return with_stripe_in_memory(World(world.service, world.undisturbed))
+            world.fault_free.batch_write_item(RequestItems={table: deletions})
+    return keep_stripe_in_memory(World(world.service, world.fault_free))
 
 
-def with_stripe_in_memory(world: World) -> World:
+def keep_stripe_in_memory(world: World) -> World:
     """The world, its dummy Stripe's state in memory rather than in a table."""
     store: Any = MemoryStore()
     world.store = world.wire.store = store
