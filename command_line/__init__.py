@@ -1,1 +1,1 @@
-"""Shared parts of all commands: errors and exit codes, output, environment and child processes."""
+"""Shared by all commands: errors and exit codes, output, environment and child processes."""

@@ -1,7 +1,6 @@
-"""The environment of the programs that we start: made here, rather than the user's own.
+"""Isolated environment for child processes.
 
-Nothing of the user's AWS profile may reach them, nor a proxy, an index or an option that they happen to have set, and
-no call of theirs may leave this machine.
+It contains no AWS profile, proxy, package index or option of the user, so that AWS calls stay on this machine.
 """
 
 import json
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 REGION = "us-east-1"
-# The emulator takes any. Never the user's: they would be sent to whatever answers.
+# The emulator accepts any credentials. The user's own must not be sent to it.
 ACCESS_KEY_ID = "local"
 SECRET_ACCESS_KEY = "local"  # noqa: S105
 
@@ -25,9 +24,9 @@ AWS_SETTINGS: Mapping[str, str] = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""Settings of the AWS SDK for calls that stay on this machine."""
+"""AWS SDK settings for calls to this machine."""
 
-_PASSED_ON = ("LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+_INHERITED_VARIABLES = ("LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 
 _users_aws_settings: dict[str, str] | None = None
 
@@ -35,7 +34,7 @@ _users_aws_settings: dict[str, str] | None = None
 def use_local_aws_settings() -> None:
     """Make this process ignore the user's AWS settings.
 
-    The SDK reads them even if a client is given everything, and fails if a profile, a file or a value is unknown.
+    The SDK reads them even if a client gets every setting as an argument, and fails on an unknown profile or value.
     """
     global _users_aws_settings
     if _users_aws_settings is None:
@@ -44,7 +43,7 @@ def use_local_aws_settings() -> None:
 
 @contextmanager
 def users_aws_settings() -> Iterator[None]:
-    """Apply the user's own AWS settings until the block is left: for calls to the user's AWS account."""
+    """Restore the user's AWS settings inside the block, for calls to the user's AWS account."""
     if _users_aws_settings is None:
         yield
         return
@@ -56,23 +55,23 @@ def users_aws_settings() -> Iterator[None]:
 
 
 def users_environment() -> dict[str, str]:
-    """Return the environment that this process was started with."""
+    """Return the environment that this process started with."""
     with users_aws_settings():
         return dict(os.environ)
 
 
 def _replace_aws_settings(settings: Mapping[str, str]) -> dict[str, str]:
-    """Replace every AWS setting of this process. Returns the settings before."""
+    """Replace the AWS settings of this process and return the previous ones."""
     before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("AWS_")}
     os.environ.update(settings)
     return before
 
 
 def make_child_environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment with the virtual environment's programs on its path and `home` as its home."""
+    """Return an environment with the virtual environment on its PATH and `home` as HOME."""
     _mute_version_check(home)
     return {
-        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        **{name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ},
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "HOME": str(home),
         "TZ": "UTC",
@@ -85,7 +84,7 @@ def make_child_environment(home: Path, more: Mapping[str, str] | None = None) ->
 
 
 def _mute_version_check(home: Path) -> None:
-    """SAM asks the package index for a newer version once a week, and no option stops it."""
+    """Keep SAM from its weekly version check at the package index. No option disables the check."""
     directory = home / ".aws-sam"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time(), "telemetryEnabled": False}))

@@ -2,4 +2,4 @@
 
 
 class CommandError(Exception):
-    """A command cannot go on. The message says why and what to do about it, so that no traceback is needed."""
+    """A failure that ends a command. The message states what happened and what to do; no traceback is printed."""

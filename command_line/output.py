@@ -1,4 +1,4 @@
-"""How progress is shown: a spinner or a bar, and a tick, on a terminal; plain lines elsewhere."""
+"""Progress output: a spinner or bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -22,58 +22,58 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 _POLL_SECONDS = 0.2
-_WIDEST_STEP = 64
+_MAX_STEP_COLUMNS = 64
 
 Fraction = Callable[[], float]
-"""How much of a step is done, from 0 to 1."""
+"""Returns how much of a step is done, from 0 to 1."""
 
 
 class Progress(Protocol):
-    """Enter it with the name of a step while the step is under way; `done` where somebody can tell how far it is."""
+    """Factory of a context manager that shows one step."""
 
-    def __call__(self, name: str, done: Fraction | None = None) -> AbstractContextManager[None]:
-        """A step."""
+    def __call__(self, name: str, fraction_done: Fraction | None = None) -> AbstractContextManager[None]:
+        """Show the step `name` while the block runs, as a bar if `fraction_done` is given."""
 
 
 def make_console() -> Console:
     if isinstance(sys.stdout, TextIOWrapper):
-        # Anything but an encoding error in the middle of a start-up.
+        # A terminal that cannot encode a character must not end a start-up.
         sys.stdout.reconfigure(errors="replace", line_buffering=True)
     return Console(highlight=False)
 
 
 def width_of(console: Console) -> int | None:
-    """The columns of the terminal, or those that the user asks for; `None` where lines go to a file or a program."""
+    """Return the width in columns, from the terminal or from COLUMNS. `None` for a file or a pipe."""
     return console.width if console.is_terminal or "COLUMNS" in os.environ else None
 
 
 def make_progress(console: Console) -> Progress:
-    """Show each step, and how long it took."""
+    """Return a `Progress` that prints each step and its duration."""
 
     @contextmanager
-    def step(name: str, done: Fraction | None = None) -> Iterator[None]:
+    def step(name: str, fraction_done: Fraction | None = None) -> Iterator[None]:
         started = time.monotonic()
         if console.is_terminal:
-            with _bar(name, done, console) if done else console.status(name):
+            with _bar(name, fraction_done, console) if fraction_done else console.status(name):
                 yield
         else:
             console.print(f"… {name}", markup=False)
             yield
-        # The tick before it and the time after it take ten columns.
-        column = min(_WIDEST_STEP, console.width - 10)
+        # The tick and the duration take ten columns.
+        column = min(_MAX_STEP_COLUMNS, console.width - 10)
         console.print(f"[green]✓[/] {name:<{column}} [dim]{time.monotonic() - started:5.1f} s[/]", soft_wrap=True)
 
     return step
 
 
 @contextmanager
-def show_no_progress(name: str, done: Fraction | None = None) -> Iterator[None]:  # noqa: ARG001 - as `Progress` has it
+def show_no_progress(name: str, fraction_done: Fraction | None = None) -> Iterator[None]:  # noqa: ARG001 - `Progress`
     yield
 
 
 @contextmanager
 def count_progress(console: Console, name: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar until the block is left; what it gives is to be called for each one of `total` that is done."""
+    """Show a bar while the block runs. Yields a function to call after each of `total` items."""
     columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, console=console) as bar:
         task = bar.add_task(escape(name), total=total)
@@ -81,7 +81,7 @@ def count_progress(console: Console, name: str, total: int) -> Iterator[Callable
 
 
 @contextmanager
-def _bar(name: str, done: Fraction, console: Console) -> Iterator[None]:
+def _bar(name: str, fraction_done: Fraction, console: Console) -> Iterator[None]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(None), TimeElapsedColumn())
     with RichProgress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=1.0)
@@ -89,7 +89,7 @@ def _bar(name: str, done: Fraction, console: Console) -> Iterator[None]:
 
         def follow() -> None:
             while not stop.wait(_POLL_SECONDS):
-                bar.update(task, completed=done())
+                bar.update(task, completed=fraction_done())
 
         thread = threading.Thread(target=follow, name="progress", daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us."""
+"""Child processes that end with this process."""
 
 import os
 import signal
@@ -11,20 +11,20 @@ from pathlib import Path
 from command_line.errors import CommandError
 from command_line.signals import defer_signals
 
-_LINES_SHOWN = 25
+_MAX_LOG_LINES_SHOWN = 25
 _POLL_SECONDS = 0.02
-_KILL_SECONDS = 2
+_KILL_TIMEOUT_SECONDS = 2
 
 
 def run_command(
     command: Sequence[str | Path], *, environment: Mapping[str, str], directory: Path, log: Path, label: str
 ) -> None:
-    """Run a command with its output in `log`. Raises `CommandError` with the end of that output if it fails."""
+    """Run a command with its output in `log`. Raises `CommandError` with the last lines of `log` if it fails."""
     with start_process(command, environment=environment, directory=directory, log=log, stop_seconds=0) as process:
         code = process.wait()
     if code != 0:
-        shown = "\n".join(log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:])
-        raise CommandError(f"{label} failed (exit code {code}). The end of {log}:\n\n{shown}")
+        shown = "\n".join(log.read_text(errors="replace").splitlines()[-_MAX_LOG_LINES_SHOWN:])
+        raise CommandError(f"{label} failed with exit code {code}. Last lines of {log}:\n\n{shown}")
 
 
 @contextmanager
@@ -37,11 +37,11 @@ def start_process(
     stop_seconds: float,
     stdin: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs until the block is left; it is then asked to end, and has `stop_seconds` seconds to do so.
+    """Run a command while the block runs, then stop it. After `stop_seconds` it is killed with its descendants.
 
-    It is asked by the end of its input, if `stdin` is a pipe, and by a termination otherwise. Its output goes to `log`,
-    or without one to where ours goes. It has a session of its own, so that its whole family can be ended, and so that
-    Ctrl-C is ours alone.
+    To stop the command, its standard input is closed if `stdin` is a pipe; otherwise it receives SIGTERM. Its output
+    goes to `log`, or to this process's output without one. The command runs in a session of its own, so that Ctrl-C
+    does not reach it and its whole process group can be killed.
     """
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -58,7 +58,7 @@ def start_process(
         yield process
     except FileNotFoundError as missing:
         if process is None:
-            raise CommandError(f"{command[0]} is missing. `make setup` installs it.") from missing
+            raise CommandError(f"{command[0]} is not installed. To install it: make setup") from missing
         raise
     finally:
         if process is not None:
@@ -72,7 +72,7 @@ def _stop(process: subprocess.Popen[bytes], stop_seconds: float) -> None:
         process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(stop_seconds)
-    deadline = time.monotonic() + _KILL_SECONDS
+    deadline = time.monotonic() + _KILL_TIMEOUT_SECONDS
     while _kill_group(process.pid) and time.monotonic() < deadline:
         process.poll()
         time.sleep(_POLL_SECONDS)
@@ -80,10 +80,10 @@ def _stop(process: subprocess.Popen[bytes], stop_seconds: float) -> None:
 
 
 def _kill_group(group: int) -> bool:
-    """Whether there was still somebody to kill."""
+    """Kill the process group. Return whether it still had a live process."""
     try:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        # macOS answers "not permitted" for a group of which only zombies are left.
+        # macOS reports "not permitted" for a group of zombies.
         return False
     return True

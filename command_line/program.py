@@ -1,4 +1,4 @@
-"""The end of a command: the one place where errors become exit codes."""
+"""Exit codes of commands."""
 
 import sys
 
@@ -9,7 +9,7 @@ from command_line.signals import Stopped
 
 
 def run_program(app: typer.Typer, name: str) -> None:
-    """Run the command that the arguments name, and exit: with 0 after a stop, with 1 after a `CommandError`."""
+    """Run the command line. Exit with 0 after Ctrl-C, and with 1 after a `CommandError`."""
     try:
         app(prog_name=name)
     except Stopped:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = PROJECT / ".local"
-"""What commands keep between runs. It is not under version control."""
+"""State that commands keep between runs, outside version control."""
 
 
 def add_layers_to_path() -> None:
-    """Let this process import what the functions import from their layers."""
+    """Make the Lambda layers importable in this process."""
     sys.path += [str(layer) for layer in sorted(PROJECT.glob("layers/*")) if layer.is_dir()]

@@ -1,4 +1,4 @@
-"""Stopping in an orderly way, whichever signal asks for it and whenever it comes."""
+"""Orderly shutdown on SIGINT, SIGTERM and SIGHUP."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ from types import FrameType
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PARENT_CHECK_SECONDS = 0.2
 
-_held = 0
-_waiting: int | None = None
+_defer_depth = 0
+_deferred_signal: int | None = None
 
 
 class Stopped(BaseException):
-    """Somebody asked us to stop. Like `KeyboardInterrupt` it is no error, so nothing that handles errors sees it."""
+    """A stop signal arrived. Not an `Exception`, like `KeyboardInterrupt`, so that no error handler catches it."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal.Signals(signal_number).name)
@@ -24,32 +24,31 @@ class Stopped(BaseException):
 
 
 def stop_on_signals() -> None:
-    """From now on Ctrl-C, a termination and a closed terminal raise `Stopped` in the main thread, once."""
+    """Raise `Stopped` in the main thread on the first Ctrl-C, SIGTERM or SIGHUP."""
     for number in _STOP_SIGNALS:
         signal.signal(number, _on_signal)
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Put `Stopped` off until the block is done.
+    """Defer `Stopped` to the end of the block.
 
-    For starting a process and taking hold of it: one that was started and not yet held would be left behind.
+    A process that is started but not yet assigned would otherwise keep running.
     """
-    global _held
-    _held += 1
+    global _defer_depth
+    _defer_depth += 1
     try:
         yield
     finally:
-        _held -= 1
-        if _waiting is not None and not _held:
-            raise Stopped(_waiting)
+        _defer_depth -= 1
+        if _deferred_signal is not None and not _defer_depth:
+            raise Stopped(_deferred_signal)
 
 
 def stop_with_parent() -> None:
-    """Stop when the process that started us is gone.
+    """Stop this process when its parent ends.
 
-    `make` hands a killed terminal or a SIGKILL on to nobody: without this the stack would go on serving, and keep
-    the port from the next `make run`.
+    `make` does not forward SIGHUP or SIGKILL. The stack would keep running and hold the port of the next `make run`.
     """
     parent = os.getppid()
 
@@ -62,11 +61,11 @@ def stop_with_parent() -> None:
 
 
 def _on_signal(signal_number: int, _frame: FrameType | None) -> None:
-    global _waiting
-    # Once is enough: a second Ctrl-C in the middle of stopping would leave processes behind.
+    global _deferred_signal
+    # A second Ctrl-C during the shutdown would leave processes behind.
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if _held:
-        _waiting = signal_number
+    if _defer_depth:
+        _deferred_signal = signal_number
     else:
         raise Stopped(signal_number)

@@ -54,7 +54,7 @@ def test_unusable_aws_setting_of_an_account_is_reported(name: str) -> None:
     use_local_aws_settings()
 
     with (
-        pytest.raises(CommandError, match=r"The AWS settings cannot be used: .*(none-such|many|broken)"),
+        pytest.raises(CommandError, match=r"The AWS settings are invalid: .*(none-such|many|broken)"),
         deployed_stack("shop", "eu-central-1", None) as stack,
     ):
         stack.audit({})

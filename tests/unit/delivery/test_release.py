@@ -202,7 +202,7 @@ def test_unusable_aws_settings_are_reported_before_the_build(deploy: Deploy, mon
     result, ran = deploy("--check")
 
     assert (result.exit_code, ran) == (1, [])
-    assert "The AWS settings cannot be used" in str(result.exception)
+    assert "The AWS settings are invalid" in str(result.exception)
 
 
 def test_check_deploys_nothing(deploy: Deploy) -> None:
