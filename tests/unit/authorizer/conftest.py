@@ -1,4 +1,4 @@
-"""The authorizer as Lambda has it: its folder is on the path, and it is composed from the environment."""
+"""The authorizer as on Lambda: its folder is on the path, and its settings come from the environment."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ Start = Callable[..., Authorize]
 
 
 def event_with(*authorizations: str) -> dict[str, Any]:
-    """The event of a request with these `Authorization` headers, in API Gateway's form."""
+    """Return API Gateway's event of a request with these `Authorization` headers."""
     headers = {"Accept": ["application/json"]} | ({"Authorization": [*authorizations]} if authorizations else {})
     return {
         "type": "REQUEST",
@@ -41,8 +41,8 @@ def event_with(*authorizations: str) -> dict[str, Any]:
 
 
 @contextmanager
-def unauthorized() -> Iterator[None]:
-    """Expects the exception that API Gateway answers with 401, and nothing that is merely like it."""
+def raises_unauthorized() -> Iterator[None]:
+    """Expect exactly the exception that API Gateway turns into a 401."""
     with pytest.raises(Exception, match=r"\AUnauthorized\Z") as raised:
         yield
     assert type(raised.value) is Exception
@@ -50,8 +50,8 @@ def unauthorized() -> Iterator[None]:
 
 
 @contextmanager
-def failed() -> Iterator[None]:
-    """Expects an exception that API Gateway answers with 500, not with 401."""
+def raises_authorizer_failed() -> Iterator[None]:
+    """Expect an exception that API Gateway turns into a 500."""
     with pytest.raises(Exception, match=r"\A(no keys|unexpected error)\Z") as raised:
         yield
     assert type(raised.value).__name__ == "AuthorizerFailed"
@@ -71,7 +71,7 @@ def key_server() -> Iterator[KeyServer]:
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Start the function with these variables: run its handler module, under a name that no other handler has."""
+    """Return a function that runs the handler module with the given environment variables."""
 
     def start(**environment: str) -> Authorize:
         for name in [name for name in os.environ if name.startswith("JWT_")]:
@@ -90,11 +90,11 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
 
 @pytest.fixture
 def authorize(start: Start, issuer: Issuer) -> Authorize:
-    """The function, with the issuer's keys in its environment."""
+    """Return the handler, with the issuer's keys in its environment."""
     return start(JWT_JWKS=json.dumps(issuer.jwks))
 
 
 @pytest.fixture
 def log(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
-    """The log lines that the function wrote so far, without metrics."""
+    """Return a function that reads the new log lines, without metrics."""
     return lambda: [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" not in line]

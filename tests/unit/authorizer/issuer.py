@@ -1,4 +1,4 @@
-"""An issuer of tokens with real keys, good tokens and forged ones, and the server that publishes its key set."""
+"""An issuer of valid and forged tokens with real keys, and a server that publishes its key set."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ Signer = Callable[[bytes], bytes]
 
 
 class Absent:
-    """Stands for a header parameter or a claim that is left out."""
+    """Marker for a header parameter or a claim to omit."""
 
 
 ABSENT = Absent()
@@ -41,7 +41,7 @@ def decode(part: str) -> bytes:
 
 
 def compact(header: str, payload: str, sign: Signer) -> str:
-    """A token of two parts that are encoded already, and their signature."""
+    """Return a token from an encoded header and payload, with their signature."""
     return f"{header}.{payload}.{encode(sign(f'{header}.{payload}'.encode()))}"
 
 
@@ -51,9 +51,9 @@ def public_jwk(private_key: Any, kid: str | None, **members: object) -> dict[str
             jwk = ALGORITHMS[algorithm].to_jwk(private_key.public_key(), as_dict=True)
         except (jwt.InvalidKeyError, AttributeError):
             continue
-        named = {} if kid is None else {"kid": kid}
-        return {name: value for name, value in {**jwk, **named, **members}.items() if value is not ABSENT}
-    raise AssertionError("a key of no kind that has JWKs")
+        key_id = {} if kid is None else {"kid": kid}
+        return {name: value for name, value in {**jwk, **key_id, **members}.items() if value is not ABSENT}
+    raise AssertionError("this kind of key has no JWK")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Issuer:
 
     @property
     def jwks(self) -> dict[str, Any]:
-        """What the issuer publishes: good keys, and some that must not verify anything."""
+        """Return the published key set: valid keys, and keys that must not verify any token."""
         return {
             "keys": [
                 public_jwk(self.rsa, "rsa", use="sig", key_ops=ABSENT),
@@ -121,9 +121,9 @@ class Issuer:
         header: Mapping[str, object] | bytes | str = MappingProxyType({}),
         sign: Signer | None = None,
     ) -> str:
-        """A good token, but for the claims and header parameters given: `ABSENT` for none, or a whole part in bytes.
+        """Return a valid token with the given changes.
 
-        The header may be text, too: that is its part of the token as it is.
+        `ABSENT` omits a claim or header parameter. Bytes replace the whole JSON, and a `str` the encoded header.
         """
         parameters = {"alg": "RS256", "typ": "JWT", "kid": "rsa", **(header if isinstance(header, Mapping) else {})}
         if sign is None:
@@ -155,14 +155,14 @@ def to_json(content: object) -> bytes:
 
 @dataclass
 class KeyServer:
-    """A server on this machine: what it answers, and how often it was asked."""
+    """The responses of a local key server, and the requests that it received."""
 
     url: str
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b'{"keys": []}'
     seconds_per_byte: float = 0
-    is_slow_from_the_headers_on: bool = False
+    has_slow_headers: bool = False
     requests: int = 0
     user_agents: list[str | None] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
@@ -173,7 +173,7 @@ class KeyServer:
 
 @contextmanager
 def run_key_server() -> Iterator[KeyServer]:
-    class Answer(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.requests += 1
             state.user_agents.append(self.headers.get("User-Agent"))
@@ -182,22 +182,22 @@ def run_key_server() -> Iterator[KeyServer]:
             self.send_response(state.status)
             for name, value in {"Content-Length": str(len(state.body)), **state.headers}.items():
                 self.send_header(name, value)
-            if not state.is_slow_from_the_headers_on:
+            if not state.has_slow_headers:
                 self.end_headers()
             if not state.seconds_per_byte:
                 self.wfile.write(state.body)
                 return
-            with suppress(OSError):  # The client may have hung up.
-                slowly = b"X-Slow: " + 50 * b"x" if state.is_slow_from_the_headers_on else state.body
+            with suppress(OSError):  # The client may have disconnected.
+                slowly = b"X-Slow: " + 50 * b"x" if state.has_slow_headers else state.body
                 self.flush_headers()
                 for byte in slowly:
                     threading.Event().wait(state.seconds_per_byte)
                     self.wfile.write(bytes([byte]))
 
         def log_message(self, *_arguments: object) -> None:
-            """Nothing: pytest's output is not for this."""
+            """Log nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         state = KeyServer(url=f"http://127.0.0.1:{server.server_port}/jwks.json")
         state.release.set()
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

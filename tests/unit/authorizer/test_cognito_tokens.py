@@ -1,4 +1,4 @@
-"""Tokens of an Amazon Cognito user pool: the access token opens what the user's groups may, and no other does.
+"""Tokens of an Amazon Cognito user pool: only access tokens are accepted, with the user's groups as roles.
 
 https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-access-token.html
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.authorizer.conftest import Authorize, Start, event_with, unauthorized
+from tests.unit.authorizer.conftest import Authorize, Start, event_with, raises_unauthorized
 from tests.unit.authorizer.issuer import ABSENT, Issuer
 
 CLIENT = "1example23456789"
@@ -36,7 +36,7 @@ def authorize(start: Start, issuer: Issuer) -> Authorize:
     )
 
 
-def test_an_access_token_names_its_user_with_the_groups_as_roles(authorize: Authorize, issuer: Issuer) -> None:
+def test_access_token_has_its_groups_as_roles(authorize: Authorize, issuer: Issuer) -> None:
     token = issuer.token({**ACCESS, "cognito:groups": ["admin", "buyer", "of-another-app"]}, {"typ": ABSENT})
 
     answer = authorize(event_with(f"Bearer {token}"))
@@ -45,7 +45,7 @@ def test_an_access_token_names_its_user_with_the_groups_as_roles(authorize: Auth
     assert answer["context"]["roles"] == "admin buyer"
 
 
-def test_a_user_of_no_group_is_somebody_without_a_role(authorize: Authorize, issuer: Issuer) -> None:
+def test_user_without_groups_has_no_roles(authorize: Authorize, issuer: Issuer) -> None:
     answer = authorize(event_with(f"Bearer {issuer.token({**ACCESS, 'cognito:groups': ABSENT})}"))
 
     assert answer["context"]["roles"] == ""
@@ -75,14 +75,14 @@ def test_any_other_token_is_refused(
     change: dict[str, object],
     reason: str,
 ) -> None:
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {issuer.token({**ACCESS, **change})}"))
 
     assert [line["reason"] for line in log()] == [reason]
 
 
-def test_a_pools_token_opens_nothing_where_a_provider_is_trusted(start: Start, issuer: Issuer) -> None:
+def test_access_token_is_refused_without_cognito_settings(start: Start, issuer: Issuer) -> None:
     authorize = start(JWT_JWKS=json.dumps(issuer.jwks), JWT_AUDIENCE=CLIENT)
 
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {issuer.token(ACCESS)}"))

@@ -1,4 +1,4 @@
-"""The event with which `sam local invoke` calls the authorizer carries a token that `env.local.json` trusts."""
+"""The authorizer's sample event for `sam local invoke` has a token that `env.local.json` trusts."""
 
 import json
 
@@ -6,7 +6,7 @@ from local.sam_local.sam import ENV_VARS, EVENTS
 from tests.unit.authorizer.conftest import Start
 
 
-def test_the_event_is_allowed(start: Start) -> None:
+def test_sample_event_is_allowed(start: Start) -> None:
     variables = json.loads(ENV_VARS.read_text())["Parameters"]
     event = json.loads((EVENTS / "authorizer.json").read_text())
 

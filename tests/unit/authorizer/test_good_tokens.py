@@ -1,4 +1,4 @@
-"""Tokens that must be accepted, and whom they name."""
+"""Tokens that must be accepted, and the caller that each one identifies."""
 
 import json
 import time
@@ -28,7 +28,7 @@ def test_token_of_each_algorithm_and_type_is_accepted(
     assert authorize(event_with(f"Bearer {issuer.token(header=header)}"))["principalId"] == "alice"
 
 
-def test_the_caller_is_handed_on_with_the_expiry_of_the_token(authorize: Authorize, issuer: Issuer) -> None:
+def test_context_has_the_caller_and_the_tokens_expiry(authorize: Authorize, issuer: Issuer) -> None:
     expires_at = int(time.time()) + 300
 
     answer = authorize(
@@ -48,7 +48,7 @@ GOOD_CLAIMS: dict[str, dict[str, object]] = {
     "expiry with fractions of a second": {"exp": time.time() + 86_400.5},
     "without iat": {"iat": ABSENT},
     "nbf in the past": {"nbf": 1},
-    "a user id of the longest kind": {"sub": "a" * 255},
+    "a user id of maximum length": {"sub": "a" * 255},
     "a user id beyond ASCII": {"sub": "Zoë 用户"},
     "claims of other standards": {"jti": "1", "scope": "openid", "email_verified": True, "address": {"country": "NZ"}},
 }
@@ -75,15 +75,13 @@ ROLES: dict[str, tuple[object, str]] = {
 
 
 @pytest.mark.parametrize(("claim", "expected"), ROLES.values(), ids=ROLES.keys())
-def test_the_roles_that_we_know_are_handed_on(
-    authorize: Authorize, issuer: Issuer, claim: object, expected: str
-) -> None:
+def test_context_has_the_known_roles(authorize: Authorize, issuer: Issuer, claim: object, expected: str) -> None:
     answer = authorize(event_with(f"Bearer {issuer.token({'roles': claim})}"))
 
     assert answer["context"]["roles"] == expected
 
 
-def test_the_roles_may_be_in_another_claim(start: Start, issuer: Issuer) -> None:
+def test_roles_can_come_from_another_claim(start: Start, issuer: Issuer) -> None:
     authorize = start(JWT_JWKS=json.dumps(issuer.jwks), JWT_ROLES_CLAIM="cognito:groups")
 
     answer = authorize(event_with(f"Bearer {issuer.token({'cognito:groups': ['admin']})}"))
@@ -92,9 +90,7 @@ def test_the_roles_may_be_in_another_claim(start: Start, issuer: Issuer) -> None
 
 
 @pytest.mark.parametrize("kid_in_set", ["rsa", None])
-def test_a_token_without_key_id_is_verified_by_the_only_key(
-    start: Start, issuer: Issuer, kid_in_set: str | None
-) -> None:
+def test_token_without_key_id_is_verified_by_the_only_key(start: Start, issuer: Issuer, kid_in_set: str | None) -> None:
     authorize = start(JWT_JWKS=json.dumps({"keys": [public_jwk(issuer.rsa, kid_in_set)]}))
 
     answer = authorize(event_with(f"Bearer {issuer.token(header={'kid': ABSENT}, sign=issuer.signer())}"))
@@ -102,7 +98,7 @@ def test_a_token_without_key_id_is_verified_by_the_only_key(
     assert answer["principalId"] == "alice"
 
 
-def test_one_key_id_may_name_keys_of_different_kinds(start: Start, issuer: Issuer) -> None:
+def test_keys_of_different_types_may_share_a_key_id(start: Start, issuer: Issuer) -> None:
     authorize = start(JWT_JWKS=json.dumps({"keys": [public_jwk(issuer.rsa, "main"), public_jwk(issuer.p256, "main")]}))
 
     token = issuer.token(header={"kid": "main", "alg": "ES256"}, sign=issuer.signer("p256", "ES256"))
@@ -111,13 +107,13 @@ def test_one_key_id_may_name_keys_of_different_kinds(start: Start, issuer: Issue
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
-def test_the_scheme_may_be_written_in_any_case(authorize: Authorize, issuer: Issuer, scheme: str) -> None:
+def test_scheme_is_case_insensitive(authorize: Authorize, issuer: Issuer, scheme: str) -> None:
     assert authorize(event_with(f"{scheme} {issuer.token()}"))["principalId"] == "alice"
 
 
 @pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
 @pytest.mark.parametrize("missing", [{}, {"headers": None}, {"multiValueHeaders": None}], ids=str)
-def test_the_header_is_found_in_any_case_and_where_the_gateway_gives_it_once(
+def test_header_is_found_in_any_case_in_either_header_field(
     authorize: Authorize, issuer: Issuer, name: str, missing: dict[str, None]
 ) -> None:
     value = f"Bearer {issuer.token()}"
@@ -126,7 +122,7 @@ def test_the_header_is_found_in_any_case_and_where_the_gateway_gives_it_once(
     assert authorize(event)["principalId"] == "alice"
 
 
-def test_token_as_long_as_the_gateway_lets_through_is_accepted(authorize: Authorize, issuer: Issuer) -> None:
+def test_token_of_the_gateways_maximum_length_is_accepted(authorize: Authorize, issuer: Issuer) -> None:
     room = 10_240 - len(issuer.token({"groups": ""})) - 2
     token = issuer.token({"groups": "g" * (room * 3 // 4)})
 

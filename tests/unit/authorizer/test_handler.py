@@ -1,4 +1,4 @@
-"""The function as a whole: its events, its log, its start, and what it imports."""
+"""The whole function: its events, log, metrics, cold start and imports."""
 
 import json
 import os
@@ -13,7 +13,13 @@ import pytest
 
 from order_payments.runtime.metric_names import Count
 from tests.support.metrics import metric_lines, metrics_in
-from tests.unit.authorizer.conftest import FUNCTION_FOLDER, Authorize, event_with, failed, unauthorized
+from tests.unit.authorizer.conftest import (
+    FUNCTION_FOLDER,
+    Authorize,
+    event_with,
+    raises_authorizer_failed,
+    raises_unauthorized,
+)
 from tests.unit.authorizer.issuer import AUDIENCE, ISSUER, Issuer
 
 Log = Callable[[], list[dict[str, Any]]]
@@ -28,7 +34,7 @@ AUTHORIZATIONS: dict[str, list[str]] = {
     "scheme and a space": ["Bearer "],
     "no scheme": ["{token}"],
     "another scheme": ["Basic {token}"],
-    "a scheme that begins alike": ["BearerX {token}"],
+    "a scheme that starts with Bearer": ["BearerX {token}"],
     "no space": ["Bearer{token}"],
     "a colon": ["Bearer: {token}"],
     "a tab": ["Bearer\t{token}"],
@@ -38,31 +44,33 @@ AUTHORIZATIONS: dict[str, list[str]] = {
     "a token and a word": ["Bearer {token} {token}"],
     "two in one": ["Bearer {token}, Bearer {token}"],
     "two": ["Bearer {token}", "Bearer {other}"],
-    "two alike": ["Bearer {token}", "Bearer {token}"],
+    "two identical": ["Bearer {token}", "Bearer {token}"],
     "two schemes": ["Basic YTpi", "Bearer {token}"],
 }
 
 
 @pytest.mark.parametrize("values", AUTHORIZATIONS.values(), ids=AUTHORIZATIONS.keys())
-def test_anything_but_one_bearer_token_is_unauthorized(authorize: Authorize, issuer: Issuer, values: list[str]) -> None:
+def test_request_without_exactly_one_bearer_token_is_unauthorized(
+    authorize: Authorize, issuer: Issuer, values: list[str]
+) -> None:
     token, other = issuer.token(), issuer.token({"sub": "bob"})
 
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event_with(*(value.format(token=token, other=other) for value in values)))
 
 
-def test_two_spellings_of_the_header_are_unauthorized(authorize: Authorize, issuer: Issuer) -> None:
+def test_header_in_two_spellings_is_unauthorized(authorize: Authorize, issuer: Issuer) -> None:
     headers = {name: f"Bearer {issuer.token()}" for name in ("Authorization", "authorization")}
 
-    with unauthorized():
+    with raises_unauthorized():
         authorize({**event_with(), "headers": headers, "multiValueHeaders": None})
 
 
-def test_a_header_that_the_gateway_gives_in_two_versions_is_unauthorized(authorize: Authorize, issuer: Issuer) -> None:
+def test_header_with_two_different_values_is_unauthorized(authorize: Authorize, issuer: Issuer) -> None:
     event = event_with(f"Bearer {issuer.token()}")
     event["headers"] = {"Authorization": f"Bearer {issuer.token({'sub': 'bob'})}"}
 
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event)
 
 
@@ -78,11 +86,11 @@ HEADERLESS_EVENTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("event", HEADERLESS_EVENTS.values(), ids=HEADERLESS_EVENTS.keys())
 def test_event_without_usable_header_is_unauthorized(authorize: Authorize, event: dict[str, Any]) -> None:
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event)
 
 
-ODD_EVENTS: dict[str, Callable[[dict[str, Any]], object]] = {
+MALFORMED_EVENTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "nothing": lambda _: None,
     "a string": lambda _: "event",
     "an array": lambda event: [event],
@@ -96,8 +104,8 @@ ODD_EVENTS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-@pytest.mark.parametrize("change", ODD_EVENTS.values(), ids=ODD_EVENTS.keys())
-def test_event_that_api_gateway_never_sends_is_a_fault_of_ours_and_logs_no_token(
+@pytest.mark.parametrize("change", MALFORMED_EVENTS.values(), ids=MALFORMED_EVENTS.keys())
+def test_malformed_event_is_a_500_and_its_token_is_not_logged(
     authorize: Authorize,
     issuer: Issuer,
     change: Callable[[dict[str, Any]], object],
@@ -105,14 +113,14 @@ def test_event_that_api_gateway_never_sends_is_a_fault_of_ours_and_logs_no_token
 ) -> None:
     token = issuer.token()
 
-    with failed():
+    with raises_authorizer_failed():
         authorize(change(event_with(f"Bearer {token}")))
 
     written = "".join(capsys.readouterr())
     assert not [part for part in token.split(".") if part in written]
 
 
-def test_an_event_without_request_id_is_answered(authorize: Authorize, issuer: Issuer) -> None:
+def test_event_without_request_id_is_accepted(authorize: Authorize, issuer: Issuer) -> None:
     event = {**event_with(f"Bearer {issuer.token()}"), "requestContext": {}}
 
     assert authorize(event)["principalId"] == "alice"
@@ -121,7 +129,7 @@ def test_an_event_without_request_id_is_answered(authorize: Authorize, issuer: I
 # The log
 
 
-def test_an_allowed_request_is_one_line_with_the_user_id(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+def test_allowed_request_logs_one_line_with_the_user_id(authorize: Authorize, issuer: Issuer, log: Log) -> None:
     authorize(event_with(f"Bearer {issuer.token()}"))
 
     (line,) = log()
@@ -135,30 +143,30 @@ def test_an_allowed_request_is_one_line_with_the_user_id(authorize: Authorize, i
     }
 
 
-def test_a_refused_request_is_one_line_with_the_reason(authorize: Authorize, issuer: Issuer, log: Log) -> None:
-    with unauthorized():
+def test_refused_request_logs_one_line_with_the_reason(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {issuer.token({'exp': 1})}"))
 
     (line,) = log()
     assert (line["level"], line["message"], line["reason"]) == ("INFO", "refused", "expired")
 
 
-def test_an_unknown_key_id_is_logged_in_short(authorize: Authorize, issuer: Issuer, log: Log) -> None:
-    with unauthorized():
+def test_unknown_key_id_is_truncated_in_the_log(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {issuer.token(header={'kid': 'k' * 1000})}"))
 
     assert log()[0]["kid"] == "k" * 64
 
 
-def test_a_line_break_in_a_key_id_does_not_make_a_line(authorize: Authorize, issuer: Issuer, log: Log) -> None:
-    with unauthorized():
+def test_line_break_in_a_key_id_does_not_add_a_log_line(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {issuer.token(header={'kid': chr(10).join('ab')})}"))
 
     assert len(log()) == 1
 
 
-def test_an_unexpected_error_is_logged_as_one_with_its_place(authorize: Authorize, issuer: Issuer, log: Log) -> None:
-    with failed():
+def test_unexpected_error_is_logged_with_its_file_and_line(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+    with raises_authorizer_failed():
         authorize({**event_with(f"Bearer {issuer.token()}"), "methodArn": "*"})
 
     (line,) = log()
@@ -166,7 +174,7 @@ def test_an_unexpected_error_is_logged_as_one_with_its_place(authorize: Authoriz
     assert re.fullmatch(r"ValueError in .*/iam_policy\.py:[0-9]+", line["error"])
 
 
-def test_the_token_of_an_allowed_request_is_not_logged(
+def test_token_of_an_allowed_request_is_not_logged(
     authorize: Authorize, issuer: Issuer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     token = issuer.token()
@@ -177,7 +185,7 @@ def test_the_token_of_an_allowed_request_is_not_logged(
     assert not [part for part in token.split(".") if part in written]
 
 
-def test_the_id_that_lambda_gave_is_logged(authorize: Authorize, issuer: Issuer, log: Log) -> None:
+def test_lambdas_request_id_is_logged(authorize: Authorize, issuer: Issuer, log: Log) -> None:
     context = SimpleNamespace(aws_request_id="8476a536-e9f4-11e8-9739-2dfe598c3fcd")
 
     authorize(event_with(f"Bearer {issuer.token()}"), context)
@@ -188,10 +196,10 @@ def test_the_id_that_lambda_gave_is_logged(authorize: Authorize, issuer: Issuer,
 # Metrics
 
 
-def test_unexpected_error_is_counted_as_a_fault_of_ours(
+def test_unexpected_error_is_counted_as_an_internal_error(
     authorize: Authorize, issuer: Issuer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with failed():
+    with raises_authorizer_failed():
         authorize({**event_with(f"Bearer {issuer.token()}"), "methodArn": None})
 
     output = capsys.readouterr().out
@@ -203,13 +211,13 @@ def test_unexpected_error_is_counted_as_a_fault_of_ours(
 def test_refused_token_writes_no_metric(
     authorize: Authorize, issuer: Issuer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {issuer.token({'exp': 1})}"))
 
     assert metric_lines(capsys.readouterr().out) == []
 
 
-# The start, in a process of its own, with the folder as its root as in Lambda
+# The cold start, in a separate process, with the function's folder as its root as on Lambda
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -224,7 +232,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_function_starts_as_lambda_starts_it(issuer: Issuer) -> None:
+def test_function_starts_as_on_lambda(issuer: Issuer) -> None:
     environment = {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, "JWT_JWKS": json.dumps(issuer.jwks)}
     code = f"import json, handler; print(json.dumps(handler.handler({event_with(f'Bearer {issuer.token()}')!r}, None)))"
 
@@ -233,7 +241,7 @@ def test_the_function_starts_as_lambda_starts_it(issuer: Issuer) -> None:
     assert answer["principalId"] == "alice"
 
 
-BAD_ENVIRONMENTS = {
+INVALID_ENVIRONMENTS = {
     "nothing": {},
     "no issuer": {"JWT_AUDIENCE": "a", "JWT_JWKS_URL": "https://issuer.example/secret-path"},
     "no audience": {"JWT_ISSUER": "i", "JWT_JWKS_URL": "https://issuer.example/secret-path"},
@@ -244,8 +252,8 @@ BAD_ENVIRONMENTS = {
 }
 
 
-@pytest.mark.parametrize("environment", BAD_ENVIRONMENTS.values(), ids=BAD_ENVIRONMENTS.keys())
-def test_bad_environment_stops_the_start_is_counted_and_names_the_variable(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("environment", INVALID_ENVIRONMENTS.values(), ids=INVALID_ENVIRONMENTS.keys())
+def test_invalid_setting_stops_the_start_and_names_the_variable(environment: dict[str, str]) -> None:
     started = run("import handler", POWERTOOLS_METRICS_NAMESPACE="my-stack", **environment)
 
     assert started.returncode == 1
@@ -257,13 +265,13 @@ def test_bad_environment_stops_the_start_is_counted_and_names_the_variable(envir
     assert "secret" not in started.stderr
 
 
-def test_start_that_cannot_import_its_libraries_is_counted() -> None:
+def test_failed_import_at_start_is_counted() -> None:
     output = run("import sys; sys.modules['jwt'] = None; import handler").stdout
 
     assert metrics_in(output) == {Count.AUTHORIZER_FAILED: [1.0], Count.INTERNAL_ERROR: [1.0]}
 
 
-def test_the_cold_start_does_not_pay_for_the_libraries_of_other_functions() -> None:
+def test_cold_start_does_not_import_libraries_of_other_functions() -> None:
     environment = {"JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_JWKS_URL": "https://issuer.example/jwks"}
     others = {"boto3", "botocore", "pydantic", "aws_lambda_powertools", "aws_xray_sdk", "stripe"}
     code = f"import sys, handler; print({others!r} & set(sys.modules))"

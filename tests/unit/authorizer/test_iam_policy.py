@@ -1,4 +1,4 @@
-"""What each role may call: the answer must be right for every route, since API Gateway keeps it for the token."""
+"""The policy of each role. It must cover every route, because API Gateway caches it for the token."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from order_payments.domain.identity import Caller, Role
 STAGE_ARN = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/v1"
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-WITH_TOKEN = [route for route in ROUTES if route.needs_token]
+TOKEN_ROUTES = [route for route in ROUTES if route.needs_token]
 ROLES = [frozenset(some) for some in chain.from_iterable(combinations(Role, size) for size in range(4))]
 
 
@@ -25,59 +25,59 @@ def resources_for(roles: frozenset[Role], method_arn: str = f"{STAGE_ARN}/GET/or
 
 
 def is_allowed(resources: list[str], request: str) -> bool:
-    """As IAM matches: `*` is any text, slashes too, `?` any character, and case matters."""
+    """Return whether IAM matches the request: case-sensitive, `*` is any text with slashes, `?` any character."""
     patterns = (re.escape(each).replace(r"\*", ".*").replace(r"\?", ".") for each in resources)
     return any(re.fullmatch(pattern, request, re.DOTALL) for pattern in patterns)
 
 
 def request_of(route: Route) -> str:
-    """Return a request of the route, with an id in it."""
+    """Return a request of the route, with an example id."""
     return f"{route.method}{re.sub(r'{[^}]+}', 'x-1', route.path)}"
 
 
-def lies_under_an_id(request: str) -> bool:
-    """Return whether the request continues a route that ends in an id, which IAM cannot tell from a longer id."""
-    return any(route.path.endswith("}") and request.startswith(f"{request_of(route)}/") for route in WITH_TOKEN)
+def extends_an_id(request: str) -> bool:
+    """Return whether the request extends a route that ends in an id. IAM matches it as a longer id."""
+    return any(route.path.endswith("}") and request.startswith(f"{request_of(route)}/") for route in TOKEN_ROUTES)
 
 
-def requests_of_no_route() -> list[str]:
-    """Return each method on each path of a route and above it, unless that is a route."""
-    paths = {request_of(route).removeprefix(route.method) for route in WITH_TOKEN}
+def unrouted_requests() -> list[str]:
+    """Return each method on each path and parent path of the routes, except the routes."""
+    paths = {request_of(route).removeprefix(route.method) for route in TOKEN_ROUTES}
     above = {path[: end.start()] for path in paths for end in re.finditer("/", path)}
     requests = {f"{method}{path}" for method in METHODS for path in paths | above | {"/"}}
-    return sorted(request for request in requests - {*map(request_of, ROUTES)} if not lies_under_an_id(request))
+    return sorted(request for request in requests - {*map(request_of, ROUTES)} if not extends_an_id(request))
 
 
-of_any_roles = pytest.mark.parametrize("roles", ROLES, ids=lambda roles: "+".join(sorted(roles)) or "no role")
+for_all_roles = pytest.mark.parametrize("roles", ROLES, ids=lambda roles: "+".join(sorted(roles)) or "no role")
 
 
-@of_any_roles
-@pytest.mark.parametrize("route", WITH_TOKEN, ids=lambda route: route.function)
+@for_all_roles
+@pytest.mark.parametrize("route", TOKEN_ROUTES, ids=lambda route: route.function)
 @pytest.mark.parametrize("slash", ["", "/"], ids=["", "slash"])
-def test_a_route_is_allowed_to_exactly_its_roles(route: Route, roles: frozenset[Role], slash: str) -> None:
+def test_route_is_allowed_to_exactly_its_roles(route: Route, roles: frozenset[Role], slash: str) -> None:
     allowed = is_allowed(resources_for(roles), f"{STAGE_ARN}/{request_of(route)}{slash}")
 
     assert allowed is route.admits(roles)
 
 
-@of_any_roles
-def test_what_is_no_route_is_allowed_to_nobody(roles: frozenset[Role]) -> None:
-    requests = requests_of_no_route()
+@for_all_roles
+def test_unrouted_requests_are_denied(roles: frozenset[Role]) -> None:
+    requests = unrouted_requests()
 
     assert {"GET/", "DELETE/orders", "POST/orders/x-1", "PUT/orders/x-1/status", "PUT/products/x-1"} <= set(requests)
     assert not [each for each in requests if is_allowed(resources_for(roles), f"{STAGE_ARN}/{each}")]
 
 
-def test_a_route_that_needs_no_token_is_allowed_to_nobody() -> None:
-    """Its function knows the callers by other means: a token must not open it."""
+def test_routes_without_a_token_are_denied() -> None:
+    """Their functions authenticate callers by other means, so a token must not grant access."""
     resources = resources_for(frozenset(Role))
 
-    for route in set(ROUTES) - set(WITH_TOKEN):
+    for route in set(ROUTES) - set(TOKEN_ROUTES):
         assert not is_allowed(resources, f"{STAGE_ARN}/{request_of(route)}")
 
 
-def test_an_item_for_more_roles_than_its_list_does_not_open_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To IAM `*` matches an empty id, too: `GET /orders/` is the list."""
+def test_access_to_an_item_does_not_grant_access_to_its_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`*` in IAM also matches an empty id, and `GET /orders/` is the list."""
     item = Route("get_order", "GET", "/orders/{orderId}", frozenset({Role.ADMIN}))
     monkeypatch.setattr(iam_policy, "ROUTES", (*ROUTES, item))
     resources = resources_for(frozenset({Role.ADMIN}))
@@ -87,20 +87,20 @@ def test_an_item_for_more_roles_than_its_list_does_not_open_the_list(monkeypatch
 
 
 @pytest.mark.parametrize("other", ["a1b2c3d4e5/v2", "zzzzzzzzzz/v1", "a1b2c3d4e5/v1x"])
-def test_no_other_api_and_no_other_stage_is_allowed(other: str) -> None:
+def test_other_apis_and_stages_are_denied(other: str) -> None:
     resources = resources_for(frozenset(Role))
 
     assert not is_allowed(resources, f"arn:aws:execute-api:eu-central-1:123456789012:{other}/GET/products")
 
 
-def test_the_method_is_never_a_wildcard() -> None:
+def test_method_is_never_a_wildcard() -> None:
     methods = {resource.split("/")[2] for resource in resources_for(frozenset(Role))}
 
     assert methods == {"GET", "POST", "PUT"}
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     [
         "GET/orders",
         "GET/",
@@ -112,8 +112,8 @@ def test_the_method_is_never_a_wildcard() -> None:
         "GET/" + "x" * 1500,
     ],
 )
-def test_what_was_asked_for_does_not_change_the_answer(asked: str) -> None:
-    assert resources_for(frozenset({Role.BUYER}), f"{STAGE_ARN}/{asked}") == resources_for(frozenset({Role.BUYER}))
+def test_policy_does_not_depend_on_the_requested_route(requested: str) -> None:
+    assert resources_for(frozenset({Role.BUYER}), f"{STAGE_ARN}/{requested}") == resources_for(frozenset({Role.BUYER}))
 
 
 @pytest.mark.parametrize(
@@ -134,19 +134,19 @@ def test_what_was_asked_for_does_not_change_the_answer(asked: str) -> None:
         "arn:aws:execute-api:eu-central-1:12345678901\u0662:a1b2c3d4e5/v1/GET/orders",
     ],
 )
-def test_an_arn_of_another_form_has_no_answer(method_arn: str) -> None:
+def test_malformed_method_arn_is_refused(method_arn: str) -> None:
     with pytest.raises(ValueError, match="methodArn"):
         resources_for(frozenset({Role.BUYER}), method_arn)
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
-def test_every_partition_of_aws_has_an_answer(partition: str) -> None:
+def test_policy_covers_every_aws_partition(partition: str) -> None:
     stage_arn = STAGE_ARN.replace("arn:aws:", f"arn:{partition}:")
 
     assert f"{stage_arn}/GET/products" in resources_for(frozenset(), f"{stage_arn}/GET/products")
 
 
-def test_the_answer_is_json_in_the_form_of_an_authorizer() -> None:
+def test_policy_has_the_form_of_a_lambda_authorizers_response() -> None:
     answer = build_response(Caller("alice", frozenset(), 2_000_000_000), f"{STAGE_ARN}/GET/orders")
 
     assert json.loads(json.dumps(answer)) == {

@@ -1,4 +1,4 @@
-"""The keys: which are used, when they are fetched, and what happens while they cannot be."""
+"""The key set: usable keys, when it is fetched, and outages of the key server."""
 
 import json
 import time
@@ -24,10 +24,10 @@ from key_set import (
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.settings import InvalidSettings, JwtSettings
 from tests.support.metrics import metrics_in
-from tests.unit.authorizer.conftest import Start, event_with, failed, unauthorized
+from tests.unit.authorizer.conftest import Start, event_with, raises_authorizer_failed, raises_unauthorized
 from tests.unit.authorizer.issuer import ABSENT, Issuer, KeyServer, encode, public_jwk, to_json
 
-# Which keys are used
+# Usable keys
 
 
 UNUSABLE: dict[str, Callable[[Issuer], object]] = {
@@ -61,32 +61,32 @@ UNUSABLE: dict[str, Callable[[Issuer], object]] = {
 
 
 @pytest.mark.parametrize("jwk", UNUSABLE.values(), ids=UNUSABLE.keys())
-def test_an_unusable_key_is_passed_over(issuer: Issuer, jwk: Callable[[Issuer], object]) -> None:
+def test_unusable_key_is_skipped(issuer: Issuer, jwk: Callable[[Issuer], object]) -> None:
     keys = KeySet.parse(to_json({"keys": [jwk(issuer), public_jwk(issuer.p384, "good")]})).keys
 
     assert [key.kid for key in keys] == ["good"]
 
 
-def test_a_key_without_alg_may_verify_every_algorithm_of_its_type(issuer: Issuer) -> None:
+def test_key_without_alg_verifies_every_algorithm_of_its_type(issuer: Issuer) -> None:
     (key,) = KeySet.parse(to_json({"keys": [public_jwk(issuer.rsa, "main")]})).keys
 
     assert key.algorithms == {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
 
 
-def test_a_key_with_alg_may_verify_that_one_only(issuer: Issuer) -> None:
+def test_key_with_alg_verifies_only_that_algorithm(issuer: Issuer) -> None:
     (key,) = KeySet.parse(to_json({"keys": [public_jwk(issuer.rsa, "main", alg="PS384")]})).keys
 
     assert key.algorithms == {"PS384"}
 
 
-def test_without_key_id_no_key_is_chosen_from_many_even_if_one_alone_fits(issuer: Issuer) -> None:
+def test_token_without_key_id_matches_no_key_of_many(issuer: Issuer) -> None:
     keys = KeySet.parse(to_json({"keys": [public_jwk(issuer.rsa, "one"), public_jwk(issuer.p256, "two")]}))
 
     assert keys.find(None, "ES256") is None
 
 
-LISTED_TWICE: dict[str, tuple[dict[str, object], dict[str, object]]] = {
-    "alike": ({}, {}),
+DUPLICATES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "identical": ({}, {}),
     "once with alg": ({}, {"alg": "RS256"}),
     "with alg both times": ({"alg": "RS256"}, {"alg": "RS256"}),
     "with two algs": ({"alg": "RS512"}, {"alg": "RS256"}),
@@ -96,8 +96,8 @@ LISTED_TWICE: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("kid", ["main", None], ids=["kid", "no kid"])
-@pytest.mark.parametrize("members", LISTED_TWICE.values(), ids=LISTED_TWICE.keys())
-def test_key_that_is_listed_twice_is_used(
+@pytest.mark.parametrize("members", DUPLICATES.values(), ids=DUPLICATES.keys())
+def test_duplicate_key_is_used(
     issuer: Issuer, members: tuple[dict[str, object], dict[str, object]], kid: str | None
 ) -> None:
     listed = [public_jwk(issuer.rsa, "main", **each) for each in members]
@@ -112,7 +112,7 @@ def test_different_keys_under_one_id_are_ambiguous(issuer: Issuer, kid: str | No
     assert KeySet.parse(to_json({"keys": listed})).find(kid, "RS256") is None
 
 
-NO_KEY_SETS = [
+INVALID_KEY_SETS = [
     "",
     "null",
     "[]",
@@ -127,24 +127,24 @@ NO_KEY_SETS = [
 ]
 
 
-@pytest.mark.parametrize("document", NO_KEY_SETS, ids=lambda document: ascii(document[:20]))
-def test_a_document_that_is_no_key_set_is_refused(document: str) -> None:
+@pytest.mark.parametrize("document", INVALID_KEY_SETS, ids=lambda document: ascii(document[:20]))
+def test_invalid_key_set_is_refused(document: str) -> None:
     with pytest.raises(KeySetError):
         KeySet.parse(document)
 
 
-# When they are fetched
+# When the key set is fetched
 
 
 @dataclass
-class Issuance:
-    """A key server without a network, and a clock that is set by hand."""
+class FakeIssuer:
+    """A fetched key set with a fake key server and a fake clock."""
 
     keys: list[dict[str, Any]]
     now: float = 1_000_000_000.0
     fetches: int = 0
-    fails: bool = False
-    takes: float = 0
+    is_down: bool = False
+    fetch_seconds: float = 0
     key_set: FetchedKeySet = field(init=False)
 
     def __post_init__(self) -> None:
@@ -152,8 +152,8 @@ class Issuance:
 
     def fetch(self) -> bytes:
         self.fetches += 1
-        self.now += self.takes
-        if self.fails:
+        self.now += self.fetch_seconds
+        if self.is_down:
             raise KeySetError("the key server failed: TimeoutError")
         return to_json({"keys": self.keys})
 
@@ -165,156 +165,156 @@ class Issuance:
 
 
 @pytest.fixture
-def issuance(issuer: Issuer) -> Issuance:
-    return Issuance([public_jwk(issuer.rsa, "old")])
+def fake_issuer(issuer: Issuer) -> FakeIssuer:
+    return FakeIssuer([public_jwk(issuer.rsa, "old")])
 
 
-def test_a_known_key_is_not_fetched_again(issuance: Issuance) -> None:
+def test_known_key_is_not_fetched_again_within_the_cache_time(fake_issuer: FakeIssuer) -> None:
     for _ in range(100):
-        issuance.now += KEY_SET_MAX_AGE_SECONDS / 101
-        assert issuance.is_accepted("old")
+        fake_issuer.now += KEY_SET_MAX_AGE_SECONDS / 101
+        assert fake_issuer.is_accepted("old")
 
-    assert issuance.fetches == 1
+    assert fake_issuer.fetches == 1
 
 
-def test_the_set_is_fetched_again_after_the_cache_time(issuance: Issuance) -> None:
-    issuance.is_accepted("old")
-    issuance.now += KEY_SET_MAX_AGE_SECONDS
-    issuance.is_accepted("old")
+def test_key_set_is_fetched_again_after_the_cache_time(fake_issuer: FakeIssuer) -> None:
+    fake_issuer.is_accepted("old")
+    fake_issuer.now += KEY_SET_MAX_AGE_SECONDS
+    fake_issuer.is_accepted("old")
 
-    assert issuance.fetches == 2
+    assert fake_issuer.fetches == 2
 
 
 @pytest.mark.parametrize(("early", "accepted"), [(0, True), (1, False)], ids=["after the cool-down", "within it"])
-def test_a_new_key_is_accepted_after_the_cool_down(
-    issuance: Issuance, issuer: Issuer, early: float, *, accepted: bool
+def test_new_key_is_accepted_after_the_cool_down(
+    fake_issuer: FakeIssuer, issuer: Issuer, early: float, *, accepted: bool
 ) -> None:
-    issuance.is_accepted("old")
-    issuance.now += KEY_SET_COOL_DOWN_SECONDS - early
-    issuance.keys.append(public_jwk(issuer.stranger, "new"))
+    fake_issuer.is_accepted("old")
+    fake_issuer.now += KEY_SET_COOL_DOWN_SECONDS - early
+    fake_issuer.keys.append(public_jwk(issuer.stranger, "new"))
 
-    assert issuance.is_accepted("new") is accepted
+    assert fake_issuer.is_accepted("new") is accepted
 
 
 @pytest.mark.parametrize(("early", "accepted"), [(0, False), (1, True)], ids=["after the cache time", "within it"])
-def test_a_removed_key_is_accepted_until_the_cache_time_is_over(
-    issuance: Issuance, issuer: Issuer, early: float, *, accepted: bool
+def test_removed_key_is_accepted_until_the_cache_expires(
+    fake_issuer: FakeIssuer, issuer: Issuer, early: float, *, accepted: bool
 ) -> None:
-    issuance.is_accepted("old")
-    issuance.replace_keys(issuer)
-    issuance.now += KEY_SET_MAX_AGE_SECONDS - early
+    fake_issuer.is_accepted("old")
+    fake_issuer.replace_keys(issuer)
+    fake_issuer.now += KEY_SET_MAX_AGE_SECONDS - early
 
-    assert issuance.is_accepted("old") is accepted
+    assert fake_issuer.is_accepted("old") is accepted
 
 
-def test_ten_thousand_unknown_keys_cause_one_fetch_in_a_cool_down(issuance: Issuance) -> None:
-    issuance.is_accepted("old")
-    issuance.now += KEY_SET_COOL_DOWN_SECONDS
+def test_unknown_keys_cause_one_fetch_per_cool_down(fake_issuer: FakeIssuer) -> None:
+    fake_issuer.is_accepted("old")
+    fake_issuer.now += KEY_SET_COOL_DOWN_SECONDS
     for number in range(10_000):
-        issuance.is_accepted(f"unknown-{number}")
+        fake_issuer.is_accepted(f"unknown-{number}")
 
-    assert issuance.fetches == 2
+    assert fake_issuer.fetches == 2
 
 
-def test_a_key_that_does_not_fit_the_algorithm_causes_no_fetch(issuance: Issuance) -> None:
-    issuance.is_accepted("old")
-    issuance.now += KEY_SET_COOL_DOWN_SECONDS
-    issuance.key_set.find("old", "ES256")
+def test_known_key_of_another_algorithm_causes_no_fetch(fake_issuer: FakeIssuer) -> None:
+    fake_issuer.is_accepted("old")
+    fake_issuer.now += KEY_SET_COOL_DOWN_SECONDS
+    fake_issuer.key_set.find("old", "ES256")
 
-    assert issuance.fetches == 1
+    assert fake_issuer.fetches == 1
 
 
 @pytest.mark.parametrize("kid", ["old", None])
-def test_a_clock_that_was_set_back_does_not_keep_keys_for_ever(
-    issuance: Issuance, issuer: Issuer, kid: str | None
+def test_removed_key_is_refused_after_the_clock_was_set_back(
+    fake_issuer: FakeIssuer, issuer: Issuer, kid: str | None
 ) -> None:
-    issuance.is_accepted("old")
-    issuance.replace_keys(issuer)
-    issuance.now -= 1_000_000
+    fake_issuer.is_accepted("old")
+    fake_issuer.replace_keys(issuer)
+    fake_issuer.now -= 1_000_000
 
-    assert issuance.key_set.find(kid, "RS256") != issuer.rsa.public_key()
-
-
-# While they cannot be fetched
+    assert fake_issuer.key_set.find(kid, "RS256") != issuer.rsa.public_key()
 
 
-def test_known_keys_stay_good_while_the_server_fails(issuance: Issuance) -> None:
-    issuance.is_accepted("old")
-    issuance.fails = True
-    issuance.now += 100 * KEY_SET_MAX_AGE_SECONDS
-
-    assert issuance.is_accepted("old")
+# Outages of the key server
 
 
-def test_a_failing_server_is_asked_once_in_a_cool_down(issuance: Issuance) -> None:
-    issuance.is_accepted("old")
-    issuance.fails = True
-    issuance.now += KEY_SET_COOL_DOWN_SECONDS
+def test_cached_keys_stay_valid_during_an_outage(fake_issuer: FakeIssuer) -> None:
+    fake_issuer.is_accepted("old")
+    fake_issuer.is_down = True
+    fake_issuer.now += 100 * KEY_SET_MAX_AGE_SECONDS
+
+    assert fake_issuer.is_accepted("old")
+
+
+def test_failing_server_gets_one_request_per_cool_down(fake_issuer: FakeIssuer) -> None:
+    fake_issuer.is_accepted("old")
+    fake_issuer.is_down = True
+    fake_issuer.now += KEY_SET_COOL_DOWN_SECONDS
     for number in range(10_000):
-        issuance.is_accepted(f"unknown-{number}")
+        fake_issuer.is_accepted(f"unknown-{number}")
 
-    assert issuance.fetches == 2
+    assert fake_issuer.fetches == 2
 
 
-@pytest.mark.parametrize("takes", [0, 2], ids=["at once", "after a timeout"])
-def test_server_that_never_gave_keys_is_asked_once_a_second(issuance: Issuance, takes: float) -> None:
-    issuance.fails, issuance.takes = True, takes
+@pytest.mark.parametrize("fetch_seconds", [0, 2], ids=["at once", "after a timeout"])
+def test_server_without_keys_so_far_gets_one_request_per_second(fake_issuer: FakeIssuer, fetch_seconds: float) -> None:
+    fake_issuer.is_down, fake_issuer.fetch_seconds = True, fetch_seconds
     for _ in range(10_000):
         with pytest.raises(NoKeys):
-            issuance.is_accepted("old")
+            fake_issuer.is_accepted("old")
 
-    assert issuance.fetches == 1
+    assert fake_issuer.fetches == 1
 
 
-def test_tokens_are_accepted_within_two_seconds_of_the_servers_return(issuance: Issuance) -> None:
-    issuance.fails = True
+def test_tokens_are_accepted_within_two_seconds_after_an_outage(fake_issuer: FakeIssuer) -> None:
+    fake_issuer.is_down = True
     with pytest.raises(NoKeys):
-        issuance.is_accepted("old")
-    issuance.fails = False
-    issuance.now += NO_KEYS_COOL_DOWN_SECONDS
+        fake_issuer.is_accepted("old")
+    fake_issuer.is_down = False
+    fake_issuer.now += NO_KEYS_COOL_DOWN_SECONDS
 
-    assert issuance.is_accepted("old")
+    assert fake_issuer.is_accepted("old")
     assert NO_KEYS_COOL_DOWN_SECONDS < 2
 
 
 @pytest.mark.parametrize("kid", ["old", None])
-def test_empty_key_set_is_fetched_again_for_any_token(issuance: Issuance, kid: str | None) -> None:
-    keys = list(issuance.keys)
-    issuance.keys.clear()
+def test_empty_key_set_is_fetched_again_for_any_token(fake_issuer: FakeIssuer, kid: str | None) -> None:
+    keys = list(fake_issuer.keys)
+    fake_issuer.keys.clear()
     with pytest.raises(NoKeys):
-        issuance.key_set.find(kid, "RS256")
-    issuance.keys.extend(keys)
-    issuance.now += NO_KEYS_COOL_DOWN_SECONDS
+        fake_issuer.key_set.find(kid, "RS256")
+    fake_issuer.keys.extend(keys)
+    fake_issuer.now += NO_KEYS_COOL_DOWN_SECONDS
 
-    issuance.key_set.find(kid, "RS256")
+    fake_issuer.key_set.find(kid, "RS256")
 
-    assert issuance.fetches == 2
+    assert fake_issuer.fetches == 2
 
 
 @pytest.mark.parametrize("kid", ["old", "unknown", None])
-def test_no_token_is_judged_by_a_set_without_keys(issuance: Issuance, kid: str | None) -> None:
-    issuance.keys.clear()
+def test_empty_key_set_fails_the_request(fake_issuer: FakeIssuer, kid: str | None) -> None:
+    fake_issuer.keys.clear()
 
     with pytest.raises(NoKeys):
-        issuance.key_set.find(kid, "RS256")
+        fake_issuer.key_set.find(kid, "RS256")
 
 
-def test_a_removed_key_is_refused_once_the_server_is_back(issuance: Issuance, issuer: Issuer) -> None:
-    issuance.is_accepted("old")
-    issuance.fails = True
-    issuance.now += KEY_SET_MAX_AGE_SECONDS
-    issuance.is_accepted("old")
-    issuance.fails = False
-    issuance.replace_keys(issuer)
-    issuance.now += KEY_SET_COOL_DOWN_SECONDS
+def test_removed_key_is_refused_after_an_outage(fake_issuer: FakeIssuer, issuer: Issuer) -> None:
+    fake_issuer.is_accepted("old")
+    fake_issuer.is_down = True
+    fake_issuer.now += KEY_SET_MAX_AGE_SECONDS
+    fake_issuer.is_accepted("old")
+    fake_issuer.is_down = False
+    fake_issuer.replace_keys(issuer)
+    fake_issuer.now += KEY_SET_COOL_DOWN_SECONDS
 
-    assert not issuance.is_accepted("old")
+    assert not fake_issuer.is_accepted("old")
 
 
-def test_a_failure_is_logged(issuance: Issuance, log: Callable[[], list[dict[str, Any]]]) -> None:
-    issuance.fails = True
+def test_failed_fetch_is_logged(fake_issuer: FakeIssuer, log: Callable[[], list[dict[str, Any]]]) -> None:
+    fake_issuer.is_down = True
     with pytest.raises(NoKeys):
-        issuance.is_accepted("old")
+        fake_issuer.is_accepted("old")
 
     assert [(line["level"], line["reason"]) for line in log()] == [("ERROR", "the key server failed: TimeoutError")]
 
@@ -329,47 +329,45 @@ def test_tokens_are_verified_with_the_keys_of_the_server(start: Start, issuer: I
     assert authorize(event_with(f"Bearer {issuer.token()}"))["principalId"] == "alice"
 
 
-def test_the_server_is_not_asked_when_the_function_starts(start: Start, key_server: KeyServer) -> None:
+def test_start_sends_no_request_to_the_key_server(start: Start, key_server: KeyServer) -> None:
     start(JWT_JWKS_URL=key_server.url)
 
     assert key_server.requests == 0
 
 
-def test_the_server_is_not_asked_for_a_token_that_no_key_could_verify(start: Start, key_server: KeyServer) -> None:
+def test_unverifiable_token_sends_no_request_to_the_key_server(start: Start, key_server: KeyServer) -> None:
     authorize = start(JWT_JWKS_URL=key_server.url)
     header = encode(to_json({"alg": "HS256", "kid": "unknown"}))
 
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {header}.e30.AAAA"))
 
     assert key_server.requests == 0
 
 
-def test_request_fails_while_no_key_was_ever_fetched(
+def test_request_fails_until_keys_were_fetched(
     start: Start, issuer: Issuer, key_server: KeyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key_server.status = 503
     authorize = start(JWT_JWKS_URL=key_server.url)
 
-    with failed():
+    with raises_authorizer_failed():
         authorize(event_with(f"Bearer {issuer.token()}"))
 
-    # The issuer's outage is no internal error, which rolls deployments back.
+    # The issuer's outage must not count as an internal error, which rolls a deployment back.
     assert metrics_in(capsys.readouterr().out) == {Count.AUTHORIZER_FAILED: [1.0]}
 
 
 @pytest.mark.parametrize("token", ["not.a.token", "x", ""])
-def test_bad_token_is_unauthorized_even_while_there_are_no_keys(
-    start: Start, key_server: KeyServer, token: str
-) -> None:
+def test_malformed_token_is_unauthorized_even_without_keys(start: Start, key_server: KeyServer, token: str) -> None:
     key_server.status = 503
     authorize = start(JWT_JWKS_URL=key_server.url)
 
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {token}"))
 
 
-def test_unknown_key_is_unauthorized_while_the_server_fails_and_keys_are_cached(
+def test_unknown_key_is_unauthorized_in_an_outage_with_cached_keys(
     start: Start, issuer: Issuer, key_server: KeyServer
 ) -> None:
     key_server.serve(issuer.jwks)
@@ -377,7 +375,7 @@ def test_unknown_key_is_unauthorized_while_the_server_fails_and_keys_are_cached(
     authorize(event_with(f"Bearer {issuer.token()}"))
     key_server.status = 503
 
-    with unauthorized():
+    with raises_unauthorized():
         authorize(event_with(f"Bearer {issuer.token(header={'kid': 'unknown'})}"))
 
 
@@ -387,7 +385,7 @@ def test_status_of_a_failed_fetch_is_logged(
     key_server.status = 403
     authorize = start(JWT_JWKS_URL=key_server.url)
 
-    with failed():
+    with raises_authorizer_failed():
         authorize(event_with(f"Bearer {issuer.token()}"))
 
     fetch_failed, request_failed = log()
@@ -395,14 +393,14 @@ def test_status_of_a_failed_fetch_is_logged(
     assert (request_failed["level"], request_failed["reason"]) == ("ERROR", "no_keys")
 
 
-def test_the_key_server_sees_a_user_agent_of_our_own(key_server: KeyServer) -> None:
+def test_fetch_sends_its_own_user_agent(key_server: KeyServer) -> None:
     fetch(key_server.url)
 
     assert key_server.user_agents == ["order-payments"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 400, 404, 429, 500, 503])
-def test_an_error_or_redirect_gives_no_document_and_is_not_followed(key_server: KeyServer, status: int) -> None:
+def test_error_or_redirect_of_the_key_server_is_a_failed_fetch(key_server: KeyServer, status: int) -> None:
     key_server.status, key_server.headers = status, {"Location": key_server.url}
 
     with pytest.raises(KeySetError, match="responded with an error"):
@@ -411,7 +409,7 @@ def test_an_error_or_redirect_gives_no_document_and_is_not_followed(key_server: 
     assert key_server.requests == 1
 
 
-def test_a_document_is_read_up_to_the_greatest_size(key_server: KeyServer) -> None:
+def test_key_set_is_read_up_to_the_maximum_size(key_server: KeyServer) -> None:
     key_server.body = b" " * MAX_KEY_SET_BYTES
     assert len(fetch(key_server.url)) == MAX_KEY_SET_BYTES
 
@@ -420,9 +418,7 @@ def test_a_document_is_read_up_to_the_greatest_size(key_server: KeyServer) -> No
         fetch(key_server.url)
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for(
-    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_times_out_if_the_server_does_not_respond(key_server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_set, "KEY_SET_FETCH_TIMEOUT_SECONDS", 0.05)
     key_server.release.clear()
 
@@ -430,7 +426,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
         fetch(key_server.url)
 
 
-def test_fault_of_ours_during_a_fetch_is_not_the_key_servers(
+def test_bug_during_a_fetch_is_not_reported_as_a_server_failure(
     key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_set, "USER_AGENT", None)
@@ -439,13 +435,13 @@ def test_fault_of_ours_during_a_fetch_is_not_the_key_servers(
         fetch(key_server.url)
 
 
-@pytest.mark.parametrize("from_the_headers_on", [False, True])
-def test_server_that_sends_byte_by_byte_is_given_up(
-    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch, from_the_headers_on: bool
+@pytest.mark.parametrize("has_slow_headers", [False, True])
+def test_fetch_times_out_if_the_server_sends_slowly(
+    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch, has_slow_headers: bool
 ) -> None:
     monkeypatch.setattr(key_set, "KEY_SET_FETCH_TIMEOUT_SECONDS", 0.1)
     key_server.seconds_per_byte = 0.03
-    key_server.is_slow_from_the_headers_on = from_the_headers_on
+    key_server.has_slow_headers = has_slow_headers
     started = time.monotonic()
 
     with pytest.raises(KeySetError, match="slow"):
@@ -454,12 +450,12 @@ def test_server_that_sends_byte_by_byte_is_given_up(
     assert time.monotonic() - started < 1
 
 
-def test_a_server_that_is_not_there_gives_no_document(key_server: KeyServer) -> None:
+def test_connection_error_is_a_failed_fetch(key_server: KeyServer) -> None:
     with pytest.raises(KeySetError, match="URLError"):
         fetch(key_server.url.replace("http://", "https://"))
 
 
-def test_no_proxy_comes_between(key_server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_ignores_proxy_settings(key_server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -468,7 +464,7 @@ def test_no_proxy_comes_between(key_server: KeyServer, monkeypatch: pytest.Monke
     assert fetch(key_server.url) == key_server.body
 
 
-# Which settings are good
+# Settings
 
 
 def settings(jwks: str | None = None, jwks_url: str | None = None) -> JwtSettings:
@@ -501,22 +497,22 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize("url", GOOD_URLS)
-def test_an_address_is_https_or_of_this_machine(url: str) -> None:
+def test_https_and_local_urls_are_accepted(url: str) -> None:
     assert isinstance(keys_from(settings(jwks_url=url), lambda: 0.0), FetchedKeySet)
 
 
 @pytest.mark.parametrize("url", BAD_URLS)
-def test_another_address_stops_the_function(url: str) -> None:
+def test_any_other_url_stops_the_start(url: str) -> None:
     with pytest.raises(InvalidSettings, match="JWT_JWKS_URL must begin with https://"):
         keys_from(settings(jwks_url=url), lambda: 0.0)
 
 
-@pytest.mark.parametrize("document", [*NO_KEY_SETS, '{"keys": []}'], ids=lambda document: ascii(document[:20]))
-def test_a_key_set_in_the_settings_that_is_none_stops_the_function(document: str) -> None:
+@pytest.mark.parametrize("document", [*INVALID_KEY_SETS, '{"keys": []}'], ids=lambda document: ascii(document[:20]))
+def test_invalid_key_set_in_the_settings_stops_the_start(document: str) -> None:
     with pytest.raises(InvalidSettings, match="JWT_JWKS must be a JWK set"):
         keys_from(settings(jwks=document), lambda: 0.0)
 
 
-def test_a_key_set_in_the_settings_without_usable_key_stops_the_function(issuer: Issuer) -> None:
+def test_key_set_without_usable_key_in_settings_stops_the_start(issuer: Issuer) -> None:
     with pytest.raises(InvalidSettings, match="at least one usable public key"):
         keys_from(settings(jwks=json.dumps({"keys": [public_jwk(issuer.weak, "weak")]})), lambda: 0.0)
