@@ -23,7 +23,7 @@ EVENTS = [
     for event in properties.get("Events", {}).values()
     if event["Type"] == "Api"
 ]
-README_ROW = re.compile(r"^\| \[?`([A-Z]+ /\S*)`(?:\]\(#[a-z-]+\))? \| ([^|]+) \|", re.MULTILINE)
+README_ROW = re.compile(r"^\| \[?`([A-Z]+ /\S*)`(?:\]\([^)]+\))? \| ([^|]+) \|", re.MULTILINE)
 
 for_each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
 
