@@ -23,7 +23,7 @@ from bench.figures import Bars, Family, Figure
 from bench.options import Options
 from bench.service import environment as service_environment
 from command_line.project import PROJECT
-from delivery.packaging import Artefact, artefacts, precompile
+from delivery.packaging import Artefact, find_artefacts, precompile
 from local.build import BUILD_CACHE, Build
 
 RUNS, RUNS_WITHOUT_BYTECODE, RUNS_QUICK = 40, 8, 3
@@ -45,7 +45,7 @@ def measure(options: Options) -> Family:
     with build.lock():
         if not build.is_current():
             build.make()
-        built = {artefact.name: artefact for artefact in artefacts(build.template)}
+        built = {artefact.name: artefact for artefact in find_artefacts(build.template)}
         environment = function_environment(build.template)
         names = _names(PROJECT / "template.yaml")
         starts = {

@@ -1,1 +1,1 @@
-"""Packages, releases, documents generated from the code, and the pipeline's roles in AWS."""
+"""Packaging, releases, generated documents, and the pipeline's AWS roles."""

@@ -2,7 +2,7 @@
 
 from command_line.project import add_layers_to_path
 
-# The documents are made from the functions' own code.
+# The documents are generated from the functions' code.
 add_layers_to_path()
 
 from delivery.cli import main  # noqa: E402 - see above

@@ -17,20 +17,20 @@ app.command()(release)
 
 
 @app.command("render")
-def write_renderings(directory: Annotated[Path, typer.Argument(help="Where the files go.")]) -> None:
+def write_renderings(directory: Annotated[Path, typer.Argument(help="Directory for the rendered templates.")]) -> None:
     """Render the template for each environment, for scanners."""
-    # SAM's transform takes a second to load, as do the functions below: no other command waits for them.
-    from delivery.rendering import WANTED, Rendering
+    # SAM's transform takes a second to import, as do the functions below. Other commands skip it.
+    from delivery.rendering import ACCOUNT_PARAMETERS, Rendering
 
     use_local_aws_settings()
     directory.mkdir(parents=True, exist_ok=True)
-    for name in WANTED:
+    for name in ACCOUNT_PARAMETERS:
         (directory / f"{name}.json").write_text(json.dumps(Rendering.of_environment(name).as_template(), indent=1))
 
 
 @app.command("openapi")
 def write_openapi() -> None:
-    """Generate docs/openapi.json from the functions."""
+    """Generate docs/openapi.json from the functions' code."""
     use_local_aws_settings()
     from delivery import openapi
 
@@ -39,7 +39,7 @@ def write_openapi() -> None:
 
 @app.command("event-schemas")
 def write_event_schemas() -> None:
-    """Generate the JSON Schemas in docs/events from the models."""
+    """Generate the JSON Schemas in docs/events from the event models."""
     from delivery import event_schemas
 
     event_schemas.ORDER.write_text(event_schemas.text())

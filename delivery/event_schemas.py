@@ -1,4 +1,4 @@
-"""The JSON Schemas of the events that we publish, made of their models, for those who take them."""
+"""JSON Schemas of the published events, generated from their models for consumers."""
 
 import json
 from typing import Any
@@ -10,10 +10,10 @@ ORDER = PROJECT / "docs" / "events" / f"order.v{EVENT_VERSION}.schema.json"
 
 
 def order() -> dict[str, Any]:
-    """The schema of the detail of all events of an order."""
+    """Return the schema of the detail that all order events share."""
     schema = OrderEventDetail.model_json_schema(by_alias=True, mode="serialization")
     for each in (schema, *schema["$defs"].values()):
-        _let_it_grow(each)
+        _allow_new_fields(each)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
@@ -25,10 +25,10 @@ def text() -> str:
     return json.dumps(order(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _let_it_grow(schema: dict[str, Any]) -> None:
-    """Let a version have more fields later: who checks events by the schema of today goes on taking them.
+def _allow_new_fields(schema: dict[str, Any]) -> None:
+    """Allow unknown fields, so that consumers can still validate events with today's schema after fields are added.
 
-    And without the titles that pydantic makes up of names.
+    Also remove the field titles that pydantic generates.
     """
     schema.pop("additionalProperties", None)
     for field in schema.get("properties", {}).values():

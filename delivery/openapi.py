@@ -1,7 +1,7 @@
-"""The OpenAPI document of the API, made of what the functions themselves say: their models, routes and errors.
+"""OpenAPI document of the API, generated from the functions' models, routes and errors.
 
-Powertools describes each function by its resolver, and merges them. What it does not know is added here: who may call,
-the errors of the domain and of the gateway, and names as our clients write them.
+Powertools generates a schema from each function's resolver and merges them. This module adds the token requirement, the
+errors of the domain and of the gateway, and camelCase parameter names.
 """
 
 import importlib
@@ -32,14 +32,14 @@ DOCUMENT = PROJECT / "docs" / "openapi.json"
 VERSION = "1.0.0"
 
 _PROBLEM = "application/problem+json"
-_TOKEN = "bearerToken"  # noqa: S105 - a name
+_TOKEN = "bearerToken"  # noqa: S105 - not a secret
 _TAGS = {
-    "Orders": "Place an order, pay it once, see how it stands.",
-    "Products": "The catalogue, with what there is of each product.",
-    "Administration": "What only admins may do.",
-    "Stripe": "What Stripe calls.",
+    "Orders": "Place an order, pay for it once, and read its status.",
+    "Products": "Read the catalogue and each product's stock.",
+    "Administration": "Operations for admins.",
+    "Stripe": "Webhook for Stripe's events.",
 }
-# The headers of errors, and the codes that they come with.
+# The headers of error responses, with the codes that have them.
 _ERROR_HEADERS: Mapping[str, tuple[Any, frozenset[str]]] = {
     "Retry-After": (HEADERS["Retry-After"], frozenset({"busy", "payment_in_progress", "too_many_requests"})),
     REPLAYED_HEADER: (HEADERS[REPLAYED_HEADER], frozenset({"payment_failed", "insufficient_stock"})),
@@ -49,8 +49,8 @@ _ERROR_HEADERS: Mapping[str, tuple[Any, frozenset[str]]] = {
     ),
     "WWW-Authenticate": ({"description": "RFC 6750.", "schema": {"type": "string"}}, frozenset({"unauthorized"})),
 }
-# What the gateway may say of any request.
-_OF_THE_GATEWAY = ("DEFAULT_4XX", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX", "INTEGRATION_TIMEOUT")
+# The gateway's own responses to any request.
+_GATEWAY_RESPONSES = ("DEFAULT_4XX", "REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_5XX", "INTEGRATION_TIMEOUT")
 
 
 def document() -> dict[str, Any]:
@@ -59,19 +59,19 @@ def document() -> dict[str, Any]:
         title="Order payments",
         version=VERSION,
         description=(
-            "Place an order, pay it once, and have order and stock settled in one transaction.\n\n"
-            "Money is an integer in the minor unit of its currency (`4599` is $45.99), times are RFC 3339 in UTC. "
+            "Place an order, pay for it once, and settle the order and its stock in one transaction.\n\n"
+            "Money is an integer in the currency's minor unit (`4599` is $45.99). Times are RFC 3339 in UTC. "
             "Errors are `application/problem+json` (RFC 9457) with a stable `code`. "
             "Unknown fields and unknown query parameters are refused."
         ),
-        servers=[{"url": "/v1"}],  # type: ignore[list-item]  # a mapping does as well as its model
+        servers=[{"url": "/v1"}],  # type: ignore[list-item]  # a mapping is accepted in place of the model
         tags=[{"name": name, "description": what} for name, what in _TAGS.items()],  # type: ignore[misc]  # likewise
         security_schemes={
             _TOKEN: {  # type: ignore[dict-item]  # likewise
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": "JWT",
-                "description": "`sub` is the user, `roles` an array of `buyer`, `seller` and `admin`.",
+                "description": "`sub` is the user ID. `roles` is an array of `buyer`, `seller` and `admin`.",
             }
         },
         security=[{_TOKEN: []}],
@@ -91,28 +91,28 @@ def text() -> str:
 
 def _gateway_problems(template: Mapping[str, Any]) -> Iterator[ProblemType]:
     responses = template["Resources"]["Api"]["Properties"]["GatewayResponses"]
-    for name in _OF_THE_GATEWAY:
+    for name in _GATEWAY_RESPONSES:
         problem = json.loads(responses[name]["ResponseTemplates"]["application/json"])
         yield ProblemType(HTTPStatus(problem["status"]), problem["code"], problem["title"])
 
 
 def _load(function: str) -> ModuleType:
-    """The handler of a function, as Lambda loads it."""
-    # Enough for the function to start; nothing is called.
+    """Import the handler of a function."""
+    # The function only starts; it makes no call.
     variables: dict[str, str] = json.loads((PROJECT / "env.local.json").read_text())["Parameters"]
     with patch.dict(os.environ, variables, AWS_DEFAULT_REGION="us-east-1"):
         return importlib.import_module(f"functions.{function}.handler")
 
 
 def _describe(module: ModuleType, gateway: Iterable[ProblemType]) -> dict[str, Any]:
-    """Return one function's part: what Powertools says of its resolver, completed."""
+    """Return one function's part of the document: the schema from Powertools, completed."""
     api: Api = module.api
     method, path = api.serves.method, api.serves.path
     schema: dict[str, Any] = api.get_openapi_schema().model_dump(mode="json", by_alias=True, exclude_none=True)
     ((_, operations),) = schema["paths"].items()
     operation = operations[method.lower()]
-    _name(operation, module, path)
-    _put_parameters_right(operation, path)
+    _add_texts(operation, module, path)
+    _fix_parameters(operation, path)
     del operation["responses"]["422"]
     operation["responses"] |= _error_responses([*_problems(api, operation, path), *gateway], operation)
     operation["responses"] = dict(sorted(operation["responses"].items()))
@@ -123,12 +123,12 @@ def _describe(module: ModuleType, gateway: Iterable[ProblemType]) -> dict[str, A
         schemas.pop(unused, None)
     schemas |= _problem_schemas()
     for each in schemas.values():
-        _drop_made_up_titles(each)
+        _remove_generated_titles(each)
     return {"paths": {path: {method.lower(): operation}}, "components": {"schemas": schemas}}
 
 
-def _name(operation: dict[str, Any], module: ModuleType, path: str) -> None:
-    """Name the operation after its function; its words are those of the docstrings."""
+def _add_texts(operation: dict[str, Any], module: ModuleType, path: str) -> None:
+    """Name the operation after its function, and describe it with the docstrings."""
     (route,) = module.api._static_routes + module.api._dynamic_routes
     words = route.func.__name__.split("_")
     operation["operationId"] = words[0] + "".join(word.capitalize() for word in words[1:])
@@ -142,29 +142,29 @@ def _name(operation: dict[str, Any], module: ModuleType, path: str) -> None:
 
 
 def _sentence(docstring: str) -> str:
-    """The first paragraph of a docstring, as a sentence."""
+    """Return the first paragraph of a docstring as a sentence."""
     paragraph = " ".join(docstring.split("\n\n")[0].split())
     return paragraph[:1].upper() + paragraph[1:]
 
 
-def _put_parameters_right(operation: dict[str, Any], path: str) -> None:
-    """Write parameters as clients do: `orderId` as in the template, and no null, which no query or header can be."""
+def _fix_parameters(operation: dict[str, Any], path: str) -> None:
+    """Name parameters as clients do (`orderId`), and drop null, which a query or header parameter cannot be."""
     names = {re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower(): name for name in re.findall(r"{(\w+)}", path)}
     for parameter in operation.get("parameters", ()):
         name = parameter["name"]
         parameter["name"] = names.get(name, name.title() if parameter["in"] == "header" else name)
         if parameter["in"] == "path":
-            parameter["description"] = f"Id of the {parameter['name'].removesuffix('Id')}."
+            parameter["description"] = f"ID of the {parameter['name'].removesuffix('Id')}."
         schema = parameter["schema"]
         if "anyOf" in schema:
             (schema,) = (choice for choice in schema["anyOf"] if choice != {"type": "null"})
-        for said_already in ("title", "description"):
-            schema.pop(said_already, None)
+        for described_elsewhere in ("title", "description"):
+            schema.pop(described_elsewhere, None)
         parameter["schema"] = schema
 
 
 def _problems(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[ProblemType]:
-    """Yield the problems that the function may return: its own errors, and those that its form brings with it."""
+    """Yield the problems that the function may return: its own errors, and those that its route implies."""
     raised = {*api.raises, errors.Busy, errors.InvalidRequest}
     if api.serves.needs_token:
         raised |= {Unauthenticated, errors.Forbidden}
@@ -175,17 +175,17 @@ def _problems(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Pro
         yield NOT_FOUND
 
 
-def _error_responses(answers: Iterable[ProblemType], operation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answers by status; each status names its codes and shows an example of each."""
+def _error_responses(problems: Iterable[ProblemType], operation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the error responses by status, each with its codes and an example per code."""
     by_status: defaultdict[HTTPStatus, dict[str, ProblemType]] = defaultdict(dict)
-    for answer in answers:
-        by_status[answer.status][answer.code] = answer
+    for problem in problems:
+        by_status[problem.status][problem.code] = problem
     return {str(status.value): _error_response(by_code, operation) for status, by_code in by_status.items()}
 
 
 def _error_response(by_code: Mapping[str, ProblemType], operation: Mapping[str, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {
-        "description": " · ".join(f"{answer.title} (`{code}`)" for code, answer in by_code.items()),
+        "description": " · ".join(f"{problem.title} (`{code}`)" for code, problem in by_code.items()),
         "content": {
             _PROBLEM: {
                 "schema": {
@@ -194,7 +194,7 @@ def _error_response(by_code: Mapping[str, ProblemType], operation: Mapping[str, 
                         {"properties": {"code": {"enum": list(by_code)}}},
                     ]
                 },
-                "examples": {code: {"value": _example(answer, operation)} for code, answer in by_code.items()},
+                "examples": {code: {"value": _example(problem, operation)} for code, problem in by_code.items()},
             }
         },
     }
@@ -202,9 +202,9 @@ def _error_response(by_code: Mapping[str, ProblemType], operation: Mapping[str, 
     return {**response, "headers": headers} if headers else response
 
 
-def _example(answer: ProblemType, operation: Mapping[str, Any]) -> dict[str, Any]:
+def _example(problem: ProblemType, operation: Mapping[str, Any]) -> dict[str, Any]:
     faults = {
-        "validation_error": _fault_in(operation),
+        "validation_error": _example_fault(operation),
         "unknown_product": FaultView(location=["body", "items", 0, "productId"], message="There is no product tea."),
         "insufficient_stock": FaultView(location=["products", "tea"], message="2 of tea ordered, 1 available."),
     }
@@ -216,19 +216,19 @@ def _example(answer: ProblemType, operation: Mapping[str, Any]) -> dict[str, Any
         "insufficient_stock": "cancelled" if operation["operationId"] == "initiatePayment" else "pending",
     }
     return ProblemView(
-        type=PROBLEM_TYPE_PREFIX + answer.code,
-        title=answer.title,
-        status=answer.status,
-        detail=f"{answer.title}.",
-        code=answer.code,
+        type=PROBLEM_TYPE_PREFIX + problem.code,
+        title=problem.title,
+        status=problem.status,
+        detail=f"{problem.title}.",
+        code=problem.code,
         request_id="f1c0c1f5-6a4f-4b0e-8d5e-0c8d6c1f7a11",
-        errors=[faults[answer.code]] if answer.code in faults else None,
-        order=_order(statuses[answer.code], answer.code) if answer.code in statuses else None,
+        errors=[faults[problem.code]] if problem.code in faults else None,
+        order=_example_order(statuses[problem.code], problem.code) if problem.code in statuses else None,
     ).to_json()
 
 
-def _fault_in(operation: Mapping[str, Any]) -> FaultView:
-    """What may be wrong with a request of this operation."""
+def _example_fault(operation: Mapping[str, Any]) -> FaultView:
+    """Return an example of an invalid input to this operation."""
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "query":
             return FaultView(location=["query", parameter["name"]], message="Input should be less than or equal to 100")
@@ -237,8 +237,8 @@ def _fault_in(operation: Mapping[str, Any]) -> FaultView:
     return FaultView(location=["query", "colour"], message="Unknown query parameter. This route has none.")
 
 
-def _order(status: str, code: str) -> OrderStatusView:
-    """The order of an error about one."""
+def _example_order(status: str, code: str) -> OrderStatusView:
+    """Return the order in the example of an error about an order."""
     declined = ReasonView(code="card_declined", decline_code="generic_decline", message="Your card was declined.")
     short = ReasonView(code="insufficient_stock", decline_code=None, message="Some products were not available.")
     reasons = {"payment_failed": declined, "insufficient_stock": short if status == "cancelled" else None}
@@ -249,19 +249,19 @@ def _order(status: str, code: str) -> OrderStatusView:
 
 
 def _problem_schemas() -> dict[str, Any]:
-    """The form of every error, and of what it is made of."""
+    """Return the schemas of an error and its parts."""
     schema = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     parts: dict[str, Any] = schema.pop("$defs")
     schema["required"] = [name for name in schema["required"] if name not in ("errors", "order")]
     for name in ("errors", "order"):
-        # They are left out rather than null.
+        # These fields are omitted rather than null.
         (schema["properties"][name],) = (
             choice for choice in schema["properties"][name]["anyOf"] if choice != {"type": "null"}
         )
     return {**parts, "ProblemView": schema}
 
 
-def _drop_made_up_titles(schema: dict[str, Any]) -> None:
-    """pydantic titles each field after its name, which says nothing twice."""
+def _remove_generated_titles(schema: dict[str, Any]) -> None:
+    """Remove the titles that pydantic generates from field names."""
     for field in schema.get("properties", {}).values():
         field.pop("title", None)

@@ -1,6 +1,6 @@
-"""What `sam build` leaves, made ready for a cold start: precompiled, and without what no function reads.
+"""Packaging of the output of `sam build` for fast cold starts: stripped of unused files, and precompiled.
 
-Lambda's file system is read-only, so that Python compiles what comes without bytecode anew in every cold start.
+Lambda's file system is read-only, so Python would compile a module without bytecode at every cold start.
 """
 
 import gzip
@@ -23,18 +23,16 @@ from command_line.output import make_console
 from command_line.processes import run_command
 
 SERVICES = ("dynamodb", "events", "secretsmanager", "sqs")
-"""The AWS services that the functions call. botocore describes over 400."""
+"""The AWS services that the functions call, of over 400 in botocore."""
 
-_DESCRIPTIONS = ("service-2", "endpoint-rule-set-1")
-_DATA_FOR_ALL_SERVICES = frozenset(
-    {"endpoints.json", "partitions.json", "sdk-default-configuration.json", "_retry.json"}
-)
-_NOT_TO_RUN = frozenset({"__pycache__", "test", "tests"})
+_SERVICE_FILES = ("service-2", "endpoint-rule-set-1")
+_SHARED_FILES = frozenset({"endpoints.json", "partitions.json", "sdk-default-configuration.json", "_retry.json"})
+_DEVELOPMENT_FOLDERS = frozenset({"__pycache__", "test", "tests"})
 
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A built function or layer: its name in the template, its folder, and the layers that it comes with."""
+    """A built function or layer: its name in the template, its folder, and its layers."""
 
     name: str
     folder: Path
@@ -46,8 +44,8 @@ class Artefact:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
-def artefacts(template: Path) -> list[Artefact]:
-    """What was built for a template, as `sam build` has written it."""
+def find_artefacts(template: Path) -> list[Artefact]:
+    """Return the functions and layers in a template that `sam build` wrote."""
     document: Mapping[str, Any] = yaml_parse(template.read_text())
     common: Mapping[str, Any] = document.get("Globals", {}).get("Function", {})
     found = []
@@ -62,7 +60,7 @@ def artefacts(template: Path) -> list[Artefact]:
 
 
 def layer_names(value: Any) -> Iterator[str]:
-    """Yield the names of the layers that a function has, or may have under a condition."""
+    """Yield the names of a function's layers, including conditional ones."""
     match value:
         case {"Ref": str(name)} if name != "AWS::NoValue":
             yield name
@@ -74,31 +72,31 @@ def layer_names(value: Any) -> Iterator[str]:
 
 
 def prepare(template: Path, *, python: str, log: Path) -> list[Artefact]:
-    """Make lean and precompile what was built for `template`, by the Python that it will run on."""
-    found = artefacts(template.resolve())
+    """Strip and precompile the build of `template`, with the Python version that it will run on."""
+    found = find_artefacts(template.resolve())
     for artefact in found:
-        make_lean(artefact.folder)
+        strip(artefact.folder)
         precompile(artefact, python=python, log=log)
     return found
 
 
-def make_lean(folder: Path) -> None:
-    """Take away what is for developers alone, and what botocore has of services that are not called."""
+def strip(folder: Path) -> None:
+    """Delete files that only developers use, and botocore's data of services that are not called."""
     for path in [*folder.rglob("*.pyi"), *folder.rglob("py.typed"), *folder.rglob("test_*.py")]:
         path.unlink()
-    for path in [path for path in folder.rglob("*") if path.name in _NOT_TO_RUN and path.is_dir()]:
+    for path in [path for path in folder.rglob("*") if path.name in _DEVELOPMENT_FOLDERS and path.is_dir()]:
         shutil.rmtree(path, ignore_errors=True)
     for package in ("boto3/data", "boto3/examples"):
         for path in folder.glob(f"**/{package}"):
             shutil.rmtree(path)
     for data in folder.glob("**/botocore/data"):
-        _make_lean_data(data)
+        _strip_botocore_data(data)
 
 
 def precompile(artefact: Artefact, *, python: str, log: Path) -> None:
-    """Put the bytecode beside each module, under the name that it has on Lambda, and never checked against the source.
+    """Compile each module to bytecode with its path on Lambda, and without checks against the source.
 
-    A check would compare times of change, which do not survive the way into a zip file and back.
+    By default Python compares modification times, which a zip file does not preserve.
     https://docs.python.org/3/library/py_compile.html#py_compile.PycInvalidationMode
     """
     root = "/opt" if artefact.is_layer else "/var/task"
@@ -112,30 +110,30 @@ def precompile(artefact: Artefact, *, python: str, log: Path) -> None:
         log=log,
         label=f"Compiling {artefact.name}",
     )
-    # It counts a folder that is not there as compiled.
+    # compileall reports success for a folder that it cannot read.
     if not all(any(path.parent.glob(f"__pycache__/{path.stem}.*.pyc")) for path in artefact.folder.rglob("*.py")):
-        raise CommandError(f"{artefact.name} was not compiled: see {log}")
+        raise CommandError(f"Compiling {artefact.name} failed. See {log}.")
 
 
-def python_of(runtime: str) -> str:
-    """The program that is Lambda's `runtime` (`python3.13`). Raises `CommandError` if this machine has none."""
+def find_python(runtime: str) -> str:
+    """Return the path of the Python for a Lambda runtime (`python3.13`). Raises `CommandError` if it is missing."""
     if runtime == f"python{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
     program = shutil.which(runtime)
     if program is None:
-        raise CommandError(f"{runtime} is not on the path, and only it can compile what {runtime} shall run.")
-    # A version manager's stand-in knows by the user's environment what it stands for, which is not passed on.
-    asked = subprocess.run([program, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
-    if asked.returncode != 0:
-        raise CommandError(f"{program} is on the path, but does not run:\n\n{asked.stderr.strip()}")
-    return asked.stdout.strip()
+        raise CommandError(f"{runtime} is not on the path. Install it: the build must be compiled with {runtime}.")
+    # A version manager's shim needs the user's environment, which the compiler does not get: resolve the shim here.
+    result = subprocess.run([program, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
+    if result.returncode != 0:
+        raise CommandError(f"{program} is on the path, but does not run:\n\n{result.stderr.strip()}")
+    return result.stdout.strip()
 
 
-def _make_lean_data(data: Path) -> None:
+def _strip_botocore_data(data: Path) -> None:
     for path in data.iterdir():
         if path.is_dir() and path.name not in SERVICES:
             shutil.rmtree(path)
-        elif path.is_file() and path.name not in _DATA_FOR_ALL_SERVICES:
+        elif path.is_file() and path.name not in _SHARED_FILES:
             path.unlink()
     for service in SERVICES:
         *outdated, latest = sorted(path for path in (data / service).iterdir() if path.is_dir())
@@ -143,31 +141,32 @@ def _make_lean_data(data: Path) -> None:
             shutil.rmtree(path)
         for path in latest.glob("examples-*"):
             path.unlink()
-        for name in _DESCRIPTIONS:
-            _unpack(latest / f"{name}.json.gz")
+        for name in _SERVICE_FILES:
+            _decompress(latest / f"{name}.json.gz")
     endpoints = json.loads((data / "endpoints.json").read_bytes())
     for partition in endpoints["partitions"]:
         partition["services"] = {name: where for name, where in partition["services"].items() if name in SERVICES}
     (data / "endpoints.json").write_text(_compact(endpoints))
 
 
-def _unpack(packed: Path) -> None:
-    """Put a description beside its packed form, without the prose; botocore reads that first."""
-    if packed.exists():
-        packed.with_suffix("").write_text(_compact(_without_prose(json.loads(gzip.decompress(packed.read_bytes())))))
-        packed.unlink()
+def _decompress(compressed: Path) -> None:
+    """Replace a compressed service description by plain JSON without documentation."""
+    if compressed.exists():
+        description = json.loads(gzip.decompress(compressed.read_bytes()))
+        compressed.with_suffix("").write_text(_compact(_remove_documentation(description)))
+        compressed.unlink()
 
 
-def _without_prose(description: Any) -> Any:
-    """A shape may have a member of that name; prose is text."""
+def _remove_documentation(description: Any) -> Any:
+    """Return the description without documentation strings. A shape may have a member named `documentation`."""
     if isinstance(description, dict):
         return {
-            name: _without_prose(value)
+            name: _remove_documentation(value)
             for name, value in description.items()
             if not (name == "documentation" and isinstance(value, str))
         }
     if isinstance(description, list):
-        return [_without_prose(value) for value in description]
+        return [_remove_documentation(value) for value in description]
     return description
 
 
@@ -176,7 +175,7 @@ def _compact(value: Any) -> str:
 
 
 def sizes(found: list[Artefact]) -> Iterator[tuple[str, int, int]]:
-    """Each artefact's name, its own size, and that with its layers; in bytes, unzipped. Lambda takes 250 MB of it."""
+    """Yield each artefact's name, its own size, and its size with layers: bytes, unzipped. Lambda's limit is 250 MB."""
     own = {artefact.name: artefact.size for artefact in found}
     for artefact in found:
         yield artefact.name, own[artefact.name], own[artefact.name] + sum(own[layer] for layer in artefact.layers)
@@ -188,7 +187,7 @@ def package(
 ) -> None:
     """Strip and precompile the output of `sam build`, and print the sizes."""
     console = make_console()
-    found = prepare(template, python=python_of(runtime), log=template.parent.parent / "packaging.log")
+    found = prepare(template, python=find_python(runtime), log=template.parent.parent / "packaging.log")
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("artefact")
     table.add_column("unzipped", justify="right")

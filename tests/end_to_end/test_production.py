@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from delivery.release import parameters_of
+from delivery.release import saved_parameters
 from delivery.rendering import SAMCONFIG
 from dummy_stripe.events import sign
 from local.emulator.deploy import STACK_NAME
@@ -55,7 +55,7 @@ def production(emulator: Emulator) -> Mapping[str, str]:
         **COGNITO_PARAMETERS,
         "StripeSecretKey": "",
         "StripeWebhookSecret": "",
-        **parameters_of(SAMCONFIG, "production"),
+        **saved_parameters(SAMCONFIG, "production"),
         **UNKNOWN_TO_THE_EMULATOR,
         "StripeSecretArn": secret,
         "AlarmTopicArn": topic,

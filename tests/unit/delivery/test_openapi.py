@@ -1,4 +1,4 @@
-"""The API's document: up to date, valid, complete, and true of the examples in it."""
+"""The OpenAPI document is current, valid and complete, and its examples match their schemas."""
 
 import json
 import re
@@ -27,35 +27,35 @@ CODES = {
 }
 WITHOUT_TOKEN = {f"{route.method} {route.path}" for route in ROUTES if not route.needs_token}
 
-of_each_operation = pytest.mark.parametrize("name", OPERATIONS)
+for_each_operation = pytest.mark.parametrize("name", OPERATIONS)
 
 
-def test_the_file_is_what_the_functions_say() -> None:
+def test_document_is_up_to_date() -> None:
     assert openapi.DOCUMENT.read_text() == openapi.text(), "docs/openapi.json is stale: run `make openapi`"
 
 
-def test_it_is_valid() -> None:
+def test_document_is_valid() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_it_has_every_route() -> None:
+def test_document_has_every_route() -> None:
     assert OPERATIONS.keys() == {f"{route.method} {route.path}" for route in ROUTES}
 
 
-def test_it_has_every_error_of_the_domain() -> None:
+def test_document_has_every_domain_error() -> None:
     assert {problem.code for problem in PROBLEM_TYPES.values()} <= CODES
 
 
-@of_each_operation
-def test_a_route_needs_a_token_if_the_table_says_so(name: str) -> None:
+@for_each_operation
+def test_operation_requires_a_token_if_its_route_does(name: str) -> None:
     operation = OPERATIONS[name]
     assert DOCUMENT["security"] == [{"bearerToken": []}]
-    assert operation.get("security", "as all") == ([] if name in WITHOUT_TOKEN else "as all")
+    assert operation.get("security", "default") == ([] if name in WITHOUT_TOKEN else "default")
     assert ("401" in operation["responses"]) is (name not in WITHOUT_TOKEN)
 
 
-@of_each_operation
-def test_an_operation_says_what_it_is_and_answers(name: str) -> None:
+@for_each_operation
+def test_operation_has_texts_and_responses(name: str) -> None:
     operation = OPERATIONS[name]
     assert {"operationId", "summary", "description", "tags"} <= operation.keys()
     assert [status for status in operation["responses"] if status.startswith("2")]
@@ -63,16 +63,16 @@ def test_an_operation_says_what_it_is_and_answers(name: str) -> None:
     assert operation["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
 
 
-@of_each_operation
-def test_the_parameters_in_its_path_are_the_templates(name: str) -> None:
+@for_each_operation
+def test_path_parameters_match_the_path(name: str) -> None:
     operation = OPERATIONS[name]
     in_path = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"]
 
     assert in_path == re.findall(r"{(\w+)}", name)
 
 
-@of_each_operation
-def test_its_examples_have_the_form_that_they_are_examples_of(name: str) -> None:
+@for_each_operation
+def test_examples_match_their_schemas(name: str) -> None:
     operation = OPERATIONS[name]
     for status, response in operation["responses"].items():
         for content in response["content"].values():
@@ -82,7 +82,7 @@ def test_its_examples_have_the_form_that_they_are_examples_of(name: str) -> None
                 assert str(example["value"]["status"]) == status
 
 
-def test_what_the_gateway_answers_to_any_request_is_in_it() -> None:
+def test_document_has_the_gateways_own_responses() -> None:
     responses = template()["Resources"]["Api"]["Properties"]["GatewayResponses"]
     codes = {
         json.loads(responses[name]["ResponseTemplates"]["application/json"])["code"]

@@ -1,4 +1,4 @@
-"""What `sam build` leaves, made ready for a cold start."""
+"""Packaging of the output of `sam build`: stripping and bytecode."""
 
 import importlib.util
 import json
@@ -42,7 +42,7 @@ Resources:
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """A built template, with a module of 100 bytes in its function and of 10 in each layer."""
+    """Return a built template with a module of 100 bytes in its function and of 10 bytes in each layer."""
     for name, size in (("Pay", 100), ("Common", 10), ("Sdk", 10), ("Dummy", 10)):
         module = tmp_path / "build" / name / f"{name.lower()}_module.py"
         module.parent.mkdir(parents=True)
@@ -53,19 +53,19 @@ def template(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lean_sdk(tmp_path: Path) -> Path:
-    """A folder with a lean botocore."""
+def stripped_sdk(tmp_path: Path) -> Path:
+    """Return a folder with a stripped botocore."""
     shutil.copytree(
         BOTOCORE,
         tmp_path / "botocore",
-        # Some of its services: to copy them all would take longer than the test.
+        # Copies only some services. Copying all of them would take longer than the test.
         ignore=lambda folder, names: [
             name
             for name in names
             if Path(folder).name == "data" and "." not in name and name not in (*packaging.SERVICES, "sqs")
         ],
     )
-    packaging.make_lean(tmp_path)
+    packaging.strip(tmp_path)
     return tmp_path
 
 
@@ -73,8 +73,8 @@ def bytecode_of(module: Path) -> Path:
     return Path(importlib.util.cache_from_source(str(module)))
 
 
-def test_functions_and_layers_are_what_is_packaged_and_tables_are_not(template: Path) -> None:
-    assert [(found.name, found.is_layer) for found in packaging.artefacts(template)] == [
+def test_only_functions_and_layers_are_packaged(template: Path) -> None:
+    assert [(found.name, found.is_layer) for found in packaging.find_artefacts(template)] == [
         ("Pay", False),
         ("Common", True),
         ("Sdk", True),
@@ -82,8 +82,8 @@ def test_functions_and_layers_are_what_is_packaged_and_tables_are_not(template: 
     ]
 
 
-def test_a_function_is_as_large_as_itself_and_all_layers_it_may_have(template: Path) -> None:
-    assert list(packaging.sizes(packaging.artefacts(template))) == [
+def test_size_of_a_function_includes_all_its_layers(template: Path) -> None:
+    assert list(packaging.sizes(packaging.find_artefacts(template))) == [
         ("Pay", 100, 130),
         ("Common", 10, 10),
         ("Sdk", 10, 10),
@@ -91,7 +91,7 @@ def test_a_function_is_as_large_as_itself_and_all_layers_it_may_have(template: P
     ]
 
 
-def test_what_only_developers_read_is_taken_away(tmp_path: Path) -> None:
+def test_development_files_are_stripped(tmp_path: Path) -> None:
     package = tmp_path / "package"
     for name in (
         "module.py",
@@ -105,13 +105,13 @@ def test_what_only_developers_read_is_taken_away(tmp_path: Path) -> None:
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).touch()
 
-    packaging.make_lean(tmp_path)
+    packaging.strip(tmp_path)
 
     kept = sorted(str(path.relative_to(package)) for path in package.rglob("*") if path.is_file())
     assert kept == ["module.py", "testing/kept.py"]
 
 
-def test_bytecode_is_taken_without_a_look_at_the_source(template: Path) -> None:
+def test_bytecode_is_used_without_checking_the_source(template: Path) -> None:
     pay = template.parent / "Pay"
     (pay / "pay_module.py").write_text("VALUE = 'compiled'\n")
     packaging.prepare(template, python=sys.executable, log=template.parent / "log")
@@ -128,7 +128,7 @@ def test_bytecode_is_taken_without_a_look_at_the_source(template: Path) -> None:
     assert shown == "compiled\n"
 
 
-def test_bytecode_names_the_place_on_lambda_and_none_of_this_machine(template: Path) -> None:
+def test_bytecode_has_the_path_on_lambda(template: Path) -> None:
     packaging.prepare(template, python=sys.executable, log=template.parent / "log")
 
     function = bytecode_of(template.parent / "Pay" / "pay_module.py").read_bytes()
@@ -139,59 +139,57 @@ def test_bytecode_names_the_place_on_lambda_and_none_of_this_machine(template: P
     assert str(template.parent).encode() not in function + layer
 
 
-def test_a_module_that_cannot_be_compiled_ends_the_build(template: Path) -> None:
+def test_module_that_does_not_compile_fails_the_build(template: Path) -> None:
     (template.parent / "Pay" / "broken.py").write_text("def\n")
 
     with pytest.raises(CommandError, match="Pay"):
         packaging.prepare(template, python=sys.executable, log=template.parent / "log")
 
 
-def test_a_folder_that_cannot_be_read_ends_the_build(tmp_path: Path) -> None:
+def test_folder_without_bytecode_fails_the_build(tmp_path: Path) -> None:
     folder = tmp_path / "Pay"
     folder.mkdir()
     (folder / "module.py").touch()
-    # What compileall passes over without a word.
+    # compileall ignores this without an error.
     (folder / "__pycache__").touch()
 
     with pytest.raises(CommandError, match="Pay"):
         packaging.precompile(Artefact("Pay", folder, False, ()), python=sys.executable, log=tmp_path / "log")
 
 
-def test_a_runtime_that_is_not_on_this_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_runtime_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
 
     with pytest.raises(CommandError, match=r"python3\.99 is not on the path"):
-        packaging.python_of("python3.99")
+        packaging.find_python("python3.99")
 
 
-def stand_in(folder: Path, script: str) -> Path:
-    """A program such as a version manager puts on the path."""
+def write_shim(folder: Path, script: str) -> Path:
+    """Write a shim like those that version managers put on the path."""
     program = folder / "python3.99"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     return program
 
 
-def test_it_is_the_runtime_itself_and_no_stand_in_that_compiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    stand_in(tmp_path, f'[ "$CHOSEN" ] && exec {sys.executable} "$@"')
+def test_shim_is_resolved_to_the_real_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_shim(tmp_path, f'[ "$CHOSEN" ] && exec {sys.executable} "$@"')
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CHOSEN", "3.99")
 
-    assert packaging.python_of("python3.99") == sys.executable
+    assert packaging.find_python("python3.99") == sys.executable
 
 
-def test_a_stand_in_for_nothing_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stand_in(tmp_path, "echo 'choose a version' >&2; exit 127")
+def test_shim_without_a_python_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_shim(tmp_path, "echo 'choose a version' >&2; exit 127")
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(CommandError, match="does not run:\n\nchoose a version"):
-        packaging.python_of("python3.99")
+        packaging.find_python("python3.99")
 
 
-def test_the_sdk_keeps_the_services_that_are_called_alone(lean_sdk: Path) -> None:
-    data = lean_sdk / "botocore" / "data"
+def test_sdk_keeps_only_the_services_that_are_called(stripped_sdk: Path) -> None:
+    data = stripped_sdk / "botocore" / "data"
 
     services = {path.name for path in data.iterdir() if path.is_dir()}
     endpoints = json.loads((data / "endpoints.json").read_bytes())
@@ -200,7 +198,7 @@ def test_the_sdk_keeps_the_services_that_are_called_alone(lean_sdk: Path) -> Non
     assert all(set(partition["services"]) <= services for partition in endpoints["partitions"])
 
 
-def test_the_lean_sdk_finds_services_where_the_whole_one_does(lean_sdk: Path) -> None:
+def test_stripped_sdk_has_the_same_endpoints_and_operations(stripped_sdk: Path) -> None:
     program = """
 import itertools, sys
 from botocore.session import get_session
@@ -214,10 +212,10 @@ for service, region in itertools.product(sys.argv[1].split(), regions):
     def shown(path: Path) -> str:
         return subprocess.run(
             [sys.executable, "-c", program, " ".join(packaging.SERVICES)],
-            env=make_child_environment(lean_sdk, {"PYTHONPATH": str(path)}),
+            env=make_child_environment(stripped_sdk, {"PYTHONPATH": str(path)}),
             capture_output=True,
             text=True,
             check=True,
         ).stdout
 
-    assert shown(lean_sdk) == shown(BOTOCORE.parent) != ""
+    assert shown(stripped_sdk) == shown(BOTOCORE.parent) != ""

@@ -1,4 +1,4 @@
-"""A deployment to AWS takes the parameters of last time, and publishes the functions anew."""
+"""Deployments to AWS: parameters, secrets and the `sam deploy` command."""
 
 import json
 import tomllib
@@ -12,30 +12,37 @@ from samcli.cli.types import CfnParameterOverridesType
 from typer.testing import CliRunner, Result
 
 from command_line.errors import CommandError
-from delivery.release import command, given_parameters, parameters_for, parameters_in, parameters_of, release
+from delivery.release import (
+    deploy_command,
+    merge_parameters,
+    parse_parameters,
+    read_parameters_file,
+    release,
+    saved_parameters,
+)
 from delivery.rendering import template
 
-Deploy = Callable[..., tuple[Result, list["Ran"]]]
+Deploy = Callable[..., tuple[Result, list["RanCommand"]]]
 
 TARGET = {"Runtime": "python3.13", "Architecture": "arm64"}
 KNOWN = template()["Parameters"].keys()
 SECRET = [name for name, parameter in template()["Parameters"].items() if parameter.get("NoEcho")]
 
 
-class Ran(NamedTuple):
-    """A command that was run, and the file of parameters that it read."""
+class RanCommand(NamedTuple):
+    """A command that ran, and the parameters file that it read."""
 
     arguments: list[str]
     parameters: dict[str, str]
     file: Path
 
 
-def for_staging(kept: dict[str, str], given: dict[str, str] | None = None) -> dict[str, str]:
-    return parameters_for(kept, TARGET, release="1795500000", config_env="staging", known=KNOWN, given=given)
+def merge_for_staging(saved: dict[str, str], given: dict[str, str] | None = None) -> dict[str, str]:
+    return merge_parameters(saved, TARGET, release="1795500000", config_env="staging", known=KNOWN, given=given)
 
 
-def kept_by(line: str) -> dict[str, str]:
-    return parameters_of(tomllib.loads(f"[default.deploy.parameters]\n{line}"), "default")
+def saved_in(line: str) -> dict[str, str]:
+    return saved_parameters(tomllib.loads(f"[default.deploy.parameters]\n{line}"), "default")
 
 
 @pytest.mark.parametrize(
@@ -45,20 +52,20 @@ def kept_by(line: str) -> dict[str, str]:
         'parameter_overrides = ["Runtime=python3.13", "JwtIssuer=https://id.example/?a=b c"]',
     ],
 )
-def test_the_parameters_of_last_time_are_read_however_sam_keeps_them(line: str) -> None:
-    assert kept_by(line) == {"Runtime": "python3.13", "JwtIssuer": "https://id.example/?a=b c"}
+def test_saved_parameters_are_read_as_text_or_list(line: str) -> None:
+    assert saved_in(line) == {"Runtime": "python3.13", "JwtIssuer": "https://id.example/?a=b c"}
 
 
-def test_each_environment_has_parameters_of_its_own() -> None:
+def test_each_environment_has_its_own_parameters() -> None:
     samconfig = tomllib.loads('[staging.deploy.parameters]\nparameter_overrides = "LogLevel=DEBUG"')
 
-    assert parameters_of(samconfig, "staging") == {"LogLevel": "DEBUG"}
-    assert parameters_of(samconfig, "production") == {}
+    assert saved_parameters(samconfig, "staging") == {"LogLevel": "DEBUG"}
+    assert saved_parameters(samconfig, "production") == {}
 
 
-def test_what_was_given_last_time_is_given_again_with_a_release_of_its_own(tmp_path: Path) -> None:
+def test_saved_parameters_are_reused_with_a_new_release(tmp_path: Path) -> None:
     key_set = '{"keys": [{"kty": "RSA"}]}'
-    kept = {
+    saved = {
         "JwtIssuer": "https://id.example/?a=b c",
         "JwtJwks": key_set,
         "CorsAllowedOrigins": "",
@@ -66,26 +73,26 @@ def test_what_was_given_last_time_is_given_again_with_a_release_of_its_own(tmp_p
         "Release": "1795400000",
     }
 
-    assert as_sam_reads(for_staging(kept), tmp_path) == {**kept, **TARGET, "Release": "1795500000"}
+    assert read_with_sam(merge_for_staging(saved), tmp_path) == {**saved, **TARGET, "Release": "1795500000"}
 
 
-def as_sam_reads(parameters: dict[str, str], folder: Path) -> dict[str, str]:
+def read_with_sam(parameters: dict[str, str], folder: Path) -> dict[str, str]:
     file = folder / "parameters.yaml"
     file.write_text(json.dumps(parameters))
-    argument = command(file, config_env="staging", guided=False)[-1]
+    argument = deploy_command(file, config_env="staging", guided=False)[-1]
     read: dict[str, str] = CfnParameterOverridesType().convert((argument,), None, None)
     return read
 
 
-def test_what_was_built_for_another_machine_is_not_deployed() -> None:
-    with pytest.raises(CommandError, match="Architecture=x86_64, and Architecture=arm64 was built"):
-        for_staging({"Architecture": "x86_64"})
+def test_build_for_another_architecture_is_not_deployed() -> None:
+    with pytest.raises(CommandError, match="Architecture=x86_64, but the build has Architecture=arm64"):
+        merge_for_staging({"Architecture": "x86_64"})
 
 
-def test_what_is_given_counts_before_what_is_kept() -> None:
-    given = given_parameters("LogLevel=INFO CorsAllowedOrigins='https://a.example, https://b.example'")
+def test_given_parameters_override_saved_ones() -> None:
+    given = parse_parameters("LogLevel=INFO CorsAllowedOrigins='https://a.example, https://b.example'")
 
-    assert for_staging({"LogLevel": "DEBUG", "RecoveryDays": "7"}, given) == {
+    assert merge_for_staging({"LogLevel": "DEBUG", "RecoveryDays": "7"}, given) == {
         **TARGET,
         "LogLevel": "INFO",
         "RecoveryDays": "7",
@@ -95,29 +102,29 @@ def test_what_is_given_counts_before_what_is_kept() -> None:
 
 
 @pytest.mark.parametrize("text", ["LogLevel", "=DEBUG", "--guided", "LogLevel = DEBUG", "LogLevel='DEBUG"])
-def test_what_is_no_parameter_is_refused_with_what_is_wrong(text: str) -> None:
+def test_malformed_parameters_are_refused(text: str) -> None:
     with pytest.raises(CommandError, match="PARAMETERS must be Name=value"):
-        given_parameters(text)
+        parse_parameters(text)
 
 
-def test_where_nobody_attends_nobody_is_asked() -> None:
+def test_unattended_run_without_saved_parameters_is_refused() -> None:
     with pytest.raises(CommandError, match="no parameters for prodution"):
-        parameters_for({}, TARGET, release="1795500000", config_env="prodution", known=KNOWN, unattended=True)
+        merge_parameters({}, TARGET, release="1795500000", config_env="prodution", known=KNOWN, unattended=True)
 
 
 @pytest.fixture
 def deploy(monkeypatch: pytest.MonkeyPatch) -> Deploy:
-    """Run `make deploy` of `dev` with variables, up to the command that it would run."""
+    """Run the release command for `dev` with environment variables, recording the commands instead of running them."""
 
-    def run(*options: str, **variables: str) -> tuple[Result, list[Ran]]:
-        ran: list[Ran] = []
+    def run(*options: str, **variables: str) -> tuple[Result, list[RanCommand]]:
+        ran: list[RanCommand] = []
 
-        def keep(arguments: list[str]) -> int:
+        def record(arguments: list[str]) -> int:
             file = arguments[-1].removeprefix("file://")
-            ran.append(Ran(arguments, json.loads(Path(file).read_text()), Path(file)))
+            ran.append(RanCommand(arguments, json.loads(Path(file).read_text()), Path(file)))
             return 0
 
-        monkeypatch.setattr("delivery.release.run_on_this_terminal", keep)
+        monkeypatch.setattr("delivery.release.run_in_terminal", record)
         app = typer.Typer()
         app.command()(release)
         environment = {"CI": "", "CONFIG_ENV": "dev", "PARAMETERS": "", "PARAMETERS_FILE": "", "ROLE_ARN": ""}
@@ -127,7 +134,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Deploy:
     return run
 
 
-def test_the_first_time_sam_asks_for_the_parameters(deploy: Deploy) -> None:
+def test_sam_asks_for_parameters_only_on_the_first_deployment(deploy: Deploy) -> None:
     (first,) = deploy(CONFIG_ENV="new")[1]
     (later,) = deploy()[1]
 
@@ -135,14 +142,14 @@ def test_the_first_time_sam_asks_for_the_parameters(deploy: Deploy) -> None:
     assert "--guided" not in later.arguments
 
 
-def test_cloudformation_acts_as_the_role_that_is_named(deploy: Deploy) -> None:
+def test_cloudformation_assumes_the_given_role(deploy: Deploy) -> None:
     (ran,) = deploy(ROLE_ARN="arn:role")[1]
 
     assert ran.arguments[ran.arguments.index("--role-arn") + 1] == "arn:role"
 
 
 @pytest.mark.parametrize(("ci", "attended"), [("true", False), ("1", False), ("false", True), ("", True)])
-def test_the_pipeline_is_known_by_its_variable(deploy: Deploy, ci: str, *, attended: bool) -> None:
+def test_run_with_ci_variable_is_unattended(deploy: Deploy, ci: str, *, attended: bool) -> None:
     result, (ran,) = deploy(CI=ci)
 
     assert result.exit_code == 0, result.output
@@ -154,11 +161,11 @@ def test_secret_on_the_command_line_is_refused(deploy: Deploy, name: str) -> Non
     result, ran = deploy(PARAMETERS=f"LogLevel=INFO {name}=not-to-be-shown")
 
     assert (result.exit_code, ran) == (1, [])
-    assert f"PARAMETERS must not have {name}" in str(result.exception)
+    assert f"PARAMETERS must not contain {name}" in str(result.exception)
     assert "not-to-be-shown" not in str(result.exception)
 
 
-def test_secret_of_a_file_is_on_no_command_line(deploy: Deploy, secrets: Path) -> None:
+def test_secret_from_a_file_is_not_on_the_command_line(deploy: Deploy, secrets: Path) -> None:
     result, (ran,) = deploy(PARAMETERS="LogLevel=INFO", PARAMETERS_FILE=str(secrets))
 
     assert result.exit_code == 0, result.output
@@ -175,25 +182,25 @@ def secrets(tmp_path: Path) -> Path:
     return file
 
 
-def test_file_of_parameters_that_others_can_read_is_refused(secrets: Path) -> None:
+def test_parameters_file_that_others_can_read_is_refused(secrets: Path) -> None:
     secrets.chmod(0o640)
 
     with pytest.raises(CommandError, match="chmod 600"):
-        parameters_in(secrets)
+        read_parameters_file(secrets)
 
 
 @pytest.mark.parametrize("content", ["sk_test_secret", "StripeSecretKey='sk_test_secret", "StripeSecretKey = sk_test"])
-def test_file_that_has_no_parameters_is_refused_without_its_content(secrets: Path, content: str) -> None:
+def test_malformed_parameters_file_is_refused_without_its_content(secrets: Path, content: str) -> None:
     secrets.write_text(content)
 
     with pytest.raises(CommandError, match="must have lines of Name=value") as refused:
-        parameters_in(secrets)
+        read_parameters_file(secrets)
     assert "sk_test" not in str(refused.value)
 
 
-def test_missing_file_of_parameters_is_reported(tmp_path: Path) -> None:
+def test_missing_parameters_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"PARAMETERS_FILE=.* cannot be read"):
-        parameters_in(tmp_path / "none")
+        read_parameters_file(tmp_path / "none")
 
 
 def test_unusable_aws_settings_are_reported_before_the_build(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,10 +218,10 @@ def test_check_deploys_nothing(deploy: Deploy) -> None:
     assert (result.exit_code, ran) == (0, [])
 
 
-@pytest.mark.parametrize("where", ["kept", "given"])
-def test_a_parameter_that_the_template_lacks_is_refused_for_sam_passes_over_it(where: str) -> None:
-    parameters: dict[str, dict[str, str]] = {"kept": {"LogLevel": "DEBUG"}, "given": {}}
-    parameters[where] |= {"AlarmTopicARN": "arn:aws:sns:eu-central-1:1:a"}
+@pytest.mark.parametrize("source", ["saved", "given"])
+def test_parameter_that_the_template_lacks_is_refused(source: str) -> None:
+    parameters: dict[str, dict[str, str]] = {"saved": {"LogLevel": "DEBUG"}, "given": {}}
+    parameters[source] |= {"AlarmTopicARN": "arn:aws:sns:eu-central-1:1:a"}
 
     with pytest.raises(CommandError, match="no parameter AlarmTopicARN"):
-        for_staging(**parameters)
+        merge_for_staging(**parameters)

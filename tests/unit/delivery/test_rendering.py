@@ -1,4 +1,4 @@
-"""What CloudFormation makes of `template.yaml`: by both sides of every condition, and in every environment there is."""
+"""`template.yaml` rendered on both sides of every condition, and for every environment."""
 
 import json
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 from cfnlint.api import ManualArgs, lint
 
-from delivery.rendering import REGION, SECRET, WANTED, Rendering, template
+from delivery.rendering import ACCOUNT_PARAMETERS, REGION, SECRET, Rendering, template
 
 OPENID = {"JwtIssuer": "https://id.example/", "JwtAudience": "shop", "JwtJwksUrl": "https://id.example/jwks"}
-LEAST = {"StripeSecretKey": "sk_test_dummy", **OPENID}
-"""What has to be given where nothing else is."""
+REQUIRED = {"StripeSecretKey": "sk_test_dummy", **OPENID}
+"""The required parameters."""
 
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
-OWN_KEY = {"StripeSecretKmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1"}
+KMS_KEY = {"StripeSecretKmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1"}
 SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "UseDummyStripe": ({"StripeBackend": "dummy"}, {"StripeBackend": "api"}),
     "FetchSecret": ({**SECRET, "StripeSecretKey": ""}, {}),
-    "DecryptSecret": ({**SECRET, "StripeSecretKey": "", **OWN_KEY}, {**SECRET, "StripeSecretKey": ""}),
+    "DecryptSecret": ({**SECRET, "StripeSecretKey": "", **KMS_KEY}, {**SECRET, "StripeSecretKey": ""}),
     "UseSnapStart": ({"SnapStart": "on"}, {"SnapStart": "off"}),
     "ArchiveEvents": ({"EventArchiveDays": "1"}, {"EventArchiveDays": "0"}),
     "UseCognito": ({"IdentityProvider": "cognito", **dict.fromkeys(OPENID, "")}, {"IdentityProvider": "openid"}),
@@ -31,29 +31,29 @@ SIDES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "NotifyOfAlarms": ({"AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms"}, {}),
     "WatchForSilence": ({"AlarmOnSilence": "on"}, {"AlarmOnSilence": "off"}),
 }
-"""By condition, parameters under which it holds and others, as like them as can be, under which it does not."""
+"""By condition, parameters that make it true, and similar ones that make it false."""
 
 
-def rendered_on_both_sides(condition: str) -> tuple[Rendering, Rendering]:
+def render_both_sides(condition: str) -> tuple[Rendering, Rendering]:
     with_it, without = SIDES[condition]
-    return Rendering({**LEAST, **with_it}), Rendering({**LEAST, **without})
+    return Rendering({**REQUIRED, **with_it}), Rendering({**REQUIRED, **without})
 
 
-def test_every_condition_is_rendered() -> None:
+def test_every_condition_is_tested() -> None:
     assert SIDES.keys() == template()["Conditions"].keys()
 
 
 @pytest.mark.parametrize("condition", SIDES)
-def test_a_condition_is_decided_by_the_parameters(condition: str) -> None:
-    with_it, without = rendered_on_both_sides(condition)
+def test_parameters_decide_the_condition(condition: str) -> None:
+    with_it, without = render_both_sides(condition)
 
     assert with_it.conditions[condition] is True
     assert without.conditions[condition] is False
     assert (with_it.resources, with_it.outputs) != (without.resources, without.outputs)
 
 
-def test_stack_that_calls_stripe_itself_has_nothing_of_the_dummy() -> None:
-    with_dummy, without = rendered_on_both_sides("UseDummyStripe")
+def test_stack_that_calls_stripe_has_no_dummy_resources() -> None:
+    with_dummy, without = render_both_sides("UseDummyStripe")
 
     assert "DummyStripeLayer" in str(with_dummy.resources)
     assert "DummyStripeTable" in str(with_dummy.resources)
@@ -62,28 +62,28 @@ def test_stack_that_calls_stripe_itself_has_nothing_of_the_dummy() -> None:
 
 
 @pytest.mark.parametrize("condition", SIDES)
-def test_on_both_sides_of_a_condition_all_that_is_named_is_there(condition: str) -> None:
-    for rendering in rendered_on_both_sides(condition):
+def test_both_sides_of_a_condition_have_valid_parameters(condition: str) -> None:
+    for rendering in render_both_sides(condition):
         assert rendering.broken_rules() == []
         assert rendering.refused_values() == []
 
 
 @pytest.mark.parametrize("condition", SIDES)
-def test_what_is_made_under_a_condition_is_made_there_alone(condition: str) -> None:
+def test_conditional_resources_exist_only_if_the_condition_is_true(condition: str) -> None:
     conditional = {
         name
         for name, r in template()["Resources"].items()
         # SAM adds a hash to a layer's name.
         if r.get("Condition") == condition and r["Type"] != "AWS::Serverless::LayerVersion"
     }
-    with_it, without = rendered_on_both_sides(condition)
+    with_it, without = render_both_sides(condition)
 
     assert conditional <= with_it.resources.keys()
     assert not conditional & without.resources.keys()
 
 
-@pytest.mark.parametrize("environment", WANTED)
-def test_an_environment_has_parameters_that_the_template_takes(environment: str) -> None:
+@pytest.mark.parametrize("environment", ACCOUNT_PARAMETERS)
+def test_environment_has_valid_parameters(environment: str) -> None:
     rendering = Rendering.of_environment(environment)
 
     assert rendering.refused_values() == []
@@ -91,8 +91,8 @@ def test_an_environment_has_parameters_that_the_template_takes(environment: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("environment", WANTED)
-def test_the_linter_finds_nothing_in_what_an_environment_is_made_of(environment: str) -> None:
+@pytest.mark.parametrize("environment", ACCOUNT_PARAMETERS)
+def test_rendered_environment_passes_the_linter(environment: str) -> None:
     rendered = json.dumps(Rendering.of_environment(environment).as_template())
 
     matches = lint(rendered, regions=[REGION], config=ManualArgs(regions=[REGION]))
@@ -101,7 +101,7 @@ def test_the_linter_finds_nothing_in_what_an_environment_is_made_of(environment:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"StripeSecretKey": ""}, "Set either StripeSecretKey"),
         ({**SECRET}, "Set either StripeSecretKey"),
@@ -115,10 +115,10 @@ def test_the_linter_finds_nothing_in_what_an_environment_is_made_of(environment:
     ],
     ids=lambda value: value.split(".")[0] if isinstance(value, str) else "+".join(value),
 )
-def test_parameters_that_do_not_go_together_are_refused_before_anything_is_made(given: Any, said: str) -> None:
-    (broken,) = Rendering({**LEAST, **given}).broken_rules()
+def test_contradictory_parameters_break_a_rule(given: Any, message: str) -> None:
+    (broken,) = Rendering({**REQUIRED, **given}).broken_rules()
 
-    assert broken.startswith(said)
+    assert broken.startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -137,22 +137,24 @@ def test_parameters_that_do_not_go_together_are_refused_before_anything_is_made(
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value.values())),
 )
-def test_a_value_that_cannot_be_right_is_refused(given: dict[str, str], refused: str) -> None:
-    assert Rendering({**LEAST, **given}).refused_values() == [refused]
+def test_invalid_value_is_refused(given: dict[str, str], refused: str) -> None:
+    assert Rendering({**REQUIRED, **given}).refused_values() == [refused]
 
 
-def test_api_gateway_has_a_role_to_log_with_before_the_stage_takes_the_log() -> None:
-    rendering = Rendering({**LEAST, **SIDES["SetUpAccessLogs"][0]})
+def test_api_gateway_gets_its_log_role_before_the_stage_logs() -> None:
+    rendering = Rendering({**REQUIRED, **SIDES["SetUpAccessLogs"][0]})
     (stage,) = rendering.of_type("AWS::ApiGateway::Stage").values()
 
     assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["AccessLog", "Arn"]}
-    # CloudFormation makes what a resource's metadata refers to before the resource.
+    # CloudFormation creates the resources that a resource's metadata refers to first.
     assert rendering.resources["AccessLog"]["Metadata"] == {"After": {"Ref": "ApiLogsAccount"}}
 
 
 def test_preflight_response_allows_the_headers_of_the_parameter() -> None:
     (api,) = (
-        Rendering({**LEAST, "CorsAllowedHeaders": "Authorization,X-Trace"}).of_type("AWS::ApiGateway::RestApi").values()
+        Rendering({**REQUIRED, "CorsAllowedHeaders": "Authorization,X-Trace"})
+        .of_type("AWS::ApiGateway::RestApi")
+        .values()
     )
 
     allowed = {
@@ -165,7 +167,7 @@ def test_preflight_response_allows_the_headers_of_the_parameter() -> None:
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
-def test_payments_of_one_token_are_limited_apart(environment: str) -> None:
+def test_payments_are_rate_limited_per_token(environment: str) -> None:
     rendering = Rendering.of_environment(environment)
     (rule,) = rendering.of_type("AWS::WAFv2::WebACL")["CallerLimit"]["Rules"]
     (association,) = rendering.of_type("AWS::WAFv2::WebACLAssociation").values()
@@ -174,7 +176,7 @@ def test_payments_of_one_token_are_limited_apart(environment: str) -> None:
 
     assert rule["Action"] == {"Block": {}}
     assert (int(limit["Limit"]), key["Header"]["Name"]) == (100, "authorization")
-    # A request that lacks the key is not counted, so Stripe's news always gets through.
+    # WAF does not count requests without the header, so Stripe's webhook calls are never limited.
     assert limit["ScopeDownStatement"]["ByteMatchStatement"]["SearchString"] in "/v1/orders/ord_1/payment"
     assert association["WebACLArn"] == {"Fn::GetAtt": ["CallerLimit", "Arn"]}
     (stage,) = [name for name, r in rendering.resources.items() if r["Type"] == "AWS::ApiGateway::Stage"]
@@ -182,7 +184,7 @@ def test_payments_of_one_token_are_limited_apart(environment: str) -> None:
 
 
 def test_gradual_deployment_rolls_back_a_function_on_its_own_errors() -> None:
-    gradual = Rendering({**LEAST, "GradualDeployment": "true", "DeploymentType": "Linear10PercentEvery1Minute"})
+    gradual = Rendering({**REQUIRED, "GradualDeployment": "true", "DeploymentType": "Linear10PercentEvery1Minute"})
     groups = gradual.of_type("AWS::CodeDeploy::DeploymentGroup")
     aliases = {name: r for name, r in gradual.resources.items() if r["Type"] == "AWS::Lambda::Alias"}
     alarms = gradual.of_type("AWS::CloudWatch::Alarm")
@@ -209,25 +211,28 @@ def called_by_routes() -> set[str]:
     }
 
 
-def test_no_alarm_that_outages_or_strangers_ring_takes_a_deployment_back() -> None:
-    gradual = Rendering({**LEAST, "GradualDeployment": "true"})
+def test_outages_and_refused_tokens_do_not_roll_back_a_deployment() -> None:
+    gradual = Rendering({**REQUIRED, "GradualDeployment": "true"})
     alarms = gradual.of_type("AWS::CloudWatch::Alarm")
-    ringing = {
+    rollback_alarms = {
         alarm["Name"]["Ref"]
         for group in gradual.of_type("AWS::CodeDeploy::DeploymentGroup").values()
         for alarm in group["AlarmConfiguration"]["Alarms"]
     }
 
-    metrics = {(str(alarms[name]["Namespace"]), alarms[name]["MetricName"]) for name in ringing}
+    metrics = {(str(alarms[name]["Namespace"]), alarms[name]["MetricName"]) for name in rollback_alarms}
     assert metrics == {(str({"Ref": "AWS::StackName"}), "InternalError"), ("AWS/Lambda", "Errors")}
     watched = {
-        each["Value"]["Ref"] for name in ringing for each in alarms[name]["Dimensions"] if "Ref" in each["Value"]
+        each["Value"]["Ref"]
+        for name in rollback_alarms
+        for each in alarms[name]["Dimensions"]
+        if "Ref" in each["Value"]
     }
-    # Lambda counts a token that the authorizer refuses as an error of its function.
+    # Lambda counts a refused token as an error of the authorizer.
     assert "AuthorizerFunction" not in watched
 
 
-def test_no_role_is_without_a_boundary_where_there_is_one() -> None:
+def test_permissions_boundary_applies_to_every_role() -> None:
     staging = Rendering.of_environment("staging", PermissionsBoundaryArn=BOUNDARY)
     roles = staging.of_type("AWS::IAM::Role")
 
@@ -235,16 +240,16 @@ def test_no_role_is_without_a_boundary_where_there_is_one() -> None:
     assert {name: role.get("PermissionsBoundary") for name, role in roles.items()} == dict.fromkeys(roles, BOUNDARY)
 
 
-def test_where_they_are_not_there_is_nothing_of_codedeploys() -> None:
-    at_once = Rendering({**LEAST, "GradualDeployment": "false"})
+def test_stack_without_gradual_deployment_has_no_codedeploy() -> None:
+    at_once = Rendering({**REQUIRED, "GradualDeployment": "false"})
 
     assert not [r["Type"] for r in at_once.resources.values() if "CodeDeploy" in json.dumps(r)]
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
-def test_shared_environment_deploys_gradually_logs_requests_and_takes_no_secret(environment: str) -> None:
+def test_staging_and_production_roll_gradually_log_and_fetch_secrets(environment: str) -> None:
     rendering = Rendering.of_environment(environment)
-    # `.checkov.yaml` lets be that dev does not log requests.
+    # dev does not log requests: see `.checkov.yaml`.
     (stage,) = rendering.of_type("AWS::ApiGateway::Stage").values()
 
     assert rendering.of_type("AWS::CodeDeploy::DeploymentGroup")
@@ -252,7 +257,7 @@ def test_shared_environment_deploys_gradually_logs_requests_and_takes_no_secret(
     assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["AccessLog", "Arn"]}
 
 
-def test_production_keeps_and_protects_its_data() -> None:
+def test_production_protects_and_retains_its_data() -> None:
     production = Rendering.of_environment("production")
     tables = production.of_type("AWS::DynamoDB::Table")
 
@@ -265,7 +270,7 @@ def test_production_keeps_and_protects_its_data() -> None:
 
 
 def test_callers_invoke_the_published_version_of_a_function() -> None:
-    rendering = Rendering({**LEAST})
+    rendering = Rendering({**REQUIRED})
     aliases = {name for name, r in rendering.resources.items() if r["Type"] == "AWS::Lambda::Alias"}
     invoked = [
         each["FunctionName"]["Ref"]
@@ -285,7 +290,7 @@ def test_callers_invoke_the_published_version_of_a_function() -> None:
 
 
 def test_release_publishes_a_new_version_of_every_function() -> None:
-    one, other = (Rendering({**LEAST, "Release": digit * 10}).of_type("AWS::Lambda::Version") for digit in "12")
+    first, second = (Rendering({**REQUIRED, "Release": digit * 10}).of_type("AWS::Lambda::Version") for digit in "12")
 
-    assert len(one) == len(other) == len(Rendering({**LEAST}).of_type("AWS::Lambda::Function"))
-    assert not one.keys() & other.keys()
+    assert len(first) == len(second) == len(Rendering({**REQUIRED}).of_type("AWS::Lambda::Function"))
+    assert not first.keys() & second.keys()

@@ -1,4 +1,4 @@
-"""What the scanners are told to let be, and why."""
+"""Exceptions of the security scanners, and their reasons."""
 
 import re
 
@@ -7,11 +7,11 @@ import yaml
 from command_line.project import PROJECT
 
 TEXT = (PROJECT / ".checkov.yaml").read_text()
-SHORTEST_REASON = 20
+MIN_REASON_CHARACTERS = 20
 
 
 def reasons() -> dict[str, str]:
-    """By check that is skipped, what is said about it: behind it, or above it and its neighbours."""
+    """Return the reason of each skipped check, from the comment beside it or above its group."""
     found = {}
     above = ""
     previous_was_comment = False
@@ -25,18 +25,18 @@ def reasons() -> dict[str, str]:
     return found
 
 
-def test_every_check_that_is_skipped_says_why() -> None:
+def test_every_skipped_check_has_a_reason() -> None:
     assert list(reasons()) == yaml.safe_load(TEXT)["skip-check"]
-    assert {check: why for check, why in reasons().items() if len(why) < SHORTEST_REASON} == {}
+    assert {check: reason for check, reason in reasons().items() if len(reason) < MIN_REASON_CHARACTERS} == {}
 
 
-def test_no_resource_lets_a_check_be_by_itself() -> None:
+def test_no_resource_suppresses_a_check() -> None:
     for template in ("template.yaml", "delivery/github.yaml"):
         assert "checkov" not in (PROJECT / template).read_text()
         assert "cfn-lint" not in (PROJECT / template).read_text()
 
 
-def test_all_requirements_are_looked_through_for_vulnerabilities() -> None:
+def test_vulnerability_scan_covers_all_requirements() -> None:
     rule = (PROJECT / "Makefile").read_text().partition("\nvulnerabilities:")[2].partition("\n\n")[0]
     patterns = re.findall(r"wildcard ([^)]+)\)", rule)[0].split()
     audited = {path for pattern in patterns for path in PROJECT.glob(pattern)}
