@@ -122,15 +122,15 @@ def an_admin_cancels_after_a_lost_reply_and_rate_limits(world: World) -> None:
 Story = Callable[[World], None]
 
 STORIES: Mapping[str, tuple[Story, str]] = {
-    "no_fence": (a_payer_is_overtaken_by_the_reconciler_and_dies, "is cancelled, and its money kept"),
+    "no_fence": (a_payer_is_overtaken_by_the_reconciler_and_dies, "is cancelled, and its charge kept"),
     "claim_unconditional": (two_payers_read_the_same_unpaid_order, "1 held, not 0"),
-    "timeout_is_decline": (a_charge_whose_answer_is_lost, "is cancelled, and its money kept"),
+    "timeout_is_decline": (a_charge_whose_answer_is_lost, "is cancelled, and its charge kept"),
     "settle_unconditional": (a_payer_and_the_reconciler_settle_the_same_charge, "for sale|2 gone, 1 sold"),
-    "confirm_before_claim": (a_payer_dies_before_the_claim_and_an_admin_cancels, "is cancelled, and its money kept"),
+    "confirm_before_claim": (a_payer_dies_before_the_claim_and_an_admin_cancels, "is cancelled, and its charge kept"),
     "override_unconditional": (an_admin_decides_while_the_buyer_pays, "1 gone, 0 sold"),
     "lost_try_counts_as_rate_limited": (
         an_admin_cancels_after_a_lost_reply_and_rate_limits,
-        "is cancelled, and its money kept",
+        "is cancelled, and its charge kept",
     ),
 }
 """By the rule that it needs: a story, and what is wrong in the end without the rule."""

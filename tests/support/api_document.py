@@ -1,4 +1,4 @@
-"""Whether an answer is one that the API's document promises."""
+"""Checks of responses against the OpenAPI document."""
 
 import json
 import re
@@ -18,7 +18,7 @@ DOCUMENT: dict[str, Any] = json.loads((PROJECT / "docs" / "openapi.json").read_t
 
 
 def check_documented(method: str, path: str, reply: "Reply") -> None:
-    """Assert that the document has this answer for this request: its status, its body, its headers."""
+    """Assert that the document describes the response: its status, body and headers."""
     operation = _operation(method, path.partition("?")[0])
     if operation is None:
         return
@@ -34,7 +34,7 @@ def check_documented(method: str, path: str, reply: "Reply") -> None:
 
 
 def problem_codes(operation: dict[str, Any], status: str) -> list[str]:
-    """The codes of the problems that an operation answers with a status."""
+    """Return the problem codes that an operation documents for a status."""
     content = operation["responses"][status]["content"].get("application/problem+json")
     codes: list[str] = content["schema"]["allOf"][1]["properties"]["code"]["enum"] if content else []
     return codes

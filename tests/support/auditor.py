@@ -1,4 +1,4 @@
-"""The audit and the repair as an operator has them, on the functions alone, and who damages what they look at."""
+"""The audit and repair functions without the state machine, and writes that bypass the service."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,14 +16,14 @@ NO_RECHECK_DELAY = {"lookAgainAfterSeconds": 0}
 
 
 class Auditor:
-    """Does what the state machine does."""
+    """Calls the functions as the state machine does."""
 
     def __init__(self) -> None:
         self.function = load_function("audit_payments")
         self.repairer = load_function("repair_payments")
 
     def run(self, between: Any = lambda: None, **given: Any) -> dict[str, Any]:
-        """Audit to the end, with something done between the steps. Returns the report."""
+        """Run the audit to its end, call `between` after each step, and return the report."""
         state: dict[str, Any] = NO_RECHECK_DELAY | given
         while not state.get("done"):
             state = self.function.handler(state, Context(600))
@@ -31,22 +31,22 @@ class Auditor:
         return state
 
     def kinds(self) -> list[str]:
-        """The kinds of what an audit finds."""
+        """Run an audit and return the sorted kinds of its findings."""
         return sorted(finding["kind"] for finding in self.run()["findings"])
 
     def plan(self) -> list[dict[str, Any]]:
-        """What would be done about what an audit finds."""
+        """Run an audit and return the repair steps for its findings."""
         steps: list[dict[str, Any]] = self.repairer.handler({"findings": self.run()["findings"]}, Context(600))["steps"]
         return steps
 
     def apply(self, steps: list[dict[str, Any]]) -> list[str]:
-        """Do steps of a plan. Returns their outcomes."""
+        """Apply repair steps and return their outcomes."""
         answer = self.repairer.handler({"steps": steps, "apply": True}, Context(600))
         return [step["outcome"] for step in answer["steps"]]
 
 
 def write(shop: FunctionShop, table: str, key: dict[str, str], update: str, **values: Any) -> None:
-    """Write an item past the service."""
+    """Update an item in DynamoDB, bypassing the service."""
     names = {"#payment": "payment", "#status": "status", "#lines": "items"}
     request: dict[str, Any] = {"TableName": table, "Key": to_wire(key), "UpdateExpression": update}
     if used := {name: attribute for name, attribute in names.items() if name in update}:
@@ -57,23 +57,23 @@ def write(shop: FunctionShop, table: str, key: dict[str, str], update: str, **va
 
 
 def write_order(shop: FunctionShop, order: str, update: str, **values: Any) -> None:
-    """Write an order past the service."""
+    """Update an order in DynamoDB, bypassing the service."""
     write(shop, "OrdersTable", {"orderId": order}, update, **values)
 
 
 def write_product(shop: FunctionShop, product: str, update: str, **values: Any) -> None:
-    """Write a product past the service."""
+    """Update a product in DynamoDB, bypassing the service."""
     write(shop, "ProductsTable", {"productId": product}, update, **values)
 
 
 def external_stripe(shop: FunctionShop) -> stripe.StripeClient:
-    """Stripe as somebody else uses it."""
+    """Return a Stripe client for calls that the service does not make."""
     wire = DummyStripeHTTPClient(DynamoDBStore(shop.dynamodb, "DummyStripeTable"))
     return stripe.StripeClient("sk_test_unit", http_client=wire)
 
 
 def record_unsent_refund(shop: FunctionShop) -> tuple[str, str]:
-    """A cancelled order that says its late money went back an hour ago, which it has not. Returns it and its intent."""
+    """Record a refund that was never sent, on a cancelled order that was charged. Return the order and its intent."""
     order = shop.order((shop.add_product(), 1))
     intent = charge_late(shop, order)
     shop.override(order, "cancelled")
@@ -83,7 +83,7 @@ def record_unsent_refund(shop: FunctionShop) -> tuple[str, str]:
 
 
 def charge_late(shop: FunctionShop, order: str) -> str:
-    """Charge the intent of an order that was voided, past us."""
+    """Void an order's attempt, then charge its intent without the service. Return the intent."""
     shop.pay(order, "pm_unknown")
     intents = DynamoDBStore(shop.dynamodb, "DummyStripeTable").intents()
     intent = next(each.id for each in intents if each.metadata["orderId"] == order)

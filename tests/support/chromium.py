@@ -1,4 +1,4 @@
-"""The machine's own Chromium. Playwright's is a download of its own, which not every machine may make."""
+"""The installed Chromium. Playwright's own would be a download."""
 
 import shutil
 
@@ -6,5 +6,5 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def find_chromium() -> str | None:
-    """Path of the first one that there is."""
+    """Return the path of the first of `PROGRAMS` that is installed."""
     return next((path for program in PROGRAMS if (path := shutil.which(program))), None)

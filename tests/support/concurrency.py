@@ -1,4 +1,4 @@
-"""Those who want the same at the same moment: threads that start together, and buyers in processes of their own."""
+"""Concurrent callers: threads that start together, and buyers in separate processes."""
 
 import multiprocessing
 import os
@@ -21,33 +21,33 @@ from tests.support.world import World
 
 START_TIMEOUT_SECONDS = 60.0
 MAX_ATTEMPTS = 100
-"""Payments by a buyer whose order is answered busy each time. The count of answers shows who gave up."""
+"""Payments by a buyer who is answered busy each time. The counted answers show who gave up."""
 
 T = TypeVar("T")
 
 
 def run_concurrently(steps: Sequence[Callable[[], T]]) -> list[T]:
-    """Take all `steps`, each in a thread of its own, from the same moment on. Returns what they return, in order."""
+    """Run each step in its own thread, start them together, and return their results in order."""
     start = threading.Barrier(len(steps))
 
-    def take(step: Callable[[], T]) -> T:
+    def run(step: Callable[[], T]) -> T:
         start.wait(START_TIMEOUT_SECONDS)
         return step()
 
     with ThreadPoolExecutor(len(steps)) as pool:
-        return list(pool.map(take, steps))
+        return list(pool.map(run, steps))
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """An order, and the card that its buyer wants to pay with."""
+    """An order, and the card that pays it."""
 
     order: Order
     card: str = "pm_card_visa"
 
 
 class BuyerProcesses:
-    """Processes in which buyers pay, several at a time in each, with nothing in common but the database."""
+    """Processes in which buyers pay, several at a time. They share only the database."""
 
     def __init__(self, pool: ProcessPoolExecutor, processes: int) -> None:
         self._pool = pool
@@ -56,11 +56,11 @@ class BuyerProcesses:
     @classmethod
     @contextmanager
     def on(cls, endpoint: str, processes: int) -> "Iterator[BuyerProcesses]":
-        """As many processes as `processes`, on the engine at `endpoint`."""
-        # Forked from a process that has imported everything once, for speed; not from this one, which has threads.
+        """Start this many processes, which use the engine at `endpoint`."""
+        # The fork server imports everything once, which saves time. This process has threads, so it must not fork.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        # Python 3.11 does not tell it where to import from. https://github.com/python/cpython/issues/117378
+        # Python 3.11 does not pass sys.path to the fork server. https://github.com/python/cpython/issues/117378
         with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
             forkserver.ensure_running()
         start = context.Barrier(processes)
@@ -68,10 +68,10 @@ class BuyerProcesses:
             yield cls(pool, processes)
 
     def pay(self, purchases: Sequence[Purchase], *, at_a_time: int, max_attempts: int = MAX_ATTEMPTS) -> Counter[str]:
-        """Pay all, in every process `at_a_time / processes` at a time, and count the answers.
+        """Pay all purchases, `at_a_time` at once, and count the answers.
 
-        An answer is the order's status, or the name of the error. A buyer who is answered busy tries again, up to
-        `max_attempts` times in all. Each busy answer is counted.
+        An answer is the order's status or the error's name. A buyer who is answered busy retries, with at most
+        `max_attempts` payments. Each busy answer counts.
         """
         shares = [purchases[number :: self._processes] for number in range(self._processes)]
         threads = -(-at_a_time // self._processes)
@@ -84,7 +84,7 @@ class BuyerProcesses:
 
 
 class _Process:
-    """What a buyers' process keeps."""
+    """The state of a buyers' process."""
 
     endpoint: str
     start: Barrier
@@ -106,7 +106,7 @@ def _pay_share(purchases: Sequence[Purchase], threads: int, max_attempts: int) -
 
     answers: Counter[str] = Counter()
     with ThreadPoolExecutor(threads, initializer=enter) as pool:
-        # A process takes one share, since none begins before all have one.
+        # Each process gets one share, since none starts before all have one.
         _Process.start.wait(START_TIMEOUT_SECONDS)
         for answer in pool.map(pay, purchases):
             answers.update(answer)

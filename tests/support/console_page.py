@@ -1,4 +1,4 @@
-"""The checkout console as somebody sees and uses it in a browser."""
+"""Page object of the checkout console."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ _FIND_OVERFLOW = """
 
 
 class ConsolePage:
-    """A tab with the console in it, and all that the browser complained of there."""
+    """A browser tab with the console, and the errors that the browser logged."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.page: Page = context.new_page()
@@ -34,61 +34,61 @@ class ConsolePage:
 
     @property
     def status(self) -> Locator:
-        """The status of the order that is shown."""
+        """The shown order's status."""
         return self.page.locator("#order-facts .chip")
 
     @property
     def problem(self) -> Locator:
-        """What went wrong with the order that is shown."""
+        """The shown order's error message."""
         return self.page.locator("#order-problem").get_by_role("alert")
 
     @property
     def pay_button(self) -> Locator:
-        """The button that sends the payment."""
+        """The button that pays."""
         return self.page.locator("#pay-button")
 
     @property
     def steps(self) -> Locator:
-        """The steps of the order that is shown."""
+        """The shown order's steps."""
         return self.page.locator("#steps li")
 
     @property
     def search(self) -> Locator:
-        """Where products are searched for."""
+        """The product search field."""
         return self.page.get_by_label("Find", exact=True)
 
     @property
     def products(self) -> Locator:
-        """The products that are shown."""
+        """The rows of the catalogue."""
         return self.page.locator("#catalogue tbody tr")
 
     @property
     def catalogue_note(self) -> Locator:
-        """What is shown of the catalogue, in words."""
+        """The note that says which part of the catalogue is shown."""
         return self.page.locator("#catalogue-note")
 
     @property
     def more_products(self) -> Locator:
-        """The button that shows more products."""
+        """The button that loads more products."""
         return self.page.locator("#more-products")
 
     @property
     def open_calls(self) -> Locator:
-        """The calls that are unfolded."""
+        """The expanded calls."""
         return self.page.locator("#calls details[open]")
 
     @property
     def ledger_rows(self) -> Locator:
-        """The orders that are shown beside the ledger."""
+        """The rows of the ledger."""
         return self.page.locator("#ledger tbody tr")
 
     @property
     def order_id(self) -> str:
-        """The order that is shown."""
+        """The shown order's id."""
         return self.page.locator("#order-facts code").first.inner_text()
 
     def reload(self) -> None:
-        """Load the page again, and wait until somebody is signed in."""
+        """Reload the page and wait until a user is signed in."""
         self.page.reload()
         self._wait_for_session()
 
@@ -96,65 +96,65 @@ class ConsolePage:
         expect(self.page.get_by_role("radio", name="Buyer", exact=True)).to_be_attached()
 
     def sign_in(self, name: str) -> None:
-        """Be somebody else."""
+        """Switch to another user."""
         self.page.get_by_role("radio", name=name, exact=True).check(force=True)
 
     def stock_of(self, product: str) -> Locator:
-        """The three numbers of a product."""
+        """Return the cells with a product's stock, reserved and available units."""
         return self.page.get_by_role("row", name=product).locator(".number")
 
     def find(self, product: str) -> None:
-        """Have the product shown: in a catalogue that other tests fill it may not be among the first."""
+        """Search for the product: other tests fill the catalogue, so the first page may not have it."""
         self.search.fill(product)
         expect(self.stock_of(product).first).to_be_visible()
 
     def edit(self, product: str) -> None:
-        """Find the product and open its forms, as an admin."""
+        """Find the product and open its edit forms, as an admin."""
         self.find(product)
         self.page.get_by_role("button", name=f"Edit {product}", exact=True).click()
         expect(self.page.get_by_label("Units to add")).to_be_visible()
 
     def place_order(self, product: str, quantity: int = 1) -> str:
-        """Find the product, fill the basket, place the order, and return its id."""
+        """Order a product and return the order's id."""
         self.find(product)
         self.page.get_by_role("button", name=f"Add {product}", exact=True).click()
         self.page.get_by_label(f"Quantity of {product}").fill(str(quantity))
         with self.page.expect_response(lambda answer: answer.url.endswith("/v1/orders")) as placed:
             self.page.get_by_role("button", name="Place order").click()
         order_id: str = placed.value.json()["orderId"]
-        # An order that was shown before may be pending, too.
+        # An order that was shown before may also be pending.
         expect(self.page.locator("#order-facts code").first).to_have_text(order_id)
         expect(self.status).to_have_text("pending")
         return order_id
 
     def choose_card(self, card: str) -> None:
-        """Choose what to pay with, by its id."""
+        """Choose the payment method by its id."""
         self.page.get_by_label("Pay with").select_option(card)
 
     def open_order(self, order_id: str) -> None:
-        """Show an order by its id."""
+        """Open an order by its id."""
         self.page.get_by_label("Id of another order to open").fill(order_id)
         self.page.get_by_role("button", name="Open", exact=True).click()
 
     def ledger_row(self, order_id: str) -> Locator:
-        """An order beside what Stripe has of it."""
+        """Return the ledger row of an order."""
         return self.page.locator(f"#ledger tbody tr[data-key='{order_id}']")
 
     def newest_call(self) -> Locator:
-        """The call that was made last."""
+        """Return the entry of the newest call."""
         return self.page.locator("#calls > li").first
 
     def find_overflow(self) -> list[str]:
-        """What makes the page wider than the window: nothing, where it needs no scrolling sideways."""
+        """Return the HTML of elements that extend beyond the window's right edge."""
         found: list[str] = self.page.evaluate(_FIND_OVERFLOW)
         return found
 
     def screenshot(self, path: Path) -> None:
-        """Keep what is to be seen."""
+        """Save a screenshot of the full page."""
         self.page.screenshot(path=path, full_page=True)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # Chromium reports each answer from 400 on as an error, also one that the page expects and shows.
+        # Chromium logs each 4xx and 5xx response as an error, even one that the page expects and shows.
         if (matched := _REFUSED.match(message.text)) and "/v1/" in message.location["url"]:
             self.error_statuses.add(int(matched[1]))
         elif message.type in ("error", "warning"):

@@ -1,9 +1,9 @@
-"""Faults on the service's way out: every request of it to DynamoDB and to Stripe is counted here, and can go wrong.
+"""Fault injection for the service's requests to DynamoDB and Stripe, each of which is counted and can fail.
 
 with inject_faults(world, kill_at("confirm", Effect.DONE)) as injection, pytest.raises(Killed):
     world.pay(order)
 
-The clients that `World` uses to look, and the dummy Stripe's own, are left alone and are not counted.
+`World`'s fault-free client and the dummy Stripe's own requests are neither faulted nor counted.
 """
 
 import json
@@ -26,55 +26,55 @@ StripeAnswer = tuple[Any, int, Mapping[str, str]]
 
 
 class Killed(BaseException):
-    """The process is gone. No handler of errors catches it, as none would get to run."""
+    """Simulates the death of the process. `except Exception` does not catch it."""
 
 
 class Effect(StrEnum):
-    """What becomes of a request that goes wrong."""
+    """When a faulty request takes effect, if ever."""
 
     NONE = "before"
     DONE = "after"
     LATE = "late"
-    """It takes effect when `Interference.land` is called: its sender has given up by then."""
+    """It takes effect at `Injection.deliver_late`, after its sender timed out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A request that leaves the service: its zero-based index, its name by purpose, and its occurrence, from 1."""
+    """A request that leaves the service: zero-based index, name by purpose, target, and one-based occurrence."""
 
-    number: int
+    index: int
     name: str
     to: str
     occurrence: int = 1
 
     @property
     def request(self) -> str:
-        """The request by name and occurrence: `confirm`, then `confirm 2`."""
+        """The name with the occurrence from the second on: `confirm`, then `confirm 2`."""
         return self.name if self.occurrence == 1 else f"{self.name} {self.occurrence}"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong with a request. `reply` raises, or returns what Stripe answers in place of the truth."""
+    """A fault of a request. `reply` raises the error or returns Stripe's response."""
 
     effect: Effect
     reply: Callable[[], StripeAnswer]
 
 
 Plan = Callable[[Boundary], Fault | None]
-"""Which fault each boundary gets."""
+"""Returns the fault of a boundary, or `None`."""
 
 
 @dataclass(slots=True)
 class Injection:
-    """What passed the boundaries, in order; and what is still on its way."""
+    """The requests that were sent, in order, and the late ones that are still in flight."""
 
     boundaries: list[Boundary] = field(default_factory=list)
     late: list[Callable[[], object]] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the requests, in order."""
+        """The requests by name, in order."""
         return tuple(boundary.name for boundary in self.boundaries)
 
     @property
@@ -83,14 +83,14 @@ class Injection:
         return tuple(boundary.request for boundary in self.boundaries)
 
     def deliver_late(self) -> None:
-        """Let what is late arrive. Nobody waits for the answers."""
+        """Deliver the late requests and discard the responses."""
         while self.late:
             with suppress(ClientError, stripe.APIConnectionError):
                 self.late.pop(0)()
 
 
 def no_faults(_: Boundary) -> None:
-    """No faults: to count the boundaries."""
+    """Inject no fault: only record the requests."""
 
 
 def kill_at(request: str, effect: Effect) -> Plan:
@@ -98,17 +98,17 @@ def kill_at(request: str, effect: Effect) -> Plan:
     return lambda boundary: Fault(effect, _die) if boundary.request == request else None
 
 
-def kill_at_index(number: int, effect: Effect) -> Plan:
+def kill_at_index(index: int, effect: Effect) -> Plan:
     """Kill the process at its request with this zero-based index, before or after the request takes effect."""
-    return lambda boundary: Fault(effect, _die) if boundary.number == number else None
+    return lambda boundary: Fault(effect, _die) if boundary.index == index else None
 
 
-def delay_at(number: int) -> Plan:
-    """That request is under way for longer than the service waits for it, and so is each repetition of it."""
+def delay_at(index: int) -> Plan:
+    """Delay the request with this zero-based index, and all later ones of its name, beyond the service's timeout."""
     late: set[str] = set()
 
     def plan(boundary: Boundary) -> Fault | None:
-        if boundary.number == number:
+        if boundary.index == index:
             late.add(boundary.name)
         if boundary.name not in late:
             return None
@@ -120,18 +120,18 @@ def delay_at(number: int) -> Plan:
 
 
 def fail_each(name: str, fault: Fault) -> Plan:
-    """Every request of that name goes wrong."""
+    """Fail every request of that name."""
     return lambda boundary: fault if boundary.name == name else None
 
 
 def fail_in_turn(name: str, *faults: Fault) -> Plan:
-    """The first requests of that name go wrong, each in its way."""
+    """Fail the first requests of that name, with one fault each."""
     left = list(faults)
     return lambda boundary: left.pop(0) if left and boundary.name == name else None
 
 
 def fail_from(name: str, first: Fault, then: Fault) -> Plan:
-    """The first request of that name goes wrong, and after it all that go to the same place."""
+    """Fail the first request of that name, and then every request to the same service."""
     down: set[str] = set()
 
     def plan(boundary: Boundary) -> Fault | None:
@@ -147,7 +147,7 @@ def fail_from(name: str, first: Fault, then: Fault) -> Plan:
 
 @contextmanager
 def inject_faults(world: World, plan: Plan = no_faults) -> Iterator[Injection]:
-    """Lay the faults of `plan` on all requests of the world's service, and count them, until the block is left."""
+    """Apply `plan` to the requests of the world's service inside the block, and record them."""
     injection = Injection()
     dead: list[Killed] = []
 
@@ -186,7 +186,7 @@ def inject_faults(world: World, plan: Plan = no_faults) -> Iterator[Injection]:
         if fault is None:
             return send(method, url, headers, post_data, **options)
         if fault.effect is Effect.DONE:
-            # Where the dummy's own answer is lost, too, the effect is there all the same.
+            # The dummy also raises for its timeout cards. Here only the effect counts.
             with suppress(stripe.APIConnectionError):
                 send(method, url, headers, post_data, **options)
         if fault.effect is Effect.LATE:
@@ -205,23 +205,23 @@ def inject_faults(world: World, plan: Plan = no_faults) -> Iterator[Injection]:
 
 
 def dynamodb_error(effect: Effect, error: Exception) -> Fault:
-    """DynamoDB, or the way there, answers with an error."""
+    """Return a fault in which the SDK raises `error`."""
     return Fault(effect, partial(_raise, error))
 
 
 def stripe_connection_error(effect: Effect) -> Fault:
-    """No answer of Stripe's arrives. The SDK tries again, as it does on a connection that broke."""
-    error = stripe.APIConnectionError("nothing came", should_retry=True)  # type: ignore[no-untyped-call]  # the SDK has no types here
+    """Return a fault in which no response arrives. The SDK retries it."""
+    error = stripe.APIConnectionError("no response", should_retry=True)  # type: ignore[no-untyped-call]  # the SDK has no types here
     return Fault(effect, partial(_raise, error))
 
 
 def stripe_response(effect: Effect, status: int, body: str) -> Fault:
-    """Stripe, or something before it, answers this."""
+    """Return a fault in which Stripe, or a proxy before it, sends this response."""
     return Fault(effect, lambda: (body, status, {}))
 
 
 def client_error(code: str, status: int) -> ClientError:
-    """An answer of DynamoDB that carries an error's code."""
+    """Return the error of a DynamoDB response with this code."""
     answer: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(answer, "")
 
@@ -232,20 +232,20 @@ TIMED_OUT = ReadTimeoutError(endpoint_url="http://dynamodb.invalid")
 
 
 def reset_world(world: World) -> World:
-    """A world as `World.fresh` makes it, on the tables that `world` has, and with a Stripe in memory.
+    """Return a world with empty tables, like `World.fresh`, but reuse the tables and keep Stripe's state in memory.
 
-    Both for speed: a test may want hundreds.
+    Both save time: a test may need hundreds of worlds.
     """
     for table, key in (("OrdersTable", "orderId"), ("ProductsTable", "productId")):
         found = world.fault_free.scan(TableName=table, ConsistentRead=True, ProjectionExpression=key)["Items"]
-        for start in range(0, len(found), 25):  # as many as DynamoDB takes at once
+        for start in range(0, len(found), 25):  # BatchWriteItem's limit
             deletions: Any = [{"DeleteRequest": {"Key": item}} for item in found[start : start + 25]]
             world.fault_free.batch_write_item(RequestItems={table: deletions})
     return keep_stripe_in_memory(World(world.service, world.fault_free))
 
 
 def keep_stripe_in_memory(world: World) -> World:
-    """The world, its dummy Stripe's state in memory rather than in a table."""
+    """Keep the state of the world's dummy Stripe in memory instead of a table."""
     store: Any = MemoryStore()
     world.store = world.wire.store = store
     return world
@@ -278,7 +278,7 @@ _WRITES = {
     "SET refund = :refund REMOVE": "record refund",
     "SET unsettledSince": "postpone",
 }
-"""The writes of `OrdersTable` by how they begin."""
+"""The writes of `OrdersTable` by the start of their update expression."""
 
 
 def _name_in_dynamodb(operation: str, request: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The shop without a gateway: each request is the event that API Gateway makes of it."""
+"""A shop that calls the functions directly, with API Gateway's events."""
 
 import json
 import re
@@ -27,11 +27,11 @@ ENVIRONMENT = {
     "STRIPE_WEBHOOK_SECRET": "whsec_unit",
     "POWERTOOLS_SERVICE_NAME": "order-payments",
 }
-"""The environment of `env.local.json`, which has every setting, with moto's region and faster limits."""
+"""The environment of `env.local.json`, which has every setting, with moto's region and a higher reconciler rate."""
 
 
 class FunctionShop(Shop):
-    """Calls the functions as API Gateway would."""
+    """Calls the functions as API Gateway does."""
 
     orders_table = ENVIRONMENT["ORDERS_TABLE"]
     products_table = ENVIRONMENT["PRODUCTS_TABLE"]
@@ -42,13 +42,13 @@ class FunctionShop(Shop):
 
     @staticmethod
     def set_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-        """Give the functions the environment that the template gives them, and short pauses between calls to Stripe."""
+        """Set the functions' environment variables, and shorten the pauses between Stripe retries."""
         for name, value in ENVIRONMENT.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(retries, "FIRST_PAUSE_SECONDS", 0.001)
 
     def function(self, name: str) -> ModuleType:
-        """Return a function, which starts with its first request."""
+        """Return a function's module. The first call loads it."""
         if name not in self._functions:
             self._functions[name] = load_function(name)
         return self._functions[name]
@@ -75,4 +75,4 @@ class FunctionShop(Shop):
                 )
                 check_documented(method, path, reply)
                 return reply
-        raise ValueError(f"there is no route for {method} {path}")
+        raise ValueError(f"no route for {method} {path}")

@@ -1,4 +1,4 @@
-"""The shop over HTTP, on the whole deployed stack."""
+"""A shop that calls the deployed stack over HTTP."""
 
 import json
 from contextlib import closing
@@ -13,10 +13,10 @@ LONG_AGO = "2026-01-01T00:00:00.000Z"
 
 
 class HttpShop(Shop):
-    """Calls the API at the stack's short address, with tokens that its issuer signed."""
+    """Calls the stack's API with tokens of its issuer."""
 
     def __init__(self, stack: Stack, http: httpx.Client | None = None) -> None:
-        """Call the stack's API, by `http` if it is given. The shop closes it."""
+        """Use `http` if given. `close` closes it."""
         self._stack = stack
         self._http = http or stack.http()
         self.dynamodb = stack.client("dynamodb")
@@ -38,7 +38,7 @@ class HttpShop(Shop):
         content: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Reply:
-        """Send one request with this token, or with none."""
+        """Send one request with the given token, or with none."""
         authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
         answer = self._http.request(
             method,
@@ -51,7 +51,7 @@ class HttpShop(Shop):
         return reply
 
     def expire_lease(self, order: str) -> None:
-        """Make the attempt as old as one that its payer has surely left."""
+        """Backdate the attempt, so that its lease has expired."""
         self.dynamodb.update_item(
             TableName=self.orders_table,
             Key={"orderId": {"S": order}},
@@ -62,7 +62,7 @@ class HttpShop(Shop):
         )
 
     def reconcile(self) -> dict[str, int]:
-        """Run the deployed reconciler now, rather than wait for its minute. Returns what it says of its run."""
+        """Invoke the deployed reconciler, instead of waiting for its schedule, and return its tally."""
         with closing(self._stack.client("lambda")) as client:
             names = [function["FunctionName"] for function in client.list_functions()["Functions"]]
             (name,) = [name for name in names if "ReconcilePayments" in name]

@@ -1,4 +1,4 @@
-"""What the functions write for CloudWatch to count, read as CloudWatch reads it."""
+"""The metrics in the functions' log output, read as CloudWatch reads them."""
 
 import json
 from collections import defaultdict
@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Metrics = Mapping[str, Sequence[float]]
-"""The values of each metric, in the order in which they were written."""
+"""The values of each metric, in log order."""
 
 
 def metric_lines(output: str) -> list[dict[str, Any]]:
-    """The lines in CloudWatch's embedded metric format."""
+    """Return the lines in CloudWatch's embedded metric format."""
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     return [line for line in lines if "_aws" in line]
 
 
 def metrics_in(output: str, **dimensions: str) -> Metrics:
-    """The metrics with these dimensions and no others; without any, those of the service alone."""
+    """Return the metrics that have exactly these dimensions, besides `service`."""
     found: dict[str, list[float]] = defaultdict(list)
     for line in metric_lines(output):
         for directive in line["_aws"]["CloudWatchMetrics"]:

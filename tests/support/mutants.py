@@ -1,6 +1,6 @@
-"""The service with one rule of its payment protocol taken out.
+"""Mutants of the service, each without one rule of the payment protocol.
 
-Each mutant patches the code for as long as `patch` lasts.
+A mutant lasts as long as its `patch`.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,35 +32,35 @@ TIMED_OUT = Reason("timed_out", "The payment timed out.")
 
 
 def always(condition: Condition) -> Condition:
-    """Make a condition true, and those that follow it.
+    """Return a condition that always holds, together with the conditions that follow it.
 
-    The mutants change private names of the table: that a condition is gone can be said in no other way.
+    The mutants patch private names of the table: it has no public way to drop a condition.
     """
     return condition._replace(text=f"attribute_exists(orderId) OR {condition.text}")
 
 
 def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:
-    """The reconciler looks whether an intent is paid, and does not cancel it."""
+    """The reconciler reads the intent's state instead of cancelling the intent."""
 
-    def look(gateway: StripeGateway, order: Order, intent_id: str, **by: Any) -> CancelOutcome:
+    def read_state(gateway: StripeGateway, order: Order, intent_id: str, **by: Any) -> CancelOutcome:
         return Paid() if gateway.state_of(order, intent_id, **by) == Paid() else Cancelled()
 
     reconcile = payments.reconcile
 
-    def reconcile_without(order: Order, **collaborators: Any) -> Order:
-        with mock_patch.object(StripeGateway, "cancel", look):
+    def reconcile_without_fence(order: Order, **collaborators: Any) -> Order:
+        with mock_patch.object(StripeGateway, "cancel", read_state):
             return reconcile(order, **collaborators)
 
-    patch.setattr(payments, "reconcile", reconcile_without)
+    patch.setattr(payments, "reconcile", reconcile_without_fence)
 
 
 def claim_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
-    """An order is claimed whatever has become of it."""
+    """An order is claimed in any state."""
     _within(patch, "claim", lambda: mock_patch.object(orders_table, "_UNCLAIMED", always(orders_table._UNCLAIMED)))
 
 
 def settle_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
-    """An order is settled whatever has become of its attempt."""
+    """An order is settled even if its attempt is no longer in flight."""
     is_in_flight = orders_table._is_in_flight
     _within(
         patch,
@@ -70,14 +70,14 @@ def settle_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
 
 
 def override_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
-    """An order is settled by hand whoever is paying it."""
+    """An override settles an order even while a payment is in flight."""
     _within(
         patch, "settle_by_hand", lambda: mock_patch.object(orders_table, "_UNCLAIMED", always(orders_table._UNCLAIMED))
     )
 
 
 def timeout_is_decline(patch: pytest.MonkeyPatch, _: World) -> None:
-    """A confirmation without an answer is settled as a decline, and Stripe not asked again."""
+    """A confirmation without a response is settled as a decline, without the fence."""
     confirm, fence = StripeGateway.confirm, payments.fence
 
     def confirm_or_decline(gateway: StripeGateway, order: Order, **by: Any) -> ConfirmOutcome:
@@ -96,7 +96,7 @@ def timeout_is_decline(patch: pytest.MonkeyPatch, _: World) -> None:
 
 
 def confirm_before_claim(patch: pytest.MonkeyPatch, world: World) -> None:
-    """The buyer is charged first, and the order claimed afterwards."""
+    """The buyer is charged before the order is claimed."""
     claim = OrdersTable.claim
 
     def charge_and_claim(table: OrdersTable, order: Order, attempt: PaymentAttempt, **by: Any) -> Order:
@@ -107,7 +107,7 @@ def confirm_before_claim(patch: pytest.MonkeyPatch, world: World) -> None:
 
 
 def lost_try_counts_as_rate_limited(patch: pytest.MonkeyPatch, _: World) -> None:
-    """A confirmation without an outcome is voided as if the rate limit had turned away every try."""
+    """A confirmation with an unknown outcome is voided, as if every try had been rate limited."""
     confirm = StripeGateway.confirm
 
     def confirm_or_void(gateway: StripeGateway, order: Order, **by: Any) -> ConfirmOutcome:
@@ -134,7 +134,7 @@ MUTANTS: Mapping[str, Mutation] = {
 
 
 def _within(patch: pytest.MonkeyPatch, method: str, change: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Let `change` hold while `method` of the orders table runs."""
+    """Apply `change` while `method` of the orders table runs."""
     original = getattr(OrdersTable, method)
 
     def changed(*args: Any, **kwargs: Any) -> Any:

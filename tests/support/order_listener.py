@@ -1,4 +1,4 @@
-"""Who listens to order events on a deployed stack: a queue behind a rule on the bus."""
+"""A listener for order events of a deployed stack: an SQS queue behind a rule on the bus."""
 
 import json
 import time
@@ -17,7 +17,7 @@ Event = dict[str, Any]
 
 @dataclass
 class Listener:
-    """A queue behind a rule on the bus of order events, and what came into it so far."""
+    """An SQS queue behind a rule on the bus of order events, and the events received so far."""
 
     sqs: Any
     url: str
@@ -25,11 +25,11 @@ class Listener:
     received: list[Event] = field(default_factory=list)
 
     def events_of(self, order: str) -> list[Event]:
-        """What came about an order, in turn."""
+        """Return the received events of an order, in order of arrival."""
         return [event for event in self.received if event["detail"]["order"]["orderId"] == order]
 
     def wait_for(self, order: str, count: int) -> list[Event]:
-        """Take what comes until `count` events of an order have come."""
+        """Receive until an order has `count` events, and return them."""
         receive_until(lambda: len(self.events_of(order)) >= count, self._receive)
         return self.events_of(order)
 
@@ -38,7 +38,7 @@ class Listener:
 
 
 def receive(sqs: Any, url: str) -> list[dict[str, Any]]:
-    """What is in a queue, taken out of it, or what comes within a second."""
+    """Receive up to ten messages, delete them and return their bodies. Waits up to one second."""
     messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
     for message in messages:
         sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
@@ -46,7 +46,7 @@ def receive(sqs: Any, url: str) -> list[dict[str, Any]]:
 
 
 def receive_until(is_done: Callable[[], bool], poll: Callable[[], None]) -> None:
-    """Take what comes until something has happened."""
+    """Call `poll` until `is_done`. Fails after `DELIVERY_TIMEOUT_SECONDS`."""
     deadline = time.monotonic() + DELIVERY_TIMEOUT_SECONDS
     while not is_done():
         assert time.monotonic() < deadline
@@ -55,7 +55,7 @@ def receive_until(is_done: Callable[[], bool], poll: Callable[[], None]) -> None
 
 @contextmanager
 def listen(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
-    """A listener to all that comes on the bus from now on."""
+    """Yield a listener for all events that are sent to the bus inside the block."""
     bus, name = outputs["OrderEventsBus"], f"listener-{uuid.uuid4().hex[:8]}"
     with ExitStack() as closing_:
         events, sqs = (closing_.enter_context(closing(stack.client(service))) for service in ("events", "sqs"))

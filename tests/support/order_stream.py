@@ -1,4 +1,4 @@
-"""Records of the orders table's stream, as Lambda hands them to a function."""
+"""Orders, and records of the orders table's stream as Lambda passes them to a function."""
 
 import itertools
 from dataclasses import replace
@@ -19,34 +19,34 @@ Record = dict[str, Any]
 
 
 def place(buyer: str = "alice", *, lines: int = 1, name: str = "Green tea") -> Order:
-    """An order that nobody has paid yet."""
+    """Return a new order without an attempt."""
     line = OrderLine("green-tea", name, 2, 4599)
     return Order.place(buyer, [line] * lines, "usd", PLACED_AT, request_id="of-the-order")
 
 
 def change(order: Order, **to: Any) -> Order:
-    """The order with other attributes, two seconds later."""
+    """Return the order with changed attributes, updated two seconds later."""
     return replace(order, **{"updated_at": SETTLED_AT, **to})
 
 
 def claim(order: Order) -> Order:
-    """The order with an attempt in flight."""
+    """Return the order with an attempt in flight."""
     attempt = PaymentAttempt(PaymentAttempt.new_id(), "pi_1", "pm_card_visa", SETTLED_AT, request_id="of-the-payment")
     return change(order, attempt=attempt)
 
 
 def confirm(order: Order) -> Order:
-    """The order, paid."""
+    """Return the order, confirmed by a payment."""
     return change(claim(order), status=OrderStatus.CONFIRMED)
 
 
 def cancel(order: Order) -> Order:
-    """The order, declined."""
+    """Return the order, cancelled by a decline."""
     return change(claim(order), status=OrderStatus.CANCELLED, reason=DECLINED)
 
 
 def record(before: Order | None, after: Order | None, **image: Any) -> Record:
-    """The record of a write, from one order to another. `image` replaces attributes of the new one, in wire form."""
+    """Return the record of a write. `image` replaces attributes of the new image, in DynamoDB's JSON."""
     images = {
         name: to_wire(order_to_item(order)) | (image if name == "NewImage" else {})
         for name, order in (("OldImage", before), ("NewImage", after))
@@ -67,28 +67,28 @@ def record(before: Order | None, after: Order | None, **image: Any) -> Record:
 
 
 def creation(order: Order) -> Record:
-    """The record of a new order."""
+    """Return the record of the order's creation."""
     return record(None, order)
 
 
 def confirmation(order: Order) -> Record:
-    """The record of its payment's success."""
+    """Return the record of the order's confirmation by a payment."""
     return record(claim(order), confirm(order))
 
 
 def cancellation(order: Order) -> Record:
-    """The record of its payment's failure."""
+    """Return the record of the order's cancellation by a decline."""
     return record(claim(order), cancel(order))
 
 
 def malformed_record() -> Record:
-    """The record of an item that is no order of ours."""
-    spoilt = creation(place())
-    del spoilt["dynamodb"]["NewImage"]["totalAmount"]
-    return spoilt
+    """Return the record of an item without an order's required attribute."""
+    malformed = creation(place())
+    del malformed["dynamodb"]["NewImage"]["totalAmount"]
+    return malformed
 
 
 def sequence_number(record: Record) -> str:
-    """By which Lambda knows a record."""
+    """Return the sequence number, which identifies the record in a batch response."""
     number: str = record["dynamodb"]["SequenceNumber"]
     return number

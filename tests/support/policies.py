@@ -1,15 +1,15 @@
-"""What the template's policies let each function do."""
+"""The permissions that the template's policies grant to each function."""
 
 from typing import Any
 
 from delivery.rendering import template
 
 Permissions = dict[str, set[tuple[str, str]]]
-"""By function, what it does or may do: the action, and on what (`OrdersTable`, the index `OrdersTable/unsettled`)."""
+"""By function: actions and their resources, such as `OrdersTable` or the index `OrdersTable/unsettled`."""
 
 
 def list_permissions() -> Permissions:
-    """What the template's policies say, with the dummy Stripe, and its key in Secrets Manager."""
+    """Return what the policies grant with the dummy Stripe and its key in Secrets Manager."""
     rights: Permissions = {}
     for resource in template()["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
@@ -17,7 +17,8 @@ def list_permissions() -> Permissions:
                 each.get("Fn::If", [None, each])[1]
                 for policy in resource["Properties"].get("Policies", [])
                 for each in policy["Statement"]
-                # Secrets Manager decrypts, and Lambda reads the stream, in the function's name: no call of ours to see.
+                # AWS uses these permissions itself, with the function's role: Secrets Manager to decrypt, and Lambda to
+                # read the stream. The function makes no such call.
                 if each.get("Fn::If", [None])[0] != "DecryptSecret" and not is_stream_read(each)
             ]
             folder = resource["Properties"]["CodeUri"].removeprefix("functions/")
@@ -30,16 +31,16 @@ def list_permissions() -> Permissions:
 
 
 def is_stream_read(statement: dict[str, Any]) -> bool:
-    """Whether a statement is for what Lambda does to read the orders table's stream, and has nothing else."""
+    """Return whether a statement grants only what Lambda needs to read the orders table's stream."""
     if statement.get("Resource") == {"Fn::GetAtt": ["OrdersTable", "StreamArn"]}:
         return set(statement["Action"]) == {
-            f"dynamodb:{it}" for it in ("DescribeStream", "GetRecords", "GetShardIterator")
+            f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator")
         }
     return statement.get("Action") == "dynamodb:ListStreams"
 
 
 def resource_of(arn: dict[str, Any]) -> str:
-    """What a statement is about, by its name in the template."""
+    """Return the resource's name in the template."""
     if "Ref" in arn:
         return str(arn["Ref"])
     if "Fn::GetAtt" in arn:

@@ -1,4 +1,4 @@
-"""A shop as its users see it, to tell scenarios in: the same ones run on the functions alone and on the whole stack."""
+"""The API as its users call it. The same scenarios run on the functions alone and on the deployed stack."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with a token."""
+    """A signed-in user."""
 
     sub: str
     roles: tuple[str, ...]
@@ -27,13 +27,13 @@ ADMIN = User("ada", ("admin",))
 
 
 def new_buyer() -> User:
-    """A buyer whom no other test knows."""
+    """Return a buyer that no other test uses."""
     return User(f"buyer-{uuid.uuid4().hex[:8]}", ("buyer",))
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer. `body` is parsed JSON; `headers` have lower-case names."""
+    """An HTTP response. `body` is parsed JSON; `headers` have lower-case names."""
 
     status: int
     body: Any
@@ -41,13 +41,13 @@ class Reply:
 
     @property
     def code(self) -> str | None:
-        """The problem's code, where the answer is a problem."""
+        """The problem's code, or `None` if the response is no problem."""
         is_problem = self.headers.get("content-type", "").startswith("application/problem+json")
         return self.body["code"] if is_problem else None
 
 
 class Stock(NamedTuple):
-    """What a shop has of a product."""
+    """A product's units."""
 
     stock: int
     reserved: int
@@ -55,7 +55,7 @@ class Stock(NamedTuple):
 
 
 class Shop(ABC):
-    """Calls the API. Subclasses say how a request gets there."""
+    """Calls the API. Subclasses implement the transport."""
 
     dynamodb: "DynamoDBClient"
     orders_table: str
@@ -66,12 +66,12 @@ class Shop(ABC):
     def send(
         self, method: str, path: str, user: User, *, content: str | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
-        """Send one request, its path without the stage, with a valid token of `user`."""
+        """Send one request with a valid token of `user`. `path` excludes the stage."""
 
     def call(
         self, method: str, path: str, user: User, body: Any = None, headers: dict[str, str] | None = None
     ) -> Reply:
-        """`send`, with a JSON body."""
+        """Send one request with a JSON body."""
         return self.send(method, path, user, content=None if body is None else json.dumps(body), headers=headers)
 
     def add_product(
@@ -83,7 +83,7 @@ class Shop(ABC):
         name: str = "Green tea",
         product_id: str | None = None,
     ) -> str:
-        """Put a product up for sale and return its id, a new one where none is given."""
+        """Create a product and return its id, which is new unless `product_id` is given."""
         product_id = product_id or f"product-{next(self._ids)}-{uuid.uuid4().hex[:8]}"
         body = {"name": name, "unitPrice": unit_price, "currency": currency, "stock": stock}
         reply = self.call("PUT", f"/admin/products/{product_id}", ADMIN, body)
@@ -91,12 +91,12 @@ class Shop(ABC):
         return product_id
 
     def write_product(self, product_id: str, **attributes: str | int) -> None:
-        """Write a product past the API, as another service would."""
+        """Write a product to DynamoDB, bypassing the API, as another service would."""
         item = {name: {"S": v} if isinstance(v, str) else {"N": str(v)} for name, v in attributes.items()}
         self.dynamodb.put_item(TableName=self.products_table, Item={"productId": {"S": product_id}, **item})
 
     def write_order(self, order_id: str, **attributes: str | int) -> None:
-        """Change attributes of an order past the API, as an earlier release may have written them."""
+        """Change attributes of an order in DynamoDB, as an earlier release may have written them."""
         self.dynamodb.update_item(
             TableName=self.orders_table,
             Key={"orderId": {"S": order_id}},
@@ -106,7 +106,7 @@ class Shop(ABC):
         )
 
     def remove_product(self, product_id: str) -> None:
-        """Delete a product past the API."""
+        """Delete a product in DynamoDB, bypassing the API."""
         self.dynamodb.delete_item(TableName=self.products_table, Key={"productId": {"S": product_id}})
 
     def order(self, *lines: tuple[str, int], user: User = ALICE) -> str:
@@ -118,7 +118,7 @@ class Shop(ABC):
         return order_id
 
     def pay(self, order_id: str, card: str | None = None, *, user: User = ALICE, key: str | None = None) -> Reply:
-        """Pay an order, with the card that the service assumes where none is given."""
+        """Pay an order. Without a card, the service uses its default."""
         return self.call(
             "POST",
             f"/orders/{order_id}/payment",
@@ -132,7 +132,7 @@ class Shop(ABC):
         return self.call("PUT", f"/admin/orders/{order_id}/status", ADMIN, {"status": status, "reason": reason})
 
     def pages(self, listing: str, user: User, *, limit: int | None = None) -> list[list[dict[str, Any]]]:
-        """All pages of `orders` or `products`."""
+        """Return all pages of `orders` or `products`."""
         pages, cursor = [], None
         while True:
             query = urlencode({name: value for name, value in (("limit", limit), ("cursor", cursor)) if value})
@@ -144,14 +144,14 @@ class Shop(ABC):
                 return pages
 
     def status(self, order_id: str, user: User = ALICE) -> dict[str, Any]:
-        """The status object of an order."""
+        """Return an order's status object."""
         reply = self.call("GET", f"/orders/{order_id}/status", user)
         assert reply.status == 200, reply
         body: dict[str, Any] = reply.body
         return body
 
     def stock(self, product_id: str) -> Stock:
-        """What there is of a product."""
+        """Return a product's units."""
         reply = self.call("GET", f"/products/{product_id}", ALICE)
         assert reply.status == 200, reply
         return Stock(reply.body["stock"], reply.body["reserved"], reply.body["available"])

@@ -1,4 +1,4 @@
-"""The user pool that the template makes with `IdentityProvider=cognito`, on the emulator."""
+"""The user pool that the template creates with `IdentityProvider=cognito`, on the emulator."""
 
 from contextlib import closing
 from typing import Any
@@ -7,29 +7,29 @@ from local.stack import Stack
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply
 
-PASSWORD = "Correct-Horse-7"  # of users whom only the emulator knows
+PASSWORD = "Correct-Horse-7"  # of users that exist only on the emulator
 COGNITO_PARAMETERS = {"IdentityProvider": "cognito", **dict.fromkeys(("JwtIssuer", "JwtAudience", "JwtJwks"), "")}
-"""Parameters of a stack whose users are a pool's."""
+"""Stack parameters that select the user pool."""
 
 
 def point_authorizer_at_emulator(stack: Stack) -> None:
-    """The emulator has them, rather than the address that a pool has on AWS. The issuer stays Cognito's."""
+    """Let the authorizer read the pool's keys from the emulator instead of AWS. The issuer stays Cognito's."""
     with closing(stack.client("lambda")) as client:
         (function,) = [f for f in client.list_functions()["Functions"] if "Authorizer" in f["FunctionName"]]
         variables = function["Environment"]["Variables"]
         address = variables["JWT_JWKS_URL"]
         assert address == f"{variables['JWT_ISSUER']}/.well-known/jwks.json"
-        there = f"{stack.emulator.endpoint_url}/{address.partition('.amazonaws.com/')[2]}"
+        emulated = f"{stack.emulator.endpoint_url}/{address.partition('.amazonaws.com/')[2]}"
         name = function["FunctionName"]
         client.update_function_configuration(
-            FunctionName=name, Environment={"Variables": {**variables, "JWT_JWKS_URL": there}}
+            FunctionName=name, Environment={"Variables": {**variables, "JWT_JWKS_URL": emulated}}
         )
         version = client.publish_version(FunctionName=name)["Version"]
         client.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
 
 
 class UserPool:
-    """The pool's administrator."""
+    """The user pool, used as its administrator."""
 
     def __init__(self, stack: Stack) -> None:
         self._client = stack.client("cognito-idp")
@@ -37,8 +37,11 @@ class UserPool:
         self._pool = outputs["UserPoolId"]
         self._app = outputs["UserPoolClientId"]
 
-    def client_for_tests(self, app: str | None = None) -> str:
-        """The shop's app client, or another, which lets an administrator sign users in: tests speak no SRP."""
+    def allow_password_sign_in(self, app: str | None = None) -> str:
+        """Let an administrator sign users in at the shop's app client, or at a new one named `app`. Return its id.
+
+        The shop's app client allows only SRP, which the tests do not implement.
+        """
         flows = ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
         if app is None:
             self._client.update_user_pool_client(
@@ -49,7 +52,7 @@ class UserPool:
         return str(made["UserPoolClient"]["ClientId"])
 
     def tokens(self, email: str, *groups: str, app: str | None = None) -> dict[str, str]:
-        """The tokens of a new user in these groups, who has signed in."""
+        """Create a user in these groups, sign in, and return the tokens."""
         user = {"UserPoolId": self._pool, "Username": email}
         self._client.admin_create_user(**user, MessageAction="SUPPRESS")
         self._client.admin_set_user_password(**user, Password=PASSWORD, Permanent=True)
@@ -57,24 +60,24 @@ class UserPool:
             self._client.admin_add_user_to_group(**user, GroupName=group)
         answer: dict[str, Any] = self._client.admin_initiate_auth(
             UserPoolId=self._pool,
-            ClientId=self.client_for_tests(app),
+            ClientId=self.allow_password_sign_in(app),
             AuthFlow="ADMIN_USER_PASSWORD_AUTH",
             AuthParameters={"USERNAME": email, "PASSWORD": PASSWORD},
         )["AuthenticationResult"]
         return answer
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the client."""
         self._client.close()
 
 
 def offer_tea(shop: HttpShop, admin: str) -> None:
-    """Put tea up for sale with an administrator's token."""
+    """Create the product `tea` with an admin's token."""
     product = '{"name":"Green tea","unitPrice":4599,"currency":"usd","stock":3}'
     assert shop.send_with(admin, "PUT", "/admin/products/tea", content=product).status == 200
 
 
 def buy_tea(shop: HttpShop, buyer: str) -> tuple[Reply, Reply]:
-    """Order tea and pay it with a buyer's token. Return both replies."""
+    """Order tea and pay for it with a buyer's token. Return both replies."""
     placed = shop.send_with(buyer, "POST", "/orders", content='{"items":[{"productId":"tea","quantity":1}]}')
     return placed, shop.send_with(buyer, "POST", f"/orders/{placed.body['orderId']}/payment")

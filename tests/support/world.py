@@ -1,7 +1,7 @@
-"""A shop without HTTP, on a DynamoDB engine and the dummy Stripe: to do to it what no client can, and see it hold.
+"""The service without HTTP, on a DynamoDB engine and the dummy Stripe, for faults that no client can cause.
 
-Two clients reach the engine: the service's own, on which faults are laid, and one that nobody disturbs, for the dummy
-Stripe's state and for looking.
+It has two DynamoDB clients: `service` gets the injected faults; `fault_free` is for the dummy Stripe's state and for
+the tests' own reads and writes.
 """
 
 from collections import Counter
@@ -33,12 +33,12 @@ ONE_YEAR = timedelta(days=365)
 
 
 def no_pause(_: float) -> None:
-    """Let the gateway retry at once."""
+    """Skip the pause before a retry."""
 
 
 @dataclass
 class World:
-    """The tables and the Stripe of one test. `initial_stock` is what each product was put up with."""
+    """The tables and the Stripe of one test. `initial_stock` is each product's stock before any sale."""
 
     service: "DynamoDBClient"
     fault_free: "DynamoDBClient"
@@ -54,19 +54,19 @@ class World:
 
     @classmethod
     def fresh(cls, service: "DynamoDBClient", fault_free: "DynamoDBClient") -> "World":
-        """A world with empty tables, on an engine whose tables are nobody else's."""
+        """Recreate the engine's tables and return a world on them. No other test may use the engine meanwhile."""
         recreate_tables(fault_free)
         return cls(service, fault_free)
 
     def add_product(self, product_id: str, stock: int) -> None:
-        """Put a product up for sale, for $45.99."""
+        """Create a product that costs $45.99."""
         ProductsTable(self.fault_free, "ProductsTable").put(
             product_id, name=product_id, unit_price=4599, currency="usd", stock=stock
         )
         self.initial_stock[product_id] = stock
 
     def place(self, basket: dict[str, int], buyer: str = BUYER) -> Order:
-        """Place an order for so much of each product."""
+        """Place an order for a quantity of each product."""
         lines = [OrderLine(product_id, product_id, quantity, 4599) for product_id, quantity in basket.items()]
         order = Order.place(buyer, lines, "usd", utc_now())
         OrdersTable(self.fault_free, "OrdersTable", self.products).create(order)
@@ -75,7 +75,7 @@ class World:
     def pay(
         self, order: Order, card: str = "pm_card_visa", *, key: str | None = None, seconds: float = 28
     ) -> Order | OrderPaymentError:
-        """Pay an order; what the service answers, as the order or as an error of its own."""
+        """Pay an order, and return the order or the service's error."""
         request = payments.PaymentRequest(order.order_id, order.buyer_id, card, key)
         try:
             return payments.initiate_payment(
@@ -85,7 +85,7 @@ class World:
             return error
 
     def override(self, order: Order, status: OrderStatus) -> Order | OrderPaymentError:
-        """Settle an order by hand."""
+        """Settle an order by hand, and return the order or the service's error."""
         try:
             return payments.override_status(
                 order.order_id, status, by="ada", why="test", orders=self.orders, deadline=Deadline.after(28)
@@ -94,13 +94,13 @@ class World:
             return error
 
     def reconcile(self) -> None:
-        """What the reconciler does once every lease has run out: each unsettled order, one after the other."""
+        """Reconcile each unsettled order in turn, as if every lease had expired."""
         for shard in UNSETTLED_SHARDS:
             for entry in self.orders.unsettled(shard, before=utc_now() + ONE_YEAR, limit=1000):
                 self.reconcile_one(entry.order_id)
 
     def reconcile_one(self, order_id: str) -> Order:
-        """What the reconciler does to one order once its lease has run out."""
+        """Reconcile one order, as if its lease had expired."""
         return payments.reconcile(
             self.orders.get(order_id),
             before=utc_now() + ONE_YEAR,
@@ -110,27 +110,27 @@ class World:
         )
 
     def read_order(self, order: Order) -> Order:
-        """The order as it is stored."""
+        """Return the stored order."""
         return OrdersTable(self.fault_free, "OrdersTable", self.products).get(order.order_id)
 
     def all_orders(self) -> list[Order]:
-        """All orders as they are stored."""
+        """Return all stored orders."""
         table = OrdersTable(self.fault_free, "OrdersTable", self.products)
         return [table.get(item["orderId"]) for item in self._items("OrdersTable")]
 
     def stock(self, product_id: str) -> tuple[int, int]:
-        """What there is of a product, and what can be sold of it."""
+        """Return a product's stock and available units."""
         key = {"productId": {"S": product_id}}
         item = self.fault_free.get_item(TableName="ProductsTable", Key=key, ConsistentRead=True)["Item"]
         stock, available = (int(from_wire(item)[name]) for name in ("stock", "available"))
         return stock, available
 
     def charges_of(self, order: Order) -> int:
-        """How often the order was charged and the money kept."""
+        """Return the number of charges of the order that were not refunded."""
         return self._charges()[order.order_id]
 
     def check_invariants(self) -> None:
-        """What holds at every moment, whatever happened."""
+        """Check what must hold at any time, after any fault."""
         charges, orders = self._charges(), self.all_orders()
         sold, held = self._units(orders)
         for product_id, initial in self.initial_stock.items():
@@ -146,21 +146,21 @@ class World:
             if order.status is OrderStatus.CONFIRMED:
                 assert charged == (0 if order.override else 1), f"{order.order_id} is confirmed, charged {charged}"
             if order.status is OrderStatus.CANCELLED and charged:
-                assert order.owes_refund, f"{order.order_id} is cancelled, and its money kept"
+                assert order.owes_refund, f"{order.order_id} is cancelled, and its charge kept"
 
     def check_settled(self) -> None:
-        """What holds besides when nothing is going on any more."""
+        """Check the invariants, and that nothing is in flight or left to refund."""
         self.check_invariants()
         orders, charges = self.all_orders(), self._charges()
         unsettled = [order for order in orders if order.in_flight]
-        assert not unsettled, f"{[order.order_id for order in unsettled]} were left unsettled"
+        assert not unsettled, f"{[order.order_id for order in unsettled]} are unsettled"
         assert not [order for order in orders if order.owes_refund]
         assert not any(self.orders.unsettled(shard, before=utc_now() + ONE_YEAR, limit=1) for shard in UNSETTLED_SHARDS)
         paid = {order.order_id for order in orders if order.status is OrderStatus.CONFIRMED and not order.override}
         assert {order_id for order_id, charged in charges.items() if charged} == paid
 
     def _charges(self) -> Counter[str]:
-        """By order: charges that succeeded and were not refunded."""
+        """Return the number of charges by order that succeeded and were not refunded."""
         return Counter(
             charge.metadata["orderId"]
             for charge in self.store.charges()
@@ -173,7 +173,7 @@ class World:
 
     @staticmethod
     def _units(orders: Iterable[Order]) -> tuple[Counter[str], Counter[str]]:
-        """Units of each product in confirmed orders, and in those that are being paid."""
+        """Return the units of each product in confirmed orders, and in orders with a payment in flight."""
         sold: Counter[str] = Counter()
         held: Counter[str] = Counter()
         for order in orders:

@@ -36,7 +36,7 @@ def place_orders_of_every_kind(shop: FunctionShop) -> str:
     for card in (
         "pm_card_visa",
         "pm_card_chargeDeclined",
-        "pm_nobody_has",
+        "pm_unknown",
         "pm_dummy_timeout_after_charge",
         "pm_dummy_timeout_before_charge",
         "pm_dummy_processing",
