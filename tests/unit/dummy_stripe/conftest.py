@@ -1,4 +1,4 @@
-"""The dummy on either store, behind the real SDK, with a clock that stands still and a sleep that takes no time."""
+"""The dummy on both stores, behind the real SDK, with a fake clock and a sleep that returns at once."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ KEY = "sk_test_dummyNeverShown1234"
 
 
 class Clock:
-    """Seconds pass only when told to, and a little at each look, so that what comes later is later."""
+    """A fake clock. Each reading advances it by a millisecond, so that times stay in order."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -38,8 +38,8 @@ class Clock:
 
 
 @dataclass
-class Sent:
-    """One exchange with the dummy as it went over the wire."""
+class Exchange:
+    """One request to the dummy and its response."""
 
     method: str
     url: str
@@ -49,27 +49,27 @@ class Sent:
 
 
 class RecordingClient(DummyStripeHTTPClient):
-    """Keeps what it answered, and lets the SDK retry without waiting."""
+    """HTTP client of the dummy that records its exchanges, and whose retries do not wait."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.sent: list[Sent] = []
+        self.exchanges: list[Exchange] = []
         self.requests = 0
 
     def request(self, method: str, url: str, *args: Any, **options: Any) -> tuple[str, int, Mapping[str, str]]:
         self.requests += 1
         body, status, headers = super().request(method, url, *args, **options)
-        self.sent.append(Sent(method, url, status, json.loads(body), headers))
+        self.exchanges.append(Exchange(method, url, status, json.loads(body), headers))
         return body, status, headers
 
-    # Private to the SDK, which has no option for the pause before a retry.
+    # A private method: the SDK has no option for the pause before a retry.
     def _sleep_time_seconds(self, num_retries: int) -> float:  # noqa: ARG002 - the SDK's signature
         return 0.0
 
 
 @dataclass
 class Dummy:
-    """The dummy as a test uses it: the SDK's PaymentIntents, and what lies below."""
+    """The dummy as the tests use it: the SDK's services on top of the store, clock and HTTP client."""
 
     store: Store
     clock: Clock
@@ -84,8 +84,8 @@ class Dummy:
     def client_with(self, key: str, retries: int = 0) -> stripe.StripeClient:
         return stripe.StripeClient(key, http_client=self.http, max_network_retries=retries)
 
-    def another(self) -> "Dummy":
-        """The same Stripe, met by another process."""
+    def in_another_process(self) -> "Dummy":
+        """Return a dummy on the same store, as another process would use it."""
         http = RecordingClient(self.store, clock=self.clock, sleep=self.clock.sleep)
         return Dummy(self.store, self.clock, http)
 
@@ -100,8 +100,8 @@ class Dummy:
         options: Any = {} if key is None else {"idempotency_key": key}
         return self.intents.confirm(intent, {"payment_method": token, **params}, options)  # type: ignore[typeddict-item]
 
-    def paid(self, **params: Any) -> stripe.PaymentIntent:
-        """An intent that was paid; its charge is its `latest_charge`."""
+    def pay(self, **params: Any) -> stripe.PaymentIntent:
+        """Return a new paid intent; its charge is the `latest_charge`."""
         intent: stripe.PaymentIntent = self.confirm(self.create(**params).id)
         return intent
 
@@ -109,16 +109,16 @@ class Dummy:
         options: Any = {} if key is None else {"idempotency_key": key}
         return self.refunds.create({"payment_intent": intent, **params}, options)  # type: ignore[typeddict-item]
 
-    def raw(self, method: str, path: str, form: str = "", **headers: str) -> Sent:
-        """A request as no SDK would send it."""
-        sent = {"Authorization": f"Bearer {KEY}", **{name.replace("_", "-"): value for name, value in headers.items()}}
-        self.http.request(method, f"https://api.stripe.com{path}", sent, form)
-        return self.http.sent[-1]
+    def raw(self, method: str, path: str, form: str = "", **headers: str) -> Exchange:
+        """Send a request that the SDK would not send."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.http.request(method, f"https://api.stripe.com{path}", {"Authorization": f"Bearer {KEY}", **named}, form)
+        return self.http.exchanges[-1]
 
 
 @pytest.fixture(scope="module")
 def dynamodb_client() -> "Iterator[DynamoDBClient]":
-    """One client for a module's tests, each of which has a table of its own: making a client takes boto3 a while."""
+    """Return one client for a module's tests, because creating one is slow. Each test has its own table."""
     with aws_on_moto():
         yield boto3.client(
             "dynamodb", region_name="eu-west-1", aws_access_key_id="testing", aws_secret_access_key="testing"
@@ -162,12 +162,12 @@ def dynamodb_dummy(dynamodb_client: "DynamoDBClient") -> Dummy:
 
 
 @pytest.fixture
-def refused() -> Callable[[Callable[[], object]], stripe.StripeError]:
-    """The error that a call ends in."""
+def error_of() -> Callable[[Callable[[], object]], stripe.StripeError]:
+    """Return a function that returns the error that a call raises."""
 
-    def refused(call: Callable[[], object]) -> stripe.StripeError:
+    def error_of(call: Callable[[], object]) -> stripe.StripeError:
         with pytest.raises(stripe.StripeError) as caught:
             call()
         return caught.value
 
-    return refused
+    return error_of

@@ -1,4 +1,4 @@
-"""Events: what the real SDK says of those that the dummy signs and sends, and of those that somebody tampered with."""
+"""The dummy's signed events, genuine and forged, as the real SDK verifies them."""
 
 import json
 import socket
@@ -19,17 +19,17 @@ SECRET = "whsec_dummyNeverShown1234"
 SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED
 
 
-def of_paid_intent(dummy, event_type: EventType = SUCCEEDED, **request: str) -> dict[str, Any]:
-    intent = dummy.store.intent(dummy.paid(metadata={"orderId": "o1"}).id)
+def event_of_paid_intent(dummy, event_type: EventType = SUCCEEDED, **request: str) -> dict[str, Any]:
+    intent = dummy.store.intent(dummy.pay(metadata={"orderId": "o1"}).id)
     return event_of(intent, event_type, dummy.clock(), **request)
 
 
-def verified(payload: bytes, header: str | None, secret: str = SECRET) -> stripe.Event:
+def verify(payload: bytes, header: str | None, secret: str = SECRET) -> stripe.Event:
     return stripe.Webhook.construct_event(payload, header, secret)
 
 
-def test_an_event_tells_of_its_intent(memory_dummy):
-    event = of_paid_intent(memory_dummy, request_id="req_1", idempotency_key="attempt")
+def test_event_has_its_intent_and_request(memory_dummy):
+    event = event_of_paid_intent(memory_dummy, request_id="req_1", idempotency_key="attempt")
 
     assert event["id"].startswith("evt_")
     assert (event["object"], event["type"], event["livemode"]) == ("event", "payment_intent.succeeded", False)
@@ -41,14 +41,14 @@ def test_an_event_tells_of_its_intent(memory_dummy):
     assert intent == memory_dummy.raw("get", f"/v1/payment_intents/{intent['id']}").body
 
 
-def test_two_events_about_one_intent_have_their_own_ids(memory_dummy):
+def test_events_of_one_intent_have_different_ids(memory_dummy):
     intent = memory_dummy.store.intent(memory_dummy.create().id)
     ids = {event_of(intent, EventType.PAYMENT_INTENT_CREATED, 1.0)["id"] for _ in range(2)}
 
     assert len(ids) == 2
 
 
-def test_an_event_tells_of_the_intent_at_its_time(memory_dummy):
+def test_event_has_the_intents_state_at_its_time(memory_dummy):
     processing = memory_dummy.confirm(memory_dummy.create().id, "pm_dummy_processing")
     intent = memory_dummy.store.intent(processing.id)
     now = memory_dummy.clock()
@@ -57,8 +57,8 @@ def test_an_event_tells_of_the_intent_at_its_time(memory_dummy):
     assert event_of(intent, SUCCEEDED, now + PROCESSING_SECONDS)["data"]["object"]["status"] == "succeeded"
 
 
-def test_a_refunds_event_tells_of_the_charge(memory_dummy):
-    paid = memory_dummy.paid()
+def test_refund_event_has_the_charge(memory_dummy):
+    paid = memory_dummy.pay()
     memory_dummy.refund(paid.id, amount=1000)
     event = event_of(memory_dummy.store.intent(paid.id), EventType.CHARGE_REFUNDED, memory_dummy.clock())
 
@@ -67,23 +67,23 @@ def test_a_refunds_event_tells_of_the_charge(memory_dummy):
     assert (charge["amount_refunded"], charge["refunded"]) == (1000, False)
 
 
-def test_there_is_no_refunds_event_without_a_refund(memory_dummy):
+def test_refund_event_without_a_refund_is_an_error(memory_dummy):
     with pytest.raises(ValueError, match="nothing of pi_"):
-        of_paid_intent(memory_dummy, EventType.CHARGE_REFUNDED)
+        event_of_paid_intent(memory_dummy, EventType.CHARGE_REFUNDED)
 
 
 @pytest.mark.parametrize("event_type", EventType)
-def test_the_sdk_verifies_an_event(memory_dummy, event_type):
-    paid = memory_dummy.paid(metadata={"orderId": "o1", "ünïcode": "✓"})
+def test_sdk_verifies_each_event_type(memory_dummy, event_type):
+    paid = memory_dummy.pay(metadata={"orderId": "o1", "ünïcode": "✓"})
     memory_dummy.refund(paid.id)
     payload = payload_of(event_of(memory_dummy.store.intent(paid.id), event_type, memory_dummy.clock()))
 
-    event = verified(payload, sign(payload, SECRET, int(time.time())))
+    event = verify(payload, sign(payload, SECRET, int(time.time())))
     assert event.type == event_type
     assert event.data.object.metadata["ünïcode"] == "✓"
 
 
-def test_an_event_is_signed_as_the_sdk_would():
+def test_signature_equals_the_sdks():
     header = stripe.WebhookSignature.generate_signature_header('{"a": "é"}', SECRET, 1_800_000_000)
 
     assert sign('{"a": "é"}'.encode(), SECRET, 1_800_000_000) == header
@@ -94,7 +94,7 @@ def test_an_event_is_signed_as_the_sdk_would():
 
 @dataclass
 class Webhook:
-    """A webhook that answers `status` to everything, and keeps what it got."""
+    """A webhook endpoint that responds with `status` and records its requests."""
 
     url: str = ""
     status: int = 200
@@ -118,7 +118,7 @@ def webhook() -> Iterator[Webhook]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         state.url = f"http://127.0.0.1:{server.server_port}/webhook?tenant=1"
@@ -129,26 +129,26 @@ def webhook() -> Iterator[Webhook]:
         thread.join()
 
 
-def test_a_delivered_event_is_verified_by_the_sdk(memory_dummy, webhook):
-    event = of_paid_intent(memory_dummy)
+def test_sdk_verifies_a_delivered_event(memory_dummy, webhook):
+    event = event_of_paid_intent(memory_dummy)
 
     assert deliver(webhook.url, event, SECRET) == 200
     assert webhook.paths == ["/webhook?tenant=1"]
     ((payload, header),) = webhook.received
     assert json.loads(payload) == event
-    assert verified(payload, header).data.object.status == "succeeded"
+    assert verify(payload, header).data.object.status == "succeeded"
 
 
-def test_an_event_can_be_delivered_again(memory_dummy, webhook):
-    event = of_paid_intent(memory_dummy)
+def test_event_can_be_delivered_again(memory_dummy, webhook):
+    event = event_of_paid_intent(memory_dummy)
     deliver(webhook.url, event, SECRET)
     deliver(webhook.url, event, SECRET)
 
-    assert len({verified(*received).id for received in webhook.received}) == 1
+    assert len({verify(*received).id for received in webhook.received}) == 1
 
 
-def test_an_event_can_be_delivered_with_a_bad_signature(memory_dummy, webhook):
-    event = of_paid_intent(memory_dummy)
+def test_event_can_be_delivered_with_a_wrong_signature(memory_dummy, webhook):
+    event = event_of_paid_intent(memory_dummy)
     deliver(webhook.url, event, "whsec_another")
     deliver(webhook.url, event, SECRET, timestamp=int(time.time()) - 3600)
     deliver(webhook.url, event, SECRET, signature=sign(b"{}", SECRET, int(time.time())))
@@ -158,19 +158,19 @@ def test_an_event_can_be_delivered_with_a_bad_signature(memory_dummy, webhook):
     assert [header is None for _, header in webhook.received] == [False, False, False, False, True]
     for payload, header in webhook.received:
         with pytest.raises(stripe.SignatureVerificationError):
-            verified(payload, header)
+            verify(payload, header)
 
 
 @pytest.mark.parametrize("status", [204, 302, 400, 500])
-def test_delivery_tells_the_webhooks_status_and_follows_no_redirect(memory_dummy, webhook, status):
+def test_delivery_returns_the_status_and_follows_no_redirect(memory_dummy, webhook, status):
     webhook.status, webhook.headers = status, {"Location": webhook.url}
 
-    assert deliver(webhook.url, of_paid_intent(memory_dummy), SECRET) == status
+    assert deliver(webhook.url, event_of_paid_intent(memory_dummy), SECRET) == status
     assert len(webhook.received) == 1
 
 
-def test_delivery_to_nobody_is_an_error_of_the_system(memory_dummy):
-    with socket.socket() as bound:  # to a port on which nobody listens
+def test_delivery_to_a_closed_port_raises_os_error(memory_dummy):
+    with socket.socket() as bound:  # reserves a port without listening on it
         bound.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="refused"):
-            deliver(f"http://127.0.0.1:{bound.getsockname()[1]}/webhook", of_paid_intent(memory_dummy), SECRET)
+            deliver(f"http://127.0.0.1:{bound.getsockname()[1]}/webhook", event_of_paid_intent(memory_dummy), SECRET)

@@ -1,4 +1,4 @@
-"""The fault tokens: what Stripe cannot be made to do."""
+"""The fault tokens, which simulate failures that Stripe's test mode does not offer."""
 
 import pytest
 import stripe
@@ -9,7 +9,7 @@ from dummy_stripe.http_client import SLOW_SECONDS
 from .conftest import KEY, dummy_on
 
 
-def test_after_a_timeout_the_charge_may_have_happened(dummy):
+def test_timeout_after_charge_has_charged_the_card(dummy):
     intent = dummy.create()
     with pytest.raises(stripe.APIConnectionError) as caught:
         dummy.confirm(intent.id, "pm_dummy_timeout_after_charge")
@@ -19,7 +19,7 @@ def test_after_a_timeout_the_charge_may_have_happened(dummy):
     assert [charge.status for charge in dummy.store.charges()] == ["succeeded"]
 
 
-def test_retries_of_a_timed_out_charge_are_lost_too_and_charge_once(dummy):
+def test_retries_after_a_timed_out_charge_time_out_and_charge_once(dummy):
     intent = dummy.create()
     dummy.http.requests = 0
     with pytest.raises(stripe.APIConnectionError):
@@ -31,7 +31,7 @@ def test_retries_of_a_timed_out_charge_are_lost_too_and_charge_once(dummy):
     assert len(dummy.store.charges()) == 1
 
 
-def test_a_later_confirmation_with_the_same_token_is_lost_too(dummy):
+def test_repeated_confirmation_after_a_timed_out_charge_times_out_too(dummy):
     intent = dummy.create(payment_method="pm_dummy_timeout_after_charge")
     for confirm in (dummy.intents.confirm, dummy.intents.confirm):
         with pytest.raises(stripe.APIConnectionError):
@@ -40,15 +40,15 @@ def test_a_later_confirmation_with_the_same_token_is_lost_too(dummy):
     assert len(dummy.store.charges()) == 1
 
 
-def test_a_payment_timed_out_after_its_charge_cannot_be_cancelled(dummy, refused):
+def test_payment_timed_out_after_its_charge_cannot_be_canceled(dummy, error_of):
     intent = dummy.create()
     with pytest.raises(stripe.APIConnectionError):
         dummy.confirm(intent.id, "pm_dummy_timeout_after_charge")
 
-    assert refused(lambda: dummy.intents.cancel(intent.id)).code == "payment_intent_unexpected_state"
+    assert error_of(lambda: dummy.intents.cancel(intent.id)).code == "payment_intent_unexpected_state"
 
 
-def test_before_a_charge_a_timeout_leaves_everything_as_it_was(dummy):
+def test_timeout_before_charge_changes_nothing(dummy):
     intent = dummy.create()
     for _ in range(2):
         with pytest.raises(stripe.APIConnectionError) as caught:
@@ -68,7 +68,7 @@ def test_timeouts_do_not_wait(dummy):
     assert dummy.clock.slept == []
 
 
-def test_an_api_error_charges_nothing_however_often(dummy):
+def test_repeated_api_error_charges_nothing(dummy):
     intent = dummy.create()
     for _ in range(2):
         with pytest.raises(stripe.APIError) as caught:
@@ -80,7 +80,7 @@ def test_an_api_error_charges_nothing_however_often(dummy):
     assert dummy.intents.retrieve(intent.id).status == "requires_payment_method"
 
 
-def test_a_rate_limited_request_charges_nothing(dummy):
+def test_rate_limited_request_charges_nothing(dummy):
     intent = dummy.create()
     with pytest.raises(stripe.RateLimitError) as caught:
         dummy.confirm(intent.id, "pm_dummy_rate_limited")
@@ -90,14 +90,14 @@ def test_a_rate_limited_request_charges_nothing(dummy):
     assert dummy.store.charges() == []
 
 
-def test_a_slow_payment_succeeds_after_its_delay(dummy):
+def test_slow_payment_succeeds_after_its_delay(dummy):
     intent = dummy.confirm(dummy.create().id, "pm_dummy_slow")
 
     assert intent.status == "succeeded"
     assert dummy.clock.slept == [SLOW_SECONDS]
 
 
-def test_a_slow_payment_is_charged_and_its_reply_lost_where_the_timeout_is_shorter(dummy):
+def test_slow_payment_is_charged_but_times_out_on_a_short_timeout(dummy):
     intent = dummy.create()
     dummy.http.timeout = 1.5
     with pytest.raises(stripe.APIConnectionError) as caught:
@@ -108,7 +108,7 @@ def test_a_slow_payment_is_charged_and_its_reply_lost_where_the_timeout_is_short
     assert dummy.intents.retrieve(intent.id).status == "succeeded"
 
 
-def test_a_retry_of_a_slow_payment_finds_the_saved_answer_at_once(dummy):
+def test_retry_of_a_slow_payment_returns_the_saved_response_at_once(dummy):
     intent = dummy.create()
     dummy.http.timeout = 1.5
     retrying = dummy.client_with(KEY, retries=1).v1.payment_intents
@@ -118,7 +118,7 @@ def test_a_retry_of_a_slow_payment_finds_the_saved_answer_at_once(dummy):
     assert len(dummy.store.charges()) == 1
 
 
-def test_a_table_that_does_not_answer_is_a_stripe_that_does_not_answer():
+def test_unavailable_store_is_a_connection_error():
     class Unreachable(MemoryStore):
         def intent(self, intent_id):  # noqa: ARG002 - the store's signature
             raise StoreUnavailable

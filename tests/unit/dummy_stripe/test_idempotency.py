@@ -9,7 +9,7 @@ from dummy_stripe import CLAIM_SECONDS, IDEMPOTENCY_SECONDS
 from dummy_stripe.stores import ClaimLost, IdempotencyRecord
 
 
-def test_a_repeated_creation_answers_the_same_intent(dummy):
+def test_repeated_creation_returns_the_same_intent(dummy):
     first = dummy.create("order-1")
     again = dummy.create("order-1")
 
@@ -17,7 +17,7 @@ def test_a_repeated_creation_answers_the_same_intent(dummy):
     assert len(dummy.store.intents()) == 1
 
 
-def test_a_replayed_answer_names_the_request_that_it_was_first_given_to(dummy):
+def test_replayed_response_names_its_original_request(dummy):
     first = dummy.create("order-1").last_response
     again = dummy.create("order-1").last_response
 
@@ -28,7 +28,7 @@ def test_a_replayed_answer_names_the_request_that_it_was_first_given_to(dummy):
     assert again.body == first.body
 
 
-def test_a_repeated_confirmation_charges_once_and_answers_as_then(dummy):
+def test_repeated_confirmation_charges_once(dummy):
     intent = dummy.create()
     dummy.confirm(intent.id, key="attempt")
 
@@ -36,11 +36,11 @@ def test_a_repeated_confirmation_charges_once_and_answers_as_then(dummy):
     assert len(dummy.store.charges()) == 1
 
 
-def test_a_refusal_by_the_intents_state_is_replayed(dummy, refused):
+def test_unexpected_state_error_is_replayed(dummy, error_of):
     intent = dummy.confirm(dummy.create().id, "pm_dummy_processing")
-    refused(lambda: dummy.intents.cancel(intent.id, {}, {"idempotency_key": "fence"}))
+    error_of(lambda: dummy.intents.cancel(intent.id, {}, {"idempotency_key": "fence"}))
 
-    error = refused(lambda: dummy.intents.cancel(intent.id, {}, {"idempotency_key": "fence"}))
+    error = error_of(lambda: dummy.intents.cancel(intent.id, {}, {"idempotency_key": "fence"}))
     assert error.headers["idempotent-replayed"] == "true"
 
 
@@ -52,7 +52,7 @@ def test_a_refusal_by_the_intents_state_is_replayed(dummy, refused):
         ("pm_dummy_rate_limited", stripe.RateLimitError, {}),
     ],
 )
-def test_an_error_is_replayed_unless_it_was_a_rate_limit(dummy, token, error, replayed):
+def test_error_is_replayed_unless_it_was_a_rate_limit(dummy, token, error, replayed):
     intent = dummy.create()
     for _ in range(2):
         with pytest.raises(error) as caught:
@@ -63,13 +63,13 @@ def test_an_error_is_replayed_unless_it_was_a_rate_limit(dummy, token, error, re
     assert len(dummy.store.charges()) == (1 if error is stripe.CardError else 0)
 
 
-def test_a_request_with_bad_parameters_does_not_use_up_its_key(dummy, refused):
-    assert refused(lambda: dummy.create("order-1", amount=1)).code == "amount_too_small"
+def test_invalid_request_does_not_use_up_its_idempotency_key(dummy, error_of):
+    assert error_of(lambda: dummy.create("order-1", amount=1)).code == "amount_too_small"
 
     assert dummy.create("order-1").amount == 4599
 
 
-def test_a_refused_key_does_not_use_up_the_idempotency_key(dummy):
+def test_invalid_api_key_does_not_use_up_the_idempotency_key(dummy):
     with pytest.raises(stripe.AuthenticationError):
         dummy.client_with("sk_live_123").v1.payment_intents.create(
             {"amount": 4599, "currency": "usd", "payment_method_types": ["card"]}, {"idempotency_key": "order-1"}
@@ -78,7 +78,7 @@ def test_a_refused_key_does_not_use_up_the_idempotency_key(dummy):
     assert "idempotent-replayed" not in dummy.create("order-1").last_response.headers
 
 
-def test_a_key_with_other_parameters_is_refused(dummy):
+def test_key_reused_with_other_parameters_is_refused(dummy):
     dummy.create("order-1")
     with pytest.raises(stripe.IdempotencyError) as caught:
         dummy.create("order-1", amount=5000)
@@ -88,7 +88,7 @@ def test_a_key_with_other_parameters_is_refused(dummy):
     assert "same parameters" in caught.value.user_message
 
 
-def test_a_key_on_another_address_is_refused(dummy):
+def test_key_reused_on_another_endpoint_is_refused(dummy):
     intent = dummy.create("order-1")
     with pytest.raises(stripe.IdempotencyError) as caught:
         dummy.confirm(intent.id, key="order-1")
@@ -97,22 +97,22 @@ def test_a_key_on_another_address_is_refused(dummy):
     assert dummy.store.charges() == []
 
 
-def test_the_order_of_the_parameters_does_not_matter(dummy):
+def test_order_of_the_parameters_does_not_matter(dummy):
     first = dummy.raw("post", "/v1/payment_intents", "amount=4599&currency=usd", Idempotency_Key="k")
     again = dummy.raw("post", "/v1/payment_intents", "currency=usd&amount=4599", Idempotency_Key="k")
 
     assert again.body["id"] == first.body["id"]
 
 
-def test_a_key_is_forgotten_after_a_day(dummy):
+def test_key_expires_after_a_day(dummy):
     first = dummy.create("order-1")
     dummy.clock.now += IDEMPOTENCY_SECONDS + 2
 
     assert dummy.create("order-1", amount=5000).id != first.id
 
 
-def left_by_a_crash(dummy, method, path, form, key):
-    """The claim that a request leaves which dies right after it took its key."""
+def crash_after_claim(dummy, method, path, form, key):
+    """Let a request crash right after it claimed its key, and return the claim."""
     claims = []
 
     def die(record, _now):
@@ -131,48 +131,48 @@ def left_by_a_crash(dummy, method, path, form, key):
 CREATE = ("post", "/v1/payment_intents", "amount=4599&currency=usd", "order-1")
 
 
-def test_a_key_whose_first_request_still_runs_is_in_use(dummy):
-    left_by_a_crash(dummy, *CREATE)
-    sent = dummy.raw(*CREATE[:3], Idempotency_Key="order-1")
+def test_key_of_a_running_request_is_in_use(dummy):
+    crash_after_claim(dummy, *CREATE)
+    response = dummy.raw(*CREATE[:3], Idempotency_Key="order-1")
 
-    assert sent.status == 409
-    assert (sent.body["error"]["code"], sent.body["error"]["type"]) == (
+    assert response.status == 409
+    assert (response.body["error"]["code"], response.body["error"]["type"]) == (
         "idempotency_key_in_use",
         "invalid_request_error",
     )
 
 
-def test_a_key_that_a_crash_left_behind_is_free_after_a_while(dummy):
-    left_by_a_crash(dummy, *CREATE)
+def test_key_of_a_crashed_request_can_be_claimed_after_its_expiry(dummy):
+    crash_after_claim(dummy, *CREATE)
     dummy.clock.now += CLAIM_SECONDS + 1
 
     assert dummy.raw(*CREATE[:3], Idempotency_Key="order-1").status == 200
 
 
-def test_a_key_that_a_crash_left_behind_is_not_free_for_other_parameters(dummy):
-    left_by_a_crash(dummy, *CREATE)
+def test_key_of_a_crashed_request_stays_bound_to_its_parameters(dummy):
+    crash_after_claim(dummy, *CREATE)
     dummy.clock.now += CLAIM_SECONDS + 1
 
-    sent = dummy.raw("post", "/v1/payment_intents", "amount=5000&currency=usd", Idempotency_Key="order-1")
-    assert sent.body["error"]["type"] == "idempotency_error"
+    response = dummy.raw("post", "/v1/payment_intents", "amount=5000&currency=usd", Idempotency_Key="order-1")
+    assert response.body["error"]["type"] == "idempotency_error"
 
 
-def test_a_confirmation_taken_over_does_not_charge_again(dummy):
+def test_confirmation_retried_after_a_crash_does_not_charge_again(dummy):
     intent = dummy.create()
     path = f"/v1/payment_intents/{intent.id}/confirm"
-    left_by_a_crash(dummy, "post", path, "payment_method=pm_card_visa", "attempt")
+    crash_after_claim(dummy, "post", path, "payment_method=pm_card_visa", "attempt")
     dummy.confirm(intent.id)
     dummy.clock.now += CLAIM_SECONDS + 1
 
-    sent = dummy.raw("post", path, "payment_method=pm_card_visa", Idempotency_Key="attempt")
-    assert sent.body["error"]["code"] == "payment_intent_unexpected_state"
-    assert sent.body["error"]["payment_intent"]["status"] == "succeeded"
+    response = dummy.raw("post", path, "payment_method=pm_card_visa", Idempotency_Key="attempt")
+    assert response.body["error"]["code"] == "payment_intent_unexpected_state"
+    assert response.body["error"]["payment_intent"]["status"] == "succeeded"
     assert len(dummy.store.charges()) == 1
 
 
-def test_a_request_whose_claim_ran_out_cannot_write_beside_the_one_that_took_over(dummy):
+def test_request_with_an_expired_claim_cannot_write(dummy):
     dummy.create()
-    stale = left_by_a_crash(dummy, *CREATE)
+    stale = crash_after_claim(dummy, *CREATE)
     dummy.clock.now += CLAIM_SECONDS + 1
     dummy.raw(*CREATE[:3], Idempotency_Key="order-1")
 
@@ -185,14 +185,14 @@ def test_a_request_whose_claim_ran_out_cannot_write_beside_the_one_that_took_ove
     assert dummy.raw(*CREATE[:3], Idempotency_Key="order-1").headers["idempotent-replayed"] == "true"
 
 
-def test_a_request_that_lost_its_key_meanwhile_is_told_that_it_is_in_use(dummy, refused):
+def test_request_that_loses_its_claim_fails_with_key_in_use(dummy, error_of):
     write = dummy.store.write
 
-    def lose_the_key(intent, record: IdempotencyRecord):
+    def lose_the_claim(intent, record: IdempotencyRecord):
         dummy.store.release(record)
         return write(intent, record)
 
-    dummy.store.write = lose_the_key
-    error = refused(lambda: dummy.create("order-1"))
+    dummy.store.write = lose_the_claim
+    error = error_of(lambda: dummy.create("order-1"))
     assert (error.http_status, error.error.code) == (409, "idempotency_key_in_use")
     assert dummy.store.intents() == []

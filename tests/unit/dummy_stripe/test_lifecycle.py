@@ -1,4 +1,4 @@
-"""What becomes of a PaymentIntent, from its creation to its end, on either store."""
+"""The lifecycle of a PaymentIntent on both stores."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ import stripe
 
 from dummy_stripe import CARDS, PAYMENT_METHODS, PROCESSING_SECONDS
 
-from .test_wire_form import check
+from .test_wire_form import validate
 
 GOOD_CARDS = [card.token for card in CARDS if not (card.decline or card.requires_action or card.fault)]
 DECLINED_TOKENS = [token for token, method in PAYMENT_METHODS.items() if method.decline]
 
 
-def test_a_new_intent_requires_a_payment_method(dummy):
+def test_new_intent_requires_a_payment_method(dummy):
     intent = dummy.create(metadata={"orderId": "o1", "buyerId": "b1"}, description="Order o1")
 
     assert intent.status == "requires_payment_method"
@@ -24,7 +24,7 @@ def test_a_new_intent_requires_a_payment_method(dummy):
     assert (intent.description, intent.livemode, intent.latest_charge) == ("Order o1", False, None)
 
 
-def test_an_intent_created_with_a_payment_method_requires_confirmation(dummy):
+def test_intent_created_with_a_payment_method_requires_confirmation(dummy):
     intent = dummy.create(payment_method="pm_card_visa")
 
     assert intent.status == "requires_confirmation"
@@ -39,7 +39,7 @@ def test_good_card_pays_the_intent(memory_dummy, token):
     assert intent.amount_received == 4599
 
 
-def test_a_paid_intent_has_one_successful_charge(dummy):
+def test_paid_intent_has_one_successful_charge(dummy):
     paid = dummy.confirm(dummy.create(metadata={"orderId": "o1"}).id)
 
     (charge,) = dummy.store.charges()
@@ -49,7 +49,7 @@ def test_a_paid_intent_has_one_successful_charge(dummy):
     assert (charge.status, charge.metadata) == ("succeeded", {"orderId": "o1"})
 
 
-def test_an_intent_can_be_created_and_confirmed_at_once(dummy):
+def test_intent_can_be_created_and_confirmed_in_one_request(dummy):
     intent = dummy.create(payment_method="pm_card_visa", confirm=True)
 
     assert intent.status == "succeeded"
@@ -64,7 +64,7 @@ def test_bad_card_is_declined_in_stripes_form(memory_dummy, token):
         memory_dummy.confirm(intent.id, token)
 
     error = caught.value
-    check("error", memory_dummy.http.sent[-1].body)
+    validate("error", memory_dummy.http.exchanges[-1].body)
     assert (error.http_status, error.error.type) == (402, "card_error")
     assert (error.code, error.error.decline_code, error.error.advice_code, error.user_message, error.param) == decline
     assert error.error.payment_intent.status == "requires_payment_method"
@@ -75,7 +75,7 @@ def test_bad_card_is_declined_in_stripes_form(memory_dummy, token):
     assert (charge.id, charge.status) == (error.error.charge, "failed")
 
 
-def test_a_declined_intent_keeps_the_error_and_asks_for_another_payment_method(dummy):
+def test_declined_intent_has_the_error_and_requires_a_payment_method(dummy):
     intent = dummy.create()
     with pytest.raises(stripe.CardError):
         dummy.confirm(intent.id, "pm_card_visa_chargeDeclinedInsufficientFunds")
@@ -86,7 +86,7 @@ def test_a_declined_intent_keeps_the_error_and_asks_for_another_payment_method(d
     assert declined.last_payment_error.charge == declined.latest_charge
 
 
-def test_a_declined_intent_can_be_paid_with_another_card(dummy):
+def test_declined_intent_can_be_paid_with_another_card(dummy):
     intent = dummy.create()
     with pytest.raises(stripe.CardError):
         dummy.confirm(intent.id, "pm_card_visa_chargeDeclined")
@@ -96,7 +96,7 @@ def test_a_declined_intent_can_be_paid_with_another_card(dummy):
     assert [charge.status for charge in dummy.store.charges()] == ["failed", "succeeded"]
 
 
-def test_a_declined_intent_can_be_cancelled(dummy):
+def test_declined_intent_can_be_canceled(dummy):
     intent = dummy.create()
     with pytest.raises(stripe.CardError):
         dummy.confirm(intent.id, "pm_card_visa_chargeDeclined")
@@ -104,7 +104,7 @@ def test_a_declined_intent_can_be_cancelled(dummy):
     assert dummy.intents.cancel(intent.id).status == "canceled"
 
 
-def test_an_intent_declined_at_its_creation_exists(dummy):
+def test_intent_declined_at_its_creation_exists(dummy):
     with pytest.raises(stripe.CardError) as caught:
         dummy.create(payment_method="pm_card_visa_chargeDeclined", confirm=True)
 
@@ -112,7 +112,7 @@ def test_an_intent_declined_at_its_creation_exists(dummy):
 
 
 @pytest.mark.parametrize("token", ["pm_card_authenticationRequired", "pm_card_visa_authenticationRequired"])
-def test_a_card_that_wants_authentication_requires_action(dummy, token):
+def test_card_that_requires_authentication_requires_action(dummy, token):
     intent = dummy.confirm(dummy.create().id, token)
 
     assert (intent.status, intent.next_action.type) == ("requires_action", "use_stripe_sdk")
@@ -120,7 +120,7 @@ def test_a_card_that_wants_authentication_requires_action(dummy, token):
     assert dummy.store.charges() == []
 
 
-def test_the_action_is_a_redirect_where_there_is_a_return_url(memory_dummy):
+def test_action_is_a_redirect_if_there_is_a_return_url(memory_dummy):
     intent = memory_dummy.create()
     intent = memory_dummy.confirm(intent.id, "pm_card_authenticationRequired", return_url="https://shop.example/back")
 
@@ -131,7 +131,7 @@ def test_the_action_is_a_redirect_where_there_is_a_return_url(memory_dummy):
     ("option", "code"),
     [("off_session", "authentication_required"), ("error_on_requires_action", "authentication_not_handled")],
 )
-def test_authentication_that_cannot_be_offered_is_a_decline(memory_dummy, option, code):
+def test_authentication_that_is_not_possible_is_a_decline(memory_dummy, option, code):
     intent = memory_dummy.create()
     options: dict[str, Any] = {option: True}
     with pytest.raises(stripe.CardError) as caught:
@@ -141,14 +141,14 @@ def test_authentication_that_cannot_be_offered_is_a_decline(memory_dummy, option
     assert caught.value.error.payment_intent.status == "requires_payment_method"
 
 
-def test_a_cancelled_intent_tells_when_and_why(dummy):
+def test_canceled_intent_has_its_time_and_reason(dummy):
     intent = dummy.intents.cancel(dummy.create().id, {"cancellation_reason": "abandoned"})
 
     assert (intent.status, intent.cancellation_reason) == ("canceled", "abandoned")
     assert intent.canceled_at == int(dummy.clock.now)
 
 
-def test_a_payment_in_processing_succeeds_after_a_while(dummy):
+def test_processing_payment_succeeds_after_its_delay(dummy):
     intent = dummy.confirm(dummy.create().id, "pm_dummy_processing")
     assert intent.status == "processing"
     assert intent.amount_received == 0
@@ -161,36 +161,36 @@ def test_a_payment_in_processing_succeeds_after_a_while(dummy):
     assert [charge.status for charge in dummy.store.charges()] == ["succeeded"]
 
 
-def test_a_payment_in_processing_cannot_be_cancelled_nor_confirmed(dummy, refused):
+def test_processing_payment_cannot_be_canceled_or_confirmed(dummy, error_of):
     intent = dummy.confirm(dummy.create().id, "pm_dummy_processing")
 
     for call in (dummy.intents.cancel, dummy.confirm):
-        error = refused(lambda call=call: call(intent.id))
+        error = error_of(lambda call=call: call(intent.id))
         assert (error.http_status, error.code) == (400, "payment_intent_unexpected_state")
         assert error.error.payment_intent.status == "processing"
 
 
-def test_cancelling_finds_out_that_processing_has_ended(dummy, refused):
+def test_cancellation_is_refused_once_processing_has_succeeded(dummy, error_of):
     intent = dummy.confirm(dummy.create().id, "pm_dummy_processing")
     dummy.clock.now += PROCESSING_SECONDS
 
-    error = refused(lambda: dummy.intents.cancel(intent.id))
+    error = error_of(lambda: dummy.intents.cancel(intent.id))
     assert error.error.payment_intent.status == "succeeded"
 
 
-@pytest.mark.parametrize("end", ["paid", "cancelled"])
-def test_an_intent_at_its_end_stays_as_it_is(dummy, refused, end):
+@pytest.mark.parametrize("end", ["paid", "canceled"])
+def test_intent_in_a_final_state_does_not_change(dummy, error_of, end):
     intent = dummy.create()
     final = dummy.confirm(intent.id) if end == "paid" else dummy.intents.cancel(intent.id)
 
     for call in (dummy.intents.cancel, dummy.confirm):
-        error = refused(lambda call=call: call(intent.id))
+        error = error_of(lambda call=call: call(intent.id))
         assert (error.http_status, error.code) == (400, "payment_intent_unexpected_state")
         assert error.error.payment_intent.status == final.status
     assert len(dummy.store.charges()) == (1 if end == "paid" else 0)
 
 
-def test_the_latest_charge_is_an_id_or_on_request_the_charge(dummy):
+def test_latest_charge_is_an_id_unless_it_is_expanded(dummy):
     intent = dummy.confirm(dummy.create().id, expand=["latest_charge"])
 
     assert intent.latest_charge.payment_intent == intent.id
@@ -201,7 +201,7 @@ def test_the_latest_charge_is_an_id_or_on_request_the_charge(dummy):
     assert expanded.payment_method.card.last4 == "4242"
 
 
-def test_the_list_is_newest_first_and_goes_on_after_a_cursor(dummy):
+def test_list_is_newest_first_and_continues_after_a_cursor(dummy):
     ids = [dummy.create().id for _ in range(5)][::-1]
 
     first = dummy.intents.list({"limit": 2})
@@ -213,7 +213,7 @@ def test_the_list_is_newest_first_and_goes_on_after_a_cursor(dummy):
     assert [intent.id for intent in dummy.intents.list({"limit": 2}).auto_paging_iter()] == ids
 
 
-def test_the_list_goes_back_before_a_cursor(dummy):
+def test_list_returns_the_page_before_a_cursor(dummy):
     ids = [dummy.create().id for _ in range(4)][::-1]
 
     page = dummy.intents.list({"limit": 2, "ending_before": ids[3]})
@@ -222,8 +222,8 @@ def test_the_list_goes_back_before_a_cursor(dummy):
     assert ([intent.id for intent in page.data], page.has_more) == (ids[:1], False)
 
 
-def test_everyone_sees_the_same_stripe(dummy):
+def test_processes_share_the_store(dummy):
     intent = dummy.create()
-    dummy.another().confirm(intent.id)
+    dummy.in_another_process().confirm(intent.id)
 
     assert dummy.intents.retrieve(intent.id).status == "succeeded"

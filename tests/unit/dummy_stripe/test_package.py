@@ -1,4 +1,4 @@
-"""The dummy as a package of its own: what it imports, and facts that it has in common with others."""
+"""The dummy as a separate package: its imports, and the facts that it shares with the service and the SDK."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 
 
 def imports_of(module: str) -> set[str]:
-    """Return the modules that a module imports, also for type checks; those of the package without its name."""
+    """Return the modules that a module imports, with type-checking imports; the package's own without its prefix."""
     names = set()
     for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
         if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module == "dummy_stripe"):
@@ -32,7 +32,7 @@ def imports_of(module: str) -> set[str]:
     return names
 
 
-def test_package_has_no_import_circle():
+def test_package_has_no_import_cycle():
     TopologicalSorter({module: imports_of(module) & set(MODULES) for module in MODULES}).prepare()
 
 
@@ -45,18 +45,18 @@ def test_package_has_no_import_circle():
     ],
     ids=["all others", "in-process client", "DynamoDB store"],
 )
-def test_module_imports_without_the_service_and_sdks_it_does_not_use(modules, blocked):
+def test_module_imports_without_the_service_and_unused_sdks(modules, blocked):
     blocks = "".join(f"sys.modules[{name!r}] = None; " for name in ["order_payments", *blocked])
     program = f"import sys; {blocks}import dummy_stripe, {', '.join(f'dummy_stripe.{module}' for module in modules)}"
 
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": str(PACKAGE.parent)}, capture_output=True, text=True
     )
 
-    assert ended.stderr == ""
+    assert completed.stderr == ""
 
 
-def test_currencies_are_those_of_the_service():
+def test_currencies_equal_the_services():
     assert {code: tuple(rules) for code, rules in CURRENCIES.items()} == {
         code: (rules.minimum, rules.maximum, rules.step, rules.decimals)
         for code, rules in TABLE.items()
@@ -64,7 +64,7 @@ def test_currencies_are_those_of_the_service():
     }
 
 
-def test_api_version_is_that_of_the_sdk():
+def test_api_version_equals_the_sdks():
     assert stripe.api_version == API_VERSION
 
 

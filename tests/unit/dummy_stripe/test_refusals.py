@@ -1,4 +1,4 @@
-"""What Stripe refuses, the dummy refuses: with its status, type, code, param and message."""
+"""The dummy refuses invalid requests with Stripe's status, type, code, param and message."""
 
 import pytest
 import stripe
@@ -23,7 +23,7 @@ def dummy():
         ("nonsense", "****"),
     ],
 )
-def test_a_key_that_is_not_a_test_key_is_refused_and_masked(dummy, key, shown):
+def test_key_that_is_not_a_test_key_is_refused_and_masked(dummy, key, shown):
     with pytest.raises(stripe.AuthenticationError) as caught:
         dummy.client_with(key).v1.payment_intents.create({"amount": 4599, "currency": "usd"})
 
@@ -33,11 +33,11 @@ def test_a_key_that_is_not_a_test_key_is_refused_and_masked(dummy, key, shown):
     assert dummy.store.intents() == []
 
 
-def test_a_request_without_a_key_is_refused(dummy):
-    sent = dummy.raw("get", "/v1/payment_intents", Authorization="")
+def test_request_without_a_key_is_refused(dummy):
+    response = dummy.raw("get", "/v1/payment_intents", Authorization="")
 
-    assert sent.status == 401
-    assert sent.body["error"]["message"].startswith("You did not provide an API key.")
+    assert response.status == 401
+    assert response.body["error"]["message"].startswith("You did not provide an API key.")
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_a_request_without_a_key_is_refused(dummy):
         ("delete", "/v1/refunds/re_1"),
     ],
 )
-def test_an_address_that_the_dummy_does_not_serve_is_not_found(dummy, method, path):
-    sent = dummy.raw(method, path)
+def test_unsupported_url_is_not_found(dummy, method, path):
+    response = dummy.raw(method, path)
 
-    assert (sent.status, sent.body["error"]["type"]) == (404, "invalid_request_error")
-    assert sent.body["error"]["message"].startswith(f"Unrecognized request URL ({method.upper()}: {path}).")
+    assert (response.status, response.body["error"]["type"]) == (404, "invalid_request_error")
+    assert response.body["error"]["message"].startswith(f"Unrecognized request URL ({method.upper()}: {path}).")
 
 
-CREATIONS = [
+INVALID_CREATIONS = [
     ("currency=usd", "parameter_missing", "amount", "Missing required param: amount."),
     ("amount=4599", "parameter_missing", "currency", "Missing required param: currency."),
     ("amount=&currency=usd", "parameter_invalid_empty", "amount", "You passed an empty string for 'amount'."),
@@ -155,12 +155,12 @@ CREATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("form", "code", "param", "message"), CREATIONS)
-def test_a_creation_that_makes_no_sense_is_refused(dummy, form, code, param, message):
-    sent = dummy.raw("post", "/v1/payment_intents", form)
+@pytest.mark.parametrize(("form", "code", "param", "message"), INVALID_CREATIONS)
+def test_invalid_creation_is_refused(dummy, form, code, param, message):
+    response = dummy.raw("post", "/v1/payment_intents", form)
 
-    error = sent.body["error"]
-    assert (sent.status, error["type"]) == (400, "invalid_request_error")
+    error = response.body["error"]
+    assert (response.status, error["type"]) == (400, "invalid_request_error")
     assert (error.get("code"), error["param"]) == (code, param)
     assert error["message"].startswith(message)
     assert dummy.store.intents() == []
@@ -183,7 +183,7 @@ def test_a_creation_that_makes_no_sense_is_refused(dummy, form, code, param, mes
         (1, "xcg"),
     ],
 )
-def test_an_amount_at_the_limit_is_taken(dummy, amount, currency):
+def test_amount_at_the_limit_is_accepted(dummy, amount, currency):
     assert dummy.create(amount=amount, currency=currency).currency == currency.lower()
 
 
@@ -200,87 +200,87 @@ def test_an_amount_at_the_limit_is_taken(dummy, amount, currency):
         ("colour=red", "parameter_unknown", "colour"),
     ],
 )
-def test_a_listing_that_makes_no_sense_is_refused(dummy, query, code, param):
-    sent = dummy.raw("get", f"/v1/payment_intents?{query}")
+def test_invalid_listing_is_refused(dummy, query, code, param):
+    response = dummy.raw("get", f"/v1/payment_intents?{query}")
 
-    assert sent.status == 400
-    assert (sent.body["error"].get("code"), sent.body["error"]["param"]) == (code, param)
+    assert response.status == 400
+    assert (response.body["error"].get("code"), response.body["error"]["param"]) == (code, param)
 
 
 @pytest.mark.parametrize("call", ["confirm", "cancel", "retrieve"])
-def test_an_unknown_intent_is_not_found(dummy, refused, call):
-    error = refused(lambda: getattr(dummy.intents, call)("pi_none"))
+def test_unknown_intent_is_not_found(dummy, error_of, call):
+    error = error_of(lambda: getattr(dummy.intents, call)("pi_none"))
 
     assert isinstance(error, stripe.InvalidRequestError)
     assert (error.http_status, error.code, error.param) == (404, "resource_missing", "intent")
     assert error.user_message == "No such payment_intent: 'pi_none'"
 
 
-def test_a_confirmation_with_an_unknown_payment_method_is_refused(dummy, refused):
+def test_confirmation_with_an_unknown_payment_method_is_refused(dummy, error_of):
     intent = dummy.create()
-    error = refused(lambda: dummy.confirm(intent.id, "pm_card_gold"))
+    error = error_of(lambda: dummy.confirm(intent.id, "pm_card_gold"))
 
     assert (error.http_status, error.code, error.param) == (400, "resource_missing", "payment_method")
     assert error.user_message == "No such PaymentMethod: 'pm_card_gold'"
     assert dummy.intents.retrieve(intent.id).status == "requires_payment_method"
 
 
-def test_a_confirmation_without_a_payment_method_is_refused(dummy, refused):
+def test_confirmation_without_a_payment_method_is_refused(dummy, error_of):
     intent = dummy.create()
-    error = refused(lambda: dummy.intents.confirm(intent.id))
+    error = error_of(lambda: dummy.intents.confirm(intent.id))
 
     assert (error.http_status, error.code) == (400, "payment_intent_unexpected_state")
     assert "missing a payment method" in error.user_message
     assert error.error.payment_intent.id == intent.id
 
 
-def test_a_confirmation_of_automatic_payment_methods_needs_a_return_url(dummy, refused):
+def test_automatic_payment_methods_need_a_return_url(dummy, error_of):
     intent = dummy.intents.create({"amount": 4599, "currency": "usd"})
     assert intent.automatic_payment_methods.allow_redirects == "always"
 
-    error = refused(lambda: dummy.confirm(intent.id))
+    error = error_of(lambda: dummy.confirm(intent.id))
     assert error.http_status == 400
     assert "you must provide a `return_url`" in error.user_message
     assert dummy.confirm(intent.id, return_url="https://shop.example/back").status == "succeeded"
 
 
-def test_automatic_payment_methods_without_redirects_need_no_return_url(dummy):
+def test_payment_methods_without_redirects_need_no_return_url(dummy):
     automatic = {"enabled": True, "allow_redirects": "never"}
     intent = dummy.intents.create({"amount": 4599, "currency": "usd", "automatic_payment_methods": automatic})
 
     assert dummy.confirm(intent.id).status == "succeeded"
 
 
-def test_a_creation_whose_confirmation_is_refused_creates_nothing(dummy, refused):
-    error = refused(lambda: dummy.create(confirm=True))
+def test_creation_whose_confirmation_is_refused_creates_no_intent(dummy, error_of):
+    error = error_of(lambda: dummy.create(confirm=True))
 
     assert error.code == "payment_intent_unexpected_state"
     assert error.error.payment_intent is None
     assert dummy.store.intents() == []
 
 
-def test_a_cancellation_needs_one_of_stripes_reasons(dummy, refused):
+def test_unknown_cancellation_reason_is_refused(dummy, error_of):
     intent = dummy.create()
-    error = refused(lambda: dummy.intents.cancel(intent.id, {"cancellation_reason": "bored"}))
+    error = error_of(lambda: dummy.intents.cancel(intent.id, {"cancellation_reason": "bored"}))
 
     assert (error.http_status, error.param) == (400, "cancellation_reason")
     reasons = "duplicate, fraudulent, requested_by_customer, or abandoned"
     assert error.user_message == f"Invalid cancellation_reason: must be one of {reasons}"
 
 
-def test_an_error_names_its_request(dummy, refused):
-    error = refused(lambda: dummy.intents.retrieve("pi_none"))
+def test_error_has_its_request_id(dummy, error_of):
+    error = error_of(lambda: dummy.intents.retrieve("pi_none"))
 
     assert error.request_id.startswith("req_")
     assert error.request_id in error.error.request_log_url
 
 
-def test_no_answer_shows_the_key(dummy, refused):
+def test_no_response_contains_the_key(dummy, error_of):
     intent = dummy.create()
-    refused(lambda: dummy.confirm(intent.id, "pm_card_visa_chargeDeclined"))
+    error_of(lambda: dummy.confirm(intent.id, "pm_card_visa_chargeDeclined"))
     dummy.confirm(intent.id)
-    refused(lambda: dummy.client_with("sk_live_4eC39HqLyjWDarjtT1zdp7dc").v1.payment_intents.retrieve(intent.id))
+    error_of(lambda: dummy.client_with("sk_live_4eC39HqLyjWDarjtT1zdp7dc").v1.payment_intents.retrieve(intent.id))
 
-    shown = "".join(f"{sent.body}{dict(sent.headers)}" for sent in dummy.http.sent)
+    shown = "".join(f"{response.body}{dict(response.headers)}" for response in dummy.http.exchanges)
     assert KEY not in shown
     assert "4eC39HqLyjWDarjtT1zdp7dc" not in shown

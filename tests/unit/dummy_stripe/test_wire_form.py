@@ -1,4 +1,4 @@
-"""Every body has Stripe's full wire form: Stripe's published schema and the SDK's own classes say what that is."""
+"""Every response body matches Stripe's published schema and the SDK's classes."""
 
 import json
 import types
@@ -16,7 +16,7 @@ SCHEMA = json.loads((Path(__file__).parent / "stripe_schema.json").read_text())
 NONE = type(None)
 
 
-def check(kind: str, body: Any) -> None:
+def validate(kind: str, body: Any) -> None:
     jsonschema.Draft202012Validator({**SCHEMA, "$ref": f"#/$defs/{kind}"}).validate(body)
 
 
@@ -31,7 +31,7 @@ def can_be_null(schema: dict[str, Any]) -> bool:
 
 
 def fields_of(sdk_class: type) -> dict[str, Any]:
-    """Fields of an SDK class by name, and whether the SDK takes them for granted."""
+    """Return the fields of an SDK class, each with whether it is optional."""
     optional = (typing.Union, types.UnionType)
     return {
         name: typing.get_origin(hint) in optional and NONE in typing.get_args(hint)
@@ -40,17 +40,17 @@ def fields_of(sdk_class: type) -> dict[str, Any]:
     }
 
 
-def has_stripes_fields(body: dict[str, Any], sdk_class: type) -> None:
+def assert_has_stripes_fields(body: dict[str, Any], sdk_class: type) -> None:
     optional = fields_of(sdk_class)
     nullable = {name for name, schema in SCHEMA["$defs"][kind_of(body)]["properties"].items() if can_be_null(schema)}
     assert body.keys() <= optional.keys()
     assert {name for name, absent in optional.items() if not absent} <= body.keys()
-    # A charge's refunds come only when asked for.
+    # Stripe includes a charge's refunds only if they are expanded.
     assert nullable - {"refunds"} <= body.keys()
 
 
-def in_every_state(dummy) -> dict[str, stripe.PaymentIntent]:
-    """An intent in each state, after going through everything that leads there."""
+def create_intent_in_every_state(dummy) -> dict[str, stripe.PaymentIntent]:
+    """Return an intent in each state, and make a redirect and refunds."""
     states = {
         "requires_payment_method": dummy.create(),
         "requires_confirmation": dummy.create(payment_method="pm_card_visa"),
@@ -61,15 +61,15 @@ def in_every_state(dummy) -> dict[str, stripe.PaymentIntent]:
     }
     redirected = dummy.create(automatic_payment_methods={"enabled": True}, payment_method_types=[])
     dummy.confirm(redirected.id, "pm_card_authenticationRequired", return_url="https://shop.example/back")
-    partly = dummy.refund(dummy.paid().id, amount=1000, reason="duplicate", metadata={"why": "one too many"})
-    wholly = dummy.refund(dummy.paid().id, expand=["charge", "payment_intent"])
+    partly = dummy.refund(dummy.pay().id, amount=1000, reason="duplicate", metadata={"why": "one too many"})
+    wholly = dummy.refund(dummy.pay().id, expand=["charge", "payment_intent"])
     dummy.refunds.retrieve(partly.id)
     dummy.refunds.retrieve(wholly.id, {"expand": ["charge", "payment_intent"]})
     return states
 
 
-def after_every_error(dummy) -> None:
-    """One of each kind of error, and what they leave behind."""
+def cause_every_error(dummy) -> None:
+    """Cause each kind of error once."""
     intent = dummy.create("order-1")
     for call in (
         lambda: dummy.confirm(intent.id, "pm_card_visa_chargeDeclined"),
@@ -93,35 +93,35 @@ def after_every_error(dummy) -> None:
     dummy.raw("get", "/v1/charges")
 
 
-def test_every_body_is_valid_by_stripes_schema(dummy):
-    states = in_every_state(dummy)
-    after_every_error(dummy)
+def test_every_body_matches_stripes_schema(dummy):
+    states = create_intent_in_every_state(dummy)
+    cause_every_error(dummy)
     dummy.intents.list({"limit": 100, "expand": ["data.latest_charge", "data.payment_method"]})
     dummy.refunds.list({"limit": 100, "expand": ["data.charge", "data.payment_intent"]})
 
     assert {state: intent.status for state, intent in states.items()} == {state: state for state in states}
-    for sent in dummy.http.sent:
-        check(kind_of(sent.body), sent.body)
-    assert {sent.status for sent in dummy.http.sent} == {200, 400, 401, 402, 404, 429, 500}
+    for response in dummy.http.exchanges:
+        validate(kind_of(response.body), response.body)
+    assert {response.status for response in dummy.http.exchanges} == {200, 400, 401, 402, 404, 429, 500}
 
 
-def test_a_nested_charge_is_valid_by_stripes_schema(memory_dummy):
-    in_every_state(memory_dummy)
-    after_every_error(memory_dummy)
+def test_expanded_charges_match_stripes_schema(memory_dummy):
+    create_intent_in_every_state(memory_dummy)
+    cause_every_error(memory_dummy)
     page = memory_dummy.raw("get", "/v1/payment_intents?limit=100&expand[]=data.latest_charge").body
 
     charges = [intent["latest_charge"] for intent in page["data"] if intent["latest_charge"]]
     assert {charge["status"] for charge in charges} == {"succeeded", "pending", "failed"}
     assert {charge["refunded"] for charge in charges} == {True, False}
     for charge in charges:
-        check("charge", charge)
+        validate("charge", charge)
 
 
 @pytest.mark.parametrize(
     ("kind", "sdk_class"),
     [("payment_intent", stripe.PaymentIntent), ("charge", stripe.Charge), ("payment_method", stripe.PaymentMethod)],
 )
-def test_an_object_has_the_fields_that_stripe_gives_and_no_others(memory_dummy, kind, sdk_class):
+def test_objects_have_exactly_stripes_fields(memory_dummy, kind, sdk_class):
     intent = memory_dummy.create()
     memory_dummy.confirm(intent.id)
     body = memory_dummy.raw(
@@ -130,47 +130,47 @@ def test_an_object_has_the_fields_that_stripe_gives_and_no_others(memory_dummy, 
     if kind != "payment_intent":
         body = body["latest_charge" if kind == "charge" else "payment_method"]
 
-    has_stripes_fields(body, sdk_class)
+    assert_has_stripes_fields(body, sdk_class)
 
 
-def test_a_refund_has_the_fields_that_stripe_gives_and_no_others(memory_dummy):
-    refund = memory_dummy.refund(memory_dummy.paid().id)
-    has_stripes_fields(memory_dummy.raw("get", f"/v1/refunds/{refund.id}").body, stripe.Refund)
+def test_refund_has_exactly_stripes_fields(memory_dummy):
+    refund = memory_dummy.refund(memory_dummy.pay().id)
+    assert_has_stripes_fields(memory_dummy.raw("get", f"/v1/refunds/{refund.id}").body, stripe.Refund)
 
 
 @pytest.mark.parametrize("event_type", EventType)
-def test_an_event_has_stripes_full_form(memory_dummy, event_type):
-    intent = memory_dummy.paid()
+def test_event_matches_stripes_schema(memory_dummy, event_type):
+    intent = memory_dummy.pay()
     memory_dummy.refund(intent.id)
     event = event_of(memory_dummy.store.intent(intent.id), event_type, memory_dummy.clock())
 
-    check("event", event)
-    has_stripes_fields(event, stripe.Event)
+    validate("event", event)
+    assert_has_stripes_fields(event, stripe.Event)
     subject = event["data"]["object"]
-    check(kind_of(subject), subject)
+    validate(kind_of(subject), subject)
     assert event_type.startswith(subject["object"])
 
 
-def test_an_error_has_only_fields_that_stripe_gives(memory_dummy):
-    after_every_error(memory_dummy)
+def test_errors_have_only_stripes_fields(memory_dummy):
+    cause_every_error(memory_dummy)
 
     known = fields_of(stripe.ErrorObject)
-    for sent in memory_dummy.http.sent:
-        if "error" in sent.body:
-            assert sent.body["error"].keys() <= known.keys()
-            assert None not in sent.body["error"].values()
+    for response in memory_dummy.http.exchanges:
+        if "error" in response.body:
+            assert response.body["error"].keys() <= known.keys()
+            assert None not in response.body["error"].values()
 
 
-def test_every_answer_has_stripes_headers(memory_dummy):
-    in_every_state(memory_dummy)
-    after_every_error(memory_dummy)
+def test_every_response_has_stripes_headers(memory_dummy):
+    create_intent_in_every_state(memory_dummy)
+    cause_every_error(memory_dummy)
 
-    for sent in memory_dummy.http.sent:
-        assert sent.headers["Request-Id"].startswith("req_")
-        assert sent.headers["content-type"] == "application/json"
+    for response in memory_dummy.http.exchanges:
+        assert response.headers["Request-Id"].startswith("req_")
+        assert response.headers["content-type"] == "application/json"
 
 
-def test_headers_are_found_in_any_case(memory_dummy):
+def test_headers_are_case_insensitive(memory_dummy):
     headers = memory_dummy.create("order-1").last_response.headers
 
     assert headers["IDEMPOTENCY-KEY"] == headers["idempotency-key"] == "order-1"
