@@ -34,7 +34,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             write_metrics()
         if audit.done:
             logger.info(
-                "audited",
+                "audit completed",
                 products=audit.products,
                 orders=audit.orders,
                 charges=audit.charges,

@@ -48,10 +48,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         request = _request_ids(event, context)
         caller = _VERIFIER.verify(_bearer_token(event))
         answer = build_response(caller, event["methodArn"])
-        write_line("INFO", "allowed", userId=caller.user_id, **request)
+        write_line("INFO", "token accepted", userId=caller.user_id, **request)
     except TokenRefused as refused:
         kid = refused.kid and refused.kid[:LOGGED_KID_LENGTH]
-        write_line("INFO", "refused", reason=refused.reason, kid=kid, **request)
+        write_line("INFO", "token refused", reason=refused.reason, kid=kid, **request)
         failure = Exception("Unauthorized")  # API Gateway knows this exception, and no other
     except NoKeys:
         write_line("ERROR", "authorizer failed", reason="no_keys", **request)

@@ -48,7 +48,7 @@ def publish_order_events(
 
         def give_up_event(event: OrderEvent) -> bool:
             record = records[places[event.event_id]]
-            logger.error("an event was rejected", eventId=event.event_id, bytes=size_of(event), **locate_record(record))
+            logger.error("order event rejected", eventId=event.event_id, bytes=size_of(event), **locate_record(record))
             return give_up(record)
 
         done = bus.publish(list(events.values()), give_up=give_up_event, deadline=deadline)
@@ -60,7 +60,7 @@ def publish_order_events(
         try:
             event = event_in(record)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, the others are to be published
-            logger.exception("a record could not be read", **locate_record(record))
+            logger.exception("stream record unreadable", **locate_record(record))
             # First what comes before it: neither is done again because the other could not be.
             not_done = publish(events)
             if not_done is not None:

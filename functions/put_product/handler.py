@@ -71,7 +71,7 @@ def put_product(
         precondition=None if if_match is None and if_none_match is None else is_wanted,
         count_held=lambda product_id: tables.held().get(product_id, Held()).units,
     )
-    logger.info("product put", productId=product_id, stock=product.stock, by=api.caller.user_id)
+    logger.info("product saved", productId=product_id, stock=product.stock, by=api.caller.user_id)
     return product_response(product)
 
 

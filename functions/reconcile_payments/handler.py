@@ -132,7 +132,7 @@ class Run:
                             shard, after=self._now + CLOCK_TOLERANCE, limit=BATCH_SIZE
                         )
                 except Busy:
-                    logger.warning("shard could not be read, left to the next run", shard=shard)
+                    logger.warning("shard read failed: database busy", shard=shard)
                     self.unreadable_shards.add(shard)
                     continue
                 new = [entry for entry in found if entry.order_id not in ids]
@@ -175,17 +175,17 @@ class Run:
                 return (EntryOutcome.REFUNDED if order.refund else EntryOutcome.SETTLED), age_seconds
             outcome, age_seconds = EntryOutcome.LEFT, max(age_seconds, seconds_between(since, self._now))
             if self._is_ahead(listed_since):
-                logger.warning("entry dated in the future, corrected", unsettledSince=entry.since_text)
+                logger.warning("unsettled entry corrected: dated in the future", unsettledSince=entry.since_text)
                 postponed_to = utc_now()  # its payer may still be at work: the lease starts now
             elif since > self._now - LEASE:
                 return outcome, age_seconds
             else:
                 self._check_stripe_responds(order, by)
         except Busy:
-            logger.warning("the database is busy, left to the next run")
+            logger.warning("payment reconciliation failed: database busy")
             outcome = EntryOutcome.FAILED
         except Exception:  # noqa: BLE001 - any fault of one order must not keep the others waiting
-            logger.exception("payment could not be reconciled")
+            logger.exception("payment reconciliation failed")
             count(Count.INTERNAL_ERROR)
             outcome = EntryOutcome.FAILED
         finally:
@@ -206,7 +206,7 @@ class Run:
         """Remove the entry of an order that has nothing to settle. It would come back in every run."""
         if not self._orders.remove_stale_entry(order.order_id):
             return EntryOutcome.SETTLED  # by someone else, after the entry was read
-        logger.warning("unsettled entry removed, nothing to settle", status=order.status)
+        logger.warning("unsettled entry removed: nothing to settle", status=order.status)
         return EntryOutcome.CLEARED
 
     def _check_stripe_responds(self, order: Order, by: Deadline) -> None:
@@ -221,7 +221,7 @@ class Run:
         state = self._stripe.state_of(order, intent_id or "", deadline=by.earlier_by(TIME_TO_SETTLE_SECONDS))
         if isinstance(state, Unknown):
             self._is_stripe_unresponsive = True
-            logger.warning("stripe does not respond, the rest is left to the next run")
+            logger.warning("reconciler run stopped: stripe does not respond")
 
     def _is_ahead(self, moment: datetime) -> bool:
         return moment > self._now + CLOCK_TOLERANCE
@@ -264,7 +264,7 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - RECONCILER_REPORT_SECONDS)
         tally = reconcile_payments(orders, stripe, now=utc_now(), deadline=deadline)
         logger.info(
-            "reconciled",
+            "reconciler run completed",
             settled=tally.settled,
             refunded=tally.refunded,
             cleared=tally.cleared,

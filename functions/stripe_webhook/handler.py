@@ -74,7 +74,7 @@ def receive_event(
         try:
             order = follow_intent(event.order_id, event.intent_id, orders=orders, stripe=stripe, deadline=api.deadline)
         except OrderNotFound:
-            logger.warning("event of an order that is not ours")
+            logger.warning("stripe event ignored: unknown order")
             return Receipt()
         if event.type in FINAL_EVENTS and order.in_flight and order.payment_intent_id == event.intent_id:
             # Stripe retries an event for days until the response is a 2xx.
@@ -116,10 +116,10 @@ def log_unreadable_event(payload: str) -> None:
         eventId=texts.get("id"), eventType=texts.get("type"), eventObject=texts.get("object")
     ):
         if texts.get("object") != "event":
-            logger.error("stripe event cannot be read")
+            logger.error("stripe event unreadable")
             count(Count.STRIPE_EVENT_UNREADABLE)
         elif texts.get("type") in SUBSCRIBED_EVENTS:
-            logger.warning("event of an intent that is not ours")
+            logger.warning("stripe event ignored: foreign intent")
 
 
 def check_signature(payload: str, signature: str) -> None:
@@ -148,6 +148,6 @@ def signing_secret() -> str | None:
 
 if signing_secret() is None:
     # Logged at the start, not per request, so that a stranger's calls neither flood the log nor raise an alarm.
-    logger.error("webhook secret is not configured; every event is refused")
+    logger.error("webhook secret missing")
 handler = api.resolve
 components.finish_start(warm_up=lambda: orders.get(NO_ORDER))

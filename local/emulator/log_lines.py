@@ -73,11 +73,11 @@ def is_successful_read(line: LogLine) -> bool:
         return False
     function = _folder(entry)
     if function == _AUTHORIZER:
-        return bool(entry["message"] == "allowed")
+        return bool(entry["message"] == "token accepted")
     status = entry.get("status")
     return (
         function.startswith(_READERS)
-        and entry["message"] == "answered"
+        and entry["message"] == "request completed"
         and isinstance(status, int)
         and status < HTTPStatus.BAD_REQUEST
     )

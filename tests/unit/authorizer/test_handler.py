@@ -136,7 +136,7 @@ def test_allowed_request_logs_one_line_with_the_user_id(authorize: Authorize, is
     assert line.pop("timestamp").endswith("Z")
     assert line == {
         "level": "INFO",
-        "message": "allowed",
+        "message": "token accepted",
         "service": "order-payments",
         "userId": "alice",
         "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
@@ -148,7 +148,7 @@ def test_refused_request_logs_one_line_with_the_reason(authorize: Authorize, iss
         authorize(event_with(f"Bearer {issuer.token({'exp': 1})}"))
 
     (line,) = log()
-    assert (line["level"], line["message"], line["reason"]) == ("INFO", "refused", "expired")
+    assert (line["level"], line["message"], line["reason"]) == ("INFO", "token refused", "expired")
 
 
 def test_unknown_key_id_is_truncated_in_the_log(authorize: Authorize, issuer: Issuer, log: Log) -> None:

@@ -291,7 +291,7 @@ def test_what_no_order_of_ours_can_be_is_not_published(
     assert listener.ids() == []
     assert [letter["orderId"] for letter in letters.came()] == [placed_order.order_id]
     line = json.loads(log_output.getvalue().splitlines()[0])
-    assert (line["level"], line["message"]) == ("ERROR", "a record could not be read")
+    assert (line["level"], line["message"]) == ("ERROR", "stream record unreadable")
     assert (line["orderId"], line["sequenceNumber"]) == (placed_order.order_id, sequence_number(spoilt))
     assert "alice" not in json.dumps(line)
 
@@ -412,7 +412,7 @@ def test_event_too_large_for_eventbridge_goes_to_the_dead_letters_and_nothing_wa
     (letter,) = letters.came()
     assert letter == {"orderId": large.order_id, "sequenceNumber": sequence_number(records[1])}
     (line,) = [line for line in map(json.loads, log_output.getvalue().splitlines()) if line["level"] == "ERROR"]
-    assert (line["message"], line["eventId"]) == ("an event was rejected", f"{large.order_id}.pending")
+    assert (line["message"], line["eventId"]) == ("order event rejected", f"{large.order_id}.pending")
     assert line["bytes"] > 1024 * 1024
 
 

@@ -140,7 +140,7 @@ def test_signed_event_that_cannot_be_read_is_acknowledged_logged_and_counted(
     assert deliver(body, signature(body)).status == 200
 
     (line,) = [line for line in map(json.loads, log_output.getvalue().splitlines()) if line["level"] == "ERROR"]
-    assert line["message"] == "stripe event cannot be read"
+    assert line["message"] == "stripe event unreadable"
     assert (line.get("eventId"), line.get("eventType")) == (event_id, event_type)
     assert metrics_in(capsys.readouterr().out)[Count.STRIPE_EVENT_UNREADABLE] == [1]
 
@@ -154,7 +154,7 @@ def test_unsigned_event_that_cannot_be_read_is_not_counted(capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("event_type", "subject", "warning"),
     [
-        ("payment_intent.succeeded", "pi_1", {"event of an intent that is not ours": "WARNING"}),
+        ("payment_intent.succeeded", "pi_1", {"stripe event ignored: foreign intent": "WARNING"}),
         ("customer.created", "cus_1", {}),
     ],
 )
@@ -166,7 +166,7 @@ def test_event_of_another_system_is_acknowledged_and_only_an_intent_warns(
     assert deliver(body, signature(body)).status == 200
 
     levels = {line["message"]: line["level"] for line in map(json.loads, log_output.getvalue().splitlines())}
-    assert levels == {**warning, "answered": "INFO"}
+    assert levels == {**warning, "request completed": "INFO"}
 
 
 @pytest.mark.usefixtures("shop")

@@ -72,7 +72,7 @@ def test_what_the_platform_says_or_counts_is_left_out(message: str) -> None:
     assert format_line(line(message)) is None
 
 
-ANSWERED = {"level": "INFO", "message": "answered", "status": 200}
+ANSWERED = {"level": "INFO", "message": "request completed", "status": 200}
 
 
 def logged(folder: str, **entry: object) -> LogLine:
@@ -86,7 +86,7 @@ def test_a_read_that_succeeded_is_known_as_such(function: str) -> None:
 
 
 def test_being_let_in_is_part_of_a_read() -> None:
-    assert is_successful_read(logged("authorizer", level="INFO", message="allowed"))
+    assert is_successful_read(logged("authorizer", level="INFO", message="token accepted"))
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_being_let_in_is_part_of_a_read() -> None:
         ("create_order", ANSWERED),
         ("get_order_status", {**ANSWERED, "status": 404}),
         ("list_orders", {**ANSWERED, "status": 500}),
-        ("list_orders", {"level": "INFO", "message": "refused", "code": "forbidden"}),
+        ("list_orders", {"level": "INFO", "message": "request refused", "code": "forbidden"}),
         ("list_orders", {**ANSWERED, "level": "WARNING"}),
-        ("list_orders", {"level": "INFO", "message": "answered"}),
-        ("authorizer", {"level": "INFO", "message": "refused", "reason": "expired"}),
-        ("reconcile_payments", {"level": "INFO", "message": "reconciled", "settled": 1}),
+        ("list_orders", {"level": "INFO", "message": "request completed"}),
+        ("authorizer", {"level": "INFO", "message": "token refused", "reason": "expired"}),
+        ("reconcile_payments", {"level": "INFO", "message": "reconciler run completed", "settled": 1}),
     ],
 )
 def test_what_changes_something_fails_or_is_refused_is_no_successful_read(

@@ -137,7 +137,7 @@ class Api(APIGatewayRestResolver):
                 self.context["path_prefix"] = request_context.get("path", "").rstrip("/").removesuffix(route_path)
                 response = super().resolve(normalize_event(event, route_path), context)
             response["multiValueHeaders"].update(self._cors_headers(event))
-            logger.info("answered", status=response["statusCode"])
+            logger.info("request completed", status=response["statusCode"])
             write_metrics()
             return response
 
@@ -178,7 +178,7 @@ class Api(APIGatewayRestResolver):
             logger.exception("unexpected error")
             count(Count.INTERNAL_ERROR)
             return problem(INTERNAL_ERROR, "Something went wrong on our side.", request_id=self.request_id)
-        logger.info("refused", code=PROBLEM_TYPES[type(error)].code)
+        logger.info("request refused", code=PROBLEM_TYPES[type(error)].code)
         if isinstance(error, errors.Busy):
             count(Count.BUSY)
         return problem_of(error, self.request_id)

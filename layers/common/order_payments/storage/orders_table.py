@@ -521,7 +521,7 @@ class OrdersTable:
                     return _existing(refused.old_items[0])
                 lost = {from_wire(dict(writes[at]["Update"]["Key"]))["productId"] for at in refused.old_items}
                 if lost - reported:
-                    logger.error("stock mismatch: holds are gone", orderId=order.order_id, productIds=sorted(lost))
+                    logger.error("stock mismatch: holds missing", orderId=order.order_id, productIds=sorted(lost))
                     count(Count.MISMATCH)
                 reported |= lost
                 alternatives = [
@@ -534,9 +534,9 @@ class OrdersTable:
                 with suppress(Busy):
                     return self.get(order.order_id)
             except Busy:
-                logger.warning("contention outlasted the settlement")
+                logger.warning("settlement deferred: contention")
             except WriteRejected as rejected:
-                logger.error("the settlement was rejected", error=str(rejected))
+                logger.error("settlement rejected by dynamodb", error=str(rejected))
             else:
                 return moved
             return order
@@ -601,6 +601,6 @@ def _shortages(order: Order, old_items: Mapping[int, Item | None]) -> list[Short
         if stock < quantity:
             shortages.append(Shortage(product_id, quantity, max(0, min(available, stock))))
         elif not 0 <= available <= stock:
-            logger.error("stock mismatch: available is out of range", orderId=order.order_id, productIds=[product_id])
+            logger.error("stock mismatch: available out of range", orderId=order.order_id, productIds=[product_id])
             count(Count.MISMATCH)
     return shortages
