@@ -1,1 +1,1 @@
-"""The stack of `template.yaml` on one machine, for `make run` and for the end-to-end tests."""
+"""The stack of `template.yaml` on one machine, for `make run` and the end-to-end tests."""

@@ -252,11 +252,11 @@ def examine() -> None:
     console = make_console()
     missing = 0
     for finding in doctor.run_checks():
-        mark = "[green]✓[/]" if finding.advice is None else "[red]✗[/]" if finding.needed else "[yellow]![/]"
-        console.print(f"{mark} {finding.what:<18}{finding.found}")
+        mark = "[green]✓[/]" if finding.advice is None else "[red]✗[/]" if finding.is_required else "[yellow]![/]"
+        console.print(f"{mark} {finding.name:<18}{finding.found}")
         if finding.advice is not None:
-            console.print(f"  {finding.advice}", style="bold" if finding.needed else "", soft_wrap=True)
-            missing += finding.needed
+            console.print(f"  {finding.advice}", style="bold" if finding.is_required else "", soft_wrap=True)
+            missing += finding.is_required
     if missing:
         raise typer.Exit(1)
     console.print(f"\nThis machine can run the stack{'' if is_running() else ': make run'}")

@@ -1,4 +1,4 @@
-"""The running stack, as other programs find it: by its lock, and by its description in `stack.json`."""
+"""Discovery of the running stack by its lock and its description, `stack.json`."""
 
 import fcntl
 import json
@@ -12,17 +12,17 @@ from command_line.errors import CommandError
 from command_line.project import STATE
 
 DESCRIPTION = "stack.json"
-"""In the state directory; the emulator's process removes it, too, in case ours was killed."""
+"""File in the state directory. The emulator's process also removes it, in case this process was killed."""
 
-# For one that was told to stop: to notice it, and to be done with it.
-_NOTICE_SECONDS = 1
+# How long to wait for another stack that is being stopped: while its description still exists, and after that.
+_STOP_NOTICE_SECONDS = 1
 _STOP_SECONDS = 10
 _POLL_SECONDS = 0.1
 
 
 @contextmanager
 def lock_state(state: Path) -> Iterator[None]:
-    """Let one stack at a time use a state directory. The lock goes with its process, however that ends."""
+    """Lock a state directory for one stack. The lock ends with the process."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (state / "lock").open("a") as lock:
         started = time.monotonic()
@@ -31,18 +31,18 @@ def lock_state(state: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                patience = _NOTICE_SECONDS if (state / DESCRIPTION).exists() else _STOP_SECONDS
-                if time.monotonic() - started > patience:
+                max_seconds = _STOP_NOTICE_SECONDS if (state / DESCRIPTION).exists() else _STOP_SECONDS
+                if time.monotonic() - started > max_seconds:
                     raise CommandError(
-                        "A stack of this checkout is running already, or being started. Stop it with Ctrl-C, or use "
-                        f"it: its address is in {state / DESCRIPTION}."
+                        "A stack of this checkout is already running or starting. Stop it with Ctrl-C, or use it: "
+                        f"its address is in {state / DESCRIPTION}."
                     ) from None
             time.sleep(_POLL_SECONDS)
         yield
 
 
 def is_running(state: Path = STATE) -> bool:
-    """Whether a stack runs in this state directory, or is being started."""
+    """Return whether a stack is running or starting in this state directory."""
     try:
         with (state / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +54,7 @@ def is_running(state: Path = STATE) -> bool:
 
 
 def find_running_stack(state: Path = STATE) -> dict[str, Any] | None:
-    """The content of `stack.json`, if a stack runs. One that was killed leaves the file behind."""
+    """Return the content of `stack.json`, or `None` if no stack runs. A killed stack leaves the file behind."""
     if not is_running(state):
         return None
     try:
@@ -65,7 +65,7 @@ def find_running_stack(state: Path = STATE) -> dict[str, Any] | None:
 
 
 def require_running_stack() -> dict[str, Any]:
-    """The content of `stack.json`. Raises `CommandError` where no stack is running."""
+    """Return the content of `stack.json`. Raises `CommandError` if no stack is running."""
     description = find_running_stack()
     if description is None:
         raise CommandError("No stack is running. Start it in another terminal: make run")

@@ -1,4 +1,4 @@
-"""The local stack from its start to its stop, for `make run` and for the end-to-end tests alike."""
+"""Start and stop of the local stack, for `make run` and the end-to-end tests."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from command_line.project import PROJECT
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from local.build import BUILD_CACHE, RUNTIME, Build, architecture
 from local.console import data as console_data
-from local.console.pages import pages
+from local.console.pages import build_pages
 from local.emulator import function_logs
 from local.emulator.deploy import STACK_NAME, STAGE, Deployment, deploy
 from local.emulator.log_lines import make_line_handler
@@ -28,18 +28,18 @@ from local.gateway import proxy
 from local.running import DESCRIPTION, lock_state
 from local.tokens import TOKEN_VALIDITY, TokenIssuer
 
-# Any value that begins sk_test_ serves the dummy; this is nobody's key.
+# The dummy accepts any key that begins with sk_test_.
 DUMMY_STRIPE_KEY = "sk_test_dummy"
-WEBHOOK_SECRET = "whsec_local"  # noqa: S105 - of this machine's stack alone
+WEBHOOK_SECRET = "whsec_local"  # noqa: S105 - used by local stacks only
 USERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "buyer": ("buyer-1", ("buyer",)),
     "buyer2": ("buyer-2", ("buyer",)),
     "seller": ("seller-1", ("seller",)),
     "admin": ("admin-1", ("admin",)),
 }
-"""Subject and roles of the tokens that come with the stack."""
+"""Subject and roles of the stack's tokens, by token name."""
 
-_REQUEST_SECONDS = 150
+_REQUEST_TIMEOUT_SECONDS = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +55,26 @@ class Stack:
         return self.identity.token(sub, roles, expires_in=expires_in, **claims)
 
     def http(self) -> httpx.Client:
-        """A client of the API, at its short address. The caller closes it."""
-        return httpx.Client(base_url=self.api_url, timeout=_REQUEST_SECONDS, trust_env=False)
+        """Return a client for the API at its short address. The caller closes it."""
+        return httpx.Client(base_url=self.api_url, timeout=_REQUEST_TIMEOUT_SECONDS, trust_env=False)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of one of the emulator's services. The caller closes it."""
+        """Return a boto3 client for a service of the emulator. The caller closes it."""
         return self.emulator.client(service)
 
     def outputs(self) -> dict[str, str]:
-        """The outputs of the template, as the stack tells them now."""
+        """Read the stack's current outputs."""
         with closing(self.client("cloudformation")) as client:
             (stack,) = client.describe_stacks(StackName=STACK_NAME)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def function_logs(self) -> str:
-        """All that the functions have logged so far, with the platform's START, END and REPORT lines."""
+        """Return the log of all functions, including the platform's START, END and REPORT lines."""
         with closing(self.client("logs")) as client:
             return "\n".join(line.message for line in function_logs.read_lines(client))
 
     def description(self) -> dict[str, Any]:
-        """What others need to know to use it; the content of `stack.json`."""
+        """Return the content of `stack.json`: addresses, tables and tokens for clients."""
         return {
             "apiUrl": self.api_url,
             "awsEndpointUrl": self.emulator.endpoint_url,
@@ -93,12 +93,12 @@ class Stack:
 
     @contextmanager
     def publish_description(self) -> Iterator[None]:
-        """Keep the description in `stack.json` while the block runs: it is there as long as the stack is usable."""
+        """Keep `stack.json` in place while the block runs."""
         path = self.state / DESCRIPTION
         unfinished = path.with_suffix(".unfinished")
         unfinished.unlink(missing_ok=True)
         try:
-            # It holds tokens, so it is its owner's. It appears whole or not at all.
+            # Readable by its owner only, because it holds tokens. The rename makes it appear complete.
             with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 json.dump(self.description(), file, indent=2)
             unfinished.replace(path)
@@ -109,7 +109,7 @@ class Stack:
 
 
 def local_parameters(identity: TokenIssuer) -> dict[str, str]:
-    """The template's parameters for this machine: its Python, keys that are nobody's, nothing kept."""
+    """Return the template's parameters for this machine. They hold no real secret and retain no data."""
     return {
         "Runtime": RUNTIME,
         "Architecture": architecture(),
@@ -119,9 +119,9 @@ def local_parameters(identity: TokenIssuer) -> dict[str, str]:
         "JwtAudience": identity.audience,
         "JwtJwks": identity.jwks_json(),
         "DeletionProtection": "off",
-        # The dummy Stripe has no rate limit to respect. This throttle is above what one machine takes.
+        # The dummy Stripe has no rate limit. This throttle is above the capacity of one machine.
         "PaymentsPerSecond": "1000",
-        # MiniStack 1.5.33 has archives, but not in a template.
+        # MiniStack 1.5.33 does not support archives in a template.
         "EventArchiveDays": "0",
     }
 
@@ -137,20 +137,19 @@ def start_stack(
     progress: Progress = show_no_progress,
     show_log: Callable[[Text], None] = lambda _: None,
 ) -> Iterator[Stack]:
-    """The whole of `template.yaml`, built, deployed and answering, until the block is left.
+    """Build `template.yaml`, deploy it to an emulator and serve it while the block runs.
 
-    - `port` is the port of the short address; 0 takes a free one.
-    - `state` is the directory of this run alone. All stacks share the directory `build_cache`.
-    - `parameters` replace or add parameters of the template. A function returns them after it has created on the
-      emulator what they name.
-    - `enforce_policies` lets each function do only what the template's policies allow, as on AWS. The emulator then
-      refuses unknown access keys, so `make run` leaves it off.
-    - `show_log` receives each line that the functions log, except successful reads. `logs/functions.log` has all.
+    - `port`: port of the short address; 0 selects a free one.
+    - `state`: directory of this run. `build_cache` is shared by all stacks.
+    - `parameters`: override or add template parameters. A function can create resources on the emulator first.
+    - `enforce_policies`: restrict each function to the template's policies, as on AWS. The emulator then also refuses
+      unknown access keys, so `make run` leaves it off.
+    - `show_log`: receives each log line of the functions except successful reads. `logs/functions.log` has all lines.
     """
     with ExitStack() as running:
         running.enter_context(lock_state(state))
-        bound = running.enter_context(proxy.bind(port))
-        # What a run that was killed has left behind, and in the end our own. The logs stay until the next run.
+        bound = running.enter_context(proxy.bind_port(port))
+        # Remove the state of a killed run now, and of this run at the end. The logs stay until the next run.
         _clear(state)
         running.callback(_clear, state)
         shutil.rmtree(state / "logs", ignore_errors=True)
@@ -181,8 +180,8 @@ def start_stack(
         store = None
         if table := deployment.dummy_stripe_table:
             store = DynamoDBStore(running.enter_context(closing(emulator.client("dynamodb"))), table)
-        served = pages(lambda: console_data.session(identity, USERS), lambda: console_data.ledger(store))
-        running.enter_context(proxy.serving(proxy.Proxy(upstream, served), bound))
+        web_pages = build_pages(lambda: console_data.session(identity, USERS), lambda: console_data.ledger(store))
+        running.enter_context(proxy.serve_in_thread(proxy.Proxy(upstream, web_pages), bound))
         tokens = {name: identity.token(sub, roles) for name, (sub, roles) in USERS.items()}
         yield Stack(api_url, emulator, deployment, identity, tokens, state)
 

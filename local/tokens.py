@@ -1,4 +1,4 @@
-"""The identity provider of the local stack: one RSA key a run, and the tokens that it signs."""
+"""Identity provider of the local stack: one RSA key per run and the tokens signed with it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _ALGORITHM = "RS256"
 
 @dataclass(frozen=True, slots=True)
 class TokenIssuer:
-    """Signs tokens that the stack trusts."""
+    """Issuer of tokens that the stack trusts."""
 
     key: rsa.RSAPrivateKey
     key_id: str
@@ -37,7 +37,7 @@ class TokenIssuer:
         return cls(key, f"local-{secrets.token_hex(8)}")
 
     def save(self, path: Path) -> None:
-        """Keep the key for `make token`, readable by its owner only."""
+        """Save the key for `make token`, readable by its owner only."""
         pem = self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -47,14 +47,14 @@ class TokenIssuer:
 
     @classmethod
     def load(cls, path: Path, jwks: Mapping[str, Any], issuer: str, audience: str) -> Self:
-        """The issuer of a running stack, by its saved key and what the stack publishes."""
+        """Load the issuer of a running stack from its saved key and its published settings."""
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise TypeError(f"{path} holds no RSA key")
         return cls(key, str(jwks["keys"][0]["kid"]), issuer, audience)
 
     def jwks(self) -> dict[str, Any]:
-        """The public key set (RFC 7517)."""
+        """Return the public key set (RFC 7517)."""
         public = RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
         return {"keys": [{**public, "use": "sig", "alg": _ALGORITHM, "kid": self.key_id}]}
 
@@ -62,17 +62,17 @@ class TokenIssuer:
         return json.dumps(self.jwks(), separators=(",", ":"))
 
     def token(self, sub: str, roles: Iterable[str], *, expires_in: timedelta = TOKEN_VALIDITY, **claims: object) -> str:
-        """A signed token. `claims` replaces or adds claims; one that is `None` is left out."""
+        """Return a signed token. `claims` override or add claims; a value of `None` omits the claim."""
         now = int(time.time())
-        body: dict[str, object] = {
+        payload: dict[str, object] = {
             "iss": self.issuer,
             "aud": self.audience,
             "sub": sub,
             "roles": list(roles),
-            # An expired token was issued before it expired.
+            # An expired token must have been issued before it expired.
             "iat": min(now, now + int(expires_in.total_seconds())),
             "exp": now + int(expires_in.total_seconds()),
             **claims,
         }
-        kept = {name: value for name, value in body.items() if value is not None}
-        return jwt.encode(kept, self.key, algorithm=_ALGORITHM, headers={"kid": self.key_id})
+        payload = {name: value for name, value in payload.items() if value is not None}
+        return jwt.encode(payload, self.key, algorithm=_ALGORITHM, headers={"kid": self.key_id})

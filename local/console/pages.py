@@ -31,7 +31,7 @@ _CONSOLE_HEADERS = {
 }
 
 
-def pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Mapping[str, WebPage]:
+def build_pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Mapping[str, WebPage]:
     """Return all pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries."""
     assets = files(_SWAGGER_UI)
     docs = _file(_HERE / "docs.html")

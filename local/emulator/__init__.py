@@ -1,1 +1,1 @@
-"""The AWS emulator: its process, the template deployed to it, and what the functions log there."""
+"""The AWS emulator: process, deployment and function logs."""

@@ -1,4 +1,4 @@
-"""`sam deploy` of the built template to the emulator, and what the emulator does not take from it by itself."""
+"""`sam deploy` to the emulator, with workarounds for what the emulator ignores."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from local.gateway.responses import GatewayResponse, read_gateway_responses
 STACK_NAME = "order-payments"
 STAGE = "v1"
 
-# SAM waits this long between two looks at the stack. Its own 5 seconds are for AWS.
+# Interval at which SAM polls the stack. Its default of 5 seconds is for AWS.
 _POLL_SECONDS = "0.2"
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A deployed stack: the template's outputs, and what its API answers by itself."""
+    """A deployed stack: its outputs and the gateway responses of its API."""
 
     api_id: str
     orders_table: str
@@ -53,7 +53,7 @@ def deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, st
 
 
 def _sam_deploy(template: Path, parameters: Mapping[str, str], emulator: Emulator, state: Path, log: Path) -> None:
-    # In a file rather than on the command line, which everybody on this machine can read. JSON is YAML, too.
+    # In a file, because every user of this machine can read a command line. JSON is valid YAML.
     overrides = state / "parameters.yaml"
     overrides.unlink(missing_ok=True)
     with os.fdopen(os.open(overrides, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -77,35 +77,35 @@ def _complete_api(
     api_id: str,
     body: Mapping[str, Any],
     parameters: Mapping[str, str],
-    responses: Iterable[GatewayResponse],
+    gateway_responses: Iterable[GatewayResponse],
     emulator: Emulator,
 ) -> None:
-    """Do what CloudFormation does on AWS: of an API's body MiniStack 1.5.33 passes over the answers of its own.
+    """Apply the parts of the API that MiniStack 1.5.33 ignores in its body, and fix the paths of throttles.
 
-    Those are the gateway responses, and the answers to the preflight requests of web pages. A deployment fixes them,
-    so the stage needs one more. And it takes the path of a method's throttle as it is written, with `~1` for `/`.
+    MiniStack ignores the gateway responses and the CORS preflight responses. They take effect with a new deployment.
+    It also keeps `~1` (for `/`) in the path of a method's throttle.
     """
     with closing(emulator.client("apigateway")) as client:
-        for response in responses:
+        for gateway_response in gateway_responses:
             client.put_gateway_response(
                 restApiId=api_id,
-                responseType=response.type,
-                statusCode=str(response.status),
-                responseParameters=dict(response.parameters),
-                responseTemplates=dict(response.templates),
+                responseType=gateway_response.type,
+                statusCode=str(gateway_response.status),
+                responseParameters=dict(gateway_response.parameters),
+                responseTemplates=dict(gateway_response.templates),
             )
         resources = client.get_resources(restApiId=api_id, limit=500)["items"]
         ids = {resource["path"]: resource["id"] for resource in resources}
         for path, operations in body["paths"].items():
             preflight = operations.get("options", {}).get("x-amazon-apigateway-integration", {})
-            for answer in preflight.get("responses", {}).values():
+            for response in preflight.get("responses", {}).values():
                 client.put_integration_response(
                     restApiId=api_id,
                     resourceId=ids[path],
                     httpMethod="OPTIONS",
-                    statusCode=answer["statusCode"],
+                    statusCode=response["statusCode"],
                     responseParameters={
-                        name: _substituted(value, parameters) for name, value in answer["responseParameters"].items()
+                        name: _substitute(value, parameters) for name, value in response["responseParameters"].items()
                     },
                 )
         client.create_deployment(restApiId=api_id, stageName=STAGE)
@@ -119,8 +119,8 @@ def _complete_api(
                 client.update_stage(restApiId=api_id, stageName=STAGE, patchOperations=operations)
 
 
-def _substituted(value: str | Mapping[str, str], parameters: Mapping[str, str]) -> str:
-    """Return a value of the API's body, with the stack's parameters in the place of their names."""
+def _substitute(value: str | Mapping[str, str], parameters: Mapping[str, str]) -> str:
+    """Return a value of the API's body with the stack's parameters substituted."""
     if isinstance(value, str):
         return value
     return re.sub(r"\$\{(\w+)\}", lambda name: parameters[name[1]], value["Fn::Sub"])

@@ -1,7 +1,7 @@
-"""A function's log line for people: one line an event, with its time, level, function, message and fields.
+"""Readable log lines of the functions: time, level, function, message and fields.
 
-All of them go to `functions.log`. On the terminal, reads that succeeded are left out, because a console that is open
-asks again every few seconds: what a person did would be gone from the screen at once.
+`functions.log` gets all of them. The terminal omits successful reads, because an open console polls every few seconds
+and would scroll everything else off the screen.
 """
 
 import json
@@ -15,47 +15,47 @@ from rich.text import Text
 from local.emulator.function_logs import LogLine
 
 _STYLES = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
-_OF_THE_PLATFORM = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
-# What every line has, or what is said already.
-_LEFT_OUT = frozenset(
+_PLATFORM_PREFIXES = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
+# Fields that every line has, or that are printed elsewhere in the line.
+_OMITTED_FIELDS = frozenset(
     {
         *("level", "message", "timestamp", "service", "location", "function_name", "function_request_id"),
         *("exception", "exception_name", "stack_trace", "xray_trace_id"),
     }
 )
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-_METRICS = "_aws"
-_WIDEST_FUNCTION = 21
+_METRICS_KEY = "_aws"
+_FUNCTION_COLUMNS = 21
 _AUTHORIZER = "authorizer"
-_READERS = ("get_", "list_")
+_READ_PREFIXES = ("get_", "list_")
 
 
 def make_line_handler(log: TextIO, show: Callable[[Text], None]) -> Callable[[LogLine], None]:
-    """What takes each line: `log` gets all that people read, and `show` that without the reads that succeeded."""
+    """Return a function that writes readable lines to `log` and passes them to `show`, except successful reads."""
 
-    def take(line: LogLine) -> None:
+    def handle(line: LogLine) -> None:
         if text := format_line(line):
             log.write(f"{text.plain}\n")
             if not is_successful_read(line):
                 show(text)
 
-    return take
+    return handle
 
 
 def format_line(line: LogLine) -> Text | None:
-    """The line as people read it, or None for what only the platform has to say, and for metrics."""
-    if not line.message.strip() or line.message.startswith(_OF_THE_PLATFORM):
+    """Return the readable line, or `None` for platform lines and metrics."""
+    if not line.message.strip() or line.message.startswith(_PLATFORM_PREFIXES):
         return None
-    entry = _parsed(line.message)
-    if _METRICS in entry:
+    entry = _parse(line.message)
+    if _METRICS_KEY in entry:
         return None
-    time, level = _time_of(entry, line), str(entry.get("level", ""))
+    time, level = _parse_time(entry, line), str(entry.get("level", ""))
     text = Text(f"{time:%H:%M:%S}.{time.microsecond // 1000:03d} ", "dim")
     text.append(f"{level:<8}", _STYLES.get(level, ""))
-    text.append(f"{_folder(entry):<{_WIDEST_FUNCTION}} ", "cyan")
+    text.append(f"{_function_folder(entry):<{_FUNCTION_COLUMNS}} ", "cyan")
     text.append(str(entry["message"]))
     for name, value in entry.items():
-        if name not in _LEFT_OUT and value is not None:
+        if name not in _OMITTED_FIELDS and value is not None:
             text.append(f" {name}=", "dim")
             text.append(str(value))
     if "exception" in entry:
@@ -64,45 +64,42 @@ def format_line(line: LogLine) -> Text | None:
 
 
 def is_successful_read(line: LogLine) -> bool:
-    """Whether the line says no more than that somebody read something, or was let in: the call that follows tells why.
-
-    What is refused, fails or changes anything is none, nor is a line above INFO.
-    """
-    entry = _parsed(line.message)
+    """Return whether the line records a successful read or authorization, at level INFO."""
+    entry = _parse(line.message)
     if entry.get("level") != "INFO":
         return False
-    function = _folder(entry)
+    function = _function_folder(entry)
     if function == _AUTHORIZER:
         return bool(entry["message"] == "token accepted")
     status = entry.get("status")
     return (
-        function.startswith(_READERS)
+        function.startswith(_READ_PREFIXES)
         and entry["message"] == "request completed"
         and isinstance(status, int)
         and status < HTTPStatus.BAD_REQUEST
     )
 
 
-def _parsed(message: str) -> dict[str, Any]:
-    """The line's fields; of one that is not JSON of ours, its text as the message."""
+def _parse(message: str) -> dict[str, Any]:
+    """Return the line's fields. A line that is not JSON of a function has its text as `message`."""
     try:
         entry = json.loads(message)
     except ValueError:
         entry = None
-    known = isinstance(entry, dict) and ("message" in entry or _METRICS in entry)
-    return entry if known else {"message": message.rstrip()}
+    is_known = isinstance(entry, dict) and ("message" in entry or _METRICS_KEY in entry)
+    return entry if is_known else {"message": message.rstrip()}
 
 
-def _time_of(entry: dict[str, Any], line: LogLine) -> datetime:
-    """When it was written. The platform gives all lines of a call the same time."""
+def _parse_time(entry: dict[str, Any], line: LogLine) -> datetime:
+    """Return the line's own time. The platform's time is the same for all lines of an invocation."""
     try:
         return datetime.fromisoformat(str(entry["timestamp"]).replace(",", ".")).astimezone()
     except (KeyError, ValueError):
         return datetime.fromtimestamp(line.timestamp / 1000).astimezone()
 
 
-def _folder(entry: dict[str, Any]) -> str:
-    """The folder of `order-payments-CreateOrderFunction-1A2B`, if that wrote the line; Python writes some by itself."""
+def _function_folder(entry: dict[str, Any]) -> str:
+    """Return the function's folder: `create_order` for `order-payments-CreateOrderFunction-1A2B`. Empty if unknown."""
     function = str(entry.get("function_name", ""))
     words = function.split("-")[2] if function.count("-") > 1 else function
     name = words.removesuffix("Function")

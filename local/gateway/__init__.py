@@ -1,1 +1,1 @@
-"""The parts of API Gateway that the emulator lacks: the short address, its own error responses, and who may call it."""
+"""Parts of API Gateway that the emulator lacks: the short address, gateway responses and protection from web pages."""

@@ -1,11 +1,10 @@
-"""Refusal of requests that web pages make to the ports of this machine.
+"""Protection of this machine's ports from web pages.
 
-A browser sends what any page asks for to 127.0.0.1, and a page can try every port. Three headers reveal a browser, and
-no page can set or omit them: `Origin`, `Sec-Fetch-Site`, and `Host`, which is foreign if the page's own name was made
-to point here (DNS rebinding). `Sec-Fetch-Site: none` does not prove that the user typed the address: a link from
-outside the browser keeps it when a page redirects. A browser omits the first two with some requests to a name that it
-does not trust, such as 0.0.0.0, so the names that are allowed in `Host` are listed. Browsers that never send
-`Sec-Fetch-Site` reveal themselves by `User-Agent`.
+Any web page can send requests to any port of 127.0.0.1. Three headers identify a browser, and a page cannot set or omit
+them: `Origin`, `Sec-Fetch-Site`, and `Host`, which is foreign if the page's domain resolves to this machine (DNS
+rebinding). `Sec-Fetch-Site: none` does not prove that the user typed the address: a link from outside the browser keeps
+it when a page redirects. A browser omits the first two in some requests to untrustworthy names such as 0.0.0.0, so
+`Host` must be on a list. Browsers that never send `Sec-Fetch-Site` are recognized by `User-Agent`.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
 """
 
@@ -18,39 +17,39 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 LOOPBACK_HOSTS = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
 CONTAINERS_HOSTS = frozenset({b"host.docker.internal", b"host.containers.internal"})
-"""Names by which containers reach this machine."""
+"""Names of this machine in containers."""
 
 KEY_HEADER = b"x-local-stack-key"
-"""Header of a request that passes in spite of its origin."""
+"""Header that admits a request from any origin."""
 
 _OWN_SITES = frozenset({b"same-origin", b"none"})
-_REFUSAL = b"Requests of web pages are refused here. Call this port from a program, as 127.0.0.1 or localhost.\n"
+_REFUSAL = b"Requests from web pages are refused. Call this port from a program, as 127.0.0.1 or localhost.\n"
 
 
 def is_from_here(headers: Headers) -> bool:
-    """Return whether a program sent the request, or a page of the host that it names.
+    """Return whether the request came from a program, or from a page on the host it is sent to.
 
-    Any port of the host passes: behind a forwarded port this stack has another.
+    The port may differ, because a forwarded port has another number.
     """
     host, sites, origins = _sender(headers)
     own_origins = {b"http://" + host, b"https://" + host}
-    return _name_of(host) in LOOPBACK_HOSTS and _OWN_SITES.issuperset(sites) and own_origins.issuperset(origins)
+    return _strip_port(host) in LOOPBACK_HOSTS and _OWN_SITES.issuperset(sites) and own_origins.issuperset(origins)
 
 
 def is_from_a_program(headers: Headers, hosts: Collection[bytes]) -> bool:
-    """Return whether no browser sent the request, and it names one of `hosts` or a name below `localhost`."""
+    """Return whether the request came from a program and names one of `hosts` or a subdomain of `localhost`."""
     headers = list(headers)
     host, sites, origins = _sender(headers)
-    name = _name_of(host)
+    name = _strip_port(host)
     agents = [value for header, value in headers if header.lower() == b"user-agent"]
     is_browser = bool(sites or origins) or any(agent.startswith(b"Mozilla/") for agent in agents)
     return (name in hosts or name.endswith(b".localhost")) and not is_browser
 
 
 class ProgramsOnly:
-    """An ASGI application that passes on the requests of programs, and those with the key.
+    """ASGI middleware that admits requests from programs, and requests with the key.
 
-    The key is for a proxy whose clients may be pages. The application behind does not receive it.
+    The proxy sends the key, because its clients may be web pages. The application does not receive it.
     """
 
     def __init__(self, application: ASGIFramework, key: str) -> None:
@@ -80,7 +79,7 @@ async def _refuse(scope: Scope, send: ASGISendCallable) -> None:
 
 
 def _sender(headers: Headers) -> tuple[bytes, list[bytes], list[bytes]]:
-    """Return the host (empty unless there is one exactly), and each `Sec-Fetch-Site` and `Origin`, in lower case."""
+    """Return the host and all values of `Sec-Fetch-Site` and `Origin`, in lower case. A repeated host is empty."""
     named = [(name.lower(), value.lower()) for name, value in headers]
     hosts = [value for name, value in named if name == b"host"]
     sites = [value for name, value in named if name == b"sec-fetch-site"]
@@ -88,6 +87,6 @@ def _sender(headers: Headers) -> tuple[bytes, list[bytes], list[bytes]]:
     return hosts[0] if len(hosts) == 1 else b"", sites, origins
 
 
-def _name_of(host: bytes) -> bytes:
+def _strip_port(host: bytes) -> bytes:
     name, colon, port = host.rpartition(b":")
     return name if colon and port.isdigit() else host

@@ -1,4 +1,4 @@
-"""What a path of the local stack answers, and to whom."""
+"""Web pages of the local stack."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from local.gateway.guard import is_from_here
 
 _SAME_ORIGIN = {"cross-origin-resource-policy": "same-origin"}
-_REFUSAL = b'{"type":"about:blank","title":"Forbidden","status":403,"detail":"This is for the console\'s own page."}'
+_REFUSAL = b'{"type":"about:blank","title":"Forbidden","status":403,"detail":"Only the console\'s page may read this."}'
 
 
 @dataclass(frozen=True, slots=True)
 class WebPage:
-    """A page, made anew at each request: what is changed on the disk shows when the page is loaded again.
+    """A page whose body is read at each request, so that a reload shows changed files.
 
-    A private one is answered to the pages of this stack, and to programs on this machine, alone.
+    A private page is served only to this stack's pages and to programs on this machine.
     """
 
     content_type: str
@@ -21,8 +21,8 @@ class WebPage:
     headers: Mapping[str, str] = field(default_factory=dict)
     private: bool = False
 
-    def answer(self, request_headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Status, headers and body for a request with these headers."""
+    def respond(self, request_headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Return status, headers and body for a request with these headers."""
         if self.private and not is_from_here(request_headers):
             return 403, _as_headers("application/problem+json", {"cache-control": "no-store"}), _REFUSAL
         own = {"cache-control": "no-store", **_SAME_ORIGIN} if self.private else {"cache-control": "no-cache"}

@@ -1,9 +1,8 @@
-"""The short address: `http://127.0.0.1:3000/v1` in front of the emulator's `http://API.execute-api.localhost:PORT/v1`.
+"""The short address `http://127.0.0.1:3000/v1`, a proxy for `http://API.execute-api.localhost:PORT/v1` of the emulator.
 
-Method, path, query, headers and body go through as they came, down to the percent-encoding. Three answers of API
-Gateway's the emulator does not give, so they are given here, from the deployed template's gateway responses: 404
-outside of the stage, 413 for a body or headers above API Gateway's limits, and 5xx (or 429) where a function fails or
-may not run, for which MiniStack shows the client the exception.
+It forwards method, path, query, headers and body unchanged, including the percent-encoding. It adds three gateway
+responses that the emulator lacks: 404 outside the stage, 413 above API Gateway's size limits, and 5xx or 429 if a
+function fails or is throttled. MiniStack would return the exception to the client.
 """
 
 import asyncio
@@ -38,24 +37,24 @@ _HOP_BY_HOP = frozenset(
         *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
     }
 )
-# API Gateway gives up after 29 seconds. Here the cold starts of many functions share one machine.
-_TIMEOUT_SECONDS = 120.0
-# Less than the 75 seconds after which the emulator closes an idle connection: no request may meet one that closes.
+# API Gateway times out after 29 seconds. Here the cold starts of many functions share one machine.
+_READ_TIMEOUT_SECONDS = 120.0
+# The emulator closes an idle connection after 75 seconds. A shorter limit avoids requests on a closing connection.
 _IDLE_SECONDS = 30.0
-# What is under way when the stack is stopped may take so long: the dummy Stripe's slowest answer, and a little.
+# Requests in flight may finish when the stack stops: a little more than the dummy Stripe's slowest response.
 _STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where the API answers on the emulator, and what API Gateway says by itself."""
+    """The API on the emulator, and its gateway responses."""
 
     port: int
     api_id: str
     stage: str
     gateway_responses: Mapping[str, GatewayResponse]
     key: str = field(repr=False)
-    """Opens the emulator to the requests of web pages, which may call the API."""
+    """Key that admits requests of web pages to the emulator."""
 
     @property
     def host(self) -> bytes:
@@ -63,17 +62,17 @@ class Upstream:
 
 
 class Application(Protocol):
-    """An ASGI application with something to close in the end."""
+    """An ASGI application that must be closed."""
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Answer one request."""
+        """Handle one request."""
 
     async def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
 
 
 class Proxy:
-    """An ASGI application that hands every request on to the emulator, but for those of the local stack's pages."""
+    """ASGI application that serves the local stack's pages and forwards all other requests to the emulator."""
 
     def __init__(self, upstream: Upstream, pages: Mapping[str, WebPage] | None = None) -> None:
         self._upstream = upstream
@@ -89,18 +88,18 @@ class Proxy:
         body = await read_body(receive)
         path = scope["raw_path"]
         if (page := self._pages.get(path)) and scope["method"] in ("GET", "HEAD"):
-            status, headers, answer = await asyncio.to_thread(page.answer, list(scope["headers"]))
+            status, headers, content = await asyncio.to_thread(page.respond, list(scope["headers"]))
         elif not is_in_stage(path, self._upstream.stage):
-            status, headers, answer = self._own_answer("MISSING_AUTHENTICATION_TOKEN")
+            status, headers, content = self._gateway_response("MISSING_AUTHENTICATION_TOKEN")
         elif body is None or is_head_too_large(scope):
-            status, headers, answer = self._own_answer("REQUEST_TOO_LARGE")
+            status, headers, content = self._gateway_response("REQUEST_TOO_LARGE")
         else:
             target = path + b"?" + scope["query_string"] if scope["query_string"] else path
-            status, headers, answer = await self._forward(scope["method"], target, list(scope["headers"]), body)
+            status, headers, content = await self._forward(scope["method"], target, list(scope["headers"]), body)
         if not any(name.lower() == b"content-length" for name, _ in headers) and status not in (204, 304):
-            headers.append((b"content-length", str(len(answer)).encode()))
+            headers.append((b"content-length", str(len(content)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
-        await send({"type": "http.response.body", "body": answer, "more_body": False})
+        await send({"type": "http.response.body", "body": content, "more_body": False})
 
     async def close(self) -> None:
         await self._pool.aclose()
@@ -110,20 +109,20 @@ class Proxy:
             response = await self._pool.request(
                 method.encode(),
                 httpcore.URL(scheme=b"http", host=b"127.0.0.1", port=self._upstream.port, target=target),
-                headers=[*request_headers(headers, body, self._upstream.host), self._key],
+                headers=[*forwarded_headers(headers, body, self._upstream.host), self._key],
                 content=body,
-                extensions={"timeout": {"connect": 5.0, "read": _TIMEOUT_SECONDS, "write": 60.0, "pool": 5.0}},
+                extensions={"timeout": {"connect": 5.0, "read": _READ_TIMEOUT_SECONDS, "write": 60.0, "pool": 5.0}},
             )
         except httpcore.TimeoutException:
-            return self._own_answer("INTEGRATION_TIMEOUT")
+            return self._gateway_response("INTEGRATION_TIMEOUT")
         except (httpcore.NetworkError, httpcore.ProtocolError):
-            return self._own_answer("DEFAULT_5XX")
-        response_headers = end_to_end(response.headers)
+            return self._gateway_response("DEFAULT_5XX")
+        response_headers = drop_connection_headers(response.headers)
         if is_function_failure(response.status, response_headers):
-            return self._own_answer("THROTTLED" if response.status == 429 else "DEFAULT_5XX")
+            return self._gateway_response("THROTTLED" if response.status == 429 else "DEFAULT_5XX")
         return response.status, response_headers, response.content
 
-    def _own_answer(self, type_: str) -> tuple[int, Headers, bytes]:
+    def _gateway_response(self, type_: str) -> tuple[int, Headers, bytes]:
         return self._upstream.gateway_responses[type_].render(str(uuid.uuid4()))
 
 
@@ -133,25 +132,25 @@ def is_in_stage(raw_path: bytes, stage: str) -> bool:
 
 
 def is_head_too_large(scope: HTTPScope) -> bool:
-    """Whether API Gateway would refuse the request's first line and headers together."""
+    """Return whether the request line and headers exceed API Gateway's limit."""
     line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
     return line + sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES
 
 
-def request_headers(headers: Headers, body: bytes, host: bytes) -> Headers:
-    """A request's headers for the next hop: all of them, in their order, but for those of the connection."""
+def forwarded_headers(headers: Headers, body: bytes, host: bytes) -> Headers:
+    """Return the request headers for the emulator: all in order, except those of the connection."""
     has_body = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in headers)
     passed_on = [
         (name, value)
-        for name, value in end_to_end(headers)
+        for name, value in drop_connection_headers(headers)
         if name.lower() not in (b"host", b"content-length", b"expect")
     ]
     length = [(b"content-length", str(len(body)).encode())] if has_body else []
     return [(b"host", host), *passed_on, *length]
 
 
-def end_to_end(headers: Headers) -> Headers:
-    """Headers without those of one connection only (RFC 9110, section 7.6.1)."""
+def drop_connection_headers(headers: Headers) -> Headers:
+    """Return the headers without those of a single connection (RFC 9110, section 7.6.1)."""
     named = {
         option.strip().lower()
         for name, value in headers
@@ -162,54 +161,54 @@ def end_to_end(headers: Headers) -> Headers:
 
 
 def is_function_failure(status: int, headers: Headers) -> bool:
-    """Whether MiniStack tells how a function failed. Our functions, and gateway responses, say problem+json there."""
+    """Return whether MiniStack reports a failed function. Functions and gateway responses send problem+json instead."""
     types = [value for name, value in headers if name.lower() == b"content-type"]
     return (status == 429 or status >= 500) and types[:1] == [b"application/json"]
 
 
-def bind(port: int) -> socket.socket:
-    """Take the port, or any free one for 0. Raises `CommandError` if somebody else has it."""
+def bind_port(port: int) -> socket.socket:
+    """Bind the port, or a free one for 0. Raises `CommandError` if the port is in use."""
     with socket.socket() as probe:
-        # On macOS an address can be bound that a server on all interfaces answers already.
+        # macOS allows binding an address although a server on all interfaces already uses the port.
         if port and probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise _port_taken(port)
+            raise _port_in_use(port)
     bound = socket.socket()
     try:
         try:
-            # Nobody else can have it from here on. With `SO_REUSEADDR` on both sides two stacks of two checkouts would
-            # get it, and the one that has built longer be told only when it is to listen.
+            # Without `SO_REUSEADDR`, because with it the stacks of two checkouts could both bind the port, and the
+            # slower one would fail only when it starts to listen.
             bound.bind(("127.0.0.1", port))
         except OSError as taken:
             if taken.errno != errno.EADDRINUSE:
                 raise
-            # Only the connections of a stack that has ended may still be there.
+            # The port may be held only by closing connections of a stopped stack.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(("127.0.0.1", port))
     except PermissionError as denied:
         bound.close()
-        raise CommandError(f"Port {port} needs more rights. Choose one above 1023: PORT=3001 make run") from denied
+        raise CommandError(f"Port {port} is privileged. Choose a port above 1023: PORT=3001 make run") from denied
     except OSError as taken:
         bound.close()
-        raise _port_taken(port) from taken
+        raise _port_in_use(port) from taken
     return bound
 
 
-def _port_taken(port: int) -> CommandError:
+def _port_in_use(port: int) -> CommandError:
     other = port + 1 if port < 65535 else 3001
-    return CommandError(f"Port {port} is taken. Stop what answers there, or choose another: PORT={other} make run")
+    return CommandError(f"Port {port} is in use. Stop the program on it, or choose another: PORT={other} make run")
 
 
 @contextmanager
-def serving(application: Application, bound: socket.socket) -> Iterator[None]:
-    """Answer on the bound socket, in a thread of its own, until the block is left."""
+def serve_in_thread(application: Application, bound: socket.socket) -> Iterator[None]:
+    """Serve the application on the bound socket, in a thread, while the block runs."""
     port = bound.getsockname()[1]
     try:
-        # Inherited by its connections, which then keep no later stack from the port.
+        # Connections inherit it, so that they do not block the port for the next stack.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Here and now: whoever connects from here on is answered, and a port lost to somebody else is noticed.
+        # Listen before the thread starts, so that clients can connect at once and a lost port raises here.
         bound.listen(128)
     except OSError as taken:
-        raise _port_taken(port) from taken
+        raise _port_in_use(port) from taken
     config = Config()
     config.bind = [f"fd://{bound.detach()}"]
     config.errorlog = config.accesslog = None
@@ -217,12 +216,12 @@ def serving(application: Application, bound: socket.socket) -> Iterator[None]:
     config.keep_alive_timeout = 75
     config.keep_alive_max_requests = 1_000_000
     config.graceful_timeout = _STOP_SECONDS
-    # More than API Gateway takes: whoever sends too much is to be told so.
+    # Above API Gateway's limit, so that the client gets its 413.
     config.h11_max_incomplete_size = 64 * MAX_HEADER_BYTES
     stop = threading.Event()
 
     async def serve_until_stopped() -> None:
-        asyncio.get_running_loop().set_exception_handler(_but_for_what_was_cut_off)
+        asyncio.get_running_loop().set_exception_handler(_ignore_cancellation)
         try:
             await serve(application, config, shutdown_trigger=lambda: asyncio.to_thread(stop.wait))
         finally:
@@ -237,14 +236,14 @@ def serving(application: Application, bound: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-def _but_for_what_was_cut_off(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Say what goes wrong in the background; not that a request was cut off, for who stops the stack knows that."""
+def _ignore_cancellation(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report background errors, except requests that the shutdown cancelled."""
     if not isinstance(context.get("exception"), asyncio.CancelledError):
         loop.default_exception_handler(context)
 
 
 async def read_body(receive: ASGIReceiveCallable) -> bytes | None:
-    """The request's body, or `None` if it is too large. Read to its end: a client that still sends hears nothing."""
+    """Read the whole body. Return `None` if it is too large. A client that still sends would miss the response."""
     body = bytearray()
     too_large = False
     more = True

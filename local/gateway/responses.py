@@ -1,4 +1,4 @@
-"""What API Gateway answers by itself, read from the deployed template: there is no second copy of it."""
+"""Gateway responses, read from the deployed template."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _VARIABLE = re.compile(r"\$context\.([A-Za-z.]+)")
 
 @dataclass(frozen=True, slots=True)
 class GatewayResponse:
-    """One answer of API Gateway's own, as its API takes it."""
+    """A response that API Gateway creates itself, in the form of its API."""
 
     type: str
     status: int
@@ -19,7 +19,7 @@ class GatewayResponse:
     templates: Mapping[str, str]
 
     def render(self, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Status, headers and body of the answer. Headers with values other than constants are left out."""
+        """Return status, headers and body. Headers without a constant value are omitted."""
         headers = [
             (name.removeprefix(_HEADER).lower().encode(), value[1:-1].encode())
             for name, value in self.parameters.items()
@@ -32,11 +32,14 @@ class GatewayResponse:
 
 
 def read_gateway_responses(template: Mapping[str, Any]) -> dict[str, GatewayResponse]:
-    """Return the gateway responses of a template after SAM's transform, by their type."""
+    """Return the gateway responses of a template after SAM's transform, by type."""
     body = template["Resources"]["Api"]["Properties"]["Body"]
     return {
         name: GatewayResponse(
-            name, int(of["statusCode"]), of.get("responseParameters") or {}, of.get("responseTemplates") or {}
+            name,
+            int(response["statusCode"]),
+            response.get("responseParameters") or {},
+            response.get("responseTemplates") or {},
         )
-        for name, of in body.get("x-amazon-apigateway-gateway-responses", {}).items()
+        for name, response in body.get("x-amazon-apigateway-gateway-responses", {}).items()
     }

@@ -16,7 +16,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 
 from command_line.errors import CommandError
 from local.gateway.guard import CONTAINERS_HOSTS, is_from_a_program
-from local.gateway.proxy import Headers, end_to_end, read_body, serving
+from local.gateway.proxy import Headers, drop_connection_headers, read_body, serve_in_thread
 from local.sam_local.container_engine import ContainerAccess
 
 _TARGETS = (b"DynamoDB_20120810.", b"AWSEvents.PutEvents")
@@ -75,7 +75,7 @@ class DynamoDBProxy:
             )
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
             return 503, [(b"content-type", b"text/plain")], b"DynamoDB does not answer. Has the stack ended?\n"
-        return response.status, end_to_end(response.headers), response.content
+        return response.status, drop_connection_headers(response.headers), response.content
 
 
 @contextmanager
@@ -91,5 +91,5 @@ def serve_dynamodb_proxy(endpoint_url: str, access: ContainerAccess) -> Iterator
         bound.close()
         raise CommandError(f"Cannot listen where containers reach this machine ({access.address}): {error}") from error
     port = int(bound.getsockname()[1])
-    with serving(DynamoDBProxy(endpoint_url, access), bound):
+    with serve_in_thread(DynamoDBProxy(endpoint_url, access), bound):
         yield port

@@ -40,7 +40,7 @@ def test_web_page_does_not_reach_the_emulator(
     answer = emulator.request(method, path, content=FUNCTION, headers={"Content-Type": "text/plain", **headers})
 
     assert answer.status_code == 403
-    assert answer.text.startswith("Requests of web pages are refused here.")
+    assert answer.text.startswith("Requests from web pages are refused.")
     assert "access-control-allow-origin" not in answer.headers
 
 

@@ -35,7 +35,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, port: int | None, *, starting: bool = 
 
 @pytest.mark.parametrize(
     ("port", "starting", "found"),
-    [(3400, False, "running at http://127.0.0.1:3400/v1"), (None, False, "not running"), (None, True, "being started")],
+    [(3400, False, "running at http://127.0.0.1:3400/v1"), (None, False, "not running"), (None, True, "starting")],
 )
 def test_a_stack_is_reported_with_its_state(
     monkeypatch: pytest.MonkeyPatch, port: int | None, found: str, *, starting: bool
@@ -46,7 +46,7 @@ def test_a_stack_is_reported_with_its_state(
 
 def test_the_port_of_the_running_stack_is_its_own(monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:
     runs(monkeypatch, taken_port)
-    assert doctor._port(taken_port) == CheckResult(f"Port {taken_port}", "taken by the stack that is running")
+    assert doctor._port(taken_port) == CheckResult(f"Port {taken_port}", "used by the running stack")
 
 
 def test_a_stack_on_another_port_leaves_a_free_port_free(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
@@ -62,13 +62,13 @@ def test_a_port_that_somebody_else_has_comes_with_advice(
 
     finding = doctor._port(taken_port)
 
-    assert (finding.found, finding.needed) == ("taken", False)
+    assert (finding.found, finding.is_required) == ("in use", False)
     assert f"PORT={taken_port + 1} make run" in (finding.advice or "")
 
 
 def test_nothing_is_claimed_of_a_port_while_a_stack_starts(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
     runs(monkeypatch, None, starting=True)
-    assert doctor._port(free_port).found == "not looked at while a stack is being started"
+    assert doctor._port(free_port).found == "not checked while a stack is starting"
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_a_java_that_is_too_old_or_does_not_run_comes_with_advice(
 
     finding = doctor._java()
 
-    assert (finding.found, finding.needed) == (found, False)
+    assert (finding.found, finding.is_required) == (found, False)
     assert "Install Java 17" in (finding.advice or "")

@@ -20,10 +20,10 @@ from dummy_stripe.cards import Fault
 from dummy_stripe.http_client import DummyStripeHTTPClient
 from dummy_stripe.payment_intents import finish_processing
 from local.console import data as console_data
-from local.console.pages import pages
+from local.console.pages import build_pages
 from local.gateway.guard import is_from_here
 from local.gateway.page import WebPage
-from local.gateway.proxy import Proxy, Upstream, bind, serving
+from local.gateway.proxy import Proxy, Upstream, bind_port, serve_in_thread
 from local.tokens import AUDIENCE, TokenIssuer
 from order_payments.domain.money import TABLE
 
@@ -34,17 +34,17 @@ HERE = [(b"host", b"127.0.0.1:3000")]
 
 def all_pages() -> dict[str, WebPage]:
     session, ledger = b'{"users": []}', b'{"intents": null}'
-    return dict(pages(lambda: session, lambda: ledger))
+    return dict(build_pages(lambda: session, lambda: ledger))
 
 
 @pytest.fixture
 def site() -> Iterator[httpx.Client]:
     """The pages over HTTP; there is no API behind them."""
-    with socket.create_server(("127.0.0.1", 0)) as nobody, bind(0) as bound:
+    with socket.create_server(("127.0.0.1", 0)) as nobody, bind_port(0) as bound:
         address = f"http://127.0.0.1:{bound.getsockname()[1]}"
         upstream = Upstream(nobody.getsockname()[1], "abcd1234", "v1", {}, "key")
         with (
-            serving(Proxy(upstream, all_pages()), bound),
+            serve_in_thread(Proxy(upstream, all_pages()), bound),
             httpx.Client(base_url=address, trust_env=False) as client,
         ):
             yield client
@@ -101,7 +101,7 @@ def test_pages_of_others_get_no_private_page(headers: list[tuple[bytes, bytes]])
     made: list[bytes] = []
     page = WebPage("application/json", lambda: made.append(b"") or b"secret", private=True)
 
-    status, answered, body = page.answer(headers)
+    status, answered, body = page.respond(headers)
 
     assert (status, made) == (403, [])
     assert b"secret" not in body
@@ -112,7 +112,7 @@ def test_private_pages_are_kept_nowhere_and_read_by_no_other_origin() -> None:
     private = {path: page for path, page in all_pages().items() if page.private}
     assert set(private) == {"/session.json", "/stripe/ledger.json"}
     for page in private.values():
-        status, answered, _ = page.answer(HERE)
+        status, answered, _ = page.respond(HERE)
         headers = dict(answered)
         assert status == 200
         assert headers[b"cache-control"] == b"no-store"
@@ -169,9 +169,9 @@ def test_what_changes_on_the_disk_shows_at_once(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     page = WebPage("text/html", file.read_bytes)
     file.write_text("before")
-    assert page.answer([])[2] == b"before"
+    assert page.respond([])[2] == b"before"
     file.write_text("after")
-    assert page.answer([])[2] == b"after"
+    assert page.respond([])[2] == b"after"
 
 
 def test_a_session_has_good_tokens_of_all_users_and_an_expired_one() -> None:

@@ -10,13 +10,7 @@ import pytest
 
 from command_line.errors import CommandError
 from local.gateway.page import WebPage
-from local.gateway.proxy import (
-    MAX_BODY_BYTES,
-    Proxy,
-    Upstream,
-    bind,
-    serving,
-)
+from local.gateway.proxy import MAX_BODY_BYTES, Proxy, Upstream, bind_port, serve_in_thread
 from local.gateway.responses import GatewayResponse
 
 
@@ -79,10 +73,10 @@ def port(api: FakeApi) -> Iterator[int]:
             ("INTEGRATION_TIMEOUT", 504),
         )
     }
-    with bind(0) as bound:
+    with bind_port(0) as bound:
         port = bound.getsockname()[1]
         upstream = Upstream(api.listener.getsockname()[1], "abcd1234", "v1", responses, "key")
-        with serving(Proxy(upstream), bound):
+        with serve_in_thread(Proxy(upstream), bound):
             yield port
 
 
@@ -210,25 +204,25 @@ def test_one_connection_serves_many_requests(api: FakeApi, port: int) -> None:
 def test_a_taken_port_is_told_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(CommandError, match=rf"Port {port} is taken\..* PORT={port + 1} make run"):
-            bind(port)
+        with pytest.raises(CommandError, match=rf"Port {port} is in use\..* PORT={port + 1} make run"):
+            bind_port(port)
 
 
 def test_a_port_is_taken_before_anybody_listens_on_it() -> None:
     # Two checkouts that are started at once build for a minute before they listen.
-    with bind(0) as first:
+    with bind_port(0) as first:
         port = first.getsockname()[1]
-        with pytest.raises(CommandError, match=f"Port {port} is taken"):
-            bind(port)
+        with pytest.raises(CommandError, match=f"Port {port} is in use"):
+            bind_port(port)
 
 
 def test_a_port_can_be_taken_again_while_connections_of_the_last_stack_fade() -> None:
-    with bind(0) as bound:
+    with bind_port(0) as bound:
         port = bound.getsockname()[1]
-        with serving(
+        with serve_in_thread(
             Proxy(Upstream(1, "abcd1234", "v1", {}, "key"), {"/": WebPage("text/plain", lambda: b"ok")}), bound
         ):
             # The server closes first, so that its side of the connection stays for a minute (TIME_WAIT).
             assert send(port, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[0] == 200
 
-    bind(port).close()
+    bind_port(port).close()

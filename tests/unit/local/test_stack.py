@@ -40,7 +40,7 @@ def test_a_second_stack_in_the_same_place_is_refused_while_the_first_one_lives(t
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert is_running(tmp_path)
-        with pytest.raises(CommandError, match="running already"), start_stack(state=tmp_path):
+        with pytest.raises(CommandError, match="already running"), start_stack(state=tmp_path):
             pass
         holder.kill()
     assert not is_running(tmp_path)
