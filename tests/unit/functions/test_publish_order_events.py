@@ -1,4 +1,4 @@
-"""What is published of the orders table's stream, in which order, and what becomes of what cannot be."""
+"""Publishing the orders table's stream: order, retries and dead dead_letters."""
 
 import io
 import json
@@ -36,7 +36,7 @@ BUS = "order-events"
 
 
 class Listener:
-    """A rule on the bus, and the queue behind it."""
+    """A rule on the bus with a queue as its target."""
 
     def __init__(self) -> None:
         self._sqs = boto3.client("sqs")
@@ -47,29 +47,29 @@ class Listener:
             events.put_rule(Name="all", EventBusName=BUS, EventPattern='{"source":["order-payments"]}')
             events.put_targets(Rule="all", EventBusName=BUS, Targets=[{"Id": "queue", "Arn": arn}])
 
-    def came(self) -> list[dict[str, Any]]:
-        """What came since it was asked last, in turn."""
-        came: list[dict[str, Any]] = []
+    def receive(self) -> list[dict[str, Any]]:
+        """Return and remove the events in the queue, in order."""
+        events: list[dict[str, Any]] = []
         while messages := self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
-                came.append(json.loads(message["Body"]))
+                events.append(json.loads(message["Body"]))
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-        return came
+        return events
 
-    def ids(self) -> list[str]:
-        """The ids of the events that came."""
-        return [event["detail"]["eventId"] for event in self.came()]
+    def receive_ids(self) -> list[str]:
+        """Return the ids of the events in the queue, and remove them."""
+        return [event["detail"]["eventId"] for event in self.receive()]
 
 
-class Letters:
-    """The queue of dead letters."""
+class DeadLetterQueue:
+    """The dead-letter queue."""
 
     def __init__(self) -> None:
         self._sqs = boto3.client("sqs")
         self.url = self._sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
 
-    def came(self) -> list[dict[str, Any]]:
-        """What is in it."""
+    def receive(self) -> list[dict[str, Any]]:
+        """Return up to ten dead letters."""
         messages = self._sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages", [])
         return [json.loads(message["Body"]) for message in messages]
 
@@ -81,18 +81,18 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def letters(listener: Listener) -> Letters:  # noqa: ARG001 - needs the AWS that it mocks
-    return Letters()
+def dead_letters(listener: Listener) -> DeadLetterQueue:  # noqa: ARG001 - starts the AWS mock
+    return DeadLetterQueue()
 
 
 @pytest.fixture
-def function(letters: Letters, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setenv("ORDER_EVENTS_DEAD_LETTERS", letters.url)
+def function(dead_letters: DeadLetterQueue, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("ORDER_EVENTS_DEAD_LETTERS", dead_letters.url)
     return load_function("publish_order_events")
 
 
-class Moody:
-    """EventBridge, which does not take some orders' events, so many times each."""
+class ThrottlingBus:
+    """EventBridge that throttles the events of some orders, a given number of times each."""
 
     def __init__(self, refused: dict[str, int]) -> None:
         self.client = events_client()
@@ -112,8 +112,8 @@ class Moody:
         return {"FailedEntryCount": sum("ErrorCode" in answer for answer in answers), "Entries": answers}
 
 
-class Strict:
-    """EventBridge, which never takes some orders' events: it rejects the entry, or the request that has it."""
+class RejectingBus:
+    """EventBridge that always rejects the events of some orders, by entry or by request."""
 
     def __init__(
         self, rejected: set[str], *, request_code: str | None = None, entry_code: str = "MalformedDetail"
@@ -135,8 +135,8 @@ class Strict:
         return {"FailedEntryCount": sum(bad), "Entries": answers}
 
 
-class Dead:
-    """EventBridge or the queue, when it is down or does not let us in."""
+class FailingService:
+    """EventBridge or SQS during an outage, or without permission."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -151,21 +151,21 @@ def handle(function: ModuleType, *records: Record, seconds: float = 40) -> Any:
     return function.handler({"Records": list(records)}, Context(seconds))
 
 
-def with_bus(function: ModuleType, monkeypatch: pytest.MonkeyPatch, client: Any) -> None:
+def use_bus(function: ModuleType, monkeypatch: pytest.MonkeyPatch, client: Any) -> None:
     monkeypatch.setattr(function, "bus", EventBus(client, BUS))
 
 
-def first_failed(answer: Any) -> list[str]:
+def failed_items(answer: Any) -> list[str]:
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
-def test_an_order_is_told_of_when_it_is_placed_and_when_it_is_settled(function: ModuleType, listener: Listener) -> None:
+def test_event_is_published_when_an_order_is_placed_and_settled(function: ModuleType, listener: Listener) -> None:
     paid, declined = place(), place()
 
     answer = handle(function, creation(paid), creation(declined), confirmation(paid), cancellation(declined))
 
     assert answer == {"batchItemFailures": []}
-    events = listener.came()
+    events = listener.receive()
     assert [(event["detail-type"], event["detail"]["eventId"]) for event in events] == [
         ("order.created", f"{paid.order_id}.pending"),
         ("order.created", f"{declined.order_id}.pending"),
@@ -197,81 +197,89 @@ def test_an_order_is_told_of_when_it_is_placed_and_when_it_is_settled(function: 
     assert events[3]["detail"]["order"]["reason"]["declineCode"] == "generic_decline"
 
 
-def test_a_record_that_cannot_be_read_is_kept_whole_and_nobody_waits_for_it(
-    function: ModuleType, listener: Listener, letters: Letters
+def test_unreadable_record_is_a_dead_letter_and_blocks_no_others(
+    function: ModuleType, listener: Listener, dead_letters: DeadLetterQueue
 ) -> None:
     first, second, bad = place(), place(), malformed_record()
 
     answer = handle(function, bad, creation(first), creation(second), confirmation(first))
 
-    assert first_failed(answer) == []
-    assert listener.ids() == [f"{first.order_id}.pending", f"{second.order_id}.pending", f"{first.order_id}.confirmed"]
-    (letter,) = letters.came()
+    assert failed_items(answer) == []
+    assert listener.receive_ids() == [
+        f"{first.order_id}.pending",
+        f"{second.order_id}.pending",
+        f"{first.order_id}.confirmed",
+    ]
+    (letter,) = dead_letters.receive()
     assert letter["sequenceNumber"] == sequence_number(bad)
     assert letter["record"] == bad
 
 
-def test_a_record_that_is_too_large_for_the_queue_is_named_there(function: ModuleType, letters: Letters) -> None:
+def test_dead_letter_of_a_record_too_large_for_sqs_has_only_its_ids(
+    function: ModuleType, dead_letters: DeadLetterQueue
+) -> None:
     large = malformed_record()
     large["dynamodb"]["NewImage"]["note"] = {"S": "x" * LARGEST_LETTER_BYTES}
 
     handle(function, large)
 
-    (letter,) = letters.came()
+    (letter,) = dead_letters.receive()
     assert letter["sequenceNumber"] == sequence_number(large)
     assert "record" not in letter
 
 
-def test_what_the_queue_does_not_take_is_tried_again_with_all_behind_it(
+def test_failed_dead_letter_is_retried_with_all_later_records(
     function: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, bad = place(), malformed_record()
     refused = ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessage")
-    monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(refused)))
+    monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", FailingService(refused)))
 
-    assert first_failed(handle(function, creation(first), bad, confirmation(first))) == [sequence_number(bad)]
+    assert failed_items(handle(function, creation(first), bad, confirmation(first))) == [sequence_number(bad)]
     with pytest.raises(function.NothingPublished, match=sequence_number(bad)):
         handle(function, bad, confirmation(first))
 
 
-def test_what_the_queue_keeps_waiting_is_published_once(
+def test_records_behind_a_failed_dead_letter_are_published_once(
     function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, bad = place(), place(), malformed_record()
     down = EndpointConnectionError(endpoint_url="https://queue.example")
     with monkeypatch.context() as patched:
-        patched.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(down)))
+        patched.setattr(function, "dead_letters", DeadLetters("https://queue.example", FailingService(down)))
         handle(function, creation(first), bad, creation(second))
         with pytest.raises(function.NothingPublished):
             handle(function, bad, creation(second))
-    assert listener.ids() == [f"{first.order_id}.pending"]
+    assert listener.receive_ids() == [f"{first.order_id}.pending"]
 
-    assert first_failed(handle(function, bad, creation(second))) == []
-    assert listener.ids() == [f"{second.order_id}.pending"]
+    assert failed_items(handle(function, bad, creation(second))) == []
+    assert listener.receive_ids() == [f"{second.order_id}.pending"]
 
 
-def test_nothing_is_kept_that_could_outlast_the_function(function: ModuleType, letters: Letters) -> None:
+def test_dead_letter_is_not_sent_if_the_function_could_time_out(
+    function: ModuleType, dead_letters: DeadLetterQueue
+) -> None:
     with pytest.raises(function.NothingPublished):
         handle(function, malformed_record(), seconds=10)
 
-    assert letters.came() == []
+    assert dead_letters.receive() == []
 
 
-def test_what_comes_behind_an_event_that_was_refused_is_kept_when_its_turn_comes(
-    function: ModuleType, letters: Letters, monkeypatch: pytest.MonkeyPatch
+def test_unreadable_record_behind_a_throttled_event_waits_for_it(
+    function: ModuleType, dead_letters: DeadLetterQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = place()
-    with_bus(function, monkeypatch, Moody({refused.order_id: 1_000}))
+    use_bus(function, monkeypatch, ThrottlingBus({refused.order_id: 1_000}))
     records = [creation(place()), creation(refused), malformed_record()]
 
     answer = handle(function, *records, seconds=17.1)
 
-    assert first_failed(answer) == [sequence_number(records[1])]
-    assert letters.came() == []
+    assert failed_items(answer) == [sequence_number(records[1])]
+    assert dead_letters.receive() == []
 
 
 @pytest.mark.parametrize(
-    "spoilt",
+    "invalid",
     [
         record(confirm(placed_order := place()), change(placed_order, status="cancelled")),
         record(confirm(placed_order), placed_order),
@@ -283,64 +291,64 @@ def test_what_comes_behind_an_event_that_was_refused_is_kept_when_its_turn_comes
     ],
     ids=["settled twice", "back to pending", "status", "time", "lines", "amount", "type"],
 )
-def test_what_no_order_of_ours_can_be_is_not_published(
-    function: ModuleType, listener: Listener, letters: Letters, spoilt: Record, log_output: io.StringIO
+def test_invalid_order_record_is_a_dead_letter_and_not_published(
+    function: ModuleType, listener: Listener, dead_letters: DeadLetterQueue, invalid: Record, log_output: io.StringIO
 ) -> None:
-    handle(function, spoilt)
+    handle(function, invalid)
 
-    assert listener.ids() == []
-    assert [letter["orderId"] for letter in letters.came()] == [placed_order.order_id]
+    assert listener.receive_ids() == []
+    assert [letter["orderId"] for letter in dead_letters.receive()] == [placed_order.order_id]
     line = json.loads(log_output.getvalue().splitlines()[0])
     assert (line["level"], line["message"]) == ("ERROR", "stream record unreadable")
-    assert (line["orderId"], line["sequenceNumber"]) == (placed_order.order_id, sequence_number(spoilt))
+    assert (line["orderId"], line["sequenceNumber"]) == (placed_order.order_id, sequence_number(invalid))
     assert "alice" not in json.dumps(line)
 
 
-def test_events_that_eventbridge_refuses_are_sent_again_and_the_others_are_not(
+def test_only_throttled_events_are_sent_again(
     function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = [place() for _ in range(4)]
-    moody = Moody({orders[1].order_id: 2, orders[3].order_id: 1})
-    with_bus(function, monkeypatch, moody)
+    bus = ThrottlingBus({orders[1].order_id: 2, orders[3].order_id: 1})
+    use_bus(function, monkeypatch, bus)
 
     answer = handle(function, *map(creation, orders))
 
     assert answer == {"batchItemFailures": []}
-    assert moody.requests == [4, 2, 1]
-    assert sorted(listener.ids()) == sorted(f"{order.order_id}.pending" for order in orders)
+    assert bus.requests == [4, 2, 1]
+    assert sorted(listener.receive_ids()) == sorted(f"{order.order_id}.pending" for order in orders)
 
 
-def test_of_an_order_nothing_is_published_before_what_eventbridge_refused(
+def test_later_events_of_an_order_wait_for_its_throttled_event(
     function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused, other = place(), place()
-    with_bus(function, monkeypatch, Moody({refused.order_id: 1000}))
+    use_bus(function, monkeypatch, ThrottlingBus({refused.order_id: 1000}))
     records = [creation(other), creation(refused), confirmation(refused), confirmation(other)]
 
     answer = handle(function, *records, seconds=17.1)
 
-    assert first_failed(answer) == [sequence_number(records[1])]
-    assert listener.ids() == [f"{other.order_id}.pending"]
-    # Lambda goes on from there.
-    with_bus(function, monkeypatch, events_client())
+    assert failed_items(answer) == [sequence_number(records[1])]
+    assert listener.receive_ids() == [f"{other.order_id}.pending"]
+    # Lambda retries from the first failed record.
+    use_bus(function, monkeypatch, events_client())
     assert handle(function, *records[1:]) == {"batchItemFailures": []}
-    assert listener.ids() == [
+    assert listener.receive_ids() == [
         f"{refused.order_id}.pending",
         f"{refused.order_id}.confirmed",
         f"{other.order_id}.confirmed",
     ]
 
 
-def test_the_first_failed_record_is_told_where_others_in_between_have_nothing_to_say(
+def test_first_failed_record_is_right_after_records_without_events(
     function: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order, refused = place(), place()
-    with_bus(function, monkeypatch, Moody({refused.order_id: 1000}))
+    use_bus(function, monkeypatch, ThrottlingBus({refused.order_id: 1000}))
     records = [record(order, claim(order)), creation(order), record(order, claim(order)), creation(refused)]
 
     answer = handle(function, *records, seconds=17.1)
 
-    assert first_failed(answer) == [sequence_number(records[3])]
+    assert failed_items(answer) == [sequence_number(records[3])]
 
 
 @pytest.mark.parametrize(
@@ -351,35 +359,35 @@ def test_the_first_failed_record_is_told_where_others_in_between_have_nothing_to
     ],
     ids=["denied", "down"],
 )
-def test_an_eventbridge_that_takes_nothing_fails_the_batch(
+def test_batch_fails_if_eventbridge_is_down_or_denies_access(
     function: ModuleType, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    with_bus(function, monkeypatch, Dead(error))
+    use_bus(function, monkeypatch, FailingService(error))
 
     with pytest.raises(function.NothingPublished):
         handle(function, creation(place()))
 
 
-def test_no_request_is_begun_that_could_outlast_the_function(function: ModuleType, listener: Listener) -> None:
+def test_request_is_not_sent_if_the_function_could_time_out(function: ModuleType, listener: Listener) -> None:
     with pytest.raises(function.NothingPublished):
         handle(function, creation(place()), seconds=10)
 
-    assert listener.ids() == []
+    assert listener.receive_ids() == []
 
 
-def test_a_large_batch_is_published_whole(function: ModuleType, listener: Listener) -> None:
+def test_large_batch_is_published_completely(function: ModuleType, listener: Listener) -> None:
     orders = [place() for _ in range(15)]
 
     answer = handle(function, *map(creation, orders), *map(confirmation, orders))
 
     assert answer == {"batchItemFailures": []}
-    ids = listener.ids()
+    ids = listener.receive_ids()
     assert ids == [f"{order.order_id}.pending" for order in orders] + [
         f"{order.order_id}.confirmed" for order in orders
     ]
 
 
-def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
+def test_published_event_is_logged_with_its_ids_but_not_the_buyer(
     function: ModuleType, log_output: io.StringIO
 ) -> None:
     order = place(buyer="somebody@example.com")
@@ -400,81 +408,85 @@ def test_what_is_published_is_logged_with_its_ids_and_nothing_of_the_buyers(
     assert "somebody" not in log_output.getvalue()
 
 
-def test_event_too_large_for_eventbridge_goes_to_the_dead_letters_and_nothing_waits(
-    function: ModuleType, listener: Listener, letters: Letters, log_output: io.StringIO
+def test_event_too_large_for_eventbridge_is_a_dead_letter(
+    function: ModuleType, listener: Listener, dead_letters: DeadLetterQueue, log_output: io.StringIO
 ) -> None:
     large, other = place(lines=100, name=2_000 * "\x01"), place()
     records = [creation(other), creation(large), confirmation(other)]
 
     assert handle(function, *records) == {"batchItemFailures": []}
 
-    assert listener.ids() == [f"{other.order_id}.pending", f"{other.order_id}.confirmed"]
-    (letter,) = letters.came()
+    assert listener.receive_ids() == [f"{other.order_id}.pending", f"{other.order_id}.confirmed"]
+    (letter,) = dead_letters.receive()
     assert letter == {"orderId": large.order_id, "sequenceNumber": sequence_number(records[1])}
     (line,) = [line for line in map(json.loads, log_output.getvalue().splitlines()) if line["level"] == "ERROR"]
     assert (line["message"], line["eventId"]) == ("order event rejected", f"{large.order_id}.pending")
     assert line["bytes"] > 1024 * 1024
 
 
-def test_event_larger_than_a_request_of_several_is_published(function: ModuleType, listener: Listener) -> None:
+def test_large_event_is_published_in_its_own_request(function: ModuleType, listener: Listener) -> None:
     large, others = place(lines=100, name=3_000 * "x"), [place(), place()]
 
     assert handle(function, creation(others[0]), creation(large), creation(others[1])) == {"batchItemFailures": []}
 
-    assert listener.ids() == [f"{order.order_id}.pending" for order in (others[0], large, others[1])]
+    assert listener.receive_ids() == [f"{order.order_id}.pending" for order in (others[0], large, others[1])]
 
 
 @pytest.mark.parametrize(
-    "how",
+    "error",
     [
         {"entry_code": "MalformedDetail"},
         {"entry_code": "InvalidArgument"},
         {"request_code": "ValidationException"},
         {"request_code": "ValidationError"},
     ],
-    ids=lambda how: next(iter(how.values())),
+    ids=lambda error: next(iter(error.values())),
 )
-def test_event_that_eventbridge_rejects_goes_to_the_dead_letters_and_nothing_waits(
+def test_event_that_eventbridge_rejects_is_a_dead_letter(
     function: ModuleType,
     listener: Listener,
-    letters: Letters,
+    dead_letters: DeadLetterQueue,
     monkeypatch: pytest.MonkeyPatch,
-    how: dict[str, str],
+    error: dict[str, str],
 ) -> None:
     first, bad, last = place(), place(), place()
-    with_bus(function, monkeypatch, Strict({bad.order_id}, **how))
+    use_bus(function, monkeypatch, RejectingBus({bad.order_id}, **error))
     records = [creation(first), creation(bad), creation(last), confirmation(bad), confirmation(last)]
 
     assert handle(function, *records) == {"batchItemFailures": []}
 
-    assert listener.ids() == [f"{first.order_id}.pending", f"{last.order_id}.pending", f"{last.order_id}.confirmed"]
-    assert [letter["record"] for letter in letters.came()] == [records[1], records[3]]
+    assert listener.receive_ids() == [
+        f"{first.order_id}.pending",
+        f"{last.order_id}.pending",
+        f"{last.order_id}.confirmed",
+    ]
+    assert [letter["record"] for letter in dead_letters.receive()] == [records[1], records[3]]
 
 
-def test_rejected_event_waits_while_the_dead_letter_queue_is_down(
+def test_rejected_event_is_retried_while_the_dlq_is_down(
     function: ModuleType, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, bad = place(), place()
-    with_bus(function, monkeypatch, Strict({bad.order_id}))
+    use_bus(function, monkeypatch, RejectingBus({bad.order_id}))
     down = EndpointConnectionError(endpoint_url="https://queue.example")
-    monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", Dead(down)))
+    monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", FailingService(down)))
     records = [creation(first), creation(bad), confirmation(first)]
 
-    assert first_failed(handle(function, *records)) == [sequence_number(records[1])]
-    assert listener.ids() == [f"{first.order_id}.pending"]
+    assert failed_items(handle(function, *records)) == [sequence_number(records[1])]
+    assert listener.receive_ids() == [f"{first.order_id}.pending"]
 
 
 @pytest.mark.parametrize(
-    "how",
+    "error",
     [{"entry_code": "NotAuthorizedForSourceException"}, {"request_code": "ResourceNotFoundException"}],
-    ids=lambda how: next(iter(how.values())),
+    ids=lambda error: next(iter(error.values())),
 )
-def test_event_that_a_permission_would_let_in_is_tried_again(
-    function: ModuleType, letters: Letters, monkeypatch: pytest.MonkeyPatch, how: dict[str, str]
+def test_event_is_retried_after_a_configuration_error(
+    function: ModuleType, dead_letters: DeadLetterQueue, monkeypatch: pytest.MonkeyPatch, error: dict[str, str]
 ) -> None:
     order = place()
-    with_bus(function, monkeypatch, Strict({order.order_id}, **how))
+    use_bus(function, monkeypatch, RejectingBus({order.order_id}, **error))
 
     with pytest.raises(function.NothingPublished):
         handle(function, creation(order), seconds=17.1)
-    assert letters.came() == []
+    assert dead_letters.receive() == []

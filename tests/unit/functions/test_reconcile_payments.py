@@ -1,4 +1,4 @@
-"""The reconciler's run: everything old enough is looked at, nothing blocks the rest, and it stops in time."""
+"""A run of the reconciler: it settles every old attempt, no failure blocks the rest, and it stops in time."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -49,12 +49,12 @@ def hours_ago(hours: int) -> str:
 
 
 def rewrite(shop: FunctionShop, order: str, **attributes: Any) -> None:
-    """Write attributes of an order past the service."""
+    """Write attributes of an order directly to the table."""
     write_order(shop, order, "SET " + ", ".join(f"{name} = :{name}" for name in attributes), **attributes)
 
 
-def spoil(shop: FunctionShop, order: str) -> None:
-    """Make an order one that nobody can read."""
+def make_unreadable(shop: FunctionShop, order: str) -> None:
+    """Remove an attribute that the service needs to read the order."""
     write_order(shop, order, "REMOVE totalAmount")
 
 
@@ -63,48 +63,48 @@ def item_of(shop: FunctionShop, order: str) -> dict[str, Any]:
 
 
 def unsettled_since(shop: FunctionShop, order: str) -> str:
-    """What the order's entry in the index says."""
+    """Return `unsettledSince` of the order's entry in the index."""
     return str(item_of(shop, order)["unsettledSince"]["S"])
 
 
-def watch(reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The orders that are looked at from now on, in turn."""
-    looked_at: list[str] = []
+def record_reads(reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that receives the ids of the orders read from now on."""
+    read: list[str] = []
     get = reconciler.orders.get
 
-    def look(order_id: str) -> Any:
-        looked_at.append(order_id)
+    def record(order_id: str) -> Any:
+        read.append(order_id)
         return get(order_id)
 
-    monkeypatch.setattr(reconciler.orders, "get", look)
-    return looked_at
+    monkeypatch.setattr(reconciler.orders, "get", record)
+    return read
 
 
-def silence_stripe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lose every reply of Stripe from now on, and spare the SDK's pauses."""
+def time_out_stripe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every request to Stripe time out from now on, without the SDK's retries."""
 
-    def lose(*_: Any, **__: Any) -> Any:
+    def time_out(*_: Any, **__: Any) -> Any:
         raise stripe.APIConnectionError("timed out", should_retry=False)
 
-    monkeypatch.setattr(DummyStripeHTTPClient, "request", lose)
+    monkeypatch.setattr(DummyStripeHTTPClient, "request", time_out)
 
 
-def test_what_was_charged_is_confirmed_and_what_was_not_is_cancelled(
+def test_charged_order_is_confirmed_and_uncharged_order_is_cancelled(
     shop: FunctionShop, reconciler: ModuleType
 ) -> None:
     product = shop.add_product(stock=5)
     charged = leave_unknown(shop, product, "pm_dummy_timeout_after_charge")
-    open_ = leave_unknown(shop, product, "pm_dummy_timeout_before_charge")
+    uncharged = leave_unknown(shop, product, "pm_dummy_timeout_before_charge")
 
     tally = run(reconciler)
 
     assert (tally.settled, tally.left, tally.failed) == (2, 0, 0)
     assert shop.status(charged)["status"] == "confirmed"
-    assert shop.status(open_)["reason"]["code"] == "payment_abandoned"
+    assert shop.status(uncharged)["reason"]["code"] == "payment_abandoned"
     assert shop.stock(product) == Stock(stock=4, reserved=0, available=4)
 
 
-def test_a_payment_that_is_processing_is_left_and_its_age_told(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_processing_payment_is_left_and_its_age_reported(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = leave_unknown(shop, shop.add_product(), "pm_dummy_processing")
 
     tally = run(reconciler)
@@ -114,7 +114,7 @@ def test_a_payment_that_is_processing_is_left_and_its_age_told(shop: FunctionSho
     assert shop.status(order)["status"] == "pending"
 
 
-def test_more_attempts_than_a_batch_are_all_settled(
+def test_attempts_of_several_batches_are_all_settled(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciler, "BATCH_SIZE", 2)
@@ -127,7 +127,7 @@ def test_more_attempts_than_a_batch_are_all_settled(
     assert {shop.status(order)["status"] for order in orders} == {"confirmed"}
 
 
-def test_attempts_that_cannot_be_settled_do_not_keep_the_others_from_it(
+def test_attempts_that_cannot_be_settled_do_not_block_others(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciler, "BATCH_SIZE", 1)
@@ -142,7 +142,7 @@ def test_attempts_that_cannot_be_settled_do_not_keep_the_others_from_it(
     assert {shop.status(order)["status"] for order in good} == {"confirmed"}
 
 
-def test_what_cannot_be_settled_is_looked_at_after_what_was_left_later(
+def test_attempts_that_cannot_be_settled_move_to_the_back(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciler, "UNSETTLED_SHARDS", ("unsettled-0",))
@@ -150,24 +150,24 @@ def test_what_cannot_be_settled_is_looked_at_after_what_was_left_later(
     processing, failing, good = (leave_unknown(shop, product, "pm_dummy_processing") for _ in range(3))
     for hours, order in ((3, processing), (2, failing), (1, good)):
         rewrite(shop, order, unsettledShard="unsettled-0", unsettledSince=hours_ago(hours))
-    spoil(shop, failing)
+    make_unreadable(shop, failing)
 
-    looked_at = watch(reconciler, monkeypatch)
+    read = record_reads(reconciler, monkeypatch)
     run(reconciler)
     rewrite(shop, good, unsettledSince=hours_ago(1))
     run(reconciler)
 
-    assert looked_at == [processing, failing, good, good, processing, failing]
+    assert read == [processing, failing, good, good, processing, failing]
 
 
-def test_what_a_run_leaves_is_in_sight_of_the_next(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_attempt_left_by_a_run_is_read_by_the_next_run(shop: FunctionShop, reconciler: ModuleType) -> None:
     leave_unknown(shop, shop.add_product(), "pm_dummy_processing")
     now = datetime.now(UTC) + 2 * LEASE
 
     assert [run(reconciler, now=now).left, run(reconciler, now=now + timedelta(minutes=1)).left] == [1, 1]
 
 
-def test_run_without_time_to_settle_still_reports_the_oldest(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_run_without_time_to_settle_reports_the_oldest_attempt(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = leave_unknown(shop, shop.add_product())
     listed = unsettled_since(shop, order)
 
@@ -187,13 +187,13 @@ def test_no_shard_is_queried_without_time_for_a_query(
     assert run(reconciler, seconds=reconciler.DYNAMODB_CALL_SECONDS - 1).left == 0
 
 
-def test_run_works_for_most_of_a_minute_and_ends_before_the_next(reconciler: ModuleType) -> None:
+def test_run_takes_most_of_a_minute_and_ends_before_the_next(reconciler: ModuleType) -> None:
     timeout = template()["Resources"]["ReconcilePaymentsFunction"]["Properties"]["Timeout"]
 
     assert 55 <= timeout - reconciler.RECONCILER_REPORT_SECONDS - reconciler.ORDER_TIME_LIMIT_SECONDS <= 60
 
 
-def test_run_stops_and_leaves_the_rest_untouched_if_stripe_is_silent(
+def test_run_stops_after_several_timeouts_of_stripe(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciler, "UNANSWERED_LIMIT", 2)
@@ -202,9 +202,9 @@ def test_run_stops_and_leaves_the_rest_untouched_if_stripe_is_silent(
     for hours, order in enumerate(orders):
         rewrite(shop, order, unsettledSince=hours_ago(9 - hours))
     listed = [unsettled_since(shop, order) for order in orders]
-    silence_stripe(monkeypatch)
+    time_out_stripe(monkeypatch)
 
-    tried = watch(reconciler, monkeypatch)
+    tried = record_reads(reconciler, monkeypatch)
     tally = run(reconciler)
 
     assert (tally.left, tally.settled, tally.failed) == (5, 0, 0)
@@ -213,7 +213,7 @@ def test_run_stops_and_leaves_the_rest_untouched_if_stripe_is_silent(
     assert [unsettled_since(shop, order) for order in orders][2:] == listed[2:]
 
 
-def test_run_goes_on_while_stripe_responds_that_payments_are_processing(
+def test_run_continues_while_payments_are_processing(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciler, "UNANSWERED_LIMIT", 2)
@@ -230,9 +230,7 @@ def test_run_goes_on_while_stripe_responds_that_payments_are_processing(
 
 
 @pytest.mark.parametrize("paid", [True, False])
-def test_entry_with_nothing_to_settle_is_removed_and_counted_apart(
-    shop: FunctionShop, reconciler: ModuleType, paid: bool
-) -> None:
+def test_index_entry_with_nothing_to_settle_is_cleared(shop: FunctionShop, reconciler: ModuleType, paid: bool) -> None:
     order = shop.order((shop.add_product(), 1))
     if paid:
         shop.pay(order)
@@ -245,7 +243,7 @@ def test_entry_with_nothing_to_settle_is_removed_and_counted_apart(
     assert shop.status(order)["status"] == ("confirmed" if paid else "pending")
 
 
-def test_entry_dated_in_the_future_is_settled_like_any_other(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_index_entry_dated_in_the_future_is_settled(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = leave_unknown(shop, shop.add_product())
     rewrite(shop, order, unsettledSince="2999-01-01T00:00:00.000Z")
 
@@ -253,9 +251,7 @@ def test_entry_dated_in_the_future_is_settled_like_any_other(shop: FunctionShop,
     assert shop.status(order)["status"] == "confirmed"
 
 
-def test_attempt_dated_in_the_future_gets_a_lease_and_is_then_settled(
-    shop: FunctionShop, reconciler: ModuleType
-) -> None:
+def test_attempt_dated_in_the_future_is_settled_after_a_lease(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = leave_unknown(shop, shop.add_product())
     in_2999 = "2999-01-01T00:00:00.000Z"
     rewrite(shop, order, unsettledSince=in_2999)
@@ -268,10 +264,10 @@ def test_attempt_dated_in_the_future_gets_a_lease_and_is_then_settled(
     assert shop.status(order)["status"] == "confirmed"
 
 
-def test_an_order_that_cannot_be_read_fails_alone(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_unreadable_order_does_not_fail_the_others(shop: FunctionShop, reconciler: ModuleType) -> None:
     product = shop.add_product(stock=5)
     broken, good = leave_unknown(shop, product), leave_unknown(shop, product)
-    spoil(shop, broken)
+    make_unreadable(shop, broken)
 
     tally = run(reconciler)
 
@@ -280,21 +276,19 @@ def test_an_order_that_cannot_be_read_fails_alone(shop: FunctionShop, reconciler
     assert shop.status(good)["status"] == "confirmed"
 
 
-def test_an_order_that_fails_in_every_run_grows_older_in_each(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_reported_age_of_a_failing_order_increases_with_each_run(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = leave_unknown(shop, shop.add_product())
-    spoil(shop, order)
+    make_unreadable(shop, order)
 
     ages = [run(reconciler, now=datetime.now(UTC) + timedelta(hours=hours)).oldest_seconds for hours in (1, 2, 3)]
 
     assert [round(age / 3600) for age in ages] == [1, 2, 3]
 
 
-def test_an_order_that_was_put_off_and_is_settled_keeps_nothing_of_it(
-    shop: FunctionShop, reconciler: ModuleType
-) -> None:
+def test_settled_order_loses_its_index_attributes(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = leave_unknown(shop, shop.add_product())
     total = int(item_of(shop, order)["totalAmount"]["N"])
-    spoil(shop, order)
+    make_unreadable(shop, order)
     run(reconciler)
     assert "firstUnsettledSince" in item_of(shop, order)
 
@@ -305,7 +299,7 @@ def test_an_order_that_was_put_off_and_is_settled_keeps_nothing_of_it(
 
 
 @pytest.mark.parametrize("since", ["0", "2020-01-01T00:00:00.000", "zzz", "2999-13-32T00:00:00.000Z"])
-def test_an_attempt_of_no_known_time_fails_alone_and_once(
+def test_attempt_with_an_invalid_time_fails_once_and_is_then_settled(
     shop: FunctionShop, reconciler: ModuleType, since: str
 ) -> None:
     product = shop.add_product(stock=5)
@@ -318,7 +312,7 @@ def test_an_attempt_of_no_known_time_fails_alone_and_once(
     assert {shop.status(order)["status"] for order in (odd, good)} == {"confirmed"}
 
 
-def test_a_shard_that_cannot_be_read_does_not_keep_the_others_from_it(
+def test_throttled_shard_does_not_block_the_others(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product = shop.add_product(stock=50)
@@ -340,7 +334,7 @@ def test_a_shard_that_cannot_be_read_does_not_keep_the_others_from_it(
 
 
 @pytest.mark.parametrize("is_listed_as_old", [True, False])
-def test_an_attempt_within_its_lease_is_its_payers(
+def test_attempt_within_its_lease_is_not_settled(
     shop: FunctionShop, reconciler: ModuleType, *, is_listed_as_old: bool
 ) -> None:
     order = leave_unknown(shop, shop.add_product())
@@ -353,7 +347,7 @@ def test_an_attempt_within_its_lease_is_its_payers(
     assert shop.status(order)["status"] == "pending"
 
 
-def test_a_refund_that_is_owed_is_sent_and_counted_apart(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_owed_refund_is_sent_and_counted_as_refunded(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = shop.pay(order).body["paymentIntentId"]
     owed = {"paymentIntentId": intent, "owedSince": hours_ago(1)}
@@ -365,14 +359,14 @@ def test_a_refund_that_is_owed_is_sent_and_counted_apart(shop: FunctionShop, rec
     assert item_of(shop, order)["refund"]["M"]["refundId"]["S"].startswith("re_")
 
 
-def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_run_stops_at_its_deadline_and_the_next_one_continues(shop: FunctionShop, reconciler: ModuleType) -> None:
     product = shop.add_product()
     orders = [leave_unknown(shop, product) for _ in range(2)]
     since = hours_ago(5)
     rewrite(shop, orders[1], unsettledSince=since)
 
-    class UpAfterLooking(Deadline):
-        """Time is up once every shard was asked for."""
+    class ExpiresAfterQueries(Deadline):
+        """A deadline that expires once every shard was queried."""
 
         left = len(reconciler.UNSETTLED_SHARDS)
 
@@ -381,7 +375,7 @@ def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconc
             return float(reconciler.ORDER_TIME_LIMIT_SECONDS + (1 if self.left >= 0 else -1))
 
     stopped = reconciler.reconcile_payments(
-        reconciler.orders, reconciler.stripe, now=in_an_hour(), deadline=UpAfterLooking.after(0)
+        reconciler.orders, reconciler.stripe, now=in_an_hour(), deadline=ExpiresAfterQueries.after(0)
     )
 
     assert (stopped.settled, stopped.left) == (0, 2)
@@ -391,7 +385,7 @@ def test_a_run_stops_in_time_and_the_next_one_goes_on(shop: FunctionShop, reconc
     assert {shop.status(order)["status"] for order in orders} == {"confirmed"}
 
 
-def test_the_function_answers_with_its_tally(shop: FunctionShop, reconciler: ModuleType) -> None:
+def test_function_returns_its_tally(shop: FunctionShop, reconciler: ModuleType) -> None:
     leave_unknown(shop, shop.add_product())
 
     answer = reconciler.handler({"source": "aws.events"}, Context(50))

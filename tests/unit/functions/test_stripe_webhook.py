@@ -1,4 +1,4 @@
-"""News from Stripe: who may bring it, and that it only makes the service look for itself."""
+"""Stripe's webhook: signatures, and events that make the service read the payment from Stripe."""
 
 import io
 import json
@@ -25,7 +25,7 @@ from tests.support.metrics import metrics_in
 from tests.support.shop import Stock
 
 SECRET = "whsec_unit"
-NEWS = [
+EVENT_TYPES = [
     "payment_intent.succeeded",
     "payment_intent.canceled",
     "payment_intent.payment_failed",
@@ -50,13 +50,13 @@ def deliver(body: str, header: str | None, webhook: ModuleType | None = None) ->
     return call(webhook or load_function("stripe_webhook"), event)
 
 
-def tell(type_: str, order_id: str, intent_id: str) -> Answer:
+def deliver_signed(type_: str, order_id: str, intent_id: str) -> Answer:
     body = payload(type_, order_id, intent_id)
     return deliver(body, signature(body))
 
 
-def age(shop: FunctionShop, order_id: str) -> None:
-    """Make an attempt as old as one that its payer has surely left."""
+def make_old(shop: FunctionShop, order_id: str) -> None:
+    """Date an attempt back, beyond its lease."""
     started = rfc3339(utc_now() - timedelta(hours=1))
     write_order(shop, order_id, "SET #payment.startedAt = :started, unsettledSince = :started", started=started)
 
@@ -64,9 +64,9 @@ def age(shop: FunctionShop, order_id: str) -> None:
 @pytest.mark.parametrize(
     "header",
     [None, "", "x", "t=1", f"t={int(time.time())},v1=0", "t=x,v1=é", f"t={int(time.time())},v1=é"],
-    ids=["none", "empty", "garbage", "no signature", "wrong", "odd", "not ASCII"],
+    ids=["none", "empty", "garbage", "no signature", "wrong", "malformed", "not ASCII"],
 )
-def test_news_that_is_not_signed_is_refused(shop: FunctionShop, header: str | None) -> None:
+def test_event_without_a_valid_signature_is_refused(shop: FunctionShop, header: str | None) -> None:
     order = shop.order((shop.add_product(), 1))
 
     answer = deliver(payload("payment_intent.succeeded", order, "pi_1"), header)
@@ -75,7 +75,7 @@ def test_news_that_is_not_signed_is_refused(shop: FunctionShop, header: str | No
 
 
 @pytest.mark.parametrize("wrong", [{"secret": "whsec_other"}, {"age": 3600}, {"age": 10**9}], ids=str)
-def test_news_changed_or_signed_by_another_or_long_ago_is_refused(shop: FunctionShop, wrong: dict[str, Any]) -> None:
+def test_event_changed_or_signed_by_another_or_too_old_is_refused(shop: FunctionShop, wrong: dict[str, Any]) -> None:
     body = payload("payment_intent.succeeded", shop.order((shop.add_product(), 1)), "pi_1")
 
     assert deliver(body, signature(body, **wrong)).status == 400
@@ -105,7 +105,7 @@ def test_webhook_without_a_secret_refuses_every_event(
 @pytest.mark.parametrize(
     "body", ["", "[]", "null", "{", '{"type":1}', '{"id":"evt","type":"payment_intent.succeeded"}']
 )
-def test_signed_news_that_is_not_about_our_intents_is_received_and_ignored(body: str) -> None:
+def test_signed_event_without_an_intent_is_acknowledged(body: str) -> None:
     assert deliver(body, signature(body)).status == 200
 
 
@@ -128,9 +128,9 @@ THIN = {
         ("{", None, None),
         ("[" * 100_000, None, None),
     ],
-    ids=["thin payload", "no object", "odd", "not JSON", "deep"],
+    ids=["thin payload", "no object", "wrong types", "not JSON", "deep"],
 )
-def test_signed_event_that_cannot_be_read_is_acknowledged_logged_and_counted(
+def test_unreadable_signed_event_is_acknowledged_logged_and_counted(
     log_output: io.StringIO,
     capsys: pytest.CaptureFixture[str],
     body: str,
@@ -145,7 +145,7 @@ def test_signed_event_that_cannot_be_read_is_acknowledged_logged_and_counted(
     assert metrics_in(capsys.readouterr().out)[Count.STRIPE_EVENT_UNREADABLE] == [1]
 
 
-def test_unsigned_event_that_cannot_be_read_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_unsigned_event_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert deliver(json.dumps(THIN), signature("another")).status == 400
 
     assert Count.STRIPE_EVENT_UNREADABLE not in metrics_in(capsys.readouterr().out)
@@ -158,7 +158,7 @@ def test_unsigned_event_that_cannot_be_read_is_not_counted(capsys: pytest.Captur
         ("customer.created", "cus_1", {}),
     ],
 )
-def test_event_of_another_system_is_acknowledged_and_only_an_intent_warns(
+def test_foreign_event_is_acknowledged_and_only_an_intent_warns(
     log_output: io.StringIO, event_type: str, subject: str, warning: dict[str, str]
 ) -> None:
     body = json.dumps({"id": "evt_1", "object": "event", "type": event_type, "data": {"object": {"id": subject}}})
@@ -171,62 +171,62 @@ def test_event_of_another_system_is_acknowledged_and_only_an_intent_warns(
 
 @pytest.mark.usefixtures("shop")
 @pytest.mark.parametrize("order_id", ["ord_" + "0" * 32, "x", ""])
-def test_news_of_an_unknown_order_is_received_and_ignored(order_id: str) -> None:
-    assert tell("payment_intent.succeeded", order_id, "pi_1").status == 200
+def test_event_of_an_unknown_order_is_acknowledged(order_id: str) -> None:
+    assert deliver_signed("payment_intent.succeeded", order_id, "pi_1").status == 200
 
 
-def test_news_that_a_payment_succeeded_settles_it_at_once(shop: FunctionShop) -> None:
+def test_success_event_confirms_the_order_at_once(shop: FunctionShop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
 
-    assert tell("payment_intent.succeeded", order, intent).status == 200
+    assert deliver_signed("payment_intent.succeeded", order, intent).status == 200
 
     assert shop.status(order)["status"] == "confirmed"
     assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
 
 
-def test_false_news_of_success_does_not_disturb_a_payment_that_may_still_run(shop: FunctionShop) -> None:
+def test_false_success_event_changes_nothing_during_an_attempt(shop: FunctionShop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     intent = shop.pay(order, "pm_dummy_timeout_before_charge").body["paymentIntentId"]
 
-    assert tell("payment_intent.succeeded", order, intent).status == 503
+    assert deliver_signed("payment_intent.succeeded", order, intent).status == 503
 
     assert shop.status(order)["status"] == "pending"
     assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
 
 
-@pytest.mark.parametrize("type_", NEWS)
-def test_any_news_of_an_abandoned_payment_brings_it_to_its_end(shop: FunctionShop, type_: str) -> None:
+@pytest.mark.parametrize("type_", EVENT_TYPES)
+def test_any_event_of_an_abandoned_payment_cancels_its_order(shop: FunctionShop, type_: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     intent = shop.pay(order, "pm_dummy_timeout_before_charge").body["paymentIntentId"]
-    age(shop, order)
+    make_old(shop, order)
 
-    tell(type_, order, intent)
+    deliver_signed(type_, order, intent)
 
     assert shop.status(order)["reason"]["code"] == "payment_abandoned"
     assert shop.stock(product) == Stock(stock=5, reserved=0, available=5)
 
 
 @pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_chargeDeclined"])
-def test_news_of_a_settled_order_changes_nothing_however_often_and_in_whatever_order(
-    shop: FunctionShop, card: str
-) -> None:
+def test_repeated_events_of_a_settled_order_change_nothing(shop: FunctionShop, card: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     shop.pay(order, card)
     before = shop.status(order)
 
-    answers = [tell(type_, order, before["paymentIntentId"]) for type_ in [*NEWS, *reversed(NEWS)]]
+    answers = [
+        deliver_signed(type_, order, before["paymentIntentId"]) for type_ in [*EVENT_TYPES, *reversed(EVENT_TYPES)]
+    ]
 
     assert {answer.status for answer in answers} == {200}
     assert shop.status(order) == before
 
 
 def pay_late(shop: FunctionShop, order: str, amount: int | None = None) -> str:
-    """Pay for an order once more, past the service. Returns the intent's id."""
+    """Charge the order's buyer again, outside the service, and return the intent's id."""
     status = shop.status(order)
     return (
         external_stripe(shop)
@@ -244,43 +244,45 @@ def pay_late(shop: FunctionShop, order: str, amount: int | None = None) -> str:
     )
 
 
-def refunded(shop: FunctionShop, intent: str) -> int:
-    """How much of an intent's charge went back."""
+def amount_refunded(shop: FunctionShop, intent: str) -> int:
+    """Return the refunded amount of the intent's charge."""
     charge = external_stripe(shop).v1.payment_intents.retrieve(intent, {"expand": ["latest_charge"]}).latest_charge
     assert isinstance(charge, stripe.Charge)
     return charge.amount_refunded
 
 
-def test_money_for_an_order_that_was_cancelled_goes_back_once(shop: FunctionShop) -> None:
+def test_late_charge_of_a_cancelled_order_is_refunded_once(shop: FunctionShop) -> None:
     order = shop.order((shop.add_product(stock=1), 2))
     shop.pay(order)
     late = pay_late(shop, order)
 
-    answers = [tell("payment_intent.succeeded", order, late) for _ in range(2)]
+    answers = [deliver_signed("payment_intent.succeeded", order, late) for _ in range(2)]
 
     assert {answer.status for answer in answers} == {200}
-    assert refunded(shop, late) == shop.status(order)["totalAmount"]
+    assert amount_refunded(shop, late) == shop.status(order)["totalAmount"]
     item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
     assert item["refund"]["M"]["refundId"]["S"].startswith("re_")
     assert "unsettledShard" not in item
     assert shop.status(order)["status"] == "cancelled"
 
 
-def test_of_money_that_comes_twice_for_a_settled_order_all_goes_back(shop: FunctionShop) -> None:
+def test_every_late_charge_of_a_settled_order_is_refunded(shop: FunctionShop) -> None:
     order = shop.order((shop.add_product(), 1))
     paid = shop.pay(order).body
     late = [pay_late(shop, order) for _ in range(2)]
 
-    answers = [tell("payment_intent.succeeded", order, intent) for intent in [*late, *late, paid["paymentIntentId"]]]
+    answers = [
+        deliver_signed("payment_intent.succeeded", order, intent) for intent in [*late, *late, paid["paymentIntentId"]]
+    ]
 
     assert {answer.status for answer in answers} == {200}
-    assert [refunded(shop, intent) for intent in late] == [paid["totalAmount"]] * 2
-    assert refunded(shop, paid["paymentIntentId"]) == 0
+    assert [amount_refunded(shop, intent) for intent in late] == [paid["totalAmount"]] * 2
+    assert amount_refunded(shop, paid["paymentIntentId"]) == 0
     assert shop.status(order) == paid
 
 
 @pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_chargeDeclined"])
-def test_news_of_late_money_is_not_received_while_stripe_cannot_be_asked(
+def test_event_of_a_late_charge_is_retried_during_a_stripe_outage(
     shop: FunctionShop, monkeypatch: pytest.MonkeyPatch, card: str
 ) -> None:
     order = shop.order((shop.add_product(), 1))
@@ -288,34 +290,32 @@ def test_news_of_late_money_is_not_received_while_stripe_cannot_be_asked(
     late = pay_late(shop, order)
 
     def unreachable(*_: object, **__: object) -> None:
-        raise stripe.APIConnectionError("no way there")  # type: ignore[no-untyped-call]
+        raise stripe.APIConnectionError("connection failed")  # type: ignore[no-untyped-call]
 
     with monkeypatch.context() as patch:
         patch.setattr(DummyStripeHTTPClient, "request", unreachable)
-        answer = tell("payment_intent.succeeded", order, late)
+        answer = deliver_signed("payment_intent.succeeded", order, late)
     assert (answer.status, answer.body["code"]) == (503, "busy")
-    assert refunded(shop, late) == 0
+    assert amount_refunded(shop, late) == 0
 
-    assert tell("payment_intent.succeeded", order, late).status == 200
-    assert refunded(shop, late) == shop.status(order)["totalAmount"]
+    assert deliver_signed("payment_intent.succeeded", order, late).status == 200
+    assert amount_refunded(shop, late) == shop.status(order)["totalAmount"]
 
 
-def test_news_of_another_intents_money_is_not_received_while_an_attempt_is_under_way(shop: FunctionShop) -> None:
+def test_event_of_another_intent_is_retried_during_an_attempt(shop: FunctionShop) -> None:
     order = shop.order((shop.add_product(), 1))
     other = pay_late(shop, order)
     own = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
 
-    assert tell("payment_intent.succeeded", order, other).status == 503
-    assert tell("payment_intent.succeeded", order, own).status == 200
-    assert tell("payment_intent.succeeded", order, other).status == 200
+    assert deliver_signed("payment_intent.succeeded", order, other).status == 503
+    assert deliver_signed("payment_intent.succeeded", order, own).status == 200
+    assert deliver_signed("payment_intent.succeeded", order, other).status == 200
 
     assert shop.status(order)["status"] == "confirmed"
-    assert (refunded(shop, other), refunded(shop, own)) == (shop.status(order)["totalAmount"], 0)
+    assert (amount_refunded(shop, other), amount_refunded(shop, own)) == (shop.status(order)["totalAmount"], 0)
 
 
-def test_news_of_a_payment_that_is_voided_meanwhile_is_not_received(
-    shop: FunctionShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_event_of_a_concurrently_voided_payment_is_retried(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
     settle = OrdersTable.settle_confirmed
@@ -326,38 +326,38 @@ def test_news_of_a_payment_that_is_voided_meanwhile_is_not_received(
 
     with monkeypatch.context() as patch:
         patch.setattr(OrdersTable, "settle_confirmed", void_first)
-        assert tell("payment_intent.succeeded", order, intent).status == 503
+        assert deliver_signed("payment_intent.succeeded", order, intent).status == 503
 
-    assert tell("payment_intent.succeeded", order, intent).status == 200
+    assert deliver_signed("payment_intent.succeeded", order, intent).status == 200
     assert shop.status(order)["status"] == "confirmed"
 
 
-def test_news_of_a_second_refund_that_could_not_be_sent_is_not_received(
+def test_event_is_retried_if_a_second_refund_cannot_be_sent(
     shop: FunctionShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order)
     first, second = (pay_late(shop, order) for _ in range(2))
-    tell("payment_intent.succeeded", order, first)
+    deliver_signed("payment_intent.succeeded", order, first)
 
     with monkeypatch.context() as patch:
         patch.setattr(StripeGateway, "refund", lambda *_, **__: Unknown())
-        assert tell("payment_intent.succeeded", order, second).status == 503
-    assert tell("payment_intent.succeeded", order, second).status == 200
+        assert deliver_signed("payment_intent.succeeded", order, second).status == 503
+    assert deliver_signed("payment_intent.succeeded", order, second).status == 200
 
-    assert refunded(shop, second) == shop.status(order)["totalAmount"]
+    assert amount_refunded(shop, second) == shop.status(order)["totalAmount"]
 
 
-def test_news_of_an_intent_of_another_amount_is_received_and_left_to_people(shop: FunctionShop) -> None:
+def test_event_of_an_intent_of_another_amount_makes_no_refund(shop: FunctionShop) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order)
-    odd = pay_late(shop, order, amount=77)
+    other_amount = pay_late(shop, order, amount=77)
 
-    assert tell("payment_intent.succeeded", order, odd).status == 200
-    assert refunded(shop, odd) == 0
+    assert deliver_signed("payment_intent.succeeded", order, other_amount).status == 200
+    assert amount_refunded(shop, other_amount) == 0
 
 
-def test_news_on_which_nothing_can_be_done_is_received(shop: FunctionShop) -> None:
+def test_event_without_an_effect_is_acknowledged(shop: FunctionShop) -> None:
     order, other = (shop.order((shop.add_product(), 1)) for _ in range(2))
     shop.pay(order, "pm_unknown")
     shop.pay(other, "pm_unknown")
@@ -365,15 +365,15 @@ def test_news_on_which_nothing_can_be_done_is_received(shop: FunctionShop) -> No
     own, others = (intent.id for intent in intents_of(shop, order, other))
     external_stripe(shop).v1.payment_intents.cancel(own)
 
-    news = [("canceled", own), ("succeeded", own), ("succeeded", others), ("payment_failed", others)]
-    news.append(("canceled", "pi_nobody_has"))
-    answers = [tell(f"payment_intent.{what}", order, intent) for what, intent in news]
+    events = [("canceled", own), ("succeeded", own), ("succeeded", others), ("payment_failed", others)]
+    events.append(("canceled", "pi_unknown"))
+    answers = [deliver_signed(f"payment_intent.{name}", order, intent) for name, intent in events]
 
     assert {answer.status for answer in answers} == {200}
     assert shop.status(order) == before
 
 
 def intents_of(shop: FunctionShop, *orders: str) -> list[stripe.PaymentIntent]:
-    """The intents that the service made for these orders, in their order."""
+    """Return the service's intents of these orders, in the same order."""
     intents = {intent.metadata["orderId"]: intent for intent in external_stripe(shop).v1.payment_intents.list().data}
     return [intents[order] for order in orders]
