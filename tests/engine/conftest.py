@@ -1,4 +1,4 @@
-"""Fixtures of the engine tests: DynamoDB Local, which isolates transactions as moto does not."""
+"""Fixtures of the engine tests: DynamoDB Local, which isolates transactions. moto does not."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.support.world import World
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of a DynamoDB Local of our own."""
+    """Run DynamoDB Local and return its endpoint."""
     home = install(DYNAMODB_LOCAL)
     with running_dynamodb_local(home, tmp_path_factory.mktemp("engine")) as endpoint:
         yield endpoint
@@ -19,5 +19,5 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def world(engine: str) -> World:
-    """A fresh world on the engine."""
+    """Return a world with empty tables on the engine."""
     return World.fresh(client_of(engine), client_of(engine))

@@ -1,6 +1,6 @@
-"""Stripes that are servers on the loopback interface: localstripe, a shim before it, and one that answers by script.
+"""Stripe servers on the loopback interface: localstripe, a shim in front of it, and a scripted server.
 
-And the gateway that talks to them.
+Also the gateway that calls them.
 """
 
 import json
@@ -31,32 +31,31 @@ from order_payments.stripe_adapter.transport import TimedSession
 
 KEY = "sk_test_overHttp1234"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-PLENTY = Deadline.after(3600)
-READY_SECONDS = 30
+FAR_DEADLINE = Deadline.after(3600)
+START_TIMEOUT_SECONDS = 30
 
 
 @contextmanager
-def gateway_to(url: str, key: str = KEY) -> Iterator[StripeGateway]:
-    """The gateway as a function has it with `STRIPE_BACKEND=api`."""
+def open_gateway(url: str, key: str = KEY) -> Iterator[StripeGateway]:
+    """Yield the gateway that a function uses with `STRIPE_BACKEND=api`."""
     settings = StripeSettings(secret_key=key, backend=StripeBackend.API, api_base=url, dummy_table=None)
     gateway = stripe_gateway(settings)
-    # Private: a function keeps its connection for as long as it lives, and has no call that closes it.
+    # Private, because a function never closes its connection, so the gateway has no method for it.
     session = gateway._transport
     assert isinstance(session, TimedSession)
     with session:
         yield gateway
 
 
-def an_order() -> Order:
+def new_order() -> Order:
     return Order.place("alice", [OrderLine("tea", "Tea", 2, 4599)], "usd", NOW)
 
 
-def claimed(order: Order, intent_id: str, card: str = "pm_card_visa") -> Order:
+def claim(order: Order, intent_id: str, card: str = "pm_card_visa") -> Order:
     return replace(order, attempt=PaymentAttempt(PaymentAttempt.new_id(), intent_id, card, NOW))
 
 
-# What `localstripe --port N` does, but for two things: that listens on all interfaces, and it keeps its state in a
-# file of a fixed name in /tmp, which it unpickles when it starts.
+# Replaces `localstripe --port N`, which listens on all interfaces, and unpickles its state from a fixed file in /tmp.
 LOCALSTRIPE = """
 import socket, sys
 from aiohttp import web
@@ -68,14 +67,14 @@ web.run_app(app, sock=socket.socket(fileno=int(sys.argv[1])), print=None)
 
 
 @contextmanager
-def running_localstripe(log: Path) -> Iterator[str]:
-    """The address of a localstripe of our own, in its own process."""
-    # It gets the socket rather than a port's number, so that nobody else can take the port in between.
-    with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+def start_localstripe(log: Path) -> Iterator[str]:
+    """Run localstripe in a process and yield its URL."""
+    # Passing the socket instead of a port number keeps other processes from taking the port first.
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         process = subprocess.Popen(
-            [sys.executable, "-c", LOCALSTRIPE, str(listening.fileno())],
-            pass_fds=[listening.fileno()],
+            [sys.executable, "-c", LOCALSTRIPE, str(listener.fileno())],
+            pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -94,7 +93,7 @@ def running_localstripe(log: Path) -> Iterator[str]:
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
             requests.get(url, timeout=1)
@@ -102,15 +101,15 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
             time.sleep(0.05)
         else:
             return
-    pytest.fail(f"localstripe does not start:\n{log.read_text()}")
+    pytest.fail(f"localstripe did not start:\n{log.read_text()}")
 
 
 @contextmanager
-def shim_before(localstripe: str) -> Iterator[str]:
-    """The address of a shim before localstripe that says in its words what it does not understand in Stripe's.
+def serve_shim(localstripe: str) -> Iterator[str]:
+    """Run a shim that translates two requests that localstripe does not accept, and yield its URL.
 
-    It drops `allowed_payment_method_types` from a creation, and gives a confirmation's `payment_method` to the intent
-    first. Everything else, answers included, passes as it is.
+    It drops `allowed_payment_method_types` from a creation, and sets a confirmation's `payment_method` on the intent
+    first. All else passes unchanged.
     """
 
     class Shim(BaseHTTPRequestHandler):
@@ -136,7 +135,7 @@ def shim_before(localstripe: str) -> Iterator[str]:
             return requests.request(self.command, f"{localstripe}{path}", headers=headers, data=form, timeout=10)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     with _serving(Shim) as url:
         yield url
@@ -144,7 +143,7 @@ def shim_before(localstripe: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request as it came over the wire."""
+    """A request as received."""
 
     method: str
     path: str
@@ -157,18 +156,18 @@ Step = Callable[["ScriptHandler"], None]
 
 @dataclass
 class ScriptedStripe:
-    """A server that takes one of `steps` for each request, the last one for all that come later.
+    """A server that runs one of `steps` per request, and the last one for all further requests.
 
-    `over` is set when the test is: it lets go what still waits.
+    `finished` is set at the end of the test and releases waiting steps.
     """
 
     url: str = ""
     steps: list[Step] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
+    finished: threading.Event = field(default_factory=threading.Event)
 
     def keys(self) -> list[str | None]:
-        """The idempotency keys that came."""
+        """Return the received idempotency keys."""
         return [request.headers["Idempotency-Key"] for request in self.received]
 
 
@@ -181,10 +180,10 @@ class ScriptHandler(BaseHTTPRequestHandler):
         step = self.stripe.steps.pop(0) if len(self.stripe.steps) > 1 else self.stripe.steps[0]
         step(self)
 
-    do_POST = do_GET  # noqa: N815 - the name that http.server wants
+    do_POST = do_GET  # noqa: N815 - http.server requires the name
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 def answer(body: Any, status: int = 200, **headers: str) -> Step:
@@ -193,17 +192,17 @@ def answer(body: Any, status: int = 200, **headers: str) -> Step:
     return lambda handler: _answer(handler, status, content, {"Content-Type": "application/json", **named})
 
 
-def say_nothing(handler: ScriptHandler) -> None:
-    handler.stripe.over.wait(60)
+def keep_silent(handler: ScriptHandler) -> None:
+    handler.stripe.finished.wait(60)
     handler.close_connection = True
 
 
-def hang_up(handler: ScriptHandler) -> None:
+def close_connection(handler: ScriptHandler) -> None:
     handler.close_connection = True
 
 
-def break_off(handler: ScriptHandler) -> None:
-    """End the connection in the middle of an answer."""
+def truncate_response(handler: ScriptHandler) -> None:
+    """Close the connection in the middle of a response."""
     handler.send_response(200)
     handler.send_header("Content-Length", "4096")
     handler.end_headers()
@@ -212,18 +211,18 @@ def break_off(handler: ScriptHandler) -> None:
 
 
 @contextmanager
-def scripted_stripe() -> Iterator[ScriptedStripe]:
+def serve_script() -> Iterator[ScriptedStripe]:
     state = ScriptedStripe()
     with _serving(type("Handler", (ScriptHandler,), {"stripe": state})) as state.url:
         try:
             yield state
         finally:
-            state.over.set()
+            state.finished.set()
 
 
 @contextmanager
 def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The address at which `handler` serves, every connection in a thread of its own."""
+    """Serve with `handler`, one thread per connection, and yield the URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

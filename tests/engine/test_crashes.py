@@ -1,8 +1,8 @@
-"""The process dies at any of its requests, before that takes effect or after; so does the reconciler that repairs it.
+"""Crashes: the process is killed at each of its requests, before or after it takes effect, and so is the reconciler.
 
-Each story lists its requests, and a test compares the list with the requests that are made. The story is repeated and
-killed at each of its requests, by name, and a reconciler at each of its own. The next reconciler must then bring the
-order to the end that its charge asks for.
+Each scenario lists its requests, and a test compares the list with the requests that are sent. The scenario is killed
+at each of them, by name, and then a reconciler at each of its own. The next reconciler must settle the order according
+to its charge.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,13 @@ from order_payments.storage.orders_table import UNSETTLED_SHARDS
 from tests.support.fault_injection import Effect, Killed, Plan, inject_faults, kill_at, reset_world
 from tests.support.world import World
 
-MOMENTS = (Effect.NONE, Effect.DONE)
+EFFECTS = (Effect.NONE, Effect.DONE)
 IN_STOCK = 500
 
 
 @dataclass(frozen=True)
-class Story:
-    """A payment with a card: its requests, and the one that charges the card, if any."""
+class Scenario:
+    """A payment: the card, the requests, and the one that charges the card, if any."""
 
     card: str
     requests: tuple[str, ...]
@@ -38,21 +38,23 @@ class Story:
     quantity: int = 2
 
 
-# Stripe's SDK sends the confirmation twice if the outcome is unknown.
-STORIES = {
-    "paid": Story("pm_card_visa", ("read", "create", "claim", "confirm", "settle confirmed"), charging="confirm"),
-    "declined": Story("pm_card_chargeDeclined", ("read", "create", "claim", "confirm", "cancel", "settle cancelled")),
-    "requires action": Story(
+# Stripe's SDK retries a confirmation with an unknown outcome once.
+SCENARIOS = {
+    "paid": Scenario("pm_card_visa", ("read", "create", "claim", "confirm", "settle confirmed"), charging="confirm"),
+    "declined": Scenario(
+        "pm_card_chargeDeclined", ("read", "create", "claim", "confirm", "cancel", "settle cancelled")
+    ),
+    "requires action": Scenario(
         "pm_card_authenticationRequired", ("read", "create", "claim", "confirm", "cancel", "settle cancelled")
     ),
-    "short of stock": Story(
+    "short of stock": Scenario(
         "pm_card_visa", ("read", "create", "claim", "cancel unclaimed", "cancel"), quantity=IN_STOCK + 1
     ),
-    "refused payment method": Story("pm_unknown", ("read", "create", "claim", "confirm", "void")),
-    "unknown and charged": Story(
+    "refused payment method": Scenario("pm_unknown", ("read", "create", "claim", "confirm", "void")),
+    "unknown and charged": Scenario(
         "pm_dummy_timeout_after_charge", ("read", "create", "claim", "confirm", "confirm 2"), charging="confirm"
     ),
-    "unknown and not charged": Story(
+    "unknown and not charged": Scenario(
         "pm_dummy_timeout_before_charge", ("read", "create", "claim", "confirm", "confirm 2")
     ),
 }
@@ -60,7 +62,7 @@ STORIES = {
 
 @dataclass(frozen=True)
 class Repair:
-    """A reconciler at work on a payment of unknown outcome: what it asks, and how the order is then."""
+    """A reconciler's repair of a payment with an unknown outcome: its requests, and the resulting status."""
 
     card: str
     requests: tuple[str, ...]
@@ -77,28 +79,28 @@ REPAIRS = {
     "processing": Repair("pm_dummy_processing", ("read", "cancel", "retrieve"), OrderStatus.PENDING),
 }
 SWEEP = len(UNSETTLED_SHARDS)
-"""The questions by which a reconciler finds what is unsettled, before, between and after what it does about it."""
+"""The number of queries with which a sweep finds unsettled orders."""
 
 OVERRIDE = ("read", "settle by hand")
-LATE_MONEY = {
+LATE_CHARGES = {
     OrderStatus.CANCELLED: ("read", "retrieve", "owe refund", "refund", "record refund"),
     OrderStatus.CONFIRMED: ("read", "retrieve", "owe refund", "refund", "record refund"),
     OrderStatus.PENDING: ("read", "retrieve", "claim", "settle confirmed"),
 }
-"""What news of a charge leads to that nobody knew of, by how the order is meanwhile."""
+"""The requests that an event of a late charge causes, by the order's status."""
 
 
-def each(stories: dict[Any, tuple[str, ...]]) -> list[Any]:
-    """Return parameters: each request of each story, by the names of both."""
+def parametrize_requests(scenarios: dict[Any, tuple[str, ...]]) -> list[Any]:
+    """Return test parameters: each request of each scenario, by name."""
     return [
         pytest.param(name, request, id=f"{name}-{request}")
-        for name, requests in stories.items()
+        for name, requests in scenarios.items()
         for request in requests
     ]
 
 
-PAYMENT_DEATHS = each({name: story.requests for name, story in STORIES.items()})
-REPAIR_DEATHS = each({name: repair.requests for name, repair in REPAIRS.items()})
+PAYMENT_CRASHES = parametrize_requests({name: scenario.requests for name, scenario in SCENARIOS.items()})
+REPAIR_CRASHES = parametrize_requests({name: repair.requests for name, repair in REPAIRS.items()})
 OVERRIDES = (OrderStatus.CONFIRMED, OrderStatus.CANCELLED)
 
 
@@ -114,47 +116,45 @@ def world(tables: World) -> World:
     return world
 
 
-@pytest.mark.parametrize("name", STORIES)
-def test_a_payment_makes_the_requests_that_are_killed_here(world: World, name: str) -> None:
-    story = STORIES[name]
-    order = world.place({"tea": story.quantity})
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_payment_makes_the_listed_requests(world: World, name: str) -> None:
+    scenario = SCENARIOS[name]
+    order = world.place({"tea": scenario.quantity})
 
-    assert requests_of(world, lambda: world.pay(order, story.card)) == story.requests
+    assert record_requests(world, lambda: world.pay(order, scenario.card)) == scenario.requests
 
 
-@pytest.mark.parametrize(("name", "request_"), PAYMENT_DEATHS)
-def test_a_killed_payment_ends_well_wherever_its_reconciler_is_killed_too(
-    world: World, name: str, request_: str
-) -> None:
-    story = STORIES[name]
+@pytest.mark.parametrize(("name", "request_"), PAYMENT_CRASHES)
+def test_payment_killed_at_any_request_is_settled(world: World, name: str, request_: str) -> None:
+    scenario = SCENARIOS[name]
 
-    def crashed(effect: Effect) -> Order:
-        order = world.place({"tea": story.quantity})
-        assert dies(world, kill_at(request_, effect), lambda: world.pay(order, story.card))
+    def crash(effect: Effect) -> Order:
+        order = world.place({"tea": scenario.quantity})
+        assert is_killed(world, kill_at(request_, effect), lambda: world.pay(order, scenario.card))
         return order
 
-    # A death before a request leaves the same state as one after the request before it, where reconcilers are killed.
+    # A crash before a request leaves the same state as one after the previous request, which covers killed reconcilers.
     crashes = {
-        Effect.NONE: [crashed(Effect.NONE)],
-        Effect.DONE: with_killed_reconcilers(world, partial(crashed, Effect.DONE)),
+        Effect.NONE: [crash(Effect.NONE)],
+        Effect.DONE: kill_reconcilers(world, partial(crash, Effect.DONE)),
     }
     world.check_invariants()
     world.reconcile()
 
     world.check_settled()
-    number = story.requests.index(request_)
+    index = scenario.requests.index(request_)
     for effect, orders in crashes.items():
-        check_end(world, story, story.requests[: number + (effect is Effect.DONE)], orders)
+        check_outcomes(world, scenario, scenario.requests[: index + (effect is Effect.DONE)], orders)
     world.check_settled()
 
 
-def check_end(world: World, story: Story, took_effect: tuple[str, ...], orders: list[Order]) -> None:
-    """Those whose payment died after these requests: to be paid still, or confirmed if charged, or cancelled."""
-    claimed = "claim" in took_effect and "void" not in took_effect and story.quantity <= IN_STOCK
+def check_outcomes(world: World, scenario: Scenario, completed: tuple[str, ...], orders: list[Order]) -> None:
+    """Check orders whose payment completed only these requests: confirmed if charged, else cancelled or payable."""
+    claimed = "claim" in completed and "void" not in completed and scenario.quantity <= IN_STOCK
     for order in orders:
         recorded = world.read_order(order)
-        if claimed or "cancel unclaimed" in took_effect:
-            charged = story.charging in took_effect
+        if claimed or "cancel unclaimed" in completed:
+            charged = scenario.charging in completed
             assert recorded.status is (OrderStatus.CONFIRMED if charged else OrderStatus.CANCELLED)
         else:
             assert recorded.is_payable
@@ -162,49 +162,47 @@ def check_end(world: World, story: Story, took_effect: tuple[str, ...], orders: 
 
 
 @pytest.mark.parametrize("name", REPAIRS)
-def test_a_reconciler_makes_the_requests_that_are_killed_here(world: World, name: str) -> None:
+def test_reconciler_makes_the_listed_requests(world: World, name: str) -> None:
     repair = REPAIRS[name]
     order = world.place({"tea": 2})
     world.pay(order, repair.card)
 
-    swept = requests_of(world, world.reconcile)
+    requests = record_requests(world, world.reconcile)
 
-    assert tuple(request for request in swept if not request.startswith("find")) == repair.requests
-    assert len(swept) == SWEEP + len(repair.requests)
+    assert tuple(request for request in requests if not request.startswith("find")) == repair.requests
+    assert len(requests) == SWEEP + len(repair.requests)
     assert world.read_order(order).status is repair.end
 
 
-@pytest.mark.parametrize(("name", "request_"), REPAIR_DEATHS)
-def test_a_killed_reconciler_is_made_good_by_the_next_wherever_that_is_killed_too(
-    world: World, name: str, request_: str
-) -> None:
+@pytest.mark.parametrize(("name", "request_"), REPAIR_CRASHES)
+def test_order_of_killed_reconciler_is_settled_by_the_next(world: World, name: str, request_: str) -> None:
     repair = REPAIRS[name]
 
-    def crashed(effect: Effect) -> Order:
+    def crash(effect: Effect) -> Order:
         order = world.place({"tea": 2})
         world.pay(order, repair.card)
-        assert dies(world, kill_at(request_, effect), lambda: reconcile(world, order))
+        assert is_killed(world, kill_at(request_, effect), lambda: reconcile(world, order))
         return order
 
-    orders = [crashed(Effect.NONE), *with_killed_reconcilers(world, partial(crashed, Effect.DONE))]
+    orders = [crash(Effect.NONE), *kill_reconcilers(world, partial(crash, Effect.DONE))]
     world.check_invariants()
     world.reconcile()
 
     assert {world.read_order(order).status for order in orders} == {repair.end}
-    let_processing_payments_succeed(world)
+    complete_processing_payments(world)
     world.reconcile()
     world.check_settled()
 
 
-def test_a_sweep_that_is_killed_anywhere_is_made_good_by_the_next(world: World) -> None:
+def test_sweep_killed_at_any_request_is_completed_by_the_next(world: World) -> None:
     repair = REPAIRS["charged"]
     world.pay(world.place({"tea": 2}), repair.card)
-    requests = requests_of(world, world.reconcile)
-    for request, effect in product(requests, MOMENTS):
+    requests = record_requests(world, world.reconcile)
+    for request, effect in product(requests, EFFECTS):
         order = world.place({"tea": 2})
         world.pay(order, repair.card)
 
-        assert dies(world, kill_at(request, effect), world.reconcile)
+        assert is_killed(world, kill_at(request, effect), world.reconcile)
         world.reconcile()
 
         assert world.read_order(order).status is repair.end
@@ -212,20 +210,20 @@ def test_a_sweep_that_is_killed_anywhere_is_made_good_by_the_next(world: World) 
 
 
 @pytest.mark.parametrize("status", OVERRIDES)
-def test_an_override_makes_the_requests_that_are_killed_here(world: World, status: OrderStatus) -> None:
+def test_override_makes_the_listed_requests(world: World, status: OrderStatus) -> None:
     order = world.place({"tea": 2})
 
-    assert requests_of(world, lambda: world.override(order, status)) == OVERRIDE
+    assert record_requests(world, lambda: world.override(order, status)) == OVERRIDE
 
 
-@pytest.mark.parametrize("effect", MOMENTS)
-@pytest.mark.parametrize(("status", "request_"), each(dict.fromkeys(OVERRIDES, OVERRIDE)))
-def test_a_killed_override_has_settled_the_order_or_left_it_payable(
+@pytest.mark.parametrize("effect", EFFECTS)
+@pytest.mark.parametrize(("status", "request_"), parametrize_requests(dict.fromkeys(OVERRIDES, OVERRIDE)))
+def test_killed_override_settles_order_or_leaves_it_payable(
     world: World, status: OrderStatus, request_: str, effect: Effect
 ) -> None:
     order = world.place({"tea": 2})
 
-    assert dies(world, kill_at(request_, effect), lambda: world.override(order, status))
+    assert is_killed(world, kill_at(request_, effect), lambda: world.override(order, status))
     world.reconcile()
 
     world.check_settled()
@@ -238,33 +236,33 @@ def test_a_killed_override_has_settled_the_order_or_left_it_payable(
         world.check_settled()
 
 
-@pytest.mark.parametrize("status", LATE_MONEY)
-def test_news_of_late_money_makes_the_requests_that_are_killed_here(world: World, status: OrderStatus) -> None:
-    _, news = late_money(world, status)
+@pytest.mark.parametrize("status", LATE_CHARGES)
+def test_late_charge_event_makes_the_listed_requests(world: World, status: OrderStatus) -> None:
+    _, deliver_event = charge_after_refusal(world, status)
 
-    assert requests_of(world, news) == LATE_MONEY[status]
+    assert record_requests(world, deliver_event) == LATE_CHARGES[status]
 
 
-@pytest.mark.parametrize(("status", "request_"), each(LATE_MONEY))
-def test_late_money_is_kept_for_an_open_order_or_given_back_once_wherever_the_news_is_killed(
+@pytest.mark.parametrize(("status", "request_"), parametrize_requests(LATE_CHARGES))
+def test_late_charge_confirms_pending_order_or_is_refunded_once(
     world: World, status: OrderStatus, request_: str
 ) -> None:
-    stories = []
+    scenarios = []
 
-    def crashed(effect: Effect) -> Order:
-        order, news = late_money(world, status)
-        stories.append((order, news))
-        assert dies(world, kill_at(request_, effect), news)
+    def crash(effect: Effect) -> Order:
+        order, deliver_event = charge_after_refusal(world, status)
+        scenarios.append((order, deliver_event))
+        assert is_killed(world, kill_at(request_, effect), deliver_event)
         return order
 
-    crashed(Effect.NONE)
-    with_killed_reconcilers(world, partial(crashed, Effect.DONE))
-    for _, news in stories:
-        news()  # Stripe sends again what nobody has received.
+    crash(Effect.NONE)
+    kill_reconcilers(world, partial(crash, Effect.DONE))
+    for _, deliver_event in scenarios:
+        deliver_event()  # Stripe retries an event until it is acknowledged.
     world.reconcile()
 
     world.check_settled()
-    for order, _ in stories:
+    for order, _ in scenarios:
         recorded = world.read_order(order)
         if status is OrderStatus.PENDING:
             assert (recorded.status, refunds_of(world, order)) == (OrderStatus.CONFIRMED, 0)
@@ -274,30 +272,30 @@ def test_late_money_is_kept_for_an_open_order_or_given_back_once_wherever_the_ne
             assert recorded.refund.refund_id
 
 
-def dies(world: World, plan: Plan, do: Callable[[], object]) -> bool:
-    """Whether the process was killed before it had done."""
+def is_killed(world: World, plan: Plan, action: Callable[[], object]) -> bool:
+    """Return whether the process was killed in `action`."""
     with inject_faults(world, plan):
         try:
-            do()
+            action()
         except Killed:
             return True
     return False
 
 
-def requests_of(world: World, do: Callable[[], object]) -> tuple[str, ...]:
+def record_requests(world: World, action: Callable[[], object]) -> tuple[str, ...]:
     with inject_faults(world) as injection:
-        do()
+        action()
     return injection.requests
 
 
-def with_killed_reconcilers(world: World, crashed: Callable[[], Order]) -> list[Order]:
-    """Let one order per request and moment of its reconciler crash, and kill that reconciler there."""
-    orders = [crashed()]
-    requests = requests_of(world, partial(reconcile, world, orders[0]))
-    for request, effect in product(requests, MOMENTS):
-        order = crashed()
+def kill_reconcilers(world: World, crash: Callable[[], Order]) -> list[Order]:
+    """Crash one order for each request and effect of its reconciler, and kill that reconciler there."""
+    orders = [crash()]
+    requests = record_requests(world, partial(reconcile, world, orders[0]))
+    for request, effect in product(requests, EFFECTS):
+        order = crash()
         orders.append(order)
-        assert dies(world, kill_at(request, effect), partial(reconcile, world, order))
+        assert is_killed(world, kill_at(request, effect), partial(reconcile, world, order))
     return orders
 
 
@@ -314,28 +312,28 @@ def check_payable(world: World, order: Order) -> None:
         assert paid.status is OrderStatus.CONFIRMED
 
 
-def late_money(world: World, status: OrderStatus) -> tuple[Order, Callable[[], object]]:
-    """An order that Stripe charged although it had refused the payment, `status` by then; and the news of it."""
+def charge_after_refusal(world: World, status: OrderStatus) -> tuple[Order, Callable[[], object]]:
+    """Charge an order after its payment was refused and voided. Return it and a function that delivers the event."""
     order = world.place({"tea": 2})
     world.pay(order, "pm_unknown")
     if status is not OrderStatus.PENDING:
         world.override(order, status)
     (intent,) = (intent for intent in world.store.intents() if intent.metadata["orderId"] == order.order_id)
-    client = stripe.StripeClient("sk_test_somebody", http_client=DummyStripeHTTPClient(world.store))
+    client = stripe.StripeClient("sk_test_external", http_client=DummyStripeHTTPClient(world.store))
     client.v1.payment_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
 
-    def news() -> Order:
+    def deliver_event() -> Order:
         return payments.follow_intent(
             order.order_id, intent.id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(28)
         )
 
-    return order, news
+    return order, deliver_event
 
 
 def refunds_of(world: World, order: Order) -> int:
     return sum(len(charge.refunds) for charge in world.store.charges() if charge.metadata["orderId"] == order.order_id)
 
 
-def let_processing_payments_succeed(world: World) -> None:
+def complete_processing_payments(world: World) -> None:
     started = world.wire.clock
     world.wire.clock = lambda: started() + 3600

@@ -1,4 +1,4 @@
-"""DynamoDB Local is for programs on this machine."""
+"""DynamoDB Local is reachable only for programs on this machine."""
 
 import socket
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ def test_engine_listens_on_the_loopback_address_only(engine: str) -> None:
         socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
-def test_engine_lets_no_web_page_call_it(engine: str) -> None:
+def test_engine_allows_no_cross_origin_request(engine: str) -> None:
     preflight = {
         "Origin": "https://evil.example",
         "Access-Control-Request-Method": "POST",

@@ -1,7 +1,7 @@
-"""Every call that the service makes, with every fault on it: what is answered at once, and how the order ends.
+"""Each call of the service with each fault: the immediate response, and the order's final state.
 
-A cell of the tables reads `answer end`: the status that the contract gives to what the service answers, and the order
-when the fault is over and everything is reconciled. A `payable` one is then paid, to see that it can be.
+A cell of the tables reads `response state`: the HTTP status of the response, and the order's state after the fault has
+ended and the reconciler has run. An order that is `payable` is then paid.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ IN_STOCK = 5
 
 @dataclass(frozen=True)
 class Call:
-    """A request of the service, and a payment in which it is made."""
+    """A request of the service, and a payment that sends it."""
 
     request: str
     card: str = "pm_card_visa"
@@ -54,8 +54,8 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What goes wrong with a call. What is late arrives once the service has answered, or even reconciled."""
+class FaultCase:
+    """A fault of a call. A late request arrives after the response, or even after the reconciler."""
 
     plan: Callable[[str], Plan]
     arrives_after_reconciling: bool = False
@@ -71,11 +71,11 @@ def first_tries(*faults: Fault) -> Callable[[str], Plan]:
 
 NONE, DONE, LATE = Effect
 THROTTLED = client_error("ThrottlingException", 400)
-ODD_CODE = client_error("IncompleteSignatureException", 400)
+UNEXPECTED_CODE = client_error("IncompleteSignatureException", 400)
 HTML_500 = client_error("500", 500)
-"""What botocore makes of a 500 whose body it cannot read."""
+"""The error that botocore raises for a 500 response that it cannot parse."""
 
-CALLS_TO_DYNAMODB = {
+DYNAMODB_CALLS = {
     "first read": Call("read"),
     "claim": Call("claim"),
     "settle confirmed": Call("settle confirmed"),
@@ -83,43 +83,43 @@ CALLS_TO_DYNAMODB = {
     "void": Call("void", card="pm_unknown"),
     "cancel unclaimed": Call("cancel unclaimed", quantity=IN_STOCK + 1),
 }
-TROUBLES_OF_DYNAMODB = {
-    "no connection": Trouble(first_tries(dynamodb_error(NONE, UNREACHABLE))),
-    "reply lost": Trouble(first_tries(dynamodb_error(DONE, CONNECTION_CLOSED))),
-    "late": Trouble(first_tries(dynamodb_error(LATE, TIMED_OUT))),
-    "later": Trouble(first_tries(dynamodb_error(LATE, TIMED_OUT)), arrives_after_reconciling=True),
-    "throttled": Trouble(first_tries(dynamodb_error(NONE, THROTTLED))),
-    "odd code": Trouble(first_tries(dynamodb_error(NONE, ODD_CODE))),
-    "html": Trouble(first_tries(dynamodb_error(NONE, HTML_500))),
-    "done, html": Trouble(first_tries(dynamodb_error(DONE, HTML_500))),
-    "down": Trouble(
+DYNAMODB_FAULTS = {
+    "no connection": FaultCase(first_tries(dynamodb_error(NONE, UNREACHABLE))),
+    "reply lost": FaultCase(first_tries(dynamodb_error(DONE, CONNECTION_CLOSED))),
+    "late": FaultCase(first_tries(dynamodb_error(LATE, TIMED_OUT))),
+    "later": FaultCase(first_tries(dynamodb_error(LATE, TIMED_OUT)), arrives_after_reconciling=True),
+    "throttled": FaultCase(first_tries(dynamodb_error(NONE, THROTTLED))),
+    "bad request": FaultCase(first_tries(dynamodb_error(NONE, UNEXPECTED_CODE))),
+    "html": FaultCase(first_tries(dynamodb_error(NONE, HTML_500))),
+    "done, html": FaultCase(first_tries(dynamodb_error(DONE, HTML_500))),
+    "down": FaultCase(
         lambda request: fail_from(request, dynamodb_error(NONE, UNREACHABLE), dynamodb_error(NONE, UNREACHABLE))
     ),
-    "done, down": Trouble(
+    "done, down": FaultCase(
         lambda request: fail_from(request, dynamodb_error(DONE, CONNECTION_CLOSED), dynamodb_error(NONE, UNREACHABLE))
     ),
 }
-# An odd code is a request that DynamoDB does not take, of which nobody but us can be at fault: a 500.
-EXPECTED_OF_DYNAMODB = """
+# "bad request": DynamoDB rejects a request of the service. That is a bug of the service, which responds 500.
+DYNAMODB_EXPECTATIONS = """
                  | first read    claim          settle confirmed  settle cancelled  void           cancel unclaimed
 no connection    | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
 reply lost       | 503 payable   200 confirmed  200 confirmed     402 cancelled     422 payable    422 cancelled
 late             | 503 payable   503 cancelled  202 confirmed     202 cancelled     202 payable    503 cancelled
 later            | 503 payable   503 cancelled  202 confirmed     202 cancelled     202 cancelled  503 cancelled
 throttled        | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
-odd code         | 500 payable   500 payable    202 confirmed     202 cancelled     202 cancelled  500 payable
+bad request         | 500 payable   500 payable    202 confirmed     202 cancelled     202 cancelled  500 payable
 html             | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
 done, html       | 503 payable   200 confirmed  200 confirmed     402 cancelled     422 payable    422 cancelled
 down             | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
 done, down       | 503 payable   503 cancelled  202 confirmed     202 cancelled     202 payable    503 cancelled
 """
 
-CALLS_TO_STRIPE = {
+STRIPE_CALLS = {
     "create": Call("create"),
     "confirm": Call("confirm"),
     "confirm, declined": Call("confirm", card="pm_card_chargeDeclined"),
     "cancel as fence": Call("cancel", card="pm_card_chargeDeclined"),
-    "cancel as tidiness": Call("cancel", quantity=IN_STOCK + 1),
+    "cancel, no stock": Call("cancel", quantity=IN_STOCK + 1),
 }
 CONFLICT = '{"error":{"type":"invalid_request_error","code":"idempotency_key_in_use","message":"no"}}'
 LOCK_TIMEOUT = '{"error":{"type":"invalid_request_error","code":"lock_timeout","message":"no"}}'
@@ -127,30 +127,30 @@ RATE_LIMIT = '{"error":{"type":"invalid_request_error","code":"rate_limit","mess
 REVOKED = '{"error":{"type":"invalid_request_error","code":"api_key_expired","message":"no"}}'
 API_ERROR = '{"error":{"type":"api_error","message":"no"}}'
 GARBAGE = "<html>bad gateway</html>"
-TROUBLES_OF_STRIPE = {
-    "no connection": Trouble(all_calls(stripe_connection_error(NONE))),
-    "first try lost": Trouble(first_tries(stripe_connection_error(NONE))),
-    "reply lost": Trouble(all_calls(stripe_connection_error(DONE))),
-    "first reply lost": Trouble(first_tries(stripe_connection_error(DONE))),
-    "late": Trouble(all_calls(stripe_connection_error(LATE))),
-    "later": Trouble(all_calls(stripe_connection_error(LATE)), arrives_after_reconciling=True),
-    "429": Trouble(all_calls(stripe_response(NONE, 429, RATE_LIMIT))),
-    "429, lost": Trouble(first_tries(stripe_response(NONE, 429, RATE_LIMIT), stripe_connection_error(DONE))),
-    "lost, 429s": Trouble(first_tries(stripe_connection_error(DONE), *[stripe_response(NONE, 429, RATE_LIMIT)] * 4)),
-    "lock timeout": Trouble(all_calls(stripe_response(NONE, 429, LOCK_TIMEOUT))),
-    "409": Trouble(all_calls(stripe_response(NONE, 409, CONFLICT))),
-    "500": Trouble(all_calls(stripe_response(NONE, 500, API_ERROR))),
-    "done, 500": Trouble(all_calls(stripe_response(DONE, 500, API_ERROR))),
-    "first 500": Trouble(first_tries(stripe_response(DONE, 500, API_ERROR))),
-    "garbage": Trouble(all_calls(stripe_response(NONE, 200, GARBAGE))),
-    "done, garbage": Trouble(all_calls(stripe_response(DONE, 200, GARBAGE))),
-    "garbage 500": Trouble(all_calls(stripe_response(DONE, 500, GARBAGE))),
-    "401": Trouble(all_calls(stripe_response(NONE, 401, REVOKED))),
-    "lost, 401": Trouble(first_tries(stripe_connection_error(DONE), stripe_response(NONE, 401, REVOKED))),
-    "late, 401": Trouble(first_tries(stripe_connection_error(LATE), stripe_response(NONE, 401, REVOKED))),
+STRIPE_FAULTS = {
+    "no connection": FaultCase(all_calls(stripe_connection_error(NONE))),
+    "first try lost": FaultCase(first_tries(stripe_connection_error(NONE))),
+    "reply lost": FaultCase(all_calls(stripe_connection_error(DONE))),
+    "first reply lost": FaultCase(first_tries(stripe_connection_error(DONE))),
+    "late": FaultCase(all_calls(stripe_connection_error(LATE))),
+    "later": FaultCase(all_calls(stripe_connection_error(LATE)), arrives_after_reconciling=True),
+    "429": FaultCase(all_calls(stripe_response(NONE, 429, RATE_LIMIT))),
+    "429, lost": FaultCase(first_tries(stripe_response(NONE, 429, RATE_LIMIT), stripe_connection_error(DONE))),
+    "lost, 429s": FaultCase(first_tries(stripe_connection_error(DONE), *[stripe_response(NONE, 429, RATE_LIMIT)] * 4)),
+    "lock timeout": FaultCase(all_calls(stripe_response(NONE, 429, LOCK_TIMEOUT))),
+    "409": FaultCase(all_calls(stripe_response(NONE, 409, CONFLICT))),
+    "500": FaultCase(all_calls(stripe_response(NONE, 500, API_ERROR))),
+    "done, 500": FaultCase(all_calls(stripe_response(DONE, 500, API_ERROR))),
+    "first 500": FaultCase(first_tries(stripe_response(DONE, 500, API_ERROR))),
+    "garbage": FaultCase(all_calls(stripe_response(NONE, 200, GARBAGE))),
+    "done, garbage": FaultCase(all_calls(stripe_response(DONE, 200, GARBAGE))),
+    "garbage 500": FaultCase(all_calls(stripe_response(DONE, 500, GARBAGE))),
+    "401": FaultCase(all_calls(stripe_response(NONE, 401, REVOKED))),
+    "lost, 401": FaultCase(first_tries(stripe_connection_error(DONE), stripe_response(NONE, 401, REVOKED))),
+    "late, 401": FaultCase(first_tries(stripe_connection_error(LATE), stripe_response(NONE, 401, REVOKED))),
 }
-EXPECTED_OF_STRIPE = """
-                 | create         confirm        confirm, declined  cancel as fence  cancel as tidiness
+STRIPE_EXPECTATIONS = """
+                 | create         confirm        confirm, declined  cancel as fence  cancel, no stock
 no connection    | 502 payable    202 cancelled  202 cancelled      202 cancelled    422 cancelled
 first try lost   | 200 confirmed  200 confirmed  402 cancelled      402 cancelled    422 cancelled
 reply lost       | 502 payable    202 confirmed  202 cancelled      202 cancelled    422 cancelled
@@ -174,18 +174,18 @@ late, 401        | 502 payable    202 confirmed  202 cancelled      202 cancelle
 """
 
 
-def cells(table: str) -> list[Any]:
-    """Parameters: the call, the trouble, the status that is answered, and how the order ends."""
+def parse_cells(table: str) -> list[Any]:
+    """Return test parameters: the call, the fault, the expected HTTP status and the order's final state."""
     head, *rows = (line.split("|") for line in table.strip("\n").splitlines())
-    calls = columns(head[1])
+    calls = parse_columns(head[1])
     return [
-        pytest.param(call, trouble.strip(), *cell.split(), id=f"{call}-{trouble.strip()}")
-        for trouble, row in rows
-        for call, cell in zip(calls, columns(row), strict=True)
+        pytest.param(call, fault.strip(), *cell.split(), id=f"{call}-{fault.strip()}")
+        for fault, row in rows
+        for call, cell in zip(calls, parse_columns(row), strict=True)
     ]
 
 
-def columns(row: str) -> list[str]:
+def parse_columns(row: str) -> list[str]:
     return [cell.strip() for cell in row.split("  ") if cell.strip()]
 
 
@@ -201,41 +201,41 @@ def world(tables: World) -> World:
     return world
 
 
-@pytest.mark.parametrize(("call", "trouble", "answered", "end"), cells(EXPECTED_OF_DYNAMODB))
-def test_a_call_to_dynamodb_goes_wrong(world: World, call: str, trouble: str, answered: str, end: str) -> None:
-    check(world, CALLS_TO_DYNAMODB[call], TROUBLES_OF_DYNAMODB[trouble], answered, end)
+@pytest.mark.parametrize(("call", "fault", "answered", "end"), parse_cells(DYNAMODB_EXPECTATIONS))
+def test_payment_survives_dynamodb_fault(world: World, call: str, fault: str, answered: str, end: str) -> None:
+    check_payment(world, DYNAMODB_CALLS[call], DYNAMODB_FAULTS[fault], answered, end)
 
 
-@pytest.mark.parametrize(("call", "trouble", "answered", "end"), cells(EXPECTED_OF_STRIPE))
-def test_a_call_to_stripe_goes_wrong(world: World, call: str, trouble: str, answered: str, end: str) -> None:
-    check(world, CALLS_TO_STRIPE[call], TROUBLES_OF_STRIPE[trouble], answered, end)
+@pytest.mark.parametrize(("call", "fault", "answered", "end"), parse_cells(STRIPE_EXPECTATIONS))
+def test_payment_survives_stripe_fault(world: World, call: str, fault: str, answered: str, end: str) -> None:
+    check_payment(world, STRIPE_CALLS[call], STRIPE_FAULTS[fault], answered, end)
 
 
-REPAIRED = "pm_dummy_timeout_after_charge"
-CALLS_OF_THE_RECONCILER = {
+UNKNOWN_OUTCOME_CARD = "pm_dummy_timeout_after_charge"
+RECONCILER_CALLS = {
     "dynamodb": ("read", "settle confirmed"),
     "stripe": ("cancel", "retrieve"),
 }
-TROUBLES = {"dynamodb": TROUBLES_OF_DYNAMODB, "stripe": TROUBLES_OF_STRIPE}
+FAULTS = {"dynamodb": DYNAMODB_FAULTS, "stripe": STRIPE_FAULTS}
 
 
 @pytest.mark.parametrize(
-    ("request_name", "trouble"),
+    ("request_name", "fault"),
     [
-        pytest.param(name, trouble, id=f"{name}-{label}")
-        for to, names in CALLS_OF_THE_RECONCILER.items()
+        pytest.param(name, fault, id=f"{name}-{label}")
+        for to, names in RECONCILER_CALLS.items()
         for name in names
-        for label, trouble in TROUBLES[to].items()
+        for label, fault in FAULTS[to].items()
         if "first" not in label
     ],
 )
-def test_a_call_of_the_reconciler_goes_wrong_and_the_next_one_makes_it_good(
-    world: World, request_name: str, trouble: Trouble
+def test_next_reconciler_settles_order_after_fault_in_reconciler(
+    world: World, request_name: str, fault: FaultCase
 ) -> None:
     order = world.place({"tea": 2})
-    world.pay(order, REPAIRED)
+    world.pay(order, UNKNOWN_OUTCOME_CARD)
 
-    with inject_faults(world, trouble.plan(request_name)) as injection:
+    with inject_faults(world, fault.plan(request_name)) as injection:
         status = status_of(lambda: reconcile(world, order))
 
     assert request_name in injection.names
@@ -247,12 +247,12 @@ def test_a_call_of_the_reconciler_goes_wrong_and_the_next_one_makes_it_good(
     assert end_of(world, order) == "confirmed"
 
 
-@pytest.mark.parametrize("trouble", TROUBLES_OF_STRIPE.values(), ids=TROUBLES_OF_STRIPE)
-def test_a_refund_goes_wrong_and_the_money_goes_back_once(world: World, trouble: Trouble) -> None:
-    order, intent_id = late_money(world)
+@pytest.mark.parametrize("fault", STRIPE_FAULTS.values(), ids=STRIPE_FAULTS)
+def test_fault_during_refund_refunds_once(world: World, fault: FaultCase) -> None:
+    order, intent_id = charge_after_refusal(world)
 
-    with inject_faults(world, trouble.plan("refund")) as injection:
-        follow(world, order, intent_id)
+    with inject_faults(world, fault.plan("refund")) as injection:
+        follow_intent(world, order, intent_id)
 
     assert "refund" in injection.names
     world.check_invariants()
@@ -262,19 +262,17 @@ def test_a_refund_goes_wrong_and_the_money_goes_back_once(world: World, trouble:
     assert refunds_of(world, order) == 1
 
 
-@pytest.mark.parametrize("trouble", TROUBLES_OF_DYNAMODB.values(), ids=TROUBLES_OF_DYNAMODB)
+@pytest.mark.parametrize("fault", DYNAMODB_FAULTS.values(), ids=DYNAMODB_FAULTS)
 @pytest.mark.parametrize("request_name", ["owe refund", "record refund"])
-def test_a_note_of_a_refund_goes_wrong_and_the_money_goes_back_once(
-    world: World, request_name: str, trouble: Trouble
-) -> None:
-    order, intent_id = late_money(world)
+def test_fault_while_recording_refund_refunds_once(world: World, request_name: str, fault: FaultCase) -> None:
+    order, intent_id = charge_after_refusal(world)
 
-    with inject_faults(world, trouble.plan(request_name)) as injection:
-        status_of(lambda: follow(world, order, intent_id))
+    with inject_faults(world, fault.plan(request_name)) as injection:
+        status_of(lambda: follow_intent(world, order, intent_id))
 
     assert request_name in injection.names
     injection.deliver_late()
-    follow(world, order, intent_id)  # Stripe sends again what was not received.
+    follow_intent(world, order, intent_id)  # Stripe retries an event until it is acknowledged.
     world.reconcile()
     world.check_settled()
     assert refunds_of(world, order) == 1
@@ -282,23 +280,25 @@ def test_a_note_of_a_refund_goes_wrong_and_the_money_goes_back_once(
 
 @pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
 @pytest.mark.parametrize(
-    ("trouble", "answered", "end"),
+    ("fault", "answered", "end"),
     [
         ("no connection", 503, "payable"),
         ("reply lost", 200, "settled"),
         ("late", 503, "settled"),
         ("throttled", 503, "payable"),
-        ("odd code", 500, "payable"),
+        ("bad request", 500, "payable"),
         ("html", 503, "payable"),
         ("done, html", 200, "settled"),
         ("down", 503, "payable"),
         ("done, down", 503, "settled"),
     ],
 )
-def test_an_override_goes_wrong(world: World, status: OrderStatus, trouble: str, answered: int, end: str) -> None:
+def test_override_survives_dynamodb_fault(
+    world: World, status: OrderStatus, fault: str, answered: int, end: str
+) -> None:
     order = world.place({"tea": 2})
 
-    with inject_faults(world, TROUBLES_OF_DYNAMODB[trouble].plan("settle by hand")) as injection:
+    with inject_faults(world, DYNAMODB_FAULTS[fault].plan("settle by hand")) as injection:
         answer = status_of(lambda: world.override(order, status))
 
     assert answer == answered
@@ -309,7 +309,7 @@ def test_an_override_goes_wrong(world: World, status: OrderStatus, trouble: str,
     assert (recorded.status, recorded.is_payable) == ((status, False) if end == "settled" else ("pending", True))
 
 
-def test_an_order_that_cannot_be_settled_yet_is_put_behind_the_others(world: World) -> None:
+def test_postponed_order_moves_back_in_the_unsettled_index(world: World) -> None:
     order = world.place({"tea": 2})
     world.pay(order, "pm_dummy_processing")
     later = utc_now() + timedelta(minutes=1)
@@ -331,7 +331,7 @@ def reconcile(world: World, order: Order) -> Order | OrderPaymentError:
         return error
 
 
-def follow(world: World, order: Order, intent_id: str) -> Order | OrderPaymentError:
+def follow_intent(world: World, order: Order, intent_id: str) -> Order | OrderPaymentError:
     try:
         return payments.follow_intent(
             order.order_id, intent_id, orders=world.orders, stripe=world.stripe, deadline=Deadline.after(28)
@@ -340,13 +340,13 @@ def follow(world: World, order: Order, intent_id: str) -> Order | OrderPaymentEr
         return error
 
 
-def late_money(world: World) -> tuple[Order, str]:
-    """An order that was cancelled by hand after Stripe had refused to charge it, and its intent, charged by now."""
+def charge_after_refusal(world: World) -> tuple[Order, str]:
+    """Charge an order after its payment was refused and an admin cancelled it. Return it and its intent."""
     order = world.place({"tea": 2})
     world.pay(order, "pm_unknown")
     world.override(order, OrderStatus.CANCELLED)
     (intent,) = world.store.intents()
-    client = stripe.StripeClient("sk_test_somebody", http_client=DummyStripeHTTPClient(world.store))
+    client = stripe.StripeClient("sk_test_external", http_client=DummyStripeHTTPClient(world.store))
     client.v1.payment_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
     return order, intent.id
 
@@ -355,16 +355,16 @@ def refunds_of(world: World, order: Order) -> int:
     return sum(len(charge.refunds) for charge in world.store.charges() if charge.metadata["orderId"] == order.order_id)
 
 
-def check(world: World, call: Call, trouble: Trouble, answered: str, end: str) -> None:
+def check_payment(world: World, call: Call, fault: FaultCase, answered: str, end: str) -> None:
     order = world.place({"tea": call.quantity})
 
-    with inject_faults(world, trouble.plan(call.request)) as injection:
+    with inject_faults(world, fault.plan(call.request)) as injection:
         status = status_of(lambda: world.pay(order, call.card))
 
     assert call.request in injection.names
     assert status == int(answered)
     world.check_invariants()
-    if trouble.arrives_after_reconciling:
+    if fault.arrives_after_reconciling:
         world.reconcile()
         world.check_settled()
     if injection.late:
@@ -378,10 +378,10 @@ def check(world: World, call: Call, trouble: Trouble, answered: str, end: str) -
         assert end_of(world, order) == ("cancelled" if call.quantity > IN_STOCK else "confirmed")
 
 
-def status_of(do: Callable[[], Order | OrderPaymentError]) -> int:
-    """The status that the edge answers with."""
+def status_of(action: Callable[[], Order | OrderPaymentError]) -> int:
+    """Return the HTTP status that the API responds with."""
     try:
-        answer = do()
+        answer = action()
     except (ClientError, WriteRejected):
         return 500
     if isinstance(answer, OrderPaymentError):
@@ -390,7 +390,7 @@ def status_of(do: Callable[[], Order | OrderPaymentError]) -> int:
 
 
 def end_of(world: World, order: Order) -> str:
-    """How the order is recorded: confirmed if it was charged, and only then."""
+    """Return the order's recorded state. Checks that it is confirmed if, and only if, it was charged."""
     recorded = world.read_order(order)
     assert (recorded.status is OrderStatus.CONFIRMED) == (world.charges_of(order) == 1)
     return "payable" if recorded.is_payable else recorded.status.value

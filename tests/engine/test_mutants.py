@@ -1,7 +1,6 @@
-"""Each rule of the protocol is needed, and these tests would see it gone.
+"""Mutation tests of the payment protocol.
 
-Each mutant takes one rule out of the code: a story that the service as designed brings to a good end has to break an
-invariant without its rule.
+Each mutant removes one rule. A scenario that keeps the invariants with the rule must break one without it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ RATE_LIMIT = '{"error":{"type":"invalid_request_error","code":"rate_limit","mess
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Simulates the death of the process."""
 
 
 @pytest.fixture
@@ -30,20 +29,20 @@ def world(world: World) -> World:
     return world
 
 
-def before(collaborator: object, method: str, happens: Callable[[], Any]) -> None:
-    """Let something happen right before the next call of a collaborator's `method`."""
+def run_before(collaborator: object, method: str, action: Callable[[], Any]) -> None:
+    """Run `action` right before the next call of a collaborator's `method`."""
     original = getattr(collaborator, method)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         setattr(collaborator, method, original)
-        happens()
+        action()
         return original(*args, **kwargs)
 
     setattr(collaborator, method, call)
 
 
-def killed_after(collaborator: object, method: str) -> None:
-    """Let the process die once the next call of a collaborator's `method` has taken its effect."""
+def kill_after(collaborator: object, method: str) -> None:
+    """Kill the process after the next call of a collaborator's `method` has taken effect."""
     original = getattr(collaborator, method)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -54,8 +53,8 @@ def killed_after(collaborator: object, method: str) -> None:
 
 
 @contextmanager
-def dead_at_the_next_transaction(world: World) -> Iterator[None]:
-    """Let the process die when the service is about to send a transaction."""
+def kill_at_next_transaction(world: World) -> Iterator[None]:
+    """Kill the process before the service sends a transaction."""
 
     def die(**_: Any) -> None:
         raise Killed
@@ -65,8 +64,8 @@ def dead_at_the_next_transaction(world: World) -> Iterator[None]:
     world.service.meta.events.unregister("before-call.dynamodb.TransactWriteItems", die)
 
 
-def rival(world: World) -> World:
-    """Somebody else in the same world, whom nothing is done to."""
+def second_world(world: World) -> World:
+    """Return another world on the same tables, without its patches."""
     return World(world.service, world.fault_free)
 
 
@@ -74,44 +73,44 @@ def place(world: World) -> Order:
     return world.place({PRODUCT: 1})
 
 
-def a_payer_is_overtaken_by_the_reconciler_and_dies(world: World) -> None:
-    order, payer = place(world), rival(world)
-    killed_after(payer.stripe, "confirm")
-    before(payer.stripe, "confirm", world.reconcile)
+def kill_payer_overtaken_by_reconciler(world: World) -> None:
+    order, payer = place(world), second_world(world)
+    kill_after(payer.stripe, "confirm")
+    run_before(payer.stripe, "confirm", world.reconcile)
     with pytest.raises(Killed):
         payer.pay(order)
 
 
-def two_payers_read_the_same_unpaid_order(world: World) -> None:
-    order, slower = place(world), rival(world)
-    before(slower.orders, "claim", lambda: world.pay(order))
+def pay_twice_at_once(world: World) -> None:
+    order, slower = place(world), second_world(world)
+    run_before(slower.orders, "claim", lambda: world.pay(order))
     slower.pay(order)
 
 
-def a_charge_whose_answer_is_lost(world: World) -> None:
+def lose_charge_response(world: World) -> None:
     world.pay(place(world), "pm_dummy_timeout_after_charge")
 
 
-def a_payer_and_the_reconciler_settle_the_same_charge(world: World) -> None:
-    order, payer = place(world), rival(world)
-    before(payer.orders, "settle_confirmed", world.reconcile)
+def settle_charge_twice_at_once(world: World) -> None:
+    order, payer = place(world), second_world(world)
+    run_before(payer.orders, "settle_confirmed", world.reconcile)
     payer.pay(order)
 
 
-def a_payer_dies_before_the_claim_and_an_admin_cancels(world: World) -> None:
+def kill_payer_before_claim_and_cancel(world: World) -> None:
     order = place(world)
-    with dead_at_the_next_transaction(world), pytest.raises(Killed):
+    with kill_at_next_transaction(world), pytest.raises(Killed):
         world.pay(order)
     world.override(order, OrderStatus.CANCELLED)
 
 
-def an_admin_decides_while_the_buyer_pays(world: World) -> None:
-    order, admin = place(world), rival(world)
-    before(admin.orders, "settle_by_hand", lambda: world.pay(order))
+def override_during_payment(world: World) -> None:
+    order, admin = place(world), second_world(world)
+    run_before(admin.orders, "settle_by_hand", lambda: world.pay(order))
     admin.override(order, OrderStatus.CANCELLED)
 
 
-def an_admin_cancels_after_a_lost_reply_and_rate_limits(world: World) -> None:
+def cancel_after_lost_reply_and_rate_limits(world: World) -> None:
     order = place(world)
     rate_limits = [stripe_response(Effect.NONE, 429, RATE_LIMIT)] * RATE_LIMITED_TRIES
     with inject_faults(world, fail_in_turn("confirm", stripe_connection_error(Effect.DONE), *rate_limits)):
@@ -119,32 +118,32 @@ def an_admin_cancels_after_a_lost_reply_and_rate_limits(world: World) -> None:
     world.override(order, OrderStatus.CANCELLED)
 
 
-Story = Callable[[World], None]
+Scenario = Callable[[World], None]
 
-STORIES: Mapping[str, tuple[Story, str]] = {
-    "no_fence": (a_payer_is_overtaken_by_the_reconciler_and_dies, "is cancelled, and its charge kept"),
-    "claim_unconditional": (two_payers_read_the_same_unpaid_order, "1 held, not 0"),
-    "timeout_is_decline": (a_charge_whose_answer_is_lost, "is cancelled, and its charge kept"),
-    "settle_unconditional": (a_payer_and_the_reconciler_settle_the_same_charge, "for sale|2 gone, 1 sold"),
-    "confirm_before_claim": (a_payer_dies_before_the_claim_and_an_admin_cancels, "is cancelled, and its charge kept"),
-    "override_unconditional": (an_admin_decides_while_the_buyer_pays, "1 gone, 0 sold"),
+SCENARIOS: Mapping[str, tuple[Scenario, str]] = {
+    "no_fence": (kill_payer_overtaken_by_reconciler, "is cancelled, and its charge kept"),
+    "claim_unconditional": (pay_twice_at_once, "1 held, not 0"),
+    "timeout_is_decline": (lose_charge_response, "is cancelled, and its charge kept"),
+    "settle_unconditional": (settle_charge_twice_at_once, "for sale|2 gone, 1 sold"),
+    "confirm_before_claim": (kill_payer_before_claim_and_cancel, "is cancelled, and its charge kept"),
+    "override_unconditional": (override_during_payment, "1 gone, 0 sold"),
     "lost_try_counts_as_rate_limited": (
-        an_admin_cancels_after_a_lost_reply_and_rate_limits,
+        cancel_after_lost_reply_and_rate_limits,
         "is cancelled, and its charge kept",
     ),
 }
-"""By the rule that it needs: a story, and what is wrong in the end without the rule."""
+"""By rule: a scenario, and the violation that it ends with without the rule."""
 
 
-def test_each_rule_has_a_story() -> None:
-    assert set(STORIES) == set(MUTANTS)
+def test_each_rule_has_a_scenario() -> None:
+    assert set(SCENARIOS) == set(MUTANTS)
 
 
-@pytest.mark.parametrize("rule", STORIES)
-def test_the_protocol_as_designed_keeps_the_invariants(world: World, rule: str) -> None:
-    story, _ = STORIES[rule]
+@pytest.mark.parametrize("rule", SCENARIOS)
+def test_protocol_keeps_the_invariants(world: World, rule: str) -> None:
+    scenario, _ = SCENARIOS[rule]
 
-    story(world)
+    scenario(world)
 
     world.check_invariants()
     world.reconcile()
@@ -152,16 +151,14 @@ def test_the_protocol_as_designed_keeps_the_invariants(world: World, rule: str) 
 
 
 @pytest.mark.parametrize("rule", MUTANTS)
-def test_without_its_rule_an_invariant_breaks_for_good(
-    world: World, monkeypatch: pytest.MonkeyPatch, rule: str
-) -> None:
-    story, wrong = STORIES[rule]
+def test_mutant_without_the_rule_breaks_an_invariant(world: World, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+    scenario, violation = SCENARIOS[rule]
     MUTANTS[rule](monkeypatch, world)
 
-    story(world)
+    scenario(world)
 
-    with pytest.raises(AssertionError, match=wrong):
+    with pytest.raises(AssertionError, match=violation):
         world.check_invariants()
     world.reconcile()
-    with pytest.raises(AssertionError, match=wrong):
+    with pytest.raises(AssertionError, match=violation):
         world.check_settled()

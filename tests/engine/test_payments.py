@@ -1,4 +1,4 @@
-"""A payment on a real transaction engine, undisturbed: what the other engine tests take as known."""
+"""Payments without faults on a real transaction engine, which the other engine tests build on."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from order_payments.domain.orders import Order, OrderStatus
 from tests.support.world import World
 
 
-def test_a_paid_order_is_confirmed_and_charged_once(world: World) -> None:
+def test_paid_order_is_confirmed_and_charged_once(world: World) -> None:
     world.add_product("tea", 5)
     order = world.place({"tea": 2})
 
@@ -19,7 +19,7 @@ def test_a_paid_order_is_confirmed_and_charged_once(world: World) -> None:
     world.check_settled()
 
 
-def test_a_declined_order_is_cancelled_and_not_charged(world: World) -> None:
+def test_declined_card_cancels_order_without_charge(world: World) -> None:
     world.add_product("tea", 5)
     order = world.place({"tea": 2})
 
@@ -28,7 +28,7 @@ def test_a_declined_order_is_cancelled_and_not_charged(world: World) -> None:
     world.check_settled()
 
 
-def test_an_order_of_too_much_is_cancelled_and_not_charged(world: World) -> None:
+def test_insufficient_stock_cancels_order_without_charge(world: World) -> None:
     world.add_product("tea", 1)
     order = world.place({"tea": 2})
 
@@ -44,7 +44,7 @@ def test_an_order_of_too_much_is_cancelled_and_not_charged(world: World) -> None
         ("pm_dummy_api_error", OrderStatus.CANCELLED),
     ],
 )
-def test_an_unknown_outcome_is_brought_to_its_end_by_the_reconciler(world: World, card: str, end: OrderStatus) -> None:
+def test_reconciler_settles_payment_with_unknown_outcome(world: World, card: str, end: OrderStatus) -> None:
     world.add_product("tea", 5)
     order = world.place({"tea": 2})
     world.pay(order, card)
@@ -58,7 +58,7 @@ def test_an_unknown_outcome_is_brought_to_its_end_by_the_reconciler(world: World
 
 
 @pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
-def test_an_override_settles_without_a_charge(world: World, status: OrderStatus) -> None:
+def test_override_settles_order_without_charge(world: World, status: OrderStatus) -> None:
     world.add_product("tea", 5)
     order = world.place({"tea": 2})
 

@@ -1,7 +1,7 @@
-"""Any story at all: whatever buyers, admins, Stripe and the reconciler do, and wherever one of them dies or is late.
+"""Random histories of buyers, admins, Stripe and the reconciler, with crashes and late requests, against a model.
 
-Hypothesis tells the stories. A small model says what every step must come to; of a payment in flight it knows no more
-than Stripe's books say. `HYPOTHESIS_PROFILE=fuzz` tells many more stories, and cuts one that fails down to its point.
+Hypothesis generates the histories. The model predicts the result of each step. For a payment in flight it reads the
+dummy Stripe's ledger. `HYPOTHESIS_PROFILE=fuzz` generates many more histories and shrinks a failing one.
 """
 
 import os
@@ -58,7 +58,7 @@ from tests.support.fault_injection import (
 )
 from tests.support.world import World
 
-# The same stories every time, and told as they failed: to cut one down takes minutes on a real engine.
+# The same histories every time, and not shrunk: shrinking takes minutes on a real engine.
 FIXED = settings(
     max_examples=15,
     phases=[Phase.generate],
@@ -82,14 +82,14 @@ PROFILES = {
 
 PRODUCTS = ("tea", "mug")
 KEYS = (None, "key-1", "key-2")
-MOST_ORDERS = 3
-"""Few, so that much happens to each."""
-MOST_REQUESTS = 7
-"""About as many as a step makes; where it makes fewer, it is left alive."""
+MAX_ORDERS = 3
+"""Few, so that much happens to each order."""
+MAX_REQUEST_INDEX = 7
+"""About as many requests as a step sends. A step that sends fewer gets no fault."""
 
 
 class State(StrEnum):
-    """How an order stands: its status, and whether a payment of it is in flight."""
+    """An order's status, with pending split by whether a payment is in flight."""
 
     PAYABLE = "payable"
     IN_FLIGHT = "in flight"
@@ -97,7 +97,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-# What a payment comes to if nobody dies and there is enough of everything.
+# The state after a payment with each card, without faults and with enough stock.
 CARDS = {
     "pm_card_visa": State.CONFIRMED,
     "pm_dummy_slow": State.CONFIRMED,
@@ -121,8 +121,8 @@ MAY_FOLLOW = {
 
 
 @dataclass
-class Known:
-    """What the model knows of an order; of its attempt, the client's key with the card, and when it began."""
+class ModelOrder:
+    """The model's order. `request` is the attempt's idempotency key and card."""
 
     order: Order
     state: State = State.PAYABLE
@@ -132,18 +132,18 @@ class Known:
     too_many: bool = False
 
 
-# Most of all where a payment claims, confirms and settles.
-requests = st.sampled_from([2, 3, 4, 2, 3, 4, *range(MOST_REQUESTS + 1)])
+# Weighted towards the requests that claim, confirm and settle.
+requests = st.sampled_from([2, 3, 4, 2, 3, 4, *range(MAX_REQUEST_INDEX + 1)])
 cards = st.sampled_from(["pm_card_visa"] * 5 + list(CARDS))
-mishaps = st.one_of(
+faults = st.one_of(
     st.just(no_faults),
     st.builds(kill_at_index, requests, st.sampled_from([Effect.NONE, Effect.DONE])),
     st.builds(delay_at, requests),
 )
 
 
-class AnyStory(RuleBasedStateMachine):
-    """The steps of a story, each with what it must come to."""
+class OrderLifecycle(RuleBasedStateMachine):
+    """The steps of a history, each with its expected result."""
 
     tables: World
     orders = Bundle("orders")
@@ -151,35 +151,35 @@ class AnyStory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = reset_world(self.tables)
-        self.known: dict[str, Known] = {}
-        self.passed = timedelta()
-        self.under_way: list[Injection] = []
-        self.world.wire.clock = lambda: time.time() + self.passed.total_seconds()
+        self.known: dict[str, ModelOrder] = {}
+        self.elapsed = timedelta()
+        self.late_injections: list[Injection] = []
+        self.world.wire.clock = lambda: time.time() + self.elapsed.total_seconds()
         self.world.wire.sleep = lambda _: None
         self._clock = patch.object(payments, "utc_now", self.now)
         self._clock.start()
 
     def now(self) -> datetime:
-        return utc_now() + self.passed
+        return utc_now() + self.elapsed
 
     @initialize(tea=st.integers(0, 6), mug=st.integers(0, 6))
     def open_shop(self, tea: int, mug: int) -> None:
         self.world.add_product("tea", tea)
         self.world.add_product("mug", mug)
 
-    @precondition(lambda story: len(story.known) < MOST_ORDERS)
+    @precondition(lambda machine: len(machine.known) < MAX_ORDERS)
     @rule(target=orders, basket=st.dictionaries(st.sampled_from(PRODUCTS), st.integers(1, 3), min_size=1))
     def place(self, basket: dict[str, int]) -> str:
         order = self.world.place(basket)
-        self.known[order.order_id] = Known(order)
+        self.known[order.order_id] = ModelOrder(order)
         return order.order_id
 
-    @rule(order_id=orders, card=cards, key=st.sampled_from(KEYS), mishap=mishaps)
-    def pay(self, order_id: str, card: str, key: str | None, mishap: Plan) -> None:
+    @rule(order_id=orders, card=cards, key=st.sampled_from(KEYS), fault=faults)
+    def pay(self, order_id: str, card: str, key: str | None, fault: Plan) -> None:
         known = self.known[order_id]
         if known.state is not State.PAYABLE:
             refused = self.refusal(known, (key, card))
-            answer = self.live(mishap, lambda: self.world.pay(known.order, card, key=key))
+            answer = self.run_step(fault, lambda: self.world.pay(known.order, card, key=key))
             assert answer is None or self.kind(answer) == refused
             return
         known.too_many = self.world.read_order(known.order).refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS
@@ -188,19 +188,19 @@ class AnyStory(RuleBasedStateMachine):
         is_held = self.is_held(known) and not known.too_many
         possible = State.PAYABLE if is_held else CARDS[card]
         end = State.CANCELLED if known.short or known.too_many else possible
-        answer = self.live(mishap, lambda: self.world.pay(known.order, card, key=key))
+        answer = self.run_step(fault, lambda: self.world.pay(known.order, card, key=key))
         if answer is None:
             is_claimed = not (known.short or known.too_many or is_held)
-            self.learn(known, {State.PAYABLE, end} | ({State.IN_FLIGHT} if is_claimed else set()))
+            self.update_model(known, {State.PAYABLE, end} | ({State.IN_FLIGHT} if is_claimed else set()))
         else:
             known.state = end
-            refused = self.refused_answer(card, is_held=is_held) if end is State.PAYABLE else None
+            refused = self.payable_answer(card, is_held=is_held) if end is State.PAYABLE else None
             assert self.kind(answer) == (refused or self.recorded_answer(known))
 
-    @rule(order_id=orders, status=st.sampled_from([OrderStatus.CONFIRMED, OrderStatus.CANCELLED]), mishap=mishaps)
-    def override(self, order_id: str, status: OrderStatus, mishap: Plan) -> None:
+    @rule(order_id=orders, status=st.sampled_from([OrderStatus.CONFIRMED, OrderStatus.CANCELLED]), fault=faults)
+    def override(self, order_id: str, status: OrderStatus, fault: Plan) -> None:
         known = self.known[order_id]
-        answer = self.live(mishap, lambda: self.world.override(known.order, status))
+        answer = self.run_step(fault, lambda: self.world.override(known.order, status))
         if known.state is State.IN_FLIGHT:
             assert self.kind(answer) in {PaymentInProgress, None}
         elif known.state is not State.PAYABLE:
@@ -210,62 +210,62 @@ class AnyStory(RuleBasedStateMachine):
         elif status is OrderStatus.CONFIRMED and self.is_held(known):
             assert self.kind(answer) in {Busy, None}
         elif answer is None:
-            self.learn(known, {State.PAYABLE, State(status)})
+            self.update_model(known, {State.PAYABLE, State(status)})
         else:
             assert self.kind(answer) == status
             known.state, known.request = State(status), None
 
-    @rule(product=st.sampled_from(PRODUCTS), by=st.integers(-3, 4))
-    def restock(self, product: str, by: int) -> None:
+    @rule(product=st.sampled_from(PRODUCTS), change=st.integers(-3, 4))
+    def restock(self, product: str, change: int) -> None:
         stock, available = self.world.stock(product)
         products = ProductsTable(self.world.fault_free, "ProductsTable")
-        if stock + by < 0:
+        if stock + change < 0:
             return
         try:
-            products.put(product, name=product, unit_price=4599, currency="usd", stock=stock + by)
+            products.put(product, name=product, unit_price=4599, currency="usd", stock=stock + change)
         except StockBelowReserved:
-            assert by < -available
+            assert change < -available
         else:
-            assert by >= -available
-            self.world.initial_stock[product] += by
+            assert change >= -available
+            self.world.initial_stock[product] += change
 
     @rule(seconds=st.sampled_from([1, 61, 25 * 60 * 60]))
-    def let_time_pass(self, seconds: int) -> None:
-        self.passed += timedelta(seconds=seconds)
+    def advance_time(self, seconds: int) -> None:
+        self.elapsed += timedelta(seconds=seconds)
 
-    @rule(mishap=mishaps)
-    def reconcile(self, mishap: Plan) -> None:
+    @rule(fault=faults)
+    def reconcile(self, fault: Plan) -> None:
         ends = {order_id: self.end(known) for order_id, known in self.known.items() if known.state is State.IN_FLIGHT}
-        self.live(mishap, self.world.reconcile)
+        self.run_step(fault, self.world.reconcile)
         for order_id, end in ends.items():
-            self.learn(self.known[order_id], {end} if mishap is no_faults else {end, State.IN_FLIGHT})
+            self.update_model(self.known[order_id], {end} if fault is no_faults else {end, State.IN_FLIGHT})
 
     @rule()
-    def let_late_requests_arrive(self) -> None:
-        """A claim, a settlement, a void, a confirmation at Stripe: whatever nobody waits for any more."""
-        for injection in self.under_way:
+    def deliver_late_requests(self) -> None:
+        """Deliver requests whose sender timed out: a claim, a settlement, a void or a confirmation at Stripe."""
+        for injection in self.late_injections:
             injection.deliver_late()
-        self.under_way.clear()
+        self.late_injections.clear()
         for known in self.known.values():
-            self.learn(known, MAY_FOLLOW[known.state])
+            self.update_model(known, MAY_FOLLOW[known.state])
 
-    @rule(order_id=orders, about=orders, mishap=mishaps)
-    def tell_news(self, order_id: str, about: str, mishap: Plan) -> None:
-        """News of an order's own intents, or of another's, true or not, again and again."""
+    @rule(order_id=orders, about=orders, fault=faults)
+    def receive_event(self, order_id: str, about: str, fault: Plan) -> None:
+        """Deliver events about the order's own intents, or another order's, whether true or not."""
         known = self.known[order_id]
-        for intent_id in [intent.id for intent in self.intents_of(about)] or ["pi_nobody"]:
+        for intent_id in [intent.id for intent in self.intents_of(about)] or ["pi_unknown"]:
             before = known.state
             end = self.end(known) if before is State.IN_FLIGHT and order_id == about else before
             leased = known.started_at is not None and known.started_at > self.now() - payments.LEASE
             if end is State.CANCELLED and leased:
                 end = before
-            self.live(mishap, lambda intent_id=intent_id: self.follow(order_id, intent_id))
-            self.learn(known, {before, end})
-            if mishap is no_faults and intent_id == self.intent_of_attempt(known):
+            self.run_step(fault, lambda intent_id=intent_id: self.follow(order_id, intent_id))
+            self.update_model(known, {before, end})
+            if fault is no_faults and intent_id == self.intent_of_attempt(known):
                 assert known.state is end
 
     @invariant()
-    def what_always_holds(self) -> None:
+    def check_state(self) -> None:
         self.world.check_invariants()
         assert {order.order_id: state_of(order) for order in self.world.all_orders()} == {
             order_id: known.state for order_id, known in self.known.items()
@@ -273,26 +273,26 @@ class AnyStory(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.let_late_requests_arrive()
-            self.let_time_pass(60 * 60)
+            self.deliver_late_requests()
+            self.advance_time(60 * 60)
             self.reconcile(no_faults)
-            self.what_always_holds()
+            self.check_state()
             self.world.check_settled()
         finally:
             self._clock.stop()
 
-    def live(self, mishap: Plan, do: Callable[[], object]) -> object:
-        """What the step returns, or None where it died, or may have been misled by a request that is late."""
-        with inject_faults(self.world, mishap) as injection, suppress(Killed, Busy):
-            answer = do()
+    def run_step(self, fault: Plan, action: Callable[[], object]) -> object:
+        """Return the step's result, or `None` if it was killed, gave up, or a request of it is late."""
+        with inject_faults(self.world, fault) as injection, suppress(Killed, Busy):
+            answer = action()
             if not injection.late:
                 return answer
-        assert mishap is not no_faults
-        self.under_way.append(injection)
+        assert fault is not no_faults
+        self.late_injections.append(injection)
         return None
 
-    def learn(self, known: Known, possible: set[State]) -> None:
-        """See what is recorded, which has to be possible."""
+    def update_model(self, known: ModelOrder, possible: set[State]) -> None:
+        """Take the recorded state into the model. It must be one of `possible`."""
         recorded = self.world.read_order(known.order)
         known.state = state_of(recorded)
         assert known.state in possible
@@ -302,25 +302,26 @@ class AnyStory(RuleBasedStateMachine):
             known.request, known.started_at = (attempt.idempotency_key, attempt.payment_method_id), attempt.started_at
             known.short = bool(attempt.shortages)
 
-    def is_short(self, known: Known) -> bool:
-        """Return whether the shelf has too little for an order."""
-        return any(self.left(product, State.CONFIRMED) < n for product, n in known.order.quantities().items())
+    def is_short(self, known: ModelOrder) -> bool:
+        """Return whether the stock is below the order's quantities."""
+        return any(self.remaining(product, State.CONFIRMED) < n for product, n in known.order.quantities().items())
 
-    def is_held(self, known: Known) -> bool:
-        """Return whether the shelf has enough for an order, and payments in flight hold some of it."""
+    def is_held(self, known: ModelOrder) -> bool:
+        """Return whether the stock suffices for the order, but payments in flight hold units of it."""
         return not self.is_short(known) and any(
-            self.left(product, State.CONFIRMED, State.IN_FLIGHT) < n for product, n in known.order.quantities().items()
+            self.remaining(product, State.CONFIRMED, State.IN_FLIGHT) < n
+            for product, n in known.order.quantities().items()
         )
 
-    def left(self, product: str, *states: State) -> int:
-        """Return what the orders in these states leave of a product."""
-        gone: Counter[str] = Counter()
+    def remaining(self, product: str, *states: State) -> int:
+        """Return the units of a product that orders in these states leave."""
+        taken: Counter[str] = Counter()
         for known in self.known.values():
             if known.state in states:
-                gone.update(known.order.quantities())
-        return self.world.initial_stock[product] - gone[product]
+                taken.update(known.order.quantities())
+        return self.world.initial_stock[product] - taken[product]
 
-    def refusal(self, known: Known, request: tuple[str | None, str]) -> object:
+    def refusal(self, known: ModelOrder, request: tuple[str | None, str]) -> object:
         """Return the answer to a payment of an order that cannot be paid."""
         if known.too_many:
             return TooManyAttempts
@@ -329,13 +330,13 @@ class AnyStory(RuleBasedStateMachine):
             return OrderStatus.PENDING if is_repeated else PaymentInProgress
         return self.recorded_answer(known) if is_repeated else PaymentAlreadyAttempted
 
-    def refused_answer(self, card: str, *, is_held: bool) -> object:
-        """Return the answer to an attempt that leaves its order to be paid again; None to any other."""
+    def payable_answer(self, card: str, *, is_held: bool) -> object:
+        """Return the answer to an attempt that leaves the order payable, or `None` for any other attempt."""
         if is_held:
             return Busy
         return {"pm_unknown": InvalidPaymentMethod, "pm_dummy_rate_limited": Busy}.get(card)
 
-    def recorded_answer(self, known: Known) -> object:
+    def recorded_answer(self, known: ModelOrder) -> object:
         """Return the answer to the request that made the attempt."""
         if known.state is State.CANCELLED and known.too_many:
             return TooManyAttempts
@@ -348,8 +349,8 @@ class AnyStory(RuleBasedStateMachine):
             return type(answer)
         return answer.status if isinstance(answer, Order) else answer
 
-    def end(self, known: Known) -> State:
-        """To what a payment in flight has to come now, by Stripe's books."""
+    def end(self, known: ModelOrder) -> State:
+        """Return the state to which a payment in flight must be settled now, by the dummy Stripe's ledger."""
         statuses = {
             finish_processing(intent, self.world.wire.clock()).status
             for intent in self.intents_of(known.order.order_id)
@@ -361,7 +362,7 @@ class AnyStory(RuleBasedStateMachine):
     def intents_of(self, order_id: str) -> list[Intent]:
         return [intent for intent in self.world.store.intents() if intent.metadata["orderId"] == order_id]
 
-    def intent_of_attempt(self, known: Known) -> str | None:
+    def intent_of_attempt(self, known: ModelOrder) -> str | None:
         return self.world.read_order(known.order).payment_intent_id
 
     def follow(self, order_id: str, intent_id: str) -> Order | Busy:
@@ -370,7 +371,7 @@ class AnyStory(RuleBasedStateMachine):
                 order_id, intent_id, orders=self.world.orders, stripe=self.world.stripe, deadline=Deadline.after(28)
             )
         except Busy as busy:
-            # Other payments may hold the units that late money is to buy.
+            # Other payments may hold the units of a late charge's order.
             return busy
 
 
@@ -380,7 +381,7 @@ def state_of(order: Order) -> State:
     return State(order.status)
 
 
-def test_whatever_happens_no_order_is_charged_wrongly_and_no_unit_is_lost(engine: str) -> None:
-    AnyStory.tables = World.fresh(client_of(engine), client_of(engine))
+def test_no_history_charges_wrongly_or_loses_units(engine: str) -> None:
+    OrderLifecycle.tables = World.fresh(client_of(engine), client_of(engine))
     profile = PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "fixed")]
-    run_state_machine_as_test(AnyStory, settings=profile)
+    run_state_machine_as_test(OrderLifecycle, settings=profile)

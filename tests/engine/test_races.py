@@ -1,4 +1,4 @@
-"""Many at once, on an engine that isolates transactions: no unit is sold twice, no buyer pays twice."""
+"""Concurrency on an engine that isolates transactions: no unit is sold twice, no buyer is charged twice."""
 
 import random
 import threading
@@ -37,12 +37,12 @@ def buyers(engine: str) -> Iterator[BuyerProcesses]:
         yield processes
 
 
-def rival(world: World) -> World:
-    """Somebody else in the same world, with a Stripe client of their own."""
+def second_world(world: World) -> World:
+    """Return another world on the same tables, with its own Stripe client."""
     return World(world.service, world.fault_free)
 
 
-def test_of_200_buyers_of_50_units_exactly_50_are_served(world: World, buyers: BuyerProcesses) -> None:
+def test_200_buyers_of_50_units_confirm_exactly_50_orders(world: World, buyers: BuyerProcesses) -> None:
     world.add_product("tea", 50)
     purchases = [Purchase(world.place({"tea": 1}, f"buyer-{number}")) for number in range(200)]
 
@@ -54,7 +54,7 @@ def test_of_200_buyers_of_50_units_exactly_50_are_served(world: World, buyers: B
     world.check_settled()
 
 
-def test_units_held_by_refused_payments_cost_no_buyer_the_order(world: World, buyers: BuyerProcesses) -> None:
+def test_holds_of_refused_payments_cancel_no_other_order(world: World, buyers: BuyerProcesses) -> None:
     world.add_product("tea", 50)
     purchases = [Purchase(world.place({"tea": 1}, f"buyer-{number}")) for number in range(40)]
     refused = [Purchase(world.place({"tea": 25}, "mallory"), "pm_unknown") for _ in range(10)]
@@ -62,12 +62,12 @@ def test_units_held_by_refused_payments_cost_no_buyer_the_order(world: World, bu
     answers = buyers.pay([p for pair in zip(purchases, refused * 4, strict=True) for p in pair], at_a_time=32)
 
     assert answers["confirmed"] == 40
-    assert answers["InsufficientStock"] <= 40  # of mallory's: the shelf has fewer than 25 by then
+    assert answers["InsufficientStock"] <= 40  # mallory's orders, once the stock is below 25
     assert {world.read_order(purchase.order).status for purchase in purchases} == {OrderStatus.CONFIRMED}
     world.check_settled()
 
 
-def test_stripes_rate_limit_costs_no_buyer_the_order(engine: str, world: World) -> None:
+def test_stripe_rate_limit_cancels_no_order(engine: str, world: World) -> None:
     orders = []
     for number in range(80):
         world.add_product(f"product-{number}", 1)
@@ -78,7 +78,7 @@ def test_stripes_rate_limit_costs_no_buyer_the_order(engine: str, world: World) 
         buyer = World(client_of(engine), world.fault_free)
         buyer.stripe = StripeGateway(stripe.StripeClient("sk_test_world", http_client=wire), wire, sleep=time.sleep)
         while isinstance(answer := buyer.pay(order), Busy):
-            time.sleep(answer.retry_after_seconds)  # as the response asks
+            time.sleep(answer.retry_after_seconds)  # as Retry-After asks
         return answer.status if isinstance(answer, Order) else type(answer).__name__
 
     answers = Counter(run_concurrently([partial(buy, order) for order in orders]))
@@ -88,7 +88,7 @@ def test_stripes_rate_limit_costs_no_buyer_the_order(engine: str, world: World) 
     world.check_settled()
 
 
-def test_of_50_payments_of_one_order_one_is_made(world: World, buyers: BuyerProcesses) -> None:
+def test_50_payments_of_one_order_charge_once(world: World, buyers: BuyerProcesses) -> None:
     world.add_product("tea", 50)
     order = world.place({"tea": 1})
 
@@ -100,24 +100,24 @@ def test_of_50_payments_of_one_order_one_is_made(world: World, buyers: BuyerProc
     world.check_settled()
 
 
-def test_buyers_of_overlapping_baskets_leave_no_unit_held_or_missing(world: World, buyers: BuyerProcesses) -> None:
-    chosen = random.Random(3)  # noqa: S311 - the same baskets each time
+def test_overlapping_baskets_leave_no_unit_held_or_missing(world: World, buyers: BuyerProcesses) -> None:
+    rng = random.Random(3)  # noqa: S311 - the same baskets each time
     products = [f"product-{number}" for number in range(6)]
     for product_id in products:
         world.add_product(product_id, 25)
     cards = ("pm_card_visa",) * 3 + ("pm_card_chargeDeclined", *LOST_REPLIES)
     purchases = []
     for _ in range(60):
-        basket = chosen.sample(products, chosen.randint(2, 4))
-        order = world.place({product_id: chosen.randint(1, 2) for product_id in basket})
-        purchases.append(Purchase(order, chosen.choice(cards)))
+        basket = rng.sample(products, rng.randint(2, 4))
+        order = world.place({product_id: rng.randint(1, 2) for product_id in basket})
+        purchases.append(Purchase(order, rng.choice(cards)))
 
-    # Payments whose reply was lost hold their units until they are reconciled. Until then other buyers are busy.
+    # Payments with a lost reply hold their units until they are reconciled, so other buyers are answered busy.
     answers = buyers.pay(purchases, at_a_time=32, max_attempts=3)
     world.check_invariants()
     world.reconcile()
-    held_up = [purchase for purchase in purchases if world.read_order(purchase.order).is_payable]
-    answers += buyers.pay(held_up, at_a_time=32)
+    unpaid = [purchase for purchase in purchases if world.read_order(purchase.order).is_payable]
+    answers += buyers.pay(unpaid, at_a_time=32)
     world.reconcile()
 
     assert set(answers) <= {"confirmed", "pending", "InsufficientStock", "PaymentFailed", "Busy"}
@@ -126,17 +126,17 @@ def test_buyers_of_overlapping_baskets_leave_no_unit_held_or_missing(world: Worl
 
 
 @pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
-def test_payments_an_override_and_reconcilers_give_an_order_one_end(
+def test_racing_payments_override_and_reconcilers_settle_order_once(
     engine: str, world: World, status: OrderStatus
 ) -> None:
     world.add_product("tea", 50)
 
     for head_start in range(0, 16, 2):
         order = world.place({"tea": 1})
-        admins_cue, payments_over = Cue(client_of(engine), head_start), Countdown(2)
-        payer = partial(pay_and_say_so, order, admins_cue, payments_over)
-        admin = partial(override_when, rival(world), order, status, admins_cue)
-        reconciler = partial(reconcile_until, rival(world), order, payments_over.reached)
+        cue, payments_left = Cue(client_of(engine), head_start), Countdown(2)
+        payer = partial(pay_and_count_down, order, cue, payments_left)
+        admin = partial(override_when, second_world(world), order, status, cue)
+        reconciler = partial(reconcile_until, second_world(world), order, payments_left.is_reached)
         run_concurrently([payer, payer, admin, reconciler, reconciler])
 
         world.reconcile()
@@ -147,7 +147,7 @@ def test_payments_an_override_and_reconcilers_give_an_order_one_end(
     world.check_settled()
 
 
-def test_two_reconcilers_at_once_settle_each_order_once(
+def test_concurrent_reconcilers_settle_each_order_once(
     world: World, buyers: BuyerProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FunctionShop.set_environment(monkeypatch)
@@ -158,9 +158,9 @@ def test_two_reconcilers_at_once_settle_each_order_once(
     settlements = count_transactions(world.service)
 
     def run() -> Any:
-        mine = rival(world)
+        own_world = second_world(world)
         return reconciler.reconcile_payments(
-            mine.orders, mine.stripe, now=utc_now() + IN_AN_HOUR, deadline=Deadline.after(50)
+            own_world.orders, own_world.stripe, now=utc_now() + IN_AN_HOUR, deadline=Deadline.after(50)
         )
 
     tallies = run_concurrently([run, run])
@@ -171,7 +171,7 @@ def test_two_reconcilers_at_once_settle_each_order_once(
     world.check_settled()
 
 
-def test_a_reconciler_puts_what_stripe_still_processes_behind_the_others(
+def test_reconciler_skips_processing_payment_and_settles_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FunctionShop.set_environment(monkeypatch)
@@ -188,30 +188,30 @@ def test_a_reconciler_puts_what_stripe_still_processes_behind_the_others(
     world.check_invariants()
 
 
-def test_restocking_during_payments_loses_no_stock(engine: str, world: World) -> None:
+def test_restocking_during_payments_loses_no_unit(engine: str, world: World) -> None:
     world.add_product("tea", 30)
     purchases = [
         (world.place({"tea": 1}), card) for card in ("pm_card_visa", "pm_card_chargeDeclined", *LOST_REPLIES) * 8
     ]
-    over = Countdown(len(purchases))
+    payments_left = Countdown(len(purchases))
     sellers = client_of(engine)
-    put_up = count_units_put_up(sellers)
+    changes = record_stock_changes(sellers)
 
     def buy(share: int) -> None:
-        mine = rival(world)
+        own_world = second_world(world)
         for order, card in purchases[share::8]:
-            mine.pay(order, card)
-            over.count()
+            own_world.pay(order, card)
+            payments_left.count()
 
     def restock(amounts: list[int]) -> None:
-        mine = World(sellers, world.fault_free)
-        while not over.reached():
+        own_world = World(sellers, world.fault_free)
+        while not payments_left.is_reached():
             for stock in amounts:
                 with suppress(Busy, StockBelowReserved):
-                    mine.products.put("tea", name="tea", unit_price=4599, currency="usd", stock=stock)
+                    own_world.products.put("tea", name="tea", unit_price=4599, currency="usd", stock=stock)
 
     def watch() -> None:
-        while not over.reached():
+        while not payments_left.is_reached():
             stock, available = world.stock("tea")
             assert 0 <= available <= stock
 
@@ -219,15 +219,15 @@ def test_restocking_during_payments_loses_no_stock(engine: str, world: World) ->
         [*(partial(buy, share) for share in range(8)), partial(restock, [5, 40]), partial(restock, [20]), watch]
     )
 
-    assert len(put_up) > 2
-    world.initial_stock["tea"] += sum(put_up)
+    assert len(changes) > 2
+    world.initial_stock["tea"] += sum(changes)
     world.check_invariants()
     world.reconcile()
     world.check_settled()
 
 
 class Cue:
-    """A client, and the moment at which its users have sent so many requests, or will send no more."""
+    """A client, and a countdown of the requests that its users send."""
 
     def __init__(self, client: DynamoDBClient, requests: int) -> None:
         self.client = client
@@ -236,7 +236,7 @@ class Cue:
 
 
 class Countdown:
-    """Reached once it was counted so often."""
+    """Is reached after `times` calls of `count`, or by `end`."""
 
     def __init__(self, times: int) -> None:
         self._left = times
@@ -254,19 +254,19 @@ class Countdown:
     def end(self) -> None:
         self._reached.set()
 
-    def reached(self) -> bool:
+    def is_reached(self) -> bool:
         return self._reached.is_set()
 
     def wait(self) -> None:
         assert self._reached.wait(30)
 
 
-def pay_and_say_so(order: Order, cue: Cue, over: Countdown) -> None:
+def pay_and_count_down(order: Order, cue: Cue, payments_left: Countdown) -> None:
     try:
         World(cue.client, cue.client).pay(order)
     finally:
-        over.count()
-        if over.reached():
+        payments_left.count()
+        if payments_left.is_reached():
             cue.sent.end()
 
 
@@ -275,26 +275,29 @@ def override_when(world: World, order: Order, status: OrderStatus, cue: Cue) -> 
     world.override(order, status)
 
 
-def reconcile_until(world: World, order: Order, over: Callable[[], bool]) -> None:
-    while not over():
+def reconcile_until(world: World, order: Order, payments_left: Callable[[], bool]) -> None:
+    while not payments_left():
         world.reconcile_one(order.order_id)
 
 
 def count_transactions(client: DynamoDBClient) -> list[int]:
-    """A list of one number: the transactions that `client` makes from now on."""
-    made, lock = [0], threading.Lock()
+    """Return a list of one number, the count of the client's successful transactions from now on."""
+    total, lock = [0], threading.Lock()
 
     def count(http_response: Any, **_: Any) -> None:
         with lock:
-            made[0] += http_response.status_code == 200
+            total[0] += http_response.status_code == 200
 
     client.meta.events.register("after-call.dynamodb.TransactWriteItems", count)
-    return made
+    return total
 
 
-def count_units_put_up(client: DynamoDBClient) -> list[int]:
-    """What each restocking by `client` changes the stock by, from now on, as its condition and its answer tell."""
-    put_up: list[int] = []
+def record_stock_changes(client: DynamoDBClient) -> list[int]:
+    """Return a list that collects the stock changes of the client's successful restocks from now on.
+
+    A change is the difference between the new stock and the stock in the write's condition.
+    """
+    changes: list[int] = []
 
     def read(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         after, before = (int(params["ExpressionAttributeValues"][name]["N"]) for name in (":stock", ":stock_before"))
@@ -302,15 +305,15 @@ def count_units_put_up(client: DynamoDBClient) -> list[int]:
 
     def count(http_response: Any, context: dict[str, Any], **_: Any) -> None:
         if http_response.status_code == 200:
-            put_up.append(context["units"])
+            changes.append(context["units"])
 
     client.meta.events.register("before-parameter-build.dynamodb.UpdateItem", read)
     client.meta.events.register("after-call.dynamodb.UpdateItem", count)
-    return put_up
+    return changes
 
 
 class RateLimitedStripe(DummyStripeHTTPClient):
-    """The dummy Stripe with the rate limit of a sandbox: 25 requests in each second."""
+    """The dummy Stripe with a sandbox's rate limit: 25 requests per second."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)

@@ -1,4 +1,4 @@
-"""Stock edited while it is sold, and items that other services damaged, on an engine that isolates transactions."""
+"""Stock edits during sales, and items damaged by other services, on an engine that isolates transactions."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -41,15 +41,15 @@ def adjustment(change: int, key: str | None = None, *, request_id: str = "r-1") 
     return StockAdjustment(adjustment_id, "tea", change, "Counted.", by="ada", at=utc_now(), request_id=request_id)
 
 
-def ledger(world: World) -> StockAdjustmentsTable:
+def adjustments_table(world: World) -> StockAdjustmentsTable:
     return StockAdjustmentsTable(world.service, "StockAdjustmentsTable", ProductsTable(world.service, "ProductsTable"))
 
 
-def records(world: World) -> int:
+def count_records(world: World) -> int:
     return world.fault_free.scan(TableName="StockAdjustmentsTable")["Count"]
 
 
-def test_adjustments_and_sales_at_once_lose_no_unit(world: World) -> None:
+def test_concurrent_adjustments_and_sales_lose_no_unit(world: World) -> None:
     world.add_product("tea", 100)
     orders = [world.place({"tea": 1}, f"buyer-{number}") for number in range(16)]
 
@@ -57,7 +57,7 @@ def test_adjustments_and_sales_at_once_lose_no_unit(world: World) -> None:
         done = 0
         for number in range(8):
             with suppress(Busy):
-                ledger(world).apply(adjustment(change, f"{change}-{number}"), deadline=Deadline.after(20))
+                adjustments_table(world).apply(adjustment(change, f"{change}-{number}"), deadline=Deadline.after(20))
                 done += change
         return done
 
@@ -73,21 +73,23 @@ def test_adjustments_and_sales_at_once_lose_no_unit(world: World) -> None:
     world.check_settled()
 
 
-def test_of_one_adjustment_sent_many_times_at_once_one_is_made(world: World) -> None:
+def test_adjustment_sent_concurrently_is_applied_once(world: World) -> None:
     world.add_product("tea", 100)
 
     def apply(number: int) -> AppliedAdjustment:
-        return ledger(world).apply(adjustment(-3, "k", request_id=f"r-{number}"), deadline=Deadline.after(20))
+        return adjustments_table(world).apply(
+            adjustment(-3, "k", request_id=f"r-{number}"), deadline=Deadline.after(20)
+        )
 
     applied = run_concurrently([partial(apply, number) for number in range(12)])
 
     assert world.stock("tea") == (97, 97)
     assert {each.product for each in applied} == {world.products.get("tea")}
     assert sorted(each.replayed for each in applied) == [False] + [True] * 11
-    assert records(world) == 1
+    assert count_records(world) == 1
 
 
-def test_of_many_edits_of_the_same_version_one_is_made(world: World) -> None:
+def test_one_of_concurrent_edits_of_a_version_succeeds(world: World) -> None:
     world.add_product("tea", 100)
     seen = world.products.get("tea")
 
@@ -104,7 +106,7 @@ def test_of_many_edits_of_the_same_version_one_is_made(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-def test_an_adjustment_whose_reply_is_lost_is_looked_up(
+def test_lost_adjustment_reply_is_resolved_by_reading_the_record(
     world: World, monkeypatch: pytest.MonkeyPatch, is_written: bool
 ) -> None:
     world.add_product("tea", 100)
@@ -117,16 +119,19 @@ def test_an_adjustment_whose_reply_is_lost_is_looked_up(
     monkeypatch.setattr("order_payments.storage.stock_adjustments_table.write_transaction", lose)
 
     if is_written:
-        assert ledger(world).apply(adjustment(-3), deadline=Deadline.after(5)) == (world.products.get("tea"), False)
+        assert adjustments_table(world).apply(adjustment(-3), deadline=Deadline.after(5)) == (
+            world.products.get("tea"),
+            False,
+        )
     else:
         with pytest.raises(Busy):
-            ledger(world).apply(adjustment(-3), deadline=Deadline.after(5))
+            adjustments_table(world).apply(adjustment(-3), deadline=Deadline.after(5))
     assert world.stock("tea")[0] == (97 if is_written else 100)
-    assert records(world) == is_written
+    assert count_records(world) == is_written
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=str)
-def test_a_stock_move_of_a_damaged_item_fails_by_its_condition_alone(world: World, damage: dict[str, Any]) -> None:
+def test_stock_move_of_damaged_item_fails_only_on_its_condition(world: World, damage: dict[str, Any]) -> None:
     item = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 5, "available": 3}
     for move in (world.products.hold, world.products.take, world.products.sell, world.products.release):
         world.fault_free.put_item(TableName="ProductsTable", Item=to_wire(item | damage))
@@ -135,7 +140,7 @@ def test_a_stock_move_of_a_damaged_item_fails_by_its_condition_alone(world: Worl
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=str)
-def test_put_repairs_a_damaged_item(world: World, damage: dict[str, Any]) -> None:
+def test_put_repairs_damaged_item(world: World, damage: dict[str, Any]) -> None:
     item = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", "stock": 5, "available": 3}
     world.fault_free.put_item(TableName="ProductsTable", Item=to_wire(item | damage))
 
@@ -146,8 +151,8 @@ def test_put_repairs_a_damaged_item(world: World, damage: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("damage", [{"stock": "5"}, {"available": "3"}, {"stock": 1, "available": 5}], ids=str)
-def test_the_documented_remedy_follows_a_settlement_without_its_hold(world: World, damage: dict[str, Any]) -> None:
-    """docs/recovery.md, "Repair a product": a charged order is settled after the damage, and no order is lost."""
+def test_documented_repair_works_after_settlement_without_hold(world: World, damage: dict[str, Any]) -> None:
+    """See docs/recovery.md, "Repair a product". The charged order is settled after the damage."""
     world.add_product("tea", 5)
     settled, open_ = (world.place({"tea": 2}, buyer) for buyer in ("alice", "bob"))
     world.pay(settled, "pm_dummy_timeout_after_charge")

@@ -1,4 +1,4 @@
-"""`STRIPE_BACKEND=api` against a server that is slow, breaks off, fails, sends us elsewhere, or is not there at all."""
+"""`STRIPE_BACKEND=api` against a server that is slow, fails, truncates, redirects or refuses connections."""
 
 import threading
 import time
@@ -19,42 +19,42 @@ from order_payments.stripe_adapter.outcomes import Paid, RateLimited, Unknown
 from order_payments.stripe_adapter.transport import TimedSession
 
 from .stripe_servers import (
+    FAR_DEADLINE,
     KEY,
-    PLENTY,
     ScriptedStripe,
     ScriptHandler,
     Step,
-    an_order,
     answer,
-    break_off,
-    claimed,
-    gateway_to,
-    hang_up,
-    say_nothing,
-    scripted_stripe,
+    claim,
+    close_connection,
+    keep_silent,
+    new_order,
+    open_gateway,
+    serve_script,
+    truncate_response,
 )
 
 
 @pytest.fixture
 def scripted() -> Iterator[ScriptedStripe]:
-    with scripted_stripe() as stripe:
+    with serve_script() as stripe:
         yield stripe
 
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the gateway retry at once."""
+    """Skip the pause before a retry."""
     monkeypatch.setattr(stripe_retries, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
 def wire(scripted: ScriptedStripe) -> Iterator[StripeGateway]:
-    with gateway_to(scripted.url) as gateway:
+    with open_gateway(scripted.url) as gateway:
         yield gateway
 
 
-def about(order: Order, status: str = "succeeded") -> dict[str, Any]:
-    """The intent of an order, as far as we look at it."""
+def intent_for(order: Order, status: str = "succeeded") -> dict[str, Any]:
+    """Return an order's intent, with the fields that the gateway reads."""
     return {
         "id": "pi_1",
         "object": "payment_intent",
@@ -65,15 +65,15 @@ def about(order: Order, status: str = "succeeded") -> dict[str, Any]:
     }
 
 
-ORDER = claimed(an_order(), "pi_1")
+ORDER = claim(new_order(), "pi_1")
 API_ERROR = {"error": {"type": "api_error", "message": "no"}}
 RATE_LIMIT = {"error": {"type": "invalid_request_error", "code": "rate_limit", "message": "no"}}
 
 
-def test_a_confirmation_goes_over_the_wire_as_stripe_wants_it(wire: StripeGateway, scripted: ScriptedStripe) -> None:
-    scripted.steps = [answer(about(ORDER))]
+def test_confirmation_request_has_the_form_stripe_expects(wire: StripeGateway, scripted: ScriptedStripe) -> None:
+    scripted.steps = [answer(intent_for(ORDER))]
 
-    assert wire.confirm(ORDER, deadline=PLENTY) == Paid()
+    assert wire.confirm(ORDER, deadline=FAR_DEADLINE) == Paid()
     (sent,) = scripted.received
     assert (sent.method, sent.path) == ("POST", "/v1/payment_intents/pi_1/confirm")
     assert sent.body == "payment_method=pm_card_visa"
@@ -83,10 +83,8 @@ def test_a_confirmation_goes_over_the_wire_as_stripe_wants_it(wire: StripeGatewa
     assert sent.headers["Stripe-Version"] == stripe.api_version
 
 
-def test_a_server_that_says_nothing_is_waited_for_no_longer_than_there_is_time(
-    wire: StripeGateway, scripted: ScriptedStripe
-) -> None:
-    scripted.steps = [say_nothing]
+def test_silent_server_is_abandoned_at_the_deadline(wire: StripeGateway, scripted: ScriptedStripe) -> None:
+    scripted.steps = [keep_silent]
     deadline = Deadline.after(2.4)
 
     assert wire.confirm(ORDER, deadline=deadline) == Unknown()
@@ -94,10 +92,10 @@ def test_a_server_that_says_nothing_is_waited_for_no_longer_than_there_is_time(
     assert scripted.keys() == [ORDER.require_in_flight().attempt_id] * 2
 
 
-def test_calls_at_the_same_time_keep_their_own_deadlines(wire: StripeGateway, scripted: ScriptedStripe) -> None:
+def test_concurrent_calls_keep_their_own_deadlines(wire: StripeGateway, scripted: ScriptedStripe) -> None:
     def answer_late(handler: ScriptHandler) -> None:
-        scripted.over.wait(1.5)
-        answer(about(ORDER))(handler)
+        scripted.finished.wait(1.5)
+        answer(intent_for(ORDER))(handler)
 
     scripted.steps = [answer_late]
     start = threading.Barrier(8)
@@ -107,12 +105,12 @@ def test_calls_at_the_same_time_keep_their_own_deadlines(wire: StripeGateway, sc
         return wire.confirm(ORDER, deadline=deadline)
 
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(confirm, [PLENTY, Deadline.after(2.6)] * 4))
+        outcomes = list(pool.map(confirm, [FAR_DEADLINE, Deadline.after(2.6)] * 4))
 
     assert outcomes == [Paid(), Unknown()] * 4
 
 
-def test_a_time_out_is_the_threads_own() -> None:
+def test_session_timeout_is_thread_local() -> None:
     with TimedSession() as session, ThreadPoolExecutor(1) as another:
         default = session.timeout
         session.timeout = 1.5
@@ -122,14 +120,14 @@ def test_a_time_out_is_the_threads_own() -> None:
         assert session.timeout == 1.5
 
 
-def dawdle(bytes_before: bytes) -> Step:
-    """Send this much at once, and then a byte at a time, each in good time."""
+def trickle(bytes_before: bytes) -> Step:
+    """Send `bytes_before`, then one byte every 0.2 seconds, so that no read times out."""
 
     def step(handler: ScriptHandler) -> None:
         handler.close_connection = True
-        with suppress(ConnectionError):  # nobody is waiting any more
+        with suppress(ConnectionError):  # the client has given up
             handler.wfile.write(bytes_before)
-            while not handler.stripe.over.wait(0.2):
+            while not handler.stripe.finished.wait(0.2):
                 handler.wfile.write(b"x")
 
     return step
@@ -140,10 +138,10 @@ def dawdle(bytes_before: bytes) -> Step:
     [b"", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"],
     ids=["first line", "headers", "body"],
 )
-def test_a_server_that_dawdles_is_waited_for_no_longer_than_there_is_time(
+def test_trickling_server_is_abandoned_at_the_deadline(
     wire: StripeGateway, scripted: ScriptedStripe, begun: bytes
 ) -> None:
-    scripted.steps = [dawdle(begun)]
+    scripted.steps = [trickle(begun)]
     deadline = Deadline.after(2.4)
 
     assert wire.confirm(ORDER, deadline=deadline) == Unknown()
@@ -151,28 +149,28 @@ def test_a_server_that_dawdles_is_waited_for_no_longer_than_there_is_time(
 
 
 @pytest.mark.usefixtures("no_pause")
-def test_where_nobody_listens_nothing_is_known() -> None:
-    with scripted_stripe() as gone:
+def test_refused_connection_leaves_outcome_unknown() -> None:
+    with serve_script() as gone:
         pass
-    with gateway_to(gone.url) as gateway:
+    with open_gateway(gone.url) as gateway:
         with pytest.raises(PaymentProviderError):
-            gateway.create_intent(ORDER, deadline=PLENTY)
-        assert gateway.confirm(ORDER, deadline=PLENTY) == Unknown()
-        assert gateway.cancel(ORDER, "pi_1", deadline=PLENTY) == Unknown()
+            gateway.create_intent(ORDER, deadline=FAR_DEADLINE)
+        assert gateway.confirm(ORDER, deadline=FAR_DEADLINE) == Unknown()
+        assert gateway.cancel(ORDER, "pi_1", deadline=FAR_DEADLINE) == Unknown()
 
 
 @pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize(
     "fault",
-    [hang_up, answer(API_ERROR, 500), answer(API_ERROR, 503), answer(API_ERROR, 409)],
-    ids=["hung up", "500", "503", "409"],
+    [close_connection, answer(API_ERROR, 500), answer(API_ERROR, 503), answer(API_ERROR, 409)],
+    ids=["connection closed", "500", "503", "409"],
 )
-def test_a_call_that_fails_once_is_tried_again_with_its_key(
+def test_failed_call_is_retried_with_its_idempotency_key(
     wire: StripeGateway, scripted: ScriptedStripe, fault: Callable[[ScriptHandler], None]
 ) -> None:
-    scripted.steps = [fault, answer(about(ORDER))]
+    scripted.steps = [fault, answer(intent_for(ORDER))]
 
-    assert wire.confirm(ORDER, deadline=PLENTY) == Paid()
+    assert wire.confirm(ORDER, deadline=FAR_DEADLINE) == Paid()
     assert scripted.keys() == [ORDER.require_in_flight().attempt_id] * 2
     assert len({request.body for request in scripted.received}) == 1
 
@@ -181,26 +179,26 @@ def test_a_call_that_fails_once_is_tried_again_with_its_key(
 @pytest.mark.parametrize(
     ("fault", "tries"),
     [
-        (hang_up, 2),
+        (close_connection, 2),
         (answer(API_ERROR, 500), 2),
         (answer(API_ERROR, 500, Stripe_Should_Retry="false"), 1),
-        # A connection cut in the middle of an answer is the one fault that the SDK does not try again.
-        (break_off, 1),
+        # The SDK does not retry a connection that was closed in the middle of a response.
+        (truncate_response, 1),
     ],
-    ids=["hung up", "500", "500, do not retry", "cut in the middle"],
+    ids=["connection closed", "500", "500, do not retry", "truncated"],
 )
-def test_a_call_that_keeps_failing_leaves_its_outcome_unknown(
+def test_repeatedly_failing_call_leaves_outcome_unknown(
     wire: StripeGateway, scripted: ScriptedStripe, fault: Callable[[ScriptHandler], None], tries: int
 ) -> None:
     scripted.steps = [fault]
 
-    assert wire.confirm(ORDER, deadline=PLENTY) == Unknown()
+    assert wire.confirm(ORDER, deadline=FAR_DEADLINE) == Unknown()
     assert scripted.keys() == [ORDER.require_in_flight().attempt_id] * tries
     with pytest.raises(PaymentProviderError):
-        wire.create_intent(ORDER, deadline=PLENTY)
+        wire.create_intent(ORDER, deadline=FAR_DEADLINE)
 
 
-def test_rate_limited_call_is_repeated_with_its_key_after_retry_after(
+def test_rate_limited_call_is_retried_with_its_key_after_retry_after(
     wire: StripeGateway, scripted: ScriptedStripe
 ) -> None:
     arrivals: list[float] = []
@@ -211,43 +209,43 @@ def test_rate_limited_call_is_repeated_with_its_key_after_retry_after(
 
     def pay(handler: ScriptHandler) -> None:
         arrivals.append(time.monotonic())
-        answer(about(ORDER))(handler)
+        answer(intent_for(ORDER))(handler)
 
     scripted.steps = [limit, pay]
 
-    assert wire.confirm(ORDER, deadline=PLENTY) == Paid()
+    assert wire.confirm(ORDER, deadline=FAR_DEADLINE) == Paid()
     assert scripted.keys() == [ORDER.require_in_flight().attempt_id] * 2
     assert arrivals[1] - arrivals[0] >= 1
 
 
 @pytest.mark.usefixtures("no_pause")
-def test_call_that_meets_only_rate_limits_charged_nothing(wire: StripeGateway, scripted: ScriptedStripe) -> None:
+def test_call_that_is_always_rate_limited_charges_nothing(wire: StripeGateway, scripted: ScriptedStripe) -> None:
     scripted.steps = [answer(RATE_LIMIT, 429)]
 
-    assert wire.confirm(ORDER, deadline=PLENTY) == RateLimited(retry_after_seconds=1)
+    assert wire.confirm(ORDER, deadline=FAR_DEADLINE) == RateLimited(retry_after_seconds=1)
     with pytest.raises(Busy):
-        wire.create_intent(ORDER, deadline=PLENTY)
+        wire.create_intent(ORDER, deadline=FAR_DEADLINE)
 
 
-def test_a_connection_that_was_closed_meanwhile_is_replaced(wire: StripeGateway, scripted: ScriptedStripe) -> None:
+def test_closed_connection_is_replaced(wire: StripeGateway, scripted: ScriptedStripe) -> None:
     def answer_and_leave(handler: ScriptHandler) -> None:
-        answer(about(ORDER))(handler)
+        answer(intent_for(ORDER))(handler)
         handler.close_connection = True
 
     scripted.steps = [answer_and_leave]
 
-    assert [wire.confirm(ORDER, deadline=PLENTY) for _ in range(3)] == [Paid()] * 3
+    assert [wire.confirm(ORDER, deadline=FAR_DEADLINE) for _ in range(3)] == [Paid()] * 3
     assert len(scripted.received) == 3
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(wire: StripeGateway, scripted: ScriptedStripe, status: int) -> None:
-    with scripted_stripe() as stranger:
-        stranger.steps = [answer(about(ORDER))]
-        scripted.steps = [answer({}, status, Location=f"{stranger.url}/v1/payment_intents/pi_1")]
+def test_redirect_is_not_followed(wire: StripeGateway, scripted: ScriptedStripe, status: int) -> None:
+    with serve_script() as other_server:
+        other_server.steps = [answer(intent_for(ORDER))]
+        scripted.steps = [answer({}, status, Location=f"{other_server.url}/v1/payment_intents/pi_1")]
 
-        assert wire.confirm(ORDER, deadline=PLENTY) == Unknown()
+        assert wire.confirm(ORDER, deadline=FAR_DEADLINE) == Unknown()
         with pytest.raises(PaymentProviderError):
-            wire.create_intent(ORDER, deadline=PLENTY)
-        assert stranger.received == []
+            wire.create_intent(ORDER, deadline=FAR_DEADLINE)
+        assert other_server.received == []
     assert len(scripted.received) == 2
