@@ -223,7 +223,7 @@ def test_names_in_backticks_exist_in_the_code(document: str) -> None:
     unknown = {
         name
         for name in inline_code(document)
-        if re.fullmatch(r"[A-Za-z_]+[A-Z_]\w*", name)
+        if re.fullmatch(r"[A-Za-z_]\w+", name)
         and name not in words_of_code() | NAMES_OF_OTHERS
         and name not in fences(text_of(document))
     }
