@@ -35,7 +35,7 @@ from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, U
 from order_payments.storage.products_table import ProductsTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
-from order_payments.stripe_adapter.retries import STRIPE_CALL_SECONDS
+from order_payments.stripe_adapter.retries import STRIPE_CALL_TIMEOUT_SECONDS
 
 OUTAGE_MINUTES = 10
 EVERY_SECONDS = 60
@@ -121,9 +121,9 @@ class Backlog:
         shard.pop(order_id)
         shard[order_id] = rfc3339(to)
 
-    def state_of(self, *_: object, **__: object) -> Unknown:
+    def retrieve_state(self, *_: object, **__: object) -> Unknown:
         """Return that Stripe does not respond."""
-        self._call(STRIPE_CALL_SECONDS)
+        self._call(STRIPE_CALL_TIMEOUT_SECONDS)
         return Unknown()
 
     def get(self, order_id: str) -> Order:
@@ -136,7 +136,7 @@ class Backlog:
         self._use_processor()
         is_paid = int(order_id[4:], 16) % 100 < self._paid_percent
         if self.is_stripe_hanging:
-            self._call(STRIPE_CALL_SECONDS)
+            self._call(STRIPE_CALL_TIMEOUT_SECONDS)
             return order
         self._call(CANCEL_SECONDS)
         if is_paid:

@@ -218,7 +218,7 @@ class Run:
             self._unanswered = 0
         # Stripe may also have responded each time that the payment is still being processed.
         intent_id = order.refund.payment_intent_id if order.refund else order.payment_intent_id
-        state = self._stripe.state_of(order, intent_id or "", deadline=by.earlier_by(TIME_TO_SETTLE_SECONDS))
+        state = self._stripe.retrieve_state(order, intent_id or "", deadline=by.earlier_by(TIME_TO_SETTLE_SECONDS))
         if isinstance(state, Unknown):
             self._is_stripe_unresponsive = True
             logger.warning("reconciler run stopped: stripe does not respond")

@@ -12,9 +12,9 @@ from order_payments.audit.report import MOST_FINDINGS, Finding
 from order_payments.payments import TIME_TO_SETTLE_SECONDS
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger, write_metrics
-from order_payments.stripe_adapter.retries import STRIPE_CALL_SECONDS
+from order_payments.stripe_adapter.retries import STRIPE_CALL_TIMEOUT_SECONDS
 
-REPAIR_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * STRIPE_CALL_SECONDS + 10.0
+REPAIR_STEP_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * STRIPE_CALL_TIMEOUT_SECONDS + 10.0
 
 components = Components()
 orders = components.orders

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.stripe_adapter.retries import RATE_LIMITED_TRIES
+from order_payments.stripe_adapter.retries import MAXIMUM_RATE_LIMITED_TRIES
 from tests.support.fault_injection import Effect, fail_in_turn, inject_faults, stripe_connection_error, stripe_response
 from tests.support.mutants import MUTANTS
 from tests.support.world import World
@@ -112,7 +112,7 @@ def override_during_payment(world: World) -> None:
 
 def cancel_after_lost_reply_and_rate_limits(world: World) -> None:
     order = place(world)
-    rate_limits = [stripe_response(Effect.NONE, 429, RATE_LIMIT)] * RATE_LIMITED_TRIES
+    rate_limits = [stripe_response(Effect.NONE, 429, RATE_LIMIT)] * MAXIMUM_RATE_LIMITED_TRIES
     with inject_faults(world, fail_in_turn("confirm", stripe_connection_error(Effect.DONE), *rate_limits)):
         world.pay(order)
     world.override(order, OrderStatus.CANCELLED)

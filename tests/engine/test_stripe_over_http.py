@@ -94,9 +94,9 @@ def call_error(call: Callable[[], object]) -> tuple[int | None, str | None]:
 def test_order_is_paid(gateway: StripeGateway) -> None:
     order = create(gateway)
 
-    assert gateway.state_of(order, intent_id_of(order), deadline=FAR_DEADLINE) == Open()
+    assert gateway.retrieve_state(order, intent_id_of(order), deadline=FAR_DEADLINE) == Open()
     assert gateway.confirm(order, deadline=FAR_DEADLINE) == Paid()
-    assert gateway.state_of(order, intent_id_of(order), deadline=FAR_DEADLINE) == Paid()
+    assert gateway.retrieve_state(order, intent_id_of(order), deadline=FAR_DEADLINE) == Paid()
 
 
 def test_intent_has_the_order_total_and_metadata(
@@ -132,7 +132,7 @@ def test_open_intent_is_cancelled(gateway: StripeGateway) -> None:
     order = create(gateway)
 
     assert gateway.cancel(order, intent_id_of(order), deadline=FAR_DEADLINE) == Cancelled()
-    assert gateway.state_of(order, intent_id_of(order), deadline=FAR_DEADLINE) == Cancelled()
+    assert gateway.retrieve_state(order, intent_id_of(order), deadline=FAR_DEADLINE) == Cancelled()
 
 
 def test_unknown_payment_method_is_refused(gateway: StripeGateway) -> None:
@@ -156,7 +156,7 @@ def test_refused_api_key_creates_and_charges_nothing(gateway: StripeGateway, shi
             gateway_with_bad_key.create_intent(order, deadline=FAR_DEADLINE)
         assert gateway_with_bad_key.confirm(order, deadline=FAR_DEADLINE) == Refused(RefusalCause.ACCESS)
 
-    assert gateway.state_of(order, intent_id_of(order), deadline=FAR_DEADLINE) == Open()
+    assert gateway.retrieve_state(order, intent_id_of(order), deadline=FAR_DEADLINE) == Open()
 
 
 def test_dummy_signs_events_like_localstripe(gateway: StripeGateway, localstripe: str) -> None:

@@ -43,7 +43,7 @@ def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:
     """The reconciler reads the intent's state instead of cancelling the intent."""
 
     def read_state(gateway: StripeGateway, order: Order, intent_id: str, **by: Any) -> CancelOutcome:
-        return Paid() if gateway.state_of(order, intent_id, **by) == Paid() else Cancelled()
+        return Paid() if gateway.retrieve_state(order, intent_id, **by) == Paid() else Cancelled()
 
     reconcile = payments.reconcile
 

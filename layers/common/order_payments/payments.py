@@ -238,7 +238,7 @@ def follow_intent(
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
         return order
-    match stripe.state_of(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
+    match stripe.retrieve_state(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
         case outcomes.Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
         case outcomes.ChargeRefunded() if attempt:

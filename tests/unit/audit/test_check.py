@@ -134,7 +134,7 @@ def test_unreadable_order_is_reported_for_manual_review(shop: FunctionShop, audi
     assert auditor.kinds() == ["order_unreadable"]
     (step,) = auditor.plan()
     assert step["action"] == "look"
-    assert auditor.apply([step]) == ["nothing was done"]
+    assert auditor.apply([step]) == ["not done: an operator has to decide"]
 
 
 @pytest.mark.parametrize("has_payment", [True, False])
@@ -222,11 +222,11 @@ def test_nothing_is_judged_while_stripe_times_out(
 def test_large_audit_continues_page_by_page_over_several_invocations(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "PAGE", 2)
+    monkeypatch.setattr(audit, "PAGE_ITEMS", 2)
     product = shop.add_product(stock=100)
     for _ in range(5):
         shop.pay(shop.order((product, 1)))
-    monkeypatch.setattr(auditor.function, "AUDIT_REPORT_SECONDS", 600.0 - audit.TIME_FOR_A_PAGE_SECONDS - 0.01)
+    monkeypatch.setattr(auditor.function, "AUDIT_REPORT_SECONDS", 600.0 - audit.PAGE_TIMEOUT_SECONDS - 0.01)
     states: list[dict[str, Any]] = []
 
     state: dict[str, Any] = NO_RECHECK_DELAY
@@ -241,7 +241,7 @@ def test_large_audit_continues_page_by_page_over_several_invocations(
 def test_report_keeps_a_limited_number_of_findings(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_report, "MOST_FINDINGS", 2)
+    monkeypatch.setattr(audit_report, "MAXIMUM_FINDINGS", 2)
     for number in range(5):
         write_order(shop, f"ord_{number}", "SET note = :note", note="x")
 
@@ -318,14 +318,14 @@ def test_refund_made_during_the_audit_is_not_a_mismatch(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, intent = record_unsent_refund(shop)
-    page_of_intents = type(auditor.function.stripe).page_of_intents
+    list_intents = type(auditor.function.stripe).list_intents
 
     def refund_after_listing(*args: Any, **kwargs: Any) -> Any:
-        page = page_of_intents(*args, **kwargs)
+        page = list_intents(*args, **kwargs)
         external_stripe(shop).v1.refunds.create({"payment_intent": intent})
         return page
 
-    monkeypatch.setattr(type(auditor.function.stripe), "page_of_intents", refund_after_listing)
+    monkeypatch.setattr(type(auditor.function.stripe), "list_intents", refund_after_listing)
 
     assert auditor.kinds() == []
 
@@ -349,7 +349,7 @@ def test_partial_refund_of_a_cancelled_order_is_reported(shop: FunctionShop, aud
     (finding,) = auditor.run()["findings"]
 
     assert finding["kind"] == "charged_without_order"
-    assert "of which 1 went back" in finding["found"]
+    assert "of which 1 was refunded" in finding["found"]
 
 
 def test_free_line_is_not_a_mismatch(shop: FunctionShop, auditor: Auditor) -> None:
@@ -363,10 +363,10 @@ def test_free_line_is_not_a_mismatch(shop: FunctionShop, auditor: Auditor) -> No
 def test_product_bought_during_the_first_read_is_not_a_suspect(
     shop: FunctionShop, auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_report, "MOST_SUSPECTS", 0)
+    monkeypatch.setattr(audit_report, "MAXIMUM_SUSPECTS", 0)
     product = shop.add_product()
     tables = type(auditor.function.tables)
-    read_held = tables.held
+    read_held = tables.count_listed_holds
 
     def buy_after_reading(*args: Any) -> Any:
         held = read_held(*args)
@@ -374,7 +374,7 @@ def test_product_bought_during_the_first_read_is_not_a_suspect(
             shop.pay(shop.order((product, 1)), "pm_dummy_timeout_after_charge")
         return held
 
-    monkeypatch.setattr(tables, "held", buy_after_reading)
+    monkeypatch.setattr(tables, "count_listed_holds", buy_after_reading)
 
     report = auditor.run()
     assert (report["findings"], report["unjudged"]) == ([], 0)
@@ -412,7 +412,7 @@ def test_long_id_is_truncated_in_the_report(shop: FunctionShop, auditor: Auditor
 
     (finding,) = auditor.run()["findings"]
 
-    assert len(finding["orderId"]) == audit_report.LONGEST_FINDING_TEXT
+    assert len(finding["orderId"]) == audit_report.MAXIMUM_FINDING_TEXT_LENGTH
 
 
 def limit_the_rate(monkeypatch: pytest.MonkeyPatch, *, first: float) -> None:

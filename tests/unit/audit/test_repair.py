@@ -313,7 +313,7 @@ def test_refund_of_unknown_outcome_is_reported_as_perhaps_done(
         raise PaymentProviderError("The payment provider did not respond.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(auditor.repairer.stripe), "summary_of", fail)
+        patched.setattr(type(auditor.repairer.stripe), "retrieve_summary", fail)
         outcomes = auditor.apply(steps)
 
     assert outcomes == ["perhaps done: the order is cancelled, and Stripe does not tell. An audit does"]

@@ -34,7 +34,7 @@ from order_payments.stripe_adapter.outcomes import (
     Refused,
     Unknown,
 )
-from order_payments.stripe_adapter.retries import RATE_LIMITED_TRIES, SHORTEST_CALL_SECONDS
+from order_payments.stripe_adapter.retries import MAXIMUM_RATE_LIMITED_TRIES, MINIMUM_CALL_SECONDS
 from tests.support.world import no_pause
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -217,20 +217,20 @@ def test_rate_limit_on_every_try_charged_nothing(gateway: StripeGateway, wire: W
     wire.tamper["confirm"] = lambda _: RATE_LIMITS[case]
 
     assert gateway.confirm(order, deadline=PLENTY) == RateLimited(retry_after_seconds=3)
-    assert wire.sent_keys["confirm"] == [order.require_in_flight().attempt_id] * RATE_LIMITED_TRIES
+    assert wire.sent_keys["confirm"] == [order.require_in_flight().attempt_id] * MAXIMUM_RATE_LIMITED_TRIES
 
 
 def test_rate_limited_call_that_gets_through_is_paid(gateway: StripeGateway, wire: Wire) -> None:
-    answers = iter([RATE_LIMITS["429"]] * (RATE_LIMITED_TRIES - 1))
+    answers = iter([RATE_LIMITS["429"]] * (MAXIMUM_RATE_LIMITED_TRIES - 1))
     wire.tamper["confirm"] = lambda answer: next(answers, answer)
 
     assert gateway.confirm(claimed(gateway), deadline=PLENTY) == Paid()
 
 
-@pytest.mark.parametrize("place", range(RATE_LIMITED_TRIES))
+@pytest.mark.parametrize("place", range(MAXIMUM_RATE_LIMITED_TRIES))
 def test_rate_limits_with_one_lost_try_among_them_are_unknown(gateway: StripeGateway, wire: Wire, place: int) -> None:
     order = claimed(gateway)
-    answers = iter([*[RATE_LIMITS["429"]] * place, API_ERROR, *[RATE_LIMITS["429"]] * RATE_LIMITED_TRIES])
+    answers = iter([*[RATE_LIMITS["429"]] * place, API_ERROR, *[RATE_LIMITS["429"]] * MAXIMUM_RATE_LIMITED_TRIES])
     wire.tamper["confirm"] = lambda _: next(answers)
 
     assert gateway.confirm(order, deadline=PLENTY) == Unknown()
@@ -252,7 +252,7 @@ def test_pauses_between_retries_are_no_shorter_than_retry_after(wire: Wire) -> N
 
     gateway.confirm(order, deadline=PLENTY)
 
-    assert len(pauses) == RATE_LIMITED_TRIES - 1
+    assert len(pauses) == MAXIMUM_RATE_LIMITED_TRIES - 1
     assert all(pause > 3 for pause in pauses)
     assert len(set(pauses)) == len(pauses)
 
@@ -308,7 +308,7 @@ def test_key_used_with_other_parameters_is_replaced(gateway: StripeGateway, clie
 
     intent_id = gateway.create_intent(order, deadline=PLENTY)
 
-    assert gateway.state_of(order, intent_id, deadline=PLENTY) == Open()
+    assert gateway.retrieve_state(order, intent_id, deadline=PLENTY) == Open()
 
 
 def test_intent_accepts_cards_only(gateway: StripeGateway, client: stripe.StripeClient) -> None:
@@ -398,7 +398,7 @@ def test_intent_whose_whole_charge_was_refunded_is_not_paid(
     client.v1.refunds.create({"payment_intent": intent_of(order), "amount": amount})
 
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == state
-    assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == state
+    assert gateway.retrieve_state(order, intent_of(order), deadline=PLENTY) == state
 
 
 def test_refund_made_elsewhere_is_found_with_its_id(gateway: StripeGateway, client: stripe.StripeClient) -> None:
@@ -419,9 +419,9 @@ def test_the_fence_leaves_an_intent_that_is_processing(gateway: StripeGateway) -
 def test_an_intent_of_another_order_is_none_of_this_one(gateway: StripeGateway) -> None:
     order, other = claimed(gateway), claimed(gateway)
 
-    assert gateway.state_of(order, intent_of(order), deadline=PLENTY) == Open()
-    assert gateway.state_of(order, intent_of(other), deadline=PLENTY) == NoIntent()
-    assert gateway.state_of(order, "pi_nobody_has", deadline=PLENTY) == NoIntent()
+    assert gateway.retrieve_state(order, intent_of(order), deadline=PLENTY) == Open()
+    assert gateway.retrieve_state(order, intent_of(other), deadline=PLENTY) == NoIntent()
+    assert gateway.retrieve_state(order, "pi_nobody_has", deadline=PLENTY) == NoIntent()
 
 
 def test_a_refund_is_sent_under_a_key_from_its_intent(gateway: StripeGateway, wire: Wire) -> None:
@@ -446,7 +446,7 @@ def test_a_refund_that_does_not_go_back_is_still_owed(gateway: StripeGateway, wi
 
 def test_nothing_is_sent_where_too_little_time_is_left(gateway: StripeGateway, wire: Wire) -> None:
     order = claimed(gateway)
-    late = Deadline.after(SHORTEST_CALL_SECONDS - 0.1)
+    late = Deadline.after(MINIMUM_CALL_SECONDS - 0.1)
 
     assert gateway.confirm(order, deadline=late) == NotStarted()
     assert gateway.cancel(order, intent_of(order), deadline=late) == Unknown()

@@ -250,7 +250,7 @@ def test_what_brings_a_payment_to_its_end_goes_on_with_the_new_key(
     intents = [order.require_in_flight().payment_intent_id for order in (open_one, paid)]
 
     rotate(wire, vault)
-    assert isinstance(gateway.state_of(open_one, intents[0], deadline=plenty()), Open)
+    assert isinstance(gateway.retrieve_state(open_one, intents[0], deadline=plenty()), Open)
     rotate(wire, vault, "sk_test_3")
     assert isinstance(gateway.cancel(open_one, intents[0], deadline=plenty()), Cancelled)
     rotate(wire, vault, "sk_test_4")
@@ -313,7 +313,7 @@ def test_before_a_snapshot_a_right_that_was_given_just_now_is_waited_for(
 
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
     monkeypatch.setattr(stripe_secrets, "secrets_client", NotYet)
-    monkeypatch.setattr(stripe_secrets, "PAUSES_FOR_RIGHTS_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(stripe_secrets, "ACCESS_RETRY_PAUSES_SECONDS", (0.0, 0.0, 0.0))
 
     if kind == "snap-start":
         assert stripe_secrets.stripe_secrets("arn").secret_key() == "sk_test_1"

@@ -219,7 +219,7 @@ def _ask_stripe(audit: Audit, orders: Sequence[Order], stripe: "StripeGateway", 
     """Hold confirmed orders against their charges."""
 
     def ask(order: Order) -> IntentState:
-        return stripe.state_of(order, order.payment_intent_id or "", deadline=deadline)
+        return stripe.retrieve_state(order, order.payment_intent_id or "", deadline=deadline)
 
     for order, state in _answers(ask, orders):
         if isinstance(state, Unknown):
@@ -259,13 +259,13 @@ def _without_charge(order: Order, found: str) -> Finding:
 
 
 def _look_at_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> None:
-    intents, last = stripe.page_of_intents(after=audit.after, deadline=deadline)
+    intents, last = stripe.list_intents(after=audit.after, deadline=deadline)
     since, ripe = from_rfc3339(audit.since), utc_now() - CHARGE_GRACE
     in_time = [intent for intent in intents if intent.created_at >= since]
     charged = [
         intent
         for intent in in_time
-        if intent.charged_at is not None and intent.kept and is_order_id(intent.order_id or "")
+        if intent.charged_at is not None and intent.unrefunded_amount and is_order_id(intent.order_id or "")
     ]
     audit.charges += len(charged)
     unexplained = [
@@ -284,7 +284,7 @@ def _look_at_charges_again(
 
     def ask(intent_id: str) -> IntentSummary | None:
         try:
-            return stripe.summary_of(intent_id, deadline=deadline)
+            return stripe.retrieve_summary(intent_id, deadline=deadline)
         except PaymentProviderError:
             return None
 
@@ -297,7 +297,7 @@ def _look_at_charges_again(
         else:
             audit.leave_unjudged(payment_intent_id=intent_id)
     for intent, order in _unexplained(charged, tables, ripe=utc_now() - CHARGE_GRACE):
-        if intent.kept:
+        if intent.unrefunded_amount:
             audit.report(
                 Finding(
                     kind=_kind_of(order, intent),
@@ -345,7 +345,7 @@ def _kind_of(order: Order | None, intent: IntentSummary) -> Kind:
 
 
 def _charged(intent: IntentSummary) -> str:
-    back = intent.amount - intent.kept
+    back = intent.amount - intent.unrefunded_amount
     return f"{intent.amount} {intent.currency}{f' of which {back} went back' if back else ''}"
 
 

@@ -202,10 +202,10 @@ class Repair:
                     return "done: the order is confirmed"
                 # An order has room for one refund, and what it says was sent may have come to nothing.
                 try:
-                    intent = self.stripe.summary_of(intent_id, deadline=deadline)
+                    intent = self.stripe.retrieve_summary(intent_id, deadline=deadline)
                 except PaymentProviderError:
                     return f"perhaps done: the order is {order.status}, and Stripe does not tell. An audit does"
-                if intent.charged_at is not None and not intent.kept:
+                if intent.charged_at is not None and not intent.unrefunded_amount:
                     return f"done: the order is {order.status}, and the money was sent back"
                 return f"not done: the order is {order.status}"
             case Look():

@@ -48,14 +48,14 @@ class IntentStatus(StrEnum):
     REQUIRES_ACTION = "requires_action"
 
 
-_REFUNDS_THAT_FAILED = frozenset({"failed", "canceled", "requires_action"})
+_FAILED_REFUND_STATUSES = frozenset({"failed", "canceled", "requires_action"})
 """Of a refund's statuses, those in which no money goes back. https://docs.stripe.com/api/refunds/object"""
 
-LONGEST_STRIPE_TEXT = 500
+MAXIMUM_STRIPE_TEXT_LENGTH = 500
 """Characters of a text of Stripe's that we keep: an order has to fit into an item."""
 
 
-_AMOUNT_CODES = frozenset(
+_AMOUNT_ERROR_CODES = frozenset(
     {
         "amount_too_small",
         "amount_too_large",
@@ -104,7 +104,7 @@ class StripeGateway:
             message = "The payment provider takes no more requests at the moment."
             raise Busy(message, order=order, retry_after_seconds=limited.retry_after_seconds) from limited
         except Exception as error:
-            _log("create", error)
+            _log_failure("create", error)
             if isinstance(error, stripe.RateLimitError):
                 raise Busy("The payment provider is busy.", order=order) from error
             if isinstance(error, stripe.InvalidRequestError) and _cause_of(error) is RefusalCause.AMOUNT:
@@ -149,18 +149,18 @@ class StripeGateway:
         except NoTimeLeft:
             return outcomes.NotStarted()
         except EveryTryRateLimited as limited:
-            _log("confirm", limited)
+            _log_failure("confirm", limited)
             return outcomes.RateLimited(limited.retry_after_seconds)
         except stripe.CardError as error:
             return outcomes.Declined(_decline_reason(error))
         except (stripe.InvalidRequestError, stripe.AuthenticationError, stripe.PermissionError) as error:
-            _log("confirm", error)
+            _log_failure("confirm", error)
             if error.code == "payment_intent_unexpected_state":
                 return outcomes.Closed()
             # If an earlier try got no response, Stripe may still be executing it.
             return outcomes.Unknown() if call.is_in_doubt else outcomes.Refused(_cause_of(error))
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
-            _log("confirm", error)
+            _log_failure("confirm", error)
             return outcomes.Unknown()
 
     def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.CancelOutcome:
@@ -179,15 +179,15 @@ class StripeGateway:
             return outcomes.Unknown()
         except stripe.InvalidRequestError as error:
             if error.code != "payment_intent_unexpected_state":
-                _log("cancel", error)
+                _log_failure("cancel", error)
                 return outcomes.Unknown()
-            state = self.state_of(order, intent_id, deadline=deadline)
+            state = self.retrieve_state(order, intent_id, deadline=deadline)
             return outcomes.Unknown() if isinstance(state, outcomes.Open | outcomes.NoIntent) else state
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
-            _log("cancel", error)
+            _log_failure("cancel", error)
             return outcomes.Unknown()
 
-    def state_of(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.IntentState:
+    def retrieve_state(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.IntentState:
         """Return the state of the intent, without changing it."""
         try:
             with measure_latency(Latency.STRIPE_RETRIEVE):
@@ -197,10 +197,10 @@ class StripeGateway:
             state = _cancel_outcome(intent, order)
             return outcomes.Open() if isinstance(state, outcomes.Unknown) else state
         except stripe.InvalidRequestError as error:
-            _log("retrieve", error)
+            _log_failure("retrieve", error)
             return outcomes.NoIntent() if error.code == "resource_missing" else outcomes.Unknown()
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
-            _log("retrieve", error)
+            _log_failure("retrieve", error)
             return outcomes.Unknown()
 
     def _retrieve(self, intent_id: str, deadline: Deadline) -> stripe.PaymentIntent:
@@ -209,7 +209,7 @@ class StripeGateway:
             deadline,
         )
 
-    def page_of_intents(self, *, after: str | None, deadline: Deadline) -> tuple[list[IntentSummary], str | None]:
+    def list_intents(self, *, after: str | None, deadline: Deadline) -> tuple[list[IntentSummary], str | None]:
         """Return up to 100 PaymentIntents after `after`, newest first, and the id after which the next page begins.
 
         Raises `PaymentProviderError` if Stripe does not list them.
@@ -226,16 +226,16 @@ class StripeGateway:
             )
             intents = [_summary(intent) for intent in page.data]
         except Exception as error:
-            _log("list", error)
+            _log_failure("list", error)
             raise PaymentProviderError("The payment provider does not list the payments.") from error
         return intents, intents[-1].intent_id if page.has_more and intents else None
 
-    def summary_of(self, intent_id: str, *, deadline: Deadline) -> IntentSummary:
+    def retrieve_summary(self, intent_id: str, *, deadline: Deadline) -> IntentSummary:
         """Return a PaymentIntent as it is now. Raises `PaymentProviderError` if Stripe does not return it."""
         try:
             return _summary(self._retrieve(intent_id, deadline))
         except Exception as error:
-            _log("retrieve", error)
+            _log_failure("retrieve", error)
             raise PaymentProviderError("The payment provider does not tell of the payment.") from error
 
     def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
@@ -249,18 +249,18 @@ class StripeGateway:
                     ),
                     deadline,
                 )
-            if not isinstance(refund.id, str) or refund.status in _REFUNDS_THAT_FAILED:
+            if not isinstance(refund.id, str) or refund.status in _FAILED_REFUND_STATUSES:
                 logger.error("stripe could not send a refund", refundStatus=str(refund.status))
                 return outcomes.Unknown()
             return outcomes.Refunded(refund.id)
         except stripe.InvalidRequestError as error:
-            _log("refund", error)
+            _log_failure("refund", error)
             if error.code == "charge_already_refunded":
                 # For example in the dashboard.
                 return self._last_refund(intent_id, deadline)
             return outcomes.Unknown()
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
-            _log("refund", error)
+            _log_failure("refund", error)
             return outcomes.Unknown()
 
     def _last_refund(self, intent_id: str, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
@@ -270,7 +270,7 @@ class StripeGateway:
                 deadline,
             ).data
         except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
-            _log("list refunds", error)
+            _log_failure("list refunds", error)
             return outcomes.Unknown()
         return outcomes.Refunded(refunds[0].id) if refunds else outcomes.Unknown()
 
@@ -301,7 +301,7 @@ def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
         currency=intent.currency,
         created_at=datetime.fromtimestamp(intent.created, UTC),
         charged_at=datetime.fromtimestamp(charge.created, UTC) if charge else None,
-        kept=charge.amount - charge.amount_refunded if charge else 0,
+        unrefunded_amount=charge.amount - charge.amount_refunded if charge else 0,
     )
 
 
@@ -402,14 +402,14 @@ def _cause_of(error: stripe.StripeError) -> RefusalCause:
         return RefusalCause.ACCESS
     if error.param == "payment_method":
         return RefusalCause.PAYMENT_METHOD
-    if error.code in _AMOUNT_CODES or error.param in _AMOUNT_PARAMETERS:
+    if error.code in _AMOUNT_ERROR_CODES or error.param in _AMOUNT_PARAMETERS:
         return RefusalCause.AMOUNT
     return RefusalCause.REQUEST
 
 
 def _text(value: object) -> str | None:
     """`value` where it is text, not longer than we keep: an answer may have any form."""
-    return value[:LONGEST_STRIPE_TEXT] if isinstance(value, str) else None
+    return value[:MAXIMUM_STRIPE_TEXT_LENGTH] if isinstance(value, str) else None
 
 
 def _needs_another_key(error: stripe.StripeError) -> bool:
@@ -423,7 +423,7 @@ def _needs_another_key(error: stripe.StripeError) -> bool:
     return header(error, "Idempotent-Replayed") == "true"
 
 
-def _log(call: str, error: Exception) -> None:
+def _log_failure(call: str, error: Exception) -> None:
     """Log the kind of an error, not its text: that may quote what we sent."""
     logger.warning(
         "stripe call failed",

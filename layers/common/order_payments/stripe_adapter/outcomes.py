@@ -8,7 +8,7 @@ from typing import NamedTuple
 from order_payments.domain.orders import Reason
 
 
-class _Bare:
+class _OutcomeWithoutData:
     """An outcome of which there is no more to say. A dataclass would take a while to make, in every cold start."""
 
     __slots__ = ()
@@ -23,7 +23,7 @@ class _Bare:
         return f"{type(self).__name__}()"
 
 
-class Paid(_Bare):
+class Paid(_OutcomeWithoutData):
     """The intent succeeded, with the amount and currency of its order."""
 
 
@@ -58,7 +58,7 @@ class RateLimited:
     retry_after_seconds: int
 
 
-class Closed(_Bare):
+class Closed(_OutcomeWithoutData):
     """The intent was cancelled or paid before, by somebody else."""
 
 
@@ -69,23 +69,23 @@ class Cancelled:
     reason: Reason | None = None
 
 
-class ChargeRefunded(_Bare):
+class ChargeRefunded(_OutcomeWithoutData):
     """The intent was paid and the whole charge was refunded since, for example in Stripe's dashboard."""
 
 
-class Open(_Bare):
+class Open(_OutcomeWithoutData):
     """The intent can still be paid, or cancelled."""
 
 
-class NoIntent(_Bare):
+class NoIntent(_OutcomeWithoutData):
     """Stripe has no such intent for this order and its amount."""
 
 
-class Unknown(_Bare):
+class Unknown(_OutcomeWithoutData):
     """Nobody can say yet. Never to be taken for a decline."""
 
 
-class NotStarted(_Bare):
+class NotStarted(_OutcomeWithoutData):
     """Too little time was left to call Stripe, so it was not called."""
 
 
@@ -104,7 +104,7 @@ IntentState = CancelOutcome | Open | NoIntent
 class IntentSummary(NamedTuple):
     """A PaymentIntent as the audit sees it. Amounts are in the minor unit; `charged_at` is only there if it succeeded.
 
-    `kept` is what was charged and not sent back, in whole or in part.
+    `unrefunded_amount` is what was charged and not sent back, in whole or in part.
     """
 
     intent_id: str
@@ -113,4 +113,4 @@ class IntentSummary(NamedTuple):
     currency: str
     created_at: datetime
     charged_at: datetime | None
-    kept: int
+    unrefunded_amount: int

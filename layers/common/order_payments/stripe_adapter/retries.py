@@ -14,24 +14,24 @@ from order_payments.runtime.clock import Deadline
 
 _T = TypeVar("_T")
 
-STRIPE_CALL_SECONDS = 10.0
+STRIPE_CALL_TIMEOUT_SECONDS = 10.0
 """The most that a call takes, its retries included. Stripe takes one to three seconds to confirm a PaymentIntent."""
 
-SHORTEST_CALL_SECONDS = 2.0
+MINIMUM_CALL_SECONDS = 2.0
 """With less than this left, a call is not started: its outcome would most likely be unknown."""
 
-SHORTEST_RETRY_SECONDS = 0.5
+MINIMUM_RETRY_SECONDS = 0.5
 
-TRIES = 2
+MAXIMUM_TRIES = 2
 """Tries that may end without a response or with a fault of Stripe's."""
 
-RATE_LIMITED_TRIES = 4
+MAXIMUM_RATE_LIMITED_TRIES = 4
 """Tries that the rate limit may turn away. Stripe turns them away at once, so they cost little time."""
 
 FIRST_PAUSE_SECONDS = 0.5
 """Each pause is up to twice as long as the one before, less a random half."""
 
-LONGEST_RETRY_AFTER_SECONDS = 60
+MAXIMUM_RETRY_AFTER_SECONDS = 60
 
 
 class Transport(Protocol):
@@ -41,7 +41,7 @@ class Transport(Protocol):
 
 
 class NoTimeLeft(Exception):
-    """Less than `SHORTEST_CALL_SECONDS` was left, so Stripe was not called."""
+    """Less than `MINIMUM_CALL_SECONDS` was left, so Stripe was not called."""
 
 
 class EveryTryRateLimited(Exception):
@@ -60,7 +60,7 @@ class Call:
 
     def __init__(self, transport: Transport, deadline: Deadline, sleep: Callable[[float], None]) -> None:
         self._transport = transport
-        self._deadline = deadline.within(STRIPE_CALL_SECONDS)
+        self._deadline = deadline.within(STRIPE_CALL_TIMEOUT_SECONDS)
         self._sleep = sleep
         self.is_in_doubt = False
 
@@ -69,11 +69,11 @@ class Call:
 
         Raises `NoTimeLeft`, `EveryTryRateLimited`, or the SDK's error of the last try.
         """
-        if self._deadline.remaining() < SHORTEST_CALL_SECONDS:
+        if self._deadline.remaining() < MINIMUM_CALL_SECONDS:
             raise NoTimeLeft
         failed = rate_limited = 0
         while True:
-            self._share_time(TRIES - failed)
+            self._share_time(MAXIMUM_TRIES - failed)
             try:
                 return send()
             except stripe.StripeError as error:
@@ -86,13 +86,13 @@ class Call:
                     raise
                 pause = _pause_before_retry(error, failed + rate_limited)
                 if (
-                    failed == TRIES
-                    or rate_limited == RATE_LIMITED_TRIES
-                    or self._deadline.remaining() - pause < SHORTEST_RETRY_SECONDS
+                    failed == MAXIMUM_TRIES
+                    or rate_limited == MAXIMUM_RATE_LIMITED_TRIES
+                    or self._deadline.remaining() - pause < MINIMUM_RETRY_SECONDS
                 ):
                     if failed:
                         raise
-                    raise EveryTryRateLimited(max(1, min(_retry_after(error), LONGEST_RETRY_AFTER_SECONDS))) from error
+                    raise EveryTryRateLimited(max(1, min(_retry_after(error), MAXIMUM_RETRY_AFTER_SECONDS))) from error
             self._sleep(pause)
 
     def _share_time(self, tries: int) -> None:

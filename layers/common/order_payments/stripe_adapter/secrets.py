@@ -26,7 +26,7 @@ SECRET_MAX_AGE_SECONDS = 300
 SECRET_COOL_DOWN_SECONDS = 30
 """Pause after a fetch, so that neither a wrong key nor forged signatures cause many."""
 
-PAUSES_FOR_RIGHTS_SECONDS = (1.0, 2.0, 4.0, 8.0)
+ACCESS_RETRY_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """A snapshot is made seconds after a role is, and IAM takes some to follow. A version that does not start fails the
 deployment, and no request waits for this.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
@@ -69,11 +69,11 @@ class StripeSecrets:
         self,
         fetch: Callable[[], str | None],
         clock: Callable[[], float] = time.time,
-        pauses_for_rights: Sequence[float] = (),
+        access_retry_pauses: Sequence[float] = (),
     ) -> None:
-        """`pauses_for_rights`, in seconds, are between tries of the first fetch while that is not allowed."""
+        """`access_retry_pauses`, in seconds, are between tries of the first fetch while that is not allowed."""
         self._fetch = fetch
-        secrets = Secrets.parse(_fetch_once_allowed(fetch, pauses_for_rights))
+        secrets = Secrets.parse(_fetch_with_access_retries(fetch, access_retry_pauses))
         self._cached = CachedValue(secrets, fetch=self._fetch_valid, clock=clock, fetched_at=clock())
 
     def secret_key(self) -> str:
@@ -117,10 +117,10 @@ def stripe_secrets(arn: str) -> StripeSecrets:
         return client.get_secret_value(SecretId=arn).get("SecretString")
 
     ahead = InitializationType.from_environment() is InitializationType.SNAP_START
-    return StripeSecrets(fetch, pauses_for_rights=PAUSES_FOR_RIGHTS_SECONDS if ahead else ())
+    return StripeSecrets(fetch, access_retry_pauses=ACCESS_RETRY_PAUSES_SECONDS if ahead else ())
 
 
-def _fetch_once_allowed(fetch: Callable[[], str | None], pauses: Sequence[float]) -> str | None:
+def _fetch_with_access_retries(fetch: Callable[[], str | None], pauses: Sequence[float]) -> str | None:
     for pause in pauses:
         try:
             return fetch()
