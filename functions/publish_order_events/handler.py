@@ -9,9 +9,9 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.events.dead_letters import SQS_CALL_SECONDS, DeadLetters
-from order_payments.events.event_bus import EventBus, size_of
-from order_payments.events.order_events import OrderEvent, event_in
+from order_payments.events.dead_letters import SQS_CALL_SECONDS, DeadLetterQueue
+from order_payments.events.event_bus import EventBus, count_bytes
+from order_payments.events.order_events import OrderEvent, read_event
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger, write_cancellation_counts, write_metrics
@@ -30,7 +30,7 @@ class NothingPublished(Exception):
 
 
 def publish_order_events(
-    records: Sequence[Record], bus: EventBus, dead_letters: DeadLetters, *, deadline: Deadline
+    records: Sequence[Record], bus: EventBus, dead_letters: DeadLetterQueue, *, deadline: Deadline
 ) -> int:
     """Publish what a batch of records says, in its order. Return how many records are done, from the first on.
 
@@ -40,7 +40,7 @@ def publish_order_events(
     """
 
     def give_up(record: Record) -> bool:
-        return deadline.remaining() >= SQS_CALL_SECONDS and dead_letters.keep(record, **locate_record(record))
+        return deadline.remaining() >= SQS_CALL_SECONDS and dead_letters.send(record, **locate_record(record))
 
     def publish(events: Mapping[int, OrderEvent]) -> int | None:
         """Publish events by their records' places. Return the first place that is not done."""
@@ -48,7 +48,7 @@ def publish_order_events(
 
         def give_up_event(event: OrderEvent) -> bool:
             record = records[places[event.event_id]]
-            logger.error("order event rejected", eventId=event.event_id, bytes=size_of(event), **locate_record(record))
+            logger.error("order event rejected", eventId=event.event_id, bytes=count_bytes(event), **locate_record(record))
             return give_up(record)
 
         done = bus.publish(list(events.values()), give_up=give_up_event, deadline=deadline)
@@ -58,7 +58,7 @@ def publish_order_events(
     events: dict[int, OrderEvent] = {}
     for place, record in enumerate(records):
         try:
-            event = event_in(record)
+            event = read_event(record)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, the others are to be published
             logger.exception("stream record unreadable", **locate_record(record))
             # First what comes before it: neither is done again because the other could not be.

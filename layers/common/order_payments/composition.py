@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from order_payments.audit.tables import AuditedTables
-    from order_payments.events.dead_letters import DeadLetters
+    from order_payments.events.dead_letters import DeadLetterQueue
     from order_payments.events.event_bus import EventBus
     from order_payments.storage.orders_table import OrdersTable
     from order_payments.storage.products_table import ProductsTable
@@ -72,10 +72,10 @@ class Components:
         return EventBus(events_client(), self._events.event_bus)
 
     @cached_property
-    def dead_letters(self) -> "DeadLetters":
-        from order_payments.events.dead_letters import DeadLetters
+    def dead_letters(self) -> "DeadLetterQueue":
+        from order_payments.events.dead_letters import DeadLetterQueue
 
-        return DeadLetters(self._events.dead_letters_url)
+        return DeadLetterQueue(self._events.dead_letters_url)
 
     @cached_property
     def _tables(self) -> TableSettings:

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from delivery import event_schemas
 from order_payments.domain.orders import Override
-from order_payments.events.order_events import OrderEvent, event_in
+from order_payments.events.order_events import OrderEvent, read_event
 from tests.support.order_stream import (
     DECLINED,
     SETTLED_AT,
@@ -28,7 +28,7 @@ SCHEMA = Draft202012Validator(json.loads(event_schemas.ORDER.read_text()), forma
 def test_repeated_record_gives_the_same_event() -> None:
     once = confirmation(place())
 
-    assert event_in(once) == event_in(once)
+    assert read_event(once) == read_event(once)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_repeated_record_gives_the_same_event() -> None:
     ids=["claim", "void", "refund", "removal"],
 )
 def test_write_without_a_status_change_is_not_published(unrelated: Record) -> None:
-    assert event_in(unrelated) is None
+    assert read_event(unrelated) is None
 
 
 def test_event_has_the_correlation_id_of_its_request() -> None:
@@ -69,7 +69,7 @@ def test_schema_file_is_up_to_date() -> None:
 
 def test_schema_is_valid_and_allows_additional_fields() -> None:
     Draft202012Validator.check_schema(event_schemas.order())
-    event = event_in(creation(place()))
+    event = read_event(creation(place()))
     assert event is not None
     detail = json.loads(event.detail)
 

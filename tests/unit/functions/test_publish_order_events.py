@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from delivery import event_schemas
 from harness.functions import Context, load_function
-from order_payments.events.dead_letters import LARGEST_LETTER_BYTES, DeadLetters
+from order_payments.events.dead_letters import MAXIMUM_MESSAGE_BYTES, DeadLetterQueue
 from order_payments.events.event_bus import EventBus, events_client
 from tests.support.moto import aws_on_moto
 from tests.support.order_stream import (
@@ -219,7 +219,7 @@ def test_dead_letter_of_a_record_too_large_for_sqs_has_only_its_ids(
     function: ModuleType, dead_letters: DeadLetterQueue
 ) -> None:
     large = malformed_record()
-    large["dynamodb"]["NewImage"]["note"] = {"S": "x" * LARGEST_LETTER_BYTES}
+    large["dynamodb"]["NewImage"]["note"] = {"S": "x" * MAXIMUM_MESSAGE_BYTES}
 
     handle(function, large)
 
@@ -233,7 +233,7 @@ def test_failed_dead_letter_is_retried_with_all_later_records(
 ) -> None:
     first, bad = place(), malformed_record()
     refused = ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessage")
-    monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", FailingService(refused)))
+    monkeypatch.setattr(function, "dead_letters", DeadLetterQueue("https://queue.example", FailingService(refused)))
 
     assert failed_items(handle(function, creation(first), bad, confirmation(first))) == [sequence_number(bad)]
     with pytest.raises(function.NothingPublished, match=sequence_number(bad)):
@@ -246,7 +246,7 @@ def test_records_behind_a_failed_dead_letter_are_published_once(
     first, second, bad = place(), place(), malformed_record()
     down = EndpointConnectionError(endpoint_url="https://queue.example")
     with monkeypatch.context() as patched:
-        patched.setattr(function, "dead_letters", DeadLetters("https://queue.example", FailingService(down)))
+        patched.setattr(function, "dead_letters", DeadLetterQueue("https://queue.example", FailingService(down)))
         handle(function, creation(first), bad, creation(second))
         with pytest.raises(function.NothingPublished):
             handle(function, bad, creation(second))
@@ -398,7 +398,7 @@ def test_published_event_is_logged_with_its_ids_but_not_the_buyer(
     assert (
         line.items()
         >= {
-            "message": "published",
+            "message": "event published",
             "event": "order.confirmed",
             "eventId": f"{order.order_id}.confirmed",
             "orderId": order.order_id,
@@ -469,7 +469,7 @@ def test_rejected_event_is_retried_while_the_dlq_is_down(
     first, bad = place(), place()
     use_bus(function, monkeypatch, RejectingBus({bad.order_id}))
     down = EndpointConnectionError(endpoint_url="https://queue.example")
-    monkeypatch.setattr(function, "dead_letters", DeadLetters("https://queue.example", FailingService(down)))
+    monkeypatch.setattr(function, "dead_letters", DeadLetterQueue("https://queue.example", FailingService(down)))
     records = [creation(first), creation(bad), confirmation(first)]
 
     assert failed_items(handle(function, *records)) == [sequence_number(records[1])]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 # A queue may take 1 MiB, but one that was made before 2025 may still have this limit.
-LARGEST_LETTER_BYTES = 256 * 1024
+MAXIMUM_MESSAGE_BYTES = 256 * 1024
 
 # The last resort for a record, and the rest of the batch must still be reported in time.
 SQS_LIMITS = CallLimits(connect_timeout_seconds=1.0, read_timeout_seconds=3.0, max_attempts=2)
@@ -27,20 +27,20 @@ def sqs_client() -> "SQSClient":
     return client
 
 
-class DeadLetters:
+class DeadLetterQueue:
     """The queue, by its address. Its client is made when it is wanted, which is next to never."""
 
     def __init__(self, url: str, client: "SQSClient | None" = None) -> None:
         self._url = url
         self._client = client
 
-    def keep(self, record: Mapping[str, Any], **whereabouts: Any) -> bool:
+    def send(self, record: Mapping[str, Any], **whereabouts: Any) -> bool:
         """Keep a record of the stream that cannot be published. Return whether it is kept.
 
         If the record does not fit into a message, the message has only the whereabouts: the table has the order.
         """
         letter = json.dumps({**whereabouts, "record": record}, default=str)
-        if len(letter.encode()) > LARGEST_LETTER_BYTES:
+        if len(letter.encode()) > MAXIMUM_MESSAGE_BYTES:
             letter = json.dumps(whereabouts)
         try:
             if self._client is None:

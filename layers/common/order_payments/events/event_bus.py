@@ -63,7 +63,7 @@ class EventBus:
         published none of the same order.
         """
         done = 0
-        requests = deque(batches(events))
+        requests = deque(split_into_requests(events))
         while requests:
             batch = requests.popleft()
             if deadline.remaining() < EVENTBRIDGE_CALL_SECONDS:
@@ -90,7 +90,7 @@ class EventBus:
 
         Without a response none counts as published. Raises `_RequestRejected`.
         """
-        if size_of(batch[0]) > LARGEST_EVENT_BYTES:
+        if count_bytes(batch[0]) > LARGEST_EVENT_BYTES:
             raise _RequestRejected
         left, rejected = batch, list[OrderEvent]()
         for _ in retry_until(deadline):
@@ -139,7 +139,7 @@ def _is_rejection(error: ClientError) -> bool:
     return status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or error.response["Error"]["Code"] in _REQUEST_REJECTION_CODES
 
 
-def batches(events: Sequence[OrderEvent]) -> Iterator[list[OrderEvent]]:
+def split_into_requests(events: Sequence[OrderEvent]) -> Iterator[list[OrderEvent]]:
     """The events in their order, in requests that EventBridge takes.
 
     An order is in a request once: EventBridge may refuse one entry and take the next, and so turn two events round.
@@ -147,7 +147,7 @@ def batches(events: Sequence[OrderEvent]) -> Iterator[list[OrderEvent]]:
     batch: list[OrderEvent] = []
     size = 0
     for event in events:
-        more = size_of(event)
+        more = count_bytes(event)
         is_full = len(batch) == LARGEST_REQUEST_ENTRIES or size + more > LARGEST_REQUEST_BYTES
         if batch and (is_full or event.order.order_id in {other.order.order_id for other in batch}):
             yield batch
@@ -158,6 +158,6 @@ def batches(events: Sequence[OrderEvent]) -> Iterator[list[OrderEvent]]:
         yield batch
 
 
-def size_of(event: OrderEvent) -> int:
+def count_bytes(event: OrderEvent) -> int:
     """Bytes of an event, as EventBridge counts them."""
     return _BYTES_OF_TIME + sum(len(text.encode()) for text in (SOURCE, event.detail_type, event.detail))

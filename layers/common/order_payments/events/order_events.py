@@ -68,7 +68,7 @@ class OrderEvent(NamedTuple):
         return cls(event_id, DETAIL_TYPES[order.status], detail.model_dump_json(by_alias=True), order)
 
 
-def event_in(record: Mapping[str, Any]) -> OrderEvent | None:
+def read_event(record: Mapping[str, Any]) -> OrderEvent | None:
     """The event that a record of the stream stands for; None where the order's status did not change.
 
     The mapping's filter keeps such records away. It cannot where somebody publishes records again by hand.
