@@ -6,7 +6,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from order_payments.audit.check import go_on
+from order_payments.audit.check import continue_audit
 from order_payments.audit.report import Audit
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Count
@@ -26,7 +26,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         audit = Audit.model_validate(event)
         known, known_unjudged = audit.mismatches, audit.unjudged
         try:
-            go_on(audit, tables=tables, stripe=stripe, deadline=deadline)
+            continue_audit(audit, tables=tables, stripe=stripe, deadline=deadline)
         finally:
             # What was found before it failed is found: it may fail again and again.
             count(Count.MISMATCH, audit.mismatches - known)
@@ -44,4 +44,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return audit.to_json()
 
 
-components.finish_start(warm_up=lambda: tables.order_item("none"))
+components.finish_start(warm_up=lambda: tables.get_order_item("none"))

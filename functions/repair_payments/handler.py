@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict, Field
 
 from order_payments.audit.repair import Holds, Repair, Step
-from order_payments.audit.report import MOST_FINDINGS, Finding
+from order_payments.audit.report import MAXIMUM_FINDINGS, Finding
 from order_payments.payments import TIME_TO_SETTLE_SECONDS
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger, write_metrics
@@ -27,8 +27,8 @@ class RepairRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    findings: list[Finding] = Field(default_factory=list, max_length=MOST_FINDINGS)
-    steps: list[Step] = Field(default_factory=list, max_length=MOST_FINDINGS)
+    findings: list[Finding] = Field(default_factory=list, max_length=MAXIMUM_FINDINGS)
+    steps: list[Step] = Field(default_factory=list, max_length=MAXIMUM_FINDINGS)
     apply: bool = False
 
 
@@ -53,4 +53,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {"steps": [step.to_json() for step in steps]}
 
 
-components.finish_start(warm_up=lambda: tables.order_item("none"))
+components.finish_start(warm_up=lambda: tables.get_order_item("none"))

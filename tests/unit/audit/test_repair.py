@@ -29,7 +29,7 @@ def test_available_out_of_range_is_repaired_and_negative_stock_is_not(
 
     assert auditor.kinds() == ["stock_out_of_range"]
     outcomes = auditor.apply(auditor.plan())
-    assert outcomes == (["done"] if stock == 10 else ["nothing was done"])
+    assert outcomes == (["done"] if stock == 10 else ["not done: an operator has to decide"])
     assert auditor.kinds() == ([] if stock == 10 else ["stock_out_of_range"])
 
 
@@ -49,7 +49,7 @@ def test_hold_without_a_payment_is_reported_planned_and_released(shop: FunctionS
 
     assert auditor.apply([step]) == ["done"]
     assert shop.stock(product) == Stock(10, 2, 8)
-    assert auditor.apply([step]) == ["left alone: it has changed since it was planned"]
+    assert auditor.apply([step]) == ["not done: it has changed since it was planned"]
     assert auditor.kinds() == []
 
 
@@ -60,7 +60,7 @@ def test_step_is_refused_once_other_payments_are_in_flight(shop: FunctionShop, a
 
     shop.pay(shop.order((product, 1)), "pm_dummy_timeout_after_charge")
 
-    assert auditor.apply(steps) == ["left alone: other payments are in flight than when it was planned"]
+    assert auditor.apply(steps) == ["not done: its payments in flight have changed since it was planned"]
     assert shop.stock(product).available == 4
 
 
@@ -137,7 +137,7 @@ def test_units_of_an_unreadable_order_stay_held(shop: FunctionShop, auditor: Aud
     steps = auditor.plan()
 
     assert {step["action"] for step in steps} == {"look"}
-    assert any(f"{order} cannot be read" in step["tells"] for step in steps)
+    assert any(f"{order} is not a valid order" in step["tells"] for step in steps)
     assert shop.stock(product) == Stock(10, 2, 8)
 
 
@@ -158,7 +158,7 @@ def test_step_that_fails_on_contention_does_not_stop_the_others(
 
     monkeypatch.setattr(tables, "set_available", contended)
 
-    assert auditor.apply(steps) == ["not done: others write the same", "done"]
+    assert auditor.apply(steps) == ["not done: concurrent writes, try again", "done"]
     assert [shop.stock(product).available for product in products] == [5, 10]
 
 
@@ -179,7 +179,7 @@ def test_payment_in_flight_is_not_removed_from_the_unsettled_index(shop: Functio
 
     outcomes = auditor.apply([{"action": "take_off_unsettled", "tells": "", "orderId": order}])
 
-    assert outcomes == ["left alone: it has changed since it was planned"]
+    assert outcomes == ["not done: it has changed since it was planned"]
 
 
 def test_charge_whose_webhook_was_lost_confirms_its_order(shop: FunctionShop, auditor: Auditor) -> None:
@@ -201,7 +201,7 @@ def test_charge_of_a_cancelled_order_is_refunded(shop: FunctionShop, auditor: Au
     shop.override(order, "cancelled")
 
     assert auditor.kinds() == ["charged_without_order"]
-    assert auditor.apply(auditor.plan()) == ["done: the order is cancelled, and the money was sent back"]
+    assert auditor.apply(auditor.plan()) == ["done: the order is cancelled, and the charge was refunded"]
     assert auditor.kinds() == []
 
 
@@ -213,7 +213,10 @@ def test_invalid_step_is_refused(auditor: Auditor) -> None:
         {"action": "look", "tells": "", "unheardOf": 1},
     ]
 
-    assert auditor.apply([*steps, {"action": "look", "tells": ""}]) == [*4 * ["not understood"], "nothing was done"]
+    assert auditor.apply([*steps, {"action": "look", "tells": ""}]) == [
+        *4 * ["not done: unknown action"],
+        "not done: an operator has to decide",
+    ]
 
 
 def test_charge_of_another_amount_is_left_for_manual_review(shop: FunctionShop, auditor: Auditor) -> None:
@@ -232,14 +235,14 @@ def test_plan_reads_all_orders_only_once(shop: FunctionShop, auditor: Auditor, m
     write_order(shop, "ord_foreign", "SET note = :note", note="x")
     findings = auditor.run()["findings"]
     reads = 0
-    held_by_any_order = type(auditor.repairer.tables).held_by_any_order
+    count_all_holds = type(auditor.repairer.tables).count_all_holds
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal reads
         reads += 1
-        return held_by_any_order(*args, **kwargs)
+        return count_all_holds(*args, **kwargs)
 
-    monkeypatch.setattr(type(auditor.repairer.tables), "held_by_any_order", counted)
+    monkeypatch.setattr(type(auditor.repairer.tables), "count_all_holds", counted)
 
     steps = auditor.repairer.handler({"findings": findings}, Context(600))["steps"]
 
@@ -252,7 +255,7 @@ def test_repair_does_not_create_a_missing_order(shop: FunctionShop, auditor: Aud
         {"action": action, "tells": "", "orderId": "ord_gone"} for action in ("take_off_unsettled", "list_as_unsettled")
     ]
 
-    assert auditor.apply(steps) == ["left alone: it has changed since it was planned"] * 2
+    assert auditor.apply(steps) == ["not done: it has changed since it was planned"] * 2
     assert shop.dynamodb.scan(TableName="OrdersTable")["Items"] == []
 
 
@@ -297,7 +300,7 @@ def test_second_late_charge_of_an_order_is_refunded_too(shop: FunctionShop, audi
         }
     )
 
-    assert auditor.apply(auditor.plan()) == ["done: the order is cancelled, and the money was sent back"]
+    assert auditor.apply(auditor.plan()) == ["done: the order is cancelled, and the charge was refunded"]
     assert auditor.kinds() == []
 
 
@@ -316,5 +319,5 @@ def test_refund_of_unknown_outcome_is_reported_as_perhaps_done(
         patched.setattr(type(auditor.repairer.stripe), "retrieve_summary", fail)
         outcomes = auditor.apply(steps)
 
-    assert outcomes == ["perhaps done: the order is cancelled, and Stripe does not tell. An audit does"]
+    assert outcomes == ["unknown: the order is cancelled, and Stripe does not respond. Run an audit"]
     assert auditor.kinds() == []

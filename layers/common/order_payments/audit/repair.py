@@ -1,4 +1,7 @@
-"""What can be done about what an audit found: planned first, told in words, and done only if nothing changed since."""
+"""Repairs of the mismatches that an audit found.
+
+A repair is planned first. A planned step is applied only if the data has not changed since.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from order_payments.audit.report import Finding, JsonModel, Kind
-from order_payments.audit.tables import AuditedTables, Held, UnreadableOrder, readable
+from order_payments.audit.report import Finding, FindingKind, JsonModel
+from order_payments.audit.tables import AuditedTables, Held, UnreadableOrder, read_order
 from order_payments.domain.errors import Busy, OrderPaymentError, PaymentProviderError
 from order_payments.domain.orders import OrderStatus
 from order_payments.payments import follow_intent
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _StepBase(JsonModel):
-    """One step of a plan. `tells` says in words what it will do, `outcome` what came of it once it was tried."""
+    """A step of a plan. `tells` describes it to an operator; `outcome` is its result once it was applied."""
 
     action: str
     tells: str
@@ -30,7 +33,10 @@ class _StepBase(JsonModel):
 
 
 class SetAvailable(_StepBase):
-    """Set what can be sold of a product. The other numbers, and a digest of its payments, are those of the plan."""
+    """Set `available` of a product to `to`.
+
+    `stock`, `available` and `held_by`, the digest of its payments, are as they were when the step was planned.
+    """
 
     action: Literal["set_available"] = "set_available"
     product_id: str
@@ -41,7 +47,7 @@ class SetAvailable(_StepBase):
 
 
 class ListAsUnsettled(_StepBase):
-    """Let the reconciler find an order."""
+    """Add an order to the reconciler's index."""
 
     action: Literal["list_as_unsettled"] = "list_as_unsettled"
     order_id: str
@@ -55,7 +61,7 @@ class TakeOffUnsettled(_StepBase):
 
 
 class FollowIntent(_StepBase):
-    """Act on the state of a PaymentIntent at Stripe."""
+    """Settle an order by the state of a PaymentIntent at Stripe."""
 
     action: Literal["follow_intent"] = "follow_intent"
     order_id: str
@@ -63,7 +69,7 @@ class FollowIntent(_StepBase):
 
 
 class Look(_StepBase):
-    """Do nothing: a person has to look at it."""
+    """Do nothing: an operator has to decide."""
 
     action: Literal["look"] = "look"
     order_id: str | None = None
@@ -71,8 +77,8 @@ class Look(_StepBase):
     payment_intent_id: str | None = None
 
 
-class NotUnderstood(JsonModel):
-    """A step that is none of the others. It is returned as it was given, so that the others are still applied."""
+class UnknownStep(JsonModel):
+    """A step of an unknown form. It is returned unchanged, and the other steps are still applied."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -80,13 +86,13 @@ class NotUnderstood(JsonModel):
 
 
 Step = Annotated[
-    SetAvailable | ListAsUnsettled | TakeOffUnsettled | FollowIntent | Look | NotUnderstood,
+    SetAvailable | ListAsUnsettled | TakeOffUnsettled | FollowIntent | Look | UnknownStep,
     Field(union_mode="left_to_right"),
 ]
 
 
 class Holds:
-    """What payments in flight hold, by all orders, looked up once: when somebody asks for the first time."""
+    """Units that payments in flight hold, of all orders. The table is scanned once, on first use."""
 
     def __init__(self, tables: AuditedTables, deadline: Deadline) -> None:
         self._tables = tables
@@ -94,10 +100,10 @@ class Holds:
         self._found: Mapping[str, Held] | Busy | UnreadableOrder | None = None
 
     def of(self, product_id: str) -> Held:
-        """What is held of a product. Raises `Busy` and `UnreadableOrder`, each time, where that cannot be known."""
+        """Return the units held of a product. If the scan failed, every call raises its `Busy` or `UnreadableOrder`."""
         if self._found is None:
             try:
-                self._found = self._tables.held_by_any_order(deadline=self._deadline)
+                self._found = self._tables.count_all_holds(deadline=self._deadline)
             except (Busy, UnreadableOrder) as unknown:
                 self._found = unknown
         if isinstance(self._found, Exception):
@@ -107,7 +113,7 @@ class Holds:
 
 @dataclass(frozen=True)
 class Repair:
-    """A repair under way: what it looks at, and what it does it with."""
+    """Plans and applies the steps of a repair."""
 
     tables: AuditedTables
     holds: Holds
@@ -115,51 +121,55 @@ class Repair:
     stripe: "StripeGateway"
 
     def plan(self, finding: Finding) -> Step:
-        """Return what can be done about a finding, as things are now."""
+        """Return the step that repairs a finding, based on current data."""
         match finding.kind:
-            case Kind.HOLDS_DIFFER | Kind.STOCK_OUT_OF_RANGE:
+            case FindingKind.HOLDS_DIFFER | FindingKind.STOCK_OUT_OF_RANGE:
                 return self._plan_for_stock(finding)
-            case Kind.NOT_LISTED:
-                tells = f"Let the reconciler find {finding.order_id}, and settle it."
+            case FindingKind.NOT_LISTED:
+                tells = f"Add {finding.order_id} to the reconciler's index, so that it is settled."
                 return ListAsUnsettled(tells=tells, order_id=finding.order_id or "")
-            case Kind.LISTED:
-                tells = f"Take {finding.order_id} out of the reconciler's sight: nothing is left to settle."
+            case FindingKind.LISTED:
+                tells = f"Remove {finding.order_id} from the reconciler's index: nothing is left to settle."
                 return TakeOffUnsettled(tells=tells, order_id=finding.order_id or "")
-            case Kind.CHARGED_WITHOUT_ORDER:
+            case FindingKind.CHARGED_WITHOUT_ORDER:
                 return self._plan_for_charge(finding)
-        return _leave_to_a_person(finding)
+        return _leave_to_operator(finding)
 
     def _plan_for_charge(self, finding: Finding) -> Step:
-        order = readable(self.tables.order_item(finding.order_id)) if finding.order_id else None
+        order = read_order(self.tables.get_order_item(finding.order_id)) if finding.order_id else None
         refund = order.refund if order else None
         if refund and refund.payment_intent_id == finding.payment_intent_id and refund.refund_id:
-            return _leave_to_a_person(finding, f"it was sent back as {refund.refund_id}, but has not gone")
+            return _leave_to_operator(
+                finding, f"its refund {refund.refund_id} is recorded, but Stripe still has the money"
+            )
         return FollowIntent(
-            tells=f"Do with {finding.payment_intent_id} as if Stripe had told of it now: "
-            f"confirm {finding.order_id} with it if that can be, else send the money back.",
+            tells=f"Read {finding.payment_intent_id} from Stripe and settle by its state: "
+            f"confirm {finding.order_id} if possible, else refund the charge.",
             order_id=finding.order_id or "",
             payment_intent_id=finding.payment_intent_id or "",
         )
 
     def _plan_for_stock(self, finding: Finding) -> Step:
         product_id = finding.product_id or ""
-        # Before the holds are looked up: what changes meanwhile changes one of its numbers as well.
-        numbers = stock_in(self.tables.product_item(product_id) or {})
+        # Read before the holds: a later change of the holds also changes one of these numbers.
+        numbers = stock_in(self.tables.get_product_item(product_id) or {})
         if numbers is None:
-            return _leave_to_a_person(finding)
+            return _leave_to_operator(finding)
         stock, available = numbers
         try:
             held = self.holds.of(product_id)
         except (Busy, UnreadableOrder) as unknown:
-            return _leave_to_a_person(finding, f"what its payments hold is not known: {unknown}")
+            return _leave_to_operator(finding, f"the units that its payments hold are unknown: {unknown}")
         to = stock - held.units
         if to < 0:
-            return _leave_to_a_person(finding)
+            return _leave_to_operator(finding)
         if to == available:
-            return _leave_to_a_person(finding, "it fits all payments in flight, of which some are not listed")
+            return _leave_to_operator(
+                finding, "it matches all payments in flight, but some of these are not in the reconciler's index"
+            )
         return SetAvailable(
             tells=f"Set available of {product_id} from {available} to {to}: "
-            f"its stock is {stock}, and payments in flight hold {held.units}.",
+            f"stock is {stock}, and payments in flight hold {held.units}.",
             product_id=product_id,
             stock=stock,
             available=available,
@@ -168,18 +178,18 @@ class Repair:
         )
 
     def apply(self, step: Step, *, deadline: Deadline) -> Step:
-        """Apply a step, unless things have changed since it was planned. Returns it with its `outcome`.
+        """Apply a step unless the data has changed since it was planned. Return it with its `outcome`.
 
-        An error is the outcome of this step, so that the others are still applied.
+        An error becomes the outcome of its step, so that the other steps are still applied.
         """
         try:
             outcome = self._apply(step, deadline)
         except (OrderPaymentError, TransactionConflict, UnreadableOrder, WriteRejected) as error:
-            outcome = f"not done: {str(error) or 'others write the same'}"
+            outcome = f"not done: {str(error) or 'concurrent writes, try again'}"
         except WriteOutcomeUnknown:
-            outcome = "perhaps done: no answer told. An audit tells"
+            outcome = "unknown: the response was lost. Run an audit"
         applied = step.model_copy(update={"outcome": outcome})
-        logger.warning("repaired", **applied.to_json())
+        logger.warning("repair step applied", **applied.to_json())
         return applied
 
     def _apply(self, step: Step, deadline: Deadline) -> str:
@@ -187,10 +197,12 @@ class Repair:
             case SetAvailable(product_id=product_id, stock=stock, available=available, to=to):
                 held = self.holds.of(product_id)
                 if held.digest != step.held_by:
-                    return "left alone: other payments are in flight than when it was planned"
-                # The caller hands the plan back, and may have changed it.
+                    return "not done: its payments in flight have changed since it was planned"
+                # Check again: the plan comes back from the caller, who may have changed it.
                 if to != stock - held.units or not 0 <= to <= stock:
-                    return f"not done: payments in flight hold {held.units} of a stock of {stock}, so it cannot be {to}"
+                    return (
+                        f"not done: {to} is wrong, because payments in flight hold {held.units} of a stock of {stock}"
+                    )
                 written = self.tables.set_available(product_id, stock=stock, available=available, to=to)
             case ListAsUnsettled(order_id=order_id):
                 written = self.tables.list_as_unsettled(order_id)
@@ -200,25 +212,25 @@ class Repair:
                 order = follow_intent(order_id, intent_id, orders=self.orders, stripe=self.stripe, deadline=deadline)
                 if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
                     return "done: the order is confirmed"
-                # An order has room for one refund, and what it says was sent may have come to nothing.
+                # Ask Stripe: an order records only one refund, and a recorded refund may have failed.
                 try:
                     intent = self.stripe.retrieve_summary(intent_id, deadline=deadline)
                 except PaymentProviderError:
-                    return f"perhaps done: the order is {order.status}, and Stripe does not tell. An audit does"
+                    return f"unknown: the order is {order.status}, and Stripe does not respond. Run an audit"
                 if intent.charged_at is not None and not intent.unrefunded_amount:
-                    return f"done: the order is {order.status}, and the money was sent back"
+                    return f"done: the order is {order.status}, and the charge was refunded"
                 return f"not done: the order is {order.status}"
             case Look():
-                return "nothing was done"
-            case NotUnderstood():
-                return "not understood"
-        return "done" if written else "left alone: it has changed since it was planned"
+                return "not done: an operator has to decide"
+            case UnknownStep():
+                return "not done: unknown action"
+        return "done" if written else "not done: it has changed since it was planned"
 
 
-def _leave_to_a_person(finding: Finding, why: str | None = None) -> Look:
+def _leave_to_operator(finding: Finding, why: str | None = None) -> Look:
     what = finding.order_id or finding.product_id
     return Look(
-        tells=f"Nothing: a person has to look at {what} ({finding.kind}): {finding.found}, for {finding.expected}"
+        tells=f"No automatic repair of {what} ({finding.kind}): found {finding.found}, expected {finding.expected}"
         f"{f'; {why}' if why else ''}.",
         order_id=finding.order_id,
         product_id=finding.product_id,

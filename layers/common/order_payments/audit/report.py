@@ -1,4 +1,4 @@
-"""What an audit says: where it is, what it suspects, and what it has found. A state machine hands it on as JSON."""
+"""State of an audit: its progress, its suspects and its findings. A state machine passes it on as JSON."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -11,62 +11,64 @@ from order_payments.runtime.clock import from_rfc3339, rfc3339, utc_now
 from order_payments.runtime.observability import logger
 
 AUDIT_WINDOW = timedelta(hours=48)
-"""How far back orders are held against Stripe, where nobody says otherwise; an audit is every 24 hours."""
+"""Default age of the oldest orders and charges that are compared with Stripe. An audit runs every 24 hours."""
 
-LOOK_AGAIN_AFTER = timedelta(seconds=60)
+RECHECK_DELAY = timedelta(seconds=60)
 
-STRIPE_RETRIES = 5
-"""How often an audit waits and asks again about what Stripe did not answer, as while it limits the rate."""
+MAXIMUM_STRIPE_RETRIES = 5
+"""Waits of one audit for calls that Stripe does not respond to, for example because of its rate limit."""
 
-MOST_FINDINGS = 200
-MOST_SUSPECTS = 200
-LONGEST_FINDING_TEXT = 200
-"""A state machine hands on 256 KB at most. What is beyond is counted, and the next audit finds it.
+MAXIMUM_FINDINGS = 200
+MAXIMUM_SUSPECTS = 200
+MAXIMUM_FINDING_TEXT_LENGTH = 200
+"""Characters of a text in a finding.
 
-Ids of ours are shorter than `LONGEST_FINDING_TEXT`; what somebody else wrote into the tables may be of any length.
+The three limits keep the audit below 256 KB, which is the most that a state machine passes on. Findings beyond them are
+only counted; the next audit reports them. This service's ids are shorter than the limit, but another program may have
+written items with longer ones.
 """
 
 
-class Kind(StrEnum):
-    """What does not fit."""
+class FindingKind(StrEnum):
+    """The kind of a mismatch."""
 
     PRODUCT_UNREADABLE = "product_unreadable"
-    """An item that should be a product, with a name, a price, a currency or numbers of stock that are invalid."""
+    """A product item with an invalid name, price, currency or stock."""
     PRODUCT_MISSING = "product_missing"
-    """A product that does not exist, and payments in flight hold some of it."""
+    """A product that does not exist, although payments in flight hold units of it."""
     STOCK_OUT_OF_RANGE = "stock_out_of_range"
-    """A product of which more can be sold than there is, or less than nothing is there."""
+    """A product whose `available` exceeds its `stock`, or with a number below zero or above the maximum."""
     HOLDS_DIFFER = "holds_differ"
-    """A product whose holds are not those of its payments in flight."""
+    """A product whose reserved units differ from what its payments in flight hold."""
     ORDER_UNREADABLE = "order_unreadable"
     ORDER_DOES_NOT_ADD_UP = "order_does_not_add_up"
-    """An order whose total is not the sum of its lines, or with a line of nothing or for less than nothing."""
+    """An order whose total is not the sum of its lines, or with a line below one unit or below a price of zero."""
     NOT_LISTED = "not_listed"
-    """An order to be settled that the reconciler cannot find: it lacks the keys of the index `unsettled`."""
+    """An unsettled order that the reconciler cannot find: it lacks valid keys of the index `unsettled`."""
     LISTED = "listed"
-    """An order with nothing to be settled that has them."""
+    """An order with nothing to settle that is in the index `unsettled`."""
     CONFIRMED_WITHOUT_CHARGE = "confirmed_without_charge"
     CHARGED_WITHOUT_ORDER = "charged_without_order"
-    """A charge that names an order which it did not confirm, and which has not been given back."""
+    """A charge that names an order that it did not confirm, and that was not refunded."""
     CHARGED_OTHER_AMOUNT = "charged_other_amount"
-    """The same, and it is not what the order costs."""
+    """Such a charge whose amount or currency is not the order's."""
     CHARGED_FOR_UNKNOWN_ORDER = "charged_for_unknown_order"
 
 
 class JsonModel(BaseModel):
-    """Part of an audit or a repair that is handed on as JSON."""
+    """Part of an audit or a repair that is passed on as JSON."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object, without the fields that have no value."""
+        """Return the JSON object, without fields that are None."""
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
 class Finding(JsonModel):
-    """One thing that does not fit: of which order or product, and what is there for what should be."""
+    """A mismatch: the order, product or PaymentIntent, what was found and what was expected."""
 
-    kind: Kind
+    kind: FindingKind
     order_id: str | None = None
     product_id: str | None = None
     payment_intent_id: str | None = None
@@ -74,18 +76,21 @@ class Finding(JsonModel):
     expected: str
 
     def shortened(self) -> "Finding":
-        """The same, with no text longer than `LONGEST_FINDING_TEXT`."""
+        """Return the finding with each text cut to `MAXIMUM_FINDING_TEXT_LENGTH`."""
         return self.model_copy(
             update={
-                name: f"{value[: LONGEST_FINDING_TEXT - 1]}…"
+                name: f"{value[: MAXIMUM_FINDING_TEXT_LENGTH - 1]}…"
                 for name, value in self
-                if isinstance(value, str) and len(value) > LONGEST_FINDING_TEXT
+                if isinstance(value, str) and len(value) > MAXIMUM_FINDING_TEXT_LENGTH
             }
         )
 
 
 class Suspect(JsonModel):
-    """A product whose holds seem to differ, as it was at the last look, and for how many looks it has stood so."""
+    """A product whose reserved units may differ from what payments hold, as it was when it was last checked.
+
+    `digest` identifies its payments in flight. `stands` is the number of rechecks in a row that found it unchanged.
+    """
 
     product_id: str
     stock: int
@@ -95,32 +100,38 @@ class Suspect(JsonModel):
     stands: int = 0
 
 
-def _is_a_time(text: str) -> str:
+def _require_time(text: str) -> str:
     from_rfc3339(text)
     return text
 
 
 class Phase(StrEnum):
-    """The parts of an audit, in this order. The last two before the end take turns until no product is a suspect."""
+    """Parts of an audit, in their order. `SUSPECTS` and `LOOK_AGAIN` alternate until no suspect is left."""
 
     PRODUCTS = "products"
     ORDERS = "orders"
     CHARGES = "charges"
     SUSPECTS = "suspects"
-    """Wait before the next look, until the index has caught up with the last one."""
+    """Wait until the index has caught up."""
     LOOK_AGAIN = "look_again"
     DONE = "done"
 
 
 class Audit(JsonModel):
-    """An audit under way, or done. Times are RFC 3339; `since` is what is compared with Stripe."""
+    """An audit, in progress or done.
+
+    `after` is the key after which the phase continues. `since` is an RFC 3339 time: only what was created or updated
+    later is compared with Stripe.
+    """
 
     phase: Phase = Phase.PRODUCTS
     after: str | None = None
-    since: Annotated[str, AfterValidator(_is_a_time)] = Field(default_factory=lambda: rfc3339(utc_now() - AUDIT_WINDOW))
-    look_again_after_seconds: int = Field(default=int(LOOK_AGAIN_AFTER.total_seconds()), ge=0, le=3600)
+    since: Annotated[str, AfterValidator(_require_time)] = Field(
+        default_factory=lambda: rfc3339(utc_now() - AUDIT_WINDOW)
+    )
+    look_again_after_seconds: int = Field(default=int(RECHECK_DELAY.total_seconds()), ge=0, le=3600)
     wait_seconds: int = 0
-    """For how long to wait before it goes on."""
+    """Time to wait before the audit is continued."""
     done: bool = False
     products: int = 0
     orders: int = 0
@@ -130,41 +141,41 @@ class Audit(JsonModel):
     looks: int = 0
     unanswered_orders: list[str] = Field(default_factory=list)
     unanswered_charges: list[str] = Field(default_factory=list)
-    """Orders and PaymentIntents of the page before that Stripe did not answer about. They are asked about again."""
+    """Orders and PaymentIntents of the last page that Stripe did not respond for. They are retried."""
     stripe_retries: int = 0
-    suspects: list[Suspect] = Field(default_factory=list, max_length=MOST_SUSPECTS)
-    findings: list[Finding] = Field(default_factory=list, max_length=MOST_FINDINGS)
+    suspects: list[Suspect] = Field(default_factory=list, max_length=MAXIMUM_SUSPECTS)
+    findings: list[Finding] = Field(default_factory=list, max_length=MAXIMUM_FINDINGS)
 
     def report(self, finding: Finding) -> None:
-        """Count a finding, and keep it if there is room."""
+        """Log and count a finding, and keep it while there is room."""
         finding = finding.shortened()
-        logger.error("mismatch", **finding.to_json())
+        logger.error("audit mismatch", **finding.to_json())
         self.mismatches += 1
-        if len(self.findings) < MOST_FINDINGS:
+        if len(self.findings) < MAXIMUM_FINDINGS:
             self.findings.append(finding)
 
     def suspect(self, suspect: Suspect) -> None:
-        """Remember a product to look at again."""
-        if len(self.suspects) < MOST_SUSPECTS and len(suspect.product_id) <= LONGEST_FINDING_TEXT:
+        """Keep a product to be rechecked. Without room for it, it is not judged."""
+        if len(self.suspects) < MAXIMUM_SUSPECTS and len(suspect.product_id) <= MAXIMUM_FINDING_TEXT_LENGTH:
             self.suspects.append(suspect)
         else:
             self.leave_unjudged(product_id=suspect.product_id)
 
-    def may_ask_stripe_again(self, item_id: str) -> bool:
-        """Return whether to ask about this order or intent again, and let the audit wait before it goes on."""
-        if self.stripe_retries >= STRIPE_RETRIES or len(item_id) > LONGEST_FINDING_TEXT:
+    def schedule_stripe_retry(self, item_id: str) -> bool:
+        """Let the audit wait before it is continued. Return whether this order or intent may be retried then."""
+        if self.stripe_retries >= MAXIMUM_STRIPE_RETRIES or len(item_id) > MAXIMUM_FINDING_TEXT_LENGTH:
             return False
         self.wait_seconds = self.look_again_after_seconds
         return True
 
     def leave_unjudged(self, **ids: str) -> None:
-        """Count and log an order, a charge or a product that could not be judged."""
-        shortened: dict[str, Any] = {to_camel(name): value[:LONGEST_FINDING_TEXT] for name, value in ids.items()}
-        logger.warning("not judged", **shortened)
+        """Log and count an order, a charge or a product that cannot be judged."""
+        shortened: dict[str, Any] = {to_camel(name): value[:MAXIMUM_FINDING_TEXT_LENGTH] for name, value in ids.items()}
+        logger.warning("audit item not judged", **shortened)
         self.unjudged += 1
 
-    def next_page(self, last: str | None, following: Phase) -> None:
-        """Go on behind `last`, or with the phase that follows where that was the last page."""
+    def move_on(self, last: str | None, following: Phase) -> None:
+        """Continue after the key `last`, or with the phase `following` if this was the last page."""
         self.after = last
         if last is None:
             self.phase = following

@@ -1,7 +1,7 @@
-"""What the audit reads of the tables, item by item as they are, and what a repair writes: past all that keeps order.
+"""Table access for the audit and the repair: raw items in, and writes that repair them.
 
-The access patterns of the service itself are in `orders_table` and `products_table`, whose conditions keep what is here
-from being needed.
+The service itself uses `orders_table` and `products_table`, whose conditions prevent the mismatches that are repaired
+here.
 """
 
 import hashlib
@@ -28,101 +28,104 @@ from order_payments.storage.orders_table import UNSETTLED_SHARDS, may_become, sh
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_BATCH = 100
-_SCANNED_PAGE = 1000
-SOON = timedelta(hours=1)
-"""How far ahead of our clock another's may be."""
+_BATCH_GET_ITEMS = 100
+_SCAN_PAGE_ITEMS = 1000
+CLOCK_SKEW_TOLERANCE = timedelta(hours=1)
+"""Difference allowed between this clock and the clock of another writer."""
 
 
 class TablePage(NamedTuple):
-    """Items of a table, in an order of DynamoDB's own; `last` is the key behind which the next page begins."""
+    """Items of a table in DynamoDB's scan order. The next page begins after the key `last`; None on the last page."""
 
     items: list[Item]
     last: str | None
 
 
 class Held(NamedTuple):
-    """How many units of a product payments in flight hold, and a digest of which payments those are."""
+    """Units of a product that payments in flight hold, and a digest of these payments' ids."""
 
     units: int = 0
     digest: str = ""
 
 
 class UnreadableOrder(Exception):
-    """An item of the orders table that is no order of ours, and may hold anything."""
+    """An item of the orders table that is not a valid order. The units that it holds are unknown."""
 
     def __init__(self, order_id: str) -> None:
-        super().__init__(f"{order_id} cannot be read")
+        super().__init__(f"the item of {order_id} is not a valid order")
 
 
 class AuditedTables:
-    """Both tables, as they are."""
+    """The items of both tables, unvalidated."""
 
     def __init__(self, client: "DynamoDBClient", orders_table: str, products_table: str) -> None:
         self._client = client
         self._orders = orders_table
         self._products = products_table
 
-    def orders_page(self, *, limit: int, after: str | None) -> TablePage:
-        """Items of the orders table, which may be a moment old."""
-        return self._page(self._orders, "orderId", limit, after, consistent=False)
+    def scan_orders(self, *, limit: int, after: str | None) -> TablePage:
+        """Return a page of the orders table, eventually consistent."""
+        return self._scan(self._orders, "orderId", limit, after, consistent=False)
 
-    def products_page(self, *, limit: int, after: str | None) -> TablePage:
-        """Items of the products table, as they are now."""
-        return self._page(self._products, "productId", limit, after, consistent=True)
+    def scan_products(self, *, limit: int, after: str | None) -> TablePage:
+        """Return a page of the products table, strongly consistent."""
+        return self._scan(self._products, "productId", limit, after, consistent=True)
 
-    def _page(self, table: str, key: str, limit: int, after: str | None, *, consistent: bool) -> TablePage:
+    def _scan(self, table: str, key: str, limit: int, after: str | None, *, consistent: bool) -> TablePage:
         start: dict[str, Any] = {"ExclusiveStartKey": to_wire({key: after})} if after is not None else {}
         with translate_read_errors():
             answer = self._client.scan(TableName=table, ConsistentRead=consistent, Limit=limit, **start)
         last = from_wire(answer["LastEvaluatedKey"])[key] if "LastEvaluatedKey" in answer else None
         return TablePage(list(map(from_wire, answer["Items"])), last)
 
-    def order_item(self, order_id: str) -> Item | None:
-        """The item of an order as it is now."""
-        return self._item(self._orders, {"orderId": order_id})
+    def get_order_item(self, order_id: str) -> Item | None:
+        """Return an order's item, strongly consistent; None if there is none."""
+        return self._get_item(self._orders, {"orderId": order_id})
 
-    def product_item(self, product_id: str) -> Item | None:
-        """The item of a product as it is now."""
-        return self._item(self._products, {"productId": product_id})
+    def get_product_item(self, product_id: str) -> Item | None:
+        """Return a product's item, strongly consistent; None if there is none."""
+        return self._get_item(self._products, {"productId": product_id})
 
-    def _item(self, table: str, key: Mapping[str, str]) -> Item | None:
+    def _get_item(self, table: str, key: Mapping[str, str]) -> Item | None:
         with translate_read_errors():
             item = self._client.get_item(TableName=table, Key=to_wire(key), ConsistentRead=True).get("Item")
         return from_wire(item) if item else None
 
-    def order_items(self, order_ids: Iterable[str]) -> dict[str, Item]:
-        """The items of those orders that exist, as they are now."""
+    def get_order_items(self, order_ids: Iterable[str]) -> dict[str, Item]:
+        """Return the items of those orders that exist, by order id, strongly consistent."""
         ids = sorted(set(order_ids))
         found: dict[str, Item] = {}
-        for start in range(0, len(ids), _BATCH):
-            keys = [to_wire({"orderId": order_id}) for order_id in ids[start : start + _BATCH]]
+        for start in range(0, len(ids), _BATCH_GET_ITEMS):
+            keys = [to_wire({"orderId": order_id}) for order_id in ids[start : start + _BATCH_GET_ITEMS]]
             items = batch_get(
                 self._client, self._orders, keys, deadline=Deadline.after(retry_budgets.AUDIT_READ_BUDGET_SECONDS)
             )
             found |= {item["orderId"]: item for item in items}
         return found
 
-    def held(self) -> dict[str, Held]:
-        """What payments in flight hold, by product: those that the index `unsettled` finds, as they are now."""
-        return held_by(filter(None, map(readable, self.order_items(self._unsettled()).values())))
+    def count_listed_holds(self) -> dict[str, Held]:
+        """Return the units held by payments in flight, by product, of the orders in the index `unsettled`.
 
-    def held_by_any_order(self, *, deadline: Deadline) -> dict[str, Held]:
-        """What payments in flight hold, by product, of all orders that there are, wherever they are listed or not.
-
-        Reads the whole table, strongly consistent. Raises `UnreadableOrder` where nobody can tell what an order holds,
-        and `Busy` where that takes longer than there is time.
+        The index is eventually consistent; the orders are read strongly consistent.
         """
-        return held_by(self._in_flight(deadline))
+        return count_holds(filter(None, map(read_order, self.get_order_items(self._query_unsettled_ids()).values())))
 
-    def _in_flight(self, deadline: Deadline) -> Iterator[Order]:
+    def count_all_holds(self, *, deadline: Deadline) -> dict[str, Held]:
+        """Return the units held by payments in flight, by product, of all orders.
+
+        Scans the whole table, strongly consistent. Raises `UnreadableOrder` if it meets an invalid order, and `Busy` if
+        `deadline` passes first.
+        """
+        return count_holds(self._scan_in_flight(deadline))
+
+    def _scan_in_flight(self, deadline: Deadline) -> Iterator[Order]:
         after: str | None = None
         while True:
             if deadline.remaining() <= 0:
-                raise Busy("There are more orders than there was time to read.")
-            page = self._page(self._orders, "orderId", _SCANNED_PAGE, after, consistent=True)
+                raise Busy("There was too little time to read all orders.")
+            page = self._scan(self._orders, "orderId", _SCAN_PAGE_ITEMS, after, consistent=True)
             for item in page.items:
-                order = readable(item)
+                order = read_order(item)
                 if order is None:
                     raise UnreadableOrder(str(item.get("orderId")))
                 if order.in_flight:
@@ -131,7 +134,7 @@ class AuditedTables:
             if after is None:
                 return
 
-    def _unsettled(self) -> list[str]:
+    def _query_unsettled_ids(self) -> list[str]:
         ids: list[str] = []
         for shard in UNSETTLED_SHARDS:
             pages = self._client.get_paginator("query").paginate(
@@ -145,22 +148,25 @@ class AuditedTables:
         return ids
 
     def set_available(self, product_id: str, *, stock: int, available: int, to: int) -> bool:
-        """Set what can be sold of a product, if it is still as it was seen. Returns whether that was so.
+        """Set a product's `available` to `to`. Return False if the product's numbers have changed.
 
-        A product without `available` is seen as wholly available.
+        A product without `available` counts as available in full.
         """
-        wholly = " OR attribute_not_exists(available)" if available == stock else ""
+        if_absent = " OR attribute_not_exists(available)" if available == stock else ""
         return self._write(
             self._products,
             {"productId": product_id},
             "SET available = :to",
-            f"#stock = :stock AND (available = :available{wholly})",
+            f"#stock = :stock AND (available = :available{if_absent})",
             {":to": to, ":stock": stock, ":available": available},
             {"#stock": "stock"},
         )
 
     def list_as_unsettled(self, order_id: str) -> bool:
-        """Let the reconciler find an order that has an attempt in flight, or owes a refund, wherever it was listed."""
+        """Put an order into its shard of the index `unsettled`, so that the reconciler finds it.
+
+        Return False if the order has no attempt in flight and owes no refund.
+        """
         is_open = may_become(OrderStatus.CONFIRMED)
         return self._write(
             self._orders,
@@ -196,8 +202,8 @@ class AuditedTables:
         return True
 
 
-def held_by(orders: Iterable[Order]) -> dict[str, Held]:
-    """What those of the orders hold that have a payment in flight, by product."""
+def count_holds(orders: Iterable[Order]) -> dict[str, Held]:
+    """Return the units that the orders with a payment in flight hold, by product."""
     units: dict[str, int] = {}
     attempts: dict[str, list[str]] = {}
     for order in orders:
@@ -214,17 +220,17 @@ def held_by(orders: Iterable[Order]) -> dict[str, Held]:
 
 
 def is_listed(item: Item) -> bool:
-    """Whether the reconciler finds the order of this item: in its shard, under a time that has come or soon will."""
+    """Return whether the reconciler finds this item's order: in the right shard, with a time that is not far ahead."""
     if item.get("unsettledShard") != shard_of(str(item.get("orderId"))):
         return False
     try:
-        return from_rfc3339(str(item["unsettledSince"])) < utc_now() + SOON
+        return from_rfc3339(str(item["unsettledSince"])) < utc_now() + CLOCK_SKEW_TOLERANCE
     except (KeyError, ValueError):
         return False
 
 
-def readable(item: Item | None) -> Order | None:
-    """The order that the item stores; None where it stores none."""
+def read_order(item: Item | None) -> Order | None:
+    """Return the order that an item stores; None for no item or an invalid one."""
     try:
         return order_from_item(item) if item is not None else None
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError):
