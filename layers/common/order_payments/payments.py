@@ -1,8 +1,24 @@
-"""How an order is paid: read, create, claim, confirm, settle; void, fence and refund where it goes otherwise.
+"""The payment protocol: create, claim, confirm, settle; void or fence if an attempt does not succeed.
 
-An order is paid with one PaymentIntent, so Stripe itself rules out a second charge. The order is claimed before the
-intent is confirmed, so nothing is charged that nobody would settle. And an intent can be cancelled or paid, never both,
-so cancelling it is the fence by which anyone can bring an abandoned attempt to a safe end.
+1. Create the order's PaymentIntent at Stripe. It charges nothing until it is confirmed.
+2. Claim the order: record the attempt and hold the stock, in one DynamoDB transaction.
+3. Confirm the PaymentIntent: Stripe charges the card.
+4. Settle the order: confirm it and take the held stock, or cancel it and release the stock, in one transaction.
+
+Two steps end an attempt that does not succeed:
+
+- Void, if Stripe certainly charged nothing because it refused the request: remove the attempt and release the stock.
+  The order can be paid again.
+- Fence, if a charge is still possible: cancel the PaymentIntent, then settle the order by the intent's final state.
+
+Three rules make this safe:
+
+- An order is paid with one PaymentIntent, and Stripe charges an intent at most once.
+- An order is claimed before its intent is confirmed, so the reconciler finds every attempt that may have charged.
+- An intent is either paid or cancelled, never both. After a cancellation no charge can follow, so any process may fence
+  an abandoned attempt.
+
+A charge for an order that was settled without it is refunded.
 """
 
 from dataclasses import dataclass, replace
@@ -32,13 +48,13 @@ if TYPE_CHECKING:
     from order_payments.stripe_adapter.gateway import StripeGateway
 
 LEASE = timedelta(seconds=45)
-"""How long an attempt is its payer's alone: for longer than the paying function can run."""
+"""Time in which only the payer acts on an attempt: longer than the paying function can run."""
 
 TIME_TO_SETTLE_SECONDS = retry_budgets.SETTLE_BUDGET_SECONDS + 2 * DYNAMODB_CALL_SECONDS
-"""Kept back from calls to Stripe: to write how it ended, and to read it where no answer tells whether that was done."""
+"""Time reserved after the calls to Stripe: to write the settlement, and to read the order if that write times out."""
 
-LATE_PAYMENT_METHOD = "unknown"
-"""What an attempt paid with that was voided and charged all the same: only Stripe knows."""
+UNKNOWN_PAYMENT_METHOD = "unknown"
+"""Payment method of an attempt that was voided but charged later. Only Stripe knows the real one."""
 
 TOO_MANY_ATTEMPTS = Reason("too_many_attempts", "Too many attempts to pay this order were refused.")
 INSUFFICIENT_STOCK = Reason("insufficient_stock", "Some products were not available in the quantity ordered.")
@@ -59,7 +75,10 @@ class PaymentRequest:
 
 @dataclass(frozen=True, slots=True)
 class PaymentResult:
-    """The order, `confirmed`, or `pending` while the outcome is not known. `replayed`: it was recorded before."""
+    """The order: `confirmed`, or `pending` while the outcome is unknown.
+
+    `replayed` is true if an earlier request recorded it.
+    """
 
     order: Order
     replayed: bool = False
@@ -68,31 +87,32 @@ class PaymentResult:
 def initiate_payment(
     request: PaymentRequest, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> PaymentResult:
-    """Pay an order once, by `deadline`. An outcome that is unknown by then is left to the reconciler.
+    """Pay an order once, by `deadline`. If the outcome is unknown by then, the reconciler settles the order.
 
     Raises
     ------
     OrderNotFound, Forbidden, PaymentAlreadyAttempted, PaymentInProgress
-        There is nothing for this caller to pay. Nothing was changed.
+        The caller cannot pay this order. Nothing was changed.
     InsufficientStock, TooManyAttempts, PaymentFailed
-        The order is `cancelled`, and what could be sold before can be sold again.
+        The order is `cancelled`, and its stock is released.
     InvalidPaymentMethod, AmountNotChargeable, PaymentProviderError, Busy
-        Nothing was charged, nothing is held, and the order can be paid again.
+        Nothing was charged, no stock is held, and the order can be paid again.
     """
     order = orders.get(request.order_id)
     if order.buyer_id != request.buyer_id:
         raise errors.Forbidden("This order belongs to another buyer.")
     if not order.is_payable:
-        return _recorded_answer(order, request)
+        return _replay_or_refuse(order, request)
     if charge_fault(order.total_amount, order.currency):
         raise errors.AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
     if order.refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS:
         order = orders.cancel_unclaimed(
             order, TOO_MANY_ATTEMPTS, attempt=None, now=utc_now(), deadline=_settle_by(deadline)
         )
-        return _recorded_answer(order, request)
+        return _replay_or_refuse(order, request)
 
-    calls_by = deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
+    # Create.
+    stripe_deadline = deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
     attempt = PaymentAttempt(
         attempt_id=PaymentAttempt.new_id(),
         payment_intent_id=_create_intent(order, orders=orders, stripe=stripe, deadline=deadline),
@@ -101,42 +121,45 @@ def initiate_payment(
         idempotency_key=request.idempotency_key,
         request_id=request.request_id,
     )
-    if calls_by.remaining() < 0:
-        raise errors.Busy("Too little time was left to pay.", order=order)
+    if stripe_deadline.remaining() < 0:
+        raise errors.Busy("Too little time was left to pay. Try again.", order=order)
+
+    # Claim.
     try:
         order = orders.claim(order, attempt, deadline=deadline.within(retry_budgets.CLAIM_BUDGET_SECONDS))
     except NotClaimable as refused:
-        return _recorded_answer(refused.order, request)
+        return _replay_or_refuse(refused.order, request)
     except StockTooShort as short:
         attempt = replace(attempt, shortages=short.shortages)
-        return _cancel_for_want_of_stock(order, attempt, request, orders, stripe, deadline)
+        return _cancel_out_of_stock(order, attempt, request, orders, stripe, deadline)
 
-    match stripe.confirm(order, deadline=calls_by):
+    # Confirm, then settle, fence or void.
+    match stripe.confirm(order, deadline=stripe_deadline):
         case outcomes.Paid():
-            return _answer(
+            return _make_result(
                 settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
             )
         case outcomes.Declined(reason):
-            return _answer(fence(order, reason, orders=orders, stripe=stripe, deadline=deadline))
+            return _make_result(fence(order, reason, orders=orders, stripe=stripe, deadline=deadline))
         case outcomes.Closed():
-            return _answer(fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline))
+            return _make_result(fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline))
         case outcomes.Unknown():
-            logger.warning("payment outcome unknown, left to the reconciler")
-            return _answer(order)
+            logger.warning("payment outcome unknown")
+            return _make_result(order)
         case (outcomes.Refused() | outcomes.RateLimited() | outcomes.NotStarted()) as outcome:
-            order = orders.void(order, was_refused=_was_refused(outcome), now=utc_now(), deadline=_settle_by(deadline))
+            order = orders.void(order, was_refused=_is_input_refused(outcome), now=utc_now(), deadline=_settle_by(deadline))
             if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
                 count(Count.PAYMENT_VOIDED)
-                raise _not_charged(outcome, order)
-            return _answer(order)
+                raise _make_error(outcome, order)
+            return _make_result(order)
 
 
 def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> Order:
-    """Bring an attempt in flight to its end: cancel the intent, then settle by its final state.
+    """Cancel the intent of the attempt in flight, then settle the order by the intent's final state.
 
-    A declined intent can still be paid at Stripe, and an abandoned one may be paid already. Once it is cancelled no
-    charge can follow. If it was paid, the order is confirmed. Cancels the order for the intent's own decline if it has
-    one, else for `reason`. Returns the order as it is recorded, `pending` if the outcome stays unknown.
+    A declined intent can still be paid at Stripe, and an abandoned intent may be paid already. If the intent is paid,
+    the order is confirmed. Otherwise the order is cancelled, with the intent's last decline as the reason, or `reason`
+    if there was none. Returns the order as recorded: `pending` if the outcome is still unknown.
     """
     intent_id = order.require_in_flight().payment_intent_id
     match stripe.cancel(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
@@ -147,21 +170,21 @@ def fence(order: Order, reason: Reason, *, orders: OrdersTable, stripe: "StripeG
         case outcomes.Paid():
             return settle_paid(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
         case outcomes.Unknown():
-            logger.warning("payment outcome unknown, left to the reconciler")
+            logger.warning("payment outcome unknown")
             return order
 
 
 def settle_paid(
     order: Order, intent_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Confirm an order whose intent is paid, or give the money back where the order was settled without it.
+    """Confirm the order of a paid intent. If the order was settled without this payment, refund it.
 
-    An order that nobody claimed is claimed first: the money is there, so the stock shall be. Returns the order as it
-    is recorded. Raises `Busy` while that does not tell what is to be done with the money.
+    An order without an attempt is claimed first, so that it holds the stock. Returns the order as recorded. Raises
+    `Busy` while another attempt is in flight, because the payment can be neither confirmed nor refunded then.
     """
     if order.is_payable:
-        # Its attempt was voided as refused, and Stripe charged all the same.
-        attempt = PaymentAttempt(PaymentAttempt.new_id(), intent_id, LATE_PAYMENT_METHOD, started_at=utc_now())
+        # The attempt was voided, but Stripe charged the intent later.
+        attempt = PaymentAttempt(PaymentAttempt.new_id(), intent_id, UNKNOWN_PAYMENT_METHOD, started_at=utc_now())
         try:
             order = orders.claim(order, attempt, deadline=deadline.within(retry_budgets.CLAIM_BUDGET_SECONDS))
         except NotClaimable as refused:
@@ -176,17 +199,18 @@ def settle_paid(
     if order.status is not OrderStatus.CANCELLED and order.payment_intent_id == intent_id:
         return order
     if order.status is OrderStatus.PENDING:
-        # Another attempt is under way, or this one was voided meanwhile. Once that has ended, it is clear what to do.
-        raise errors.Busy("Another attempt to pay this order is under way.")
-    return refund_late_money(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
+        # Another attempt is in flight, or this one was voided in between. A retry can decide once that has ended.
+        raise errors.Busy("Another attempt to pay this order is in progress. Try again later.")
+    return refund_late_payment(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
 
 
-def refund_late_money(
+def refund_late_payment(
     order: Order, intent_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Give back what was paid for an order that was settled without it: owe it, send it, record it.
+    """Refund a payment of an order that was settled without it. Returns the order as recorded.
 
-    Owed first, so that a crash leaves it to the reconciler. Sent under one idempotency key, so that it goes back once.
+    The refund is recorded as owed before it is sent, so that the reconciler sends it after a crash. It is always sent
+    with the same idempotency key, so that Stripe refunds once.
     """
     if order.refund is None:
         order = orders.owe_refund(order, LateRefund(intent_id, owed_since=utc_now()), deadline=_settle_by(deadline))
@@ -195,12 +219,12 @@ def refund_late_money(
         return order
     match stripe.refund(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
         case outcomes.Refunded(refund_id):
-            logger.warning("late money refunded", orderId=order.order_id, refundId=refund_id)
+            logger.warning("late payment refunded", orderId=order.order_id, refundId=refund_id)
             count(Count.PAYMENT_REFUNDED)
         case outcomes.Unknown():
             if refund.payment_intent_id != intent_id:
-                # An order has room for one refund. Of another nobody would know but Stripe, which tells of it again.
-                raise errors.Busy("The refund could not be sent.")
+                # An order records one refund only. For a second one, fail, so that Stripe sends its event again.
+                raise errors.Busy("The refund could not be sent. Try again later.")
             return order
     if refund.payment_intent_id != intent_id:
         return order
@@ -210,13 +234,13 @@ def refund_late_money(
 def reconcile(
     order: Order, *, before: datetime, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Settle an order that was left unsettled. Returns it as it is then recorded.
+    """Settle an unsettled order: send a refund that it owes, or fence its attempt. Returns the order as recorded.
 
-    An attempt that began after `before` is its payer's, so it is left alone.
+    An attempt that started after `before` is skipped, because its payer may still be working on it.
     """
     correlate(order.last_request_id)
     if order.owes_refund and order.refund is not None:
-        return refund_late_money(order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
+        return refund_late_payment(order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
     if order.in_flight and order.in_flight.started_at <= before:
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     return order
@@ -225,11 +249,11 @@ def reconcile(
 def follow_intent(
     order_id: str, intent_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Settle an order by the state of its intent, which is read from Stripe. Returns the order as it is recorded.
+    """Read an intent's state from Stripe and settle the order by it. Returns the order as recorded.
 
-    While the attempt is younger than the lease its payer may still be at work, so only a final state is acted on;
-    after that the attempt is fenced. Raises `Busy` if Stripe does not respond, so that the caller retries: no other
-    record shows money that arrives late.
+    During the lease the payer may still be working on the attempt, so only a final state is acted on. After the lease
+    the attempt is fenced. Raises `Busy` if Stripe does not respond and the intent has no attempt in flight: no other
+    record shows a late payment, so the caller must retry.
     """
     order = orders.get(order_id)
     correlate(order.last_request_id)
@@ -246,13 +270,13 @@ def follow_intent(
         case outcomes.Cancelled() | outcomes.ChargeRefunded() | outcomes.Open():
             return order
         case outcomes.NoIntent():
-            logger.error("news of an intent that is not this order's", paymentIntentId=intent_id)
+            logger.error("payment intent is not the order's", paymentIntentId=intent_id)
             count(Count.MISMATCH)
             return order
         case outcomes.Unknown():
             if attempt:
                 return order
-            raise errors.Busy("The payment provider does not tell what became of the payment.")
+            raise errors.Busy("The payment provider did not return the state of the payment. Try again later.")
 
 
 def override_status(
@@ -265,7 +289,7 @@ def override_status(
     orders: OrdersTable,
     deadline: Deadline,
 ) -> Order:
-    """Settle an order by hand, as an admin says, if nobody has tried to pay it.
+    """Set the outcome of an order by hand, if it has no payment attempt.
 
     Raises `OrderNotFound`, `OrderNotPending`, `PaymentInProgress`, `InsufficientStock` (the order stays `pending`) or
     `Busy`.
@@ -280,7 +304,7 @@ def override_status(
     except NotClaimable as refused:
         if refused.order.status is OrderStatus.PENDING:
             raise errors.PaymentInProgress("A payment of this order is in progress.", order=refused.order) from None
-        raise errors.OrderNotPending("This order is settled.", order=refused.order) from None
+        raise errors.OrderNotPending("This order is already settled.", order=refused.order) from None
     except StockTooShort as short:
         raise errors.InsufficientStock(short.shortages, order=order) from None
 
@@ -293,7 +317,7 @@ def _create_intent(order: Order, *, orders: OrdersTable, stripe: "StripeGateway"
         raise
 
 
-def _cancel_for_want_of_stock(
+def _cancel_out_of_stock(
     order: Order,
     attempt: PaymentAttempt,
     request: PaymentRequest,
@@ -305,18 +329,18 @@ def _cancel_for_want_of_stock(
         order, INSUFFICIENT_STOCK, attempt=attempt, now=utc_now(), deadline=_settle_by(deadline)
     )
     if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
-        return _recorded_answer(order, request)
-    # An unconfirmed intent charges nothing. But the charge of an earlier attempt, voided since, may have come late.
-    calls_by = deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
-    if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=calls_by), outcomes.Paid):
+        return _replay_or_refuse(order, request)
+    # This attempt charged nothing, but the charge of an earlier, voided attempt may have arrived late.
+    stripe_deadline = deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
+    if isinstance(stripe.cancel(order, attempt.payment_intent_id, deadline=stripe_deadline), outcomes.Paid):
         order = settle_paid(order, attempt.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
-    return _answer(order)
+    return _make_result(order)
 
 
-def _recorded_answer(order: Order, request: PaymentRequest) -> PaymentResult:
-    """Return the result of this same request, if it was made before. Raise for any other."""
+def _replay_or_refuse(order: Order, request: PaymentRequest) -> PaymentResult:
+    """Return the recorded result if `request` repeats the recorded attempt. Raise an error for any other request."""
     if order.is_payable:
-        raise errors.Busy("The order could not be written.", order=order)
+        raise errors.Busy("The order could not be updated. Try again.", order=order)
     if order.reason is not None and order.reason.code == TOO_MANY_ATTEMPTS.code:
         raise errors.TooManyAttempts(TOO_MANY_ATTEMPTS.message, order=order)
     attempt = order.attempt
@@ -330,11 +354,11 @@ def _recorded_answer(order: Order, request: PaymentRequest) -> PaymentResult:
             return PaymentResult(order)
         raise errors.PaymentInProgress("A payment of this order is in progress.", order=order)
     if not is_repeated:
-        raise errors.PaymentAlreadyAttempted("This order was paid or cancelled already.", order=order)
-    return _answer(order, replayed=True)
+        raise errors.PaymentAlreadyAttempted("This order is already paid or cancelled.", order=order)
+    return _make_result(order, replayed=True)
 
 
-def _answer(order: Order, *, replayed: bool = False) -> PaymentResult:
+def _make_result(order: Order, *, replayed: bool = False) -> PaymentResult:
     if order.status is OrderStatus.PENDING:
         count(Count.PAYMENT_UNKNOWN)
     if order.status is not OrderStatus.CANCELLED:
@@ -344,27 +368,27 @@ def _answer(order: Order, *, replayed: bool = False) -> PaymentResult:
     raise errors.PaymentFailed(order.reason.message if order.reason else "", order=order, replayed=replayed)
 
 
-def _was_refused(outcome: outcomes.Refused | outcomes.RateLimited | outcomes.NotStarted) -> bool:
-    """Return whether Stripe refused what the buyer sent. Any other refusal must not cost the buyer the order."""
+def _is_input_refused(outcome: outcomes.Refused | outcomes.RateLimited | outcomes.NotStarted) -> bool:
+    """Return whether Stripe refused the buyer's input. Only such refusals count towards the limit of an order."""
     return isinstance(outcome, outcomes.Refused) and outcome.cause in (
         outcomes.RefusalCause.PAYMENT_METHOD,
         outcomes.RefusalCause.AMOUNT,
     )
 
 
-def _not_charged(outcome: outcomes.Refused | outcomes.RateLimited | outcomes.NotStarted, order: Order) -> Exception:
+def _make_error(outcome: outcomes.Refused | outcomes.RateLimited | outcomes.NotStarted, order: Order) -> Exception:
     match outcome:
         case outcomes.Refused(outcomes.RefusalCause.PAYMENT_METHOD):
-            return errors.InvalidPaymentMethod("The payment method cannot be used.", order=order)
+            return errors.InvalidPaymentMethod("The payment method cannot be used. Use another one.", order=order)
         case outcomes.Refused(outcomes.RefusalCause.AMOUNT):
             return errors.AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
         case outcomes.Refused():
             return errors.PaymentProviderError("The payment provider refused the payment.", order=order)
         case outcomes.RateLimited(seconds):
-            message = "The payment provider takes no more requests at the moment."
+            message = "The payment provider is busy. Try again later."
             return errors.Busy(message, order=order, retry_after_seconds=seconds)
         case outcomes.NotStarted():
-            return errors.Busy("Too little time was left to call the payment provider.", order=order)
+            return errors.Busy("Too little time was left to call the payment provider. Try again.", order=order)
 
 
 def _settle_by(deadline: Deadline) -> Deadline:
