@@ -40,7 +40,7 @@ from tests.support.world import no_pause
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PLENTY = Deadline.after(3600)
 LOST_CARD = Reason("card_declined", "Your card was declined.", "lost_card")
-NOT_OFFERED = Reason("authentication_required", "The card wants the buyer to authenticate, which is not offered.", None)
+NOT_OFFERED = Reason("authentication_required", "The card requires authentication, which is not supported.", None)
 RawAnswer = tuple[str, int, dict[str, str]]
 
 CONFLICT = '{"error":{"type":"invalid_request_error","code":"idempotency_key_in_use"}}'

@@ -1,6 +1,6 @@
-"""Stripe behind our words: the real SDK goes in, outcomes of ours come out, and no error of the SDK leaves here.
+"""Gateway to Stripe: calls the Stripe SDK and returns the service's own outcomes. SDK errors do not leave this module.
 
-A PaymentIntent can be confirmed or cancelled, never both, so `cancel` doubles as the question "was it paid?".
+A PaymentIntent is either paid or cancelled, never both. `cancel` therefore also reports whether an intent was paid.
 """
 
 import time
@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 
 
 class IntentStatus(StrEnum):
-    """The statuses of a PaymentIntent that we act on. https://docs.stripe.com/api/payment_intents/object"""
+    """PaymentIntent statuses that the service acts on. https://docs.stripe.com/api/payment_intents/object"""
 
     SUCCEEDED = "succeeded"
     CANCELED = "canceled"
@@ -49,10 +49,10 @@ class IntentStatus(StrEnum):
 
 
 _FAILED_REFUND_STATUSES = frozenset({"failed", "canceled", "requires_action"})
-"""Of a refund's statuses, those in which no money goes back. https://docs.stripe.com/api/refunds/object"""
+"""Refund statuses in which no money is returned. https://docs.stripe.com/api/refunds/object"""
 
 MAXIMUM_STRIPE_TEXT_LENGTH = 500
-"""Characters of a text of Stripe's that we keep: an order has to fit into an item."""
+"""Characters that are stored of a text from Stripe, so that an order fits into a DynamoDB item."""
 
 
 _AMOUNT_ERROR_CODES = frozenset(
@@ -67,7 +67,7 @@ _AMOUNT_PARAMETERS = frozenset({"amount", "currency"})
 
 
 class StripeGateway:
-    """Calls Stripe about the PaymentIntent of an order."""
+    """Calls to Stripe for the PaymentIntent of an order."""
 
     def __init__(
         self,
@@ -76,18 +76,17 @@ class StripeGateway:
         secrets: "StripeSecrets | None" = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`client` must not retry by itself; `secrets` has the API key if it can change; `sleep` pauses for seconds."""
+        """`client` must not retry. `secrets` has the API key if the key can change. `sleep` takes seconds."""
         self._client = client
         self._transport = transport
         self._sleep = sleep
         self.secrets = secrets
 
     def create_intent(self, order: Order, *, deadline: Deadline) -> str:
-        """Create the order's PaymentIntent, unconfirmed, and return its id. Creating it again returns the same one.
+        """Create the order's PaymentIntent, unconfirmed, and return its id. A repeated call returns the same intent.
 
         Raises `PaymentInProgress` while another request creates it, `AmountNotChargeable` if Stripe refuses the amount,
-        `Busy` at the rate limit, and `PaymentProviderError` for any other failure. An intent that is never confirmed
-        charges nothing.
+        `Busy` at the rate limit, and `PaymentProviderError` for any other failure.
         """
         try:
             with measure_latency(Latency.STRIPE_CREATE):
@@ -99,21 +98,21 @@ class StripeGateway:
                     intent = self._create(order, f"create-{order.order_id}-{uuid.uuid4().hex}", deadline)
             intent_id = intent.id if _is_for(intent, order) else None
         except NoTimeLeft:
-            raise PaymentProviderError("The payment provider was not called in time.", order=order) from None
+            raise PaymentProviderError("Too little time was left to call the payment provider. Try again.", order=order) from None
         except EveryTryRateLimited as limited:
-            message = "The payment provider takes no more requests at the moment."
+            message = "The payment provider is busy. Try again later."
             raise Busy(message, order=order, retry_after_seconds=limited.retry_after_seconds) from limited
         except Exception as error:
             _log_failure("create", error)
             if isinstance(error, stripe.RateLimitError):
-                raise Busy("The payment provider is busy.", order=order) from error
+                raise Busy("The payment provider is busy. Try again later.", order=order) from error
             if isinstance(error, stripe.InvalidRequestError) and _cause_of(error) is RefusalCause.AMOUNT:
                 raise AmountNotChargeable("The payment provider cannot charge this amount.", order=order) from error
             if getattr(error, "http_status", None) == HTTPStatus.CONFLICT:
-                raise PaymentInProgress("Another payment of this order is being started.", order=order) from error
+                raise PaymentInProgress("Another request is starting a payment of this order.", order=order) from error
             raise PaymentProviderError("The payment provider did not accept the payment.", order=order) from error
         if not isinstance(intent_id, str):
-            logger.error("stripe answered with an intent that does not match the order")
+            logger.error("payment intent does not match the order")
             raise PaymentProviderError("The payment provider did not accept the payment.", order=order)
         return intent_id
 
@@ -123,7 +122,7 @@ class StripeGateway:
                 {
                     "amount": order.total_amount,
                     "currency": order.currency,
-                    # Other methods may stay `processing` for days, and hold the stock meanwhile.
+                    # Other methods may stay `processing` for days and hold the stock that long.
                     "allowed_payment_method_types": ["card"],
                     "metadata": {"orderId": order.order_id, "buyerId": order.buyer_id},
                 },
@@ -133,7 +132,7 @@ class StripeGateway:
         )
 
     def confirm(self, order: Order, *, deadline: Deadline) -> outcomes.ConfirmOutcome:
-        """Charge the order's attempt. The attempt's id is the idempotency key, so that it charges once."""
+        """Charge the attempt in flight. The attempt's id is the idempotency key, so that retries charge once."""
         attempt = order.require_in_flight()
         call = Call(self._transport, deadline, self._sleep)
         try:
@@ -157,14 +156,14 @@ class StripeGateway:
             _log_failure("confirm", error)
             if error.code == "payment_intent_unexpected_state":
                 return outcomes.Closed()
-            # If an earlier try got no response, Stripe may still be executing it.
+            # Stripe may still execute an earlier try that got no response.
             return outcomes.Unknown() if call.is_in_doubt else outcomes.Refused(_cause_of(error))
-        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+        except Exception as error:  # noqa: BLE001 - a malformed response raises undocumented errors in the SDK
             _log_failure("confirm", error)
             return outcomes.Unknown()
 
     def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.CancelOutcome:
-        """Cancel the intent, or find out that it was paid. Any later call finds the same."""
+        """Cancel the intent, or return that it is paid. A final outcome is the same for every later call."""
         key = uuid.uuid4().hex
         try:
             with measure_latency(Latency.STRIPE_CANCEL):
@@ -183,12 +182,12 @@ class StripeGateway:
                 return outcomes.Unknown()
             state = self.retrieve_state(order, intent_id, deadline=deadline)
             return outcomes.Unknown() if isinstance(state, outcomes.Open | outcomes.NoIntent) else state
-        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+        except Exception as error:  # noqa: BLE001 - a malformed response raises undocumented errors in the SDK
             _log_failure("cancel", error)
             return outcomes.Unknown()
 
     def retrieve_state(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.IntentState:
-        """Return the state of the intent, without changing it."""
+        """Return the state of the intent without changing it."""
         try:
             with measure_latency(Latency.STRIPE_RETRIEVE):
                 intent = self._retrieve(intent_id, deadline)
@@ -199,7 +198,7 @@ class StripeGateway:
         except stripe.InvalidRequestError as error:
             _log_failure("retrieve", error)
             return outcomes.NoIntent() if error.code == "resource_missing" else outcomes.Unknown()
-        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+        except Exception as error:  # noqa: BLE001 - a malformed response raises undocumented errors in the SDK
             _log_failure("retrieve", error)
             return outcomes.Unknown()
 
@@ -210,9 +209,9 @@ class StripeGateway:
         )
 
     def list_intents(self, *, after: str | None, deadline: Deadline) -> tuple[list[IntentSummary], str | None]:
-        """Return up to 100 PaymentIntents after `after`, newest first, and the id after which the next page begins.
+        """Return up to 100 PaymentIntents after the id `after`, newest first, and the id to continue after, or None.
 
-        Raises `PaymentProviderError` if Stripe does not list them.
+        Raises `PaymentProviderError` if the call fails.
         """
         try:
             parameters: dict[str, Any] = {"limit": 100, "expand": ["data.latest_charge"]}
@@ -227,19 +226,19 @@ class StripeGateway:
             intents = [_summary(intent) for intent in page.data]
         except Exception as error:
             _log_failure("list", error)
-            raise PaymentProviderError("The payment provider does not list the payments.") from error
+            raise PaymentProviderError("The payment provider did not list the payments.") from error
         return intents, intents[-1].intent_id if page.has_more and intents else None
 
     def retrieve_summary(self, intent_id: str, *, deadline: Deadline) -> IntentSummary:
-        """Return a PaymentIntent as it is now. Raises `PaymentProviderError` if Stripe does not return it."""
+        """Return the current summary of a PaymentIntent. Raises `PaymentProviderError` if the call fails."""
         try:
             return _summary(self._retrieve(intent_id, deadline))
         except Exception as error:
             _log_failure("retrieve", error)
-            raise PaymentProviderError("The payment provider does not tell of the payment.") from error
+            raise PaymentProviderError("The payment provider did not return the payment.") from error
 
     def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
-        """Refund the rest of the charge. The idempotency key comes from the intent, so that it is refunded once."""
+        """Refund what is left of the charge. The idempotency key contains the intent's id, so that retries refund once."""
         try:
             with measure_latency(Latency.STRIPE_REFUND):
                 refund = self._call(
@@ -250,16 +249,16 @@ class StripeGateway:
                     deadline,
                 )
             if not isinstance(refund.id, str) or refund.status in _FAILED_REFUND_STATUSES:
-                logger.error("stripe could not send a refund", refundStatus=str(refund.status))
+                logger.error("stripe refund failed", refundStatus=str(refund.status))
                 return outcomes.Unknown()
             return outcomes.Refunded(refund.id)
         except stripe.InvalidRequestError as error:
             _log_failure("refund", error)
             if error.code == "charge_already_refunded":
-                # For example in the dashboard.
+                # For example in Stripe's dashboard.
                 return self._last_refund(intent_id, deadline)
             return outcomes.Unknown()
-        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+        except Exception as error:  # noqa: BLE001 - a malformed response raises undocumented errors in the SDK
             _log_failure("refund", error)
             return outcomes.Unknown()
 
@@ -269,7 +268,7 @@ class StripeGateway:
                 lambda options: self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 1}, options),
                 deadline,
             ).data
-        except Exception as error:  # noqa: BLE001 - a garbled answer breaks the SDK in ways that it does not name
+        except Exception as error:  # noqa: BLE001 - a malformed response raises undocumented errors in the SDK
             _log_failure("list refunds", error)
             return outcomes.Unknown()
         return outcomes.Refunded(refunds[0].id) if refunds else outcomes.Unknown()
@@ -278,9 +277,9 @@ class StripeGateway:
         return {"api_key": self.secrets.secret_key()} if self.secrets else {}
 
     def _call(self, send: Callable[[stripe.RequestOptions], _T], deadline: Deadline) -> _T:
-        """Return the result of a call. Repeat it once if Stripe rejects the API key and there is a new one.
+        """Return the result of a call. If Stripe rejects the API key and there is a new one, repeat the call once.
 
-        Not for confirming, since an earlier try may still be running. Repeating any other call has the same effect.
+        Do not use it to confirm: an earlier try may still be running. Any other call may be repeated.
         """
         options = self._options()
         try:
@@ -292,7 +291,7 @@ class StripeGateway:
 
 
 def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
-    # An object, for whoever asked had it expanded.
+    # The caller expands the charge, so it is an object, not an id.
     charge: Any = intent.latest_charge if intent.status == IntentStatus.SUCCEEDED else None
     return IntentSummary(
         intent_id=intent.id,
@@ -306,7 +305,7 @@ def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
 
 
 def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" = None) -> StripeGateway:
-    """Return the gateway to the Stripe in `settings`. `dynamodb` reaches the dummy's table, if there is one."""
+    """Return the gateway to the Stripe in `settings`. `dynamodb` is the client for the dummy's table, if it has one."""
     http_client: stripe.HTTPClient
     if settings.backend is StripeBackend.API:
         from order_payments.stripe_adapter.transport import TimedSession
@@ -325,7 +324,7 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
     client = stripe.StripeClient(
         key,
         http_client=http_client,
-        max_network_retries=0,  # see stripe_retries
+        max_network_retries=0,  # `retries` retries
         base_addresses={"api": settings.api_base} if settings.api_base else {},
     )
     return StripeGateway(client, transport, secrets)
@@ -339,7 +338,7 @@ def _dummy_client(settings: StripeSettings, dynamodb: "DynamoDBClient | None") -
     except ModuleNotFoundError as error:
         if error.name != "dummy_stripe":
             raise
-        message = "STRIPE_BACKEND is dummy, but the function has no DummyStripeLayer. Attach it, or set api."
+        message = "STRIPE_BACKEND is dummy, but the function has no DummyStripeLayer. Attach the layer, or set it to api."
         raise InvalidSettings(message) from None
     store = DynamoDBStore(dynamodb, settings.dummy_table) if dynamodb and settings.dummy_table else MemoryStore()
     return DummyStripeHTTPClient(store)
@@ -350,9 +349,9 @@ def _confirm_outcome(intent: stripe.PaymentIntent, order: Order) -> outcomes.Con
         return outcomes.Paid()
     if _is_for(intent, order) and intent.status == IntentStatus.REQUIRES_ACTION:
         return outcomes.Declined(
-            Reason("authentication_required", "The card wants the buyer to authenticate, which is not offered.")
+            Reason("authentication_required", "The card requires authentication, which is not supported.")
         )
-    logger.warning("stripe left the outcome open", intentStatus=str(intent.status))
+    logger.warning("payment intent has no final state", intentStatus=str(intent.status))
     return outcomes.Unknown()
 
 
@@ -361,24 +360,24 @@ def _cancel_outcome(intent: stripe.PaymentIntent, order: Order) -> outcomes.Canc
         return outcomes.ChargeRefunded() if _is_refunded(intent) else outcomes.Paid()
     if _is_for(intent, order) and intent.status == IntentStatus.CANCELED:
         return outcomes.Cancelled(_last_decline(intent))
-    logger.warning("stripe left the outcome open", intentStatus=str(intent.status))
+    logger.warning("payment intent has no final state", intentStatus=str(intent.status))
     return outcomes.Unknown()
 
 
 def _is_for(intent: stripe.PaymentIntent, order: Order) -> bool:
-    """Whether the answer is about this order at all: another's, or one cut short, is no answer."""
-    named = "orderId" in intent.metadata and intent.metadata["orderId"] == order.order_id
-    return named and (intent.amount, intent.currency) == (order.total_amount, order.currency)
+    """Return whether the intent matches the order's id, amount and currency."""
+    has_order_id = "orderId" in intent.metadata and intent.metadata["orderId"] == order.order_id
+    return has_order_id and (intent.amount, intent.currency) == (order.total_amount, order.currency)
 
 
 def _is_refunded(intent: stripe.PaymentIntent) -> bool:
-    """Return whether the whole charge was refunded. The intent must have its charge expanded."""
+    """Return whether the charge was refunded in full. The intent must have its charge expanded."""
     charge: Any = intent.latest_charge
     return not isinstance(charge, str | None) and charge.amount_refunded >= intent.amount
 
 
 def _last_decline(intent: stripe.PaymentIntent) -> Reason | None:
-    """Return why the last attempt on the intent was declined; None if no attempt was."""
+    """Return the decline of the last attempt on the intent; None if there was none."""
     error = getattr(intent, "last_payment_error", None)
     if error is None:
         return None
@@ -408,15 +407,15 @@ def _cause_of(error: stripe.StripeError) -> RefusalCause:
 
 
 def _text(value: object) -> str | None:
-    """`value` where it is text, not longer than we keep: an answer may have any form."""
+    """Return `value`, shortened, if it is text; else None. A response may have any form."""
     return value[:MAXIMUM_STRIPE_TEXT_LENGTH] if isinstance(value, str) else None
 
 
 def _needs_another_key(error: stripe.StripeError) -> bool:
-    """Return whether the idempotency key is used up.
+    """Return whether the idempotency key can no longer create an intent.
 
-    For a day Stripe repeats the response to a key, even a fault of its own, and refuses the key with other parameters,
-    as after a release that changed them.
+    For a day, Stripe replays the response to a key, even a 500, and refuses the key with other parameters, for example
+    after a release that changed them.
     """
     if isinstance(error, stripe.IdempotencyError):
         return error.http_status != HTTPStatus.CONFLICT
@@ -424,7 +423,7 @@ def _needs_another_key(error: stripe.StripeError) -> bool:
 
 
 def _log_failure(call: str, error: Exception) -> None:
-    """Log the kind of an error, not its text: that may quote what we sent."""
+    """Log the type of an error without its text, which may quote the request."""
     logger.warning(
         "stripe call failed",
         call=call,

@@ -1,4 +1,4 @@
-"""What Stripe's answers come to, in words of ours. Apart from the gateway, so that who names one needs no SDK."""
+"""Outcomes of calls to Stripe. This module does not import the Stripe SDK, so that its users need not load it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from order_payments.domain.orders import Reason
 
 
 class _OutcomeWithoutData:
-    """An outcome of which there is no more to say. A dataclass would take a while to make, in every cold start."""
+    """An outcome without data. It is no dataclass, because creating dataclasses slows every cold start."""
 
     __slots__ = ()
 
@@ -29,19 +29,19 @@ class Paid(_OutcomeWithoutData):
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The card was declined, or wants an action of the buyer's that we do not offer. The intent is still open."""
+    """The card was declined, or requires an authentication that is not supported. The intent is still open."""
 
     reason: Reason
 
 
 class RefusalCause(StrEnum):
-    """The fault that Stripe found in a request."""
+    """The part of a request that Stripe refused."""
 
     PAYMENT_METHOD = "payment_method"
     AMOUNT = "amount"
     REQUEST = "request"
     ACCESS = "access"
-    """The API key, or a permission of the account."""
+    """The API key or the account's permissions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +53,28 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """Stripe's rate limit turned away every try, so this attempt charged nothing. The intent is still open."""
+    """Every try was rate limited, so this attempt charged nothing. The intent is still open."""
 
     retry_after_seconds: int
 
 
 class Closed(_OutcomeWithoutData):
-    """The intent was cancelled or paid before, by somebody else."""
+    """The intent was already cancelled or paid by another call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The intent is cancelled: it was not paid and never will be. `reason` is its last decline, if there was one."""
+    """The intent is cancelled: it was not paid and cannot be paid. `reason` is its last decline, if it has one."""
 
     reason: Reason | None = None
 
 
 class ChargeRefunded(_OutcomeWithoutData):
-    """The intent was paid and the whole charge was refunded since, for example in Stripe's dashboard."""
+    """The intent was paid, and its charge was refunded in full, for example in Stripe's dashboard."""
 
 
 class Open(_OutcomeWithoutData):
-    """The intent can still be paid, or cancelled."""
+    """The intent can still be paid or cancelled."""
 
 
 class NoIntent(_OutcomeWithoutData):
@@ -82,7 +82,7 @@ class NoIntent(_OutcomeWithoutData):
 
 
 class Unknown(_OutcomeWithoutData):
-    """Nobody can say yet. Never to be taken for a decline."""
+    """The outcome is not known yet. Do not treat it as a decline."""
 
 
 class NotStarted(_OutcomeWithoutData):
@@ -91,7 +91,7 @@ class NotStarted(_OutcomeWithoutData):
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """The money goes back. `refund_id` is Stripe's."""
+    """Stripe accepted the refund. `refund_id` is Stripe's id."""
 
     refund_id: str
 
@@ -102,9 +102,9 @@ IntentState = CancelOutcome | Open | NoIntent
 
 
 class IntentSummary(NamedTuple):
-    """A PaymentIntent as the audit sees it. Amounts are in the minor unit; `charged_at` is only there if it succeeded.
+    """A PaymentIntent, as the audit reads it. Amounts are in the minor unit.
 
-    `unrefunded_amount` is what was charged and not sent back, in whole or in part.
+    `charged_at` is None unless the intent succeeded. `unrefunded_amount` is the charge less its refunds.
     """
 
     intent_id: str

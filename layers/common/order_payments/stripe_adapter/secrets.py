@@ -1,6 +1,6 @@
-"""Stripe's key and the webhook's signing secret, fetched from AWS Secrets Manager.
+"""Stripe's API key and the webhook's signing secret, from AWS Secrets Manager.
 
-Only functions whose settings name a secret import this.
+Only functions whose settings name a secret import this module.
 """
 
 import json
@@ -21,34 +21,35 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 SECRET_MAX_AGE_SECONDS = 300
-"""Age at which the secret is fetched again. Stripe lets an old key work for hours, if its owner wants."""
+"""Age at which the secret is fetched again. When a key is rolled, Stripe can keep the old one valid for hours."""
 
 SECRET_COOL_DOWN_SECONDS = 30
-"""Pause after a fetch, so that neither a wrong key nor forged signatures cause many."""
+"""Minimum time between fetches, so that neither a wrong key nor forged signatures cause many."""
 
 ACCESS_RETRY_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0)
-"""A snapshot is made seconds after a role is, and IAM takes some to follow. A version that does not start fails the
-deployment, and no request waits for this.
+"""Pauses between fetches that IAM denies while a snapshot is made.
+
+The role may be seconds old, and IAM is eventually consistent. Without the retries the deployment would fail.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 """
 
-# Short, so that a payment can go on with the secret that is known.
+# Short, so that a payment can continue with the cached secret.
 SECRETS_MANAGER_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=1.5, max_attempts=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The value of the secret: `{"secretKey": "sk_test_…", "webhookSecret": "whsec_…"}`; the latter may be missing."""
+    """The value of the secret: `{"secretKey": "sk_test_…", "webhookSecret": "whsec_…"}`. `webhookSecret` is optional."""
 
     secret_key: str = field(repr=False)
     webhook_secret: str | None = field(repr=False)
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Read the value, None where it is binary. Raises `InvalidSettings`, which quotes nothing of it."""
+        """Parse the value; `text` is None for a binary one. Raises `InvalidSettings`, whose text does not quote it."""
         try:
             value = json.loads(text or "")
-            # An empty one is none: with that every caller could sign.
+            # Treat an empty secret as missing: with it, any caller could sign.
             secret_key, webhook_secret = value["secretKey"], value.get("webhookSecret") or None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InvalidSettings("the secret of STRIPE_SECRET_ARN must be a JSON object with secretKey") from None
@@ -58,11 +59,11 @@ class Secrets:
 
 
 class StripeSecrets:
-    """The secret as it was fetched last.
+    """The cached secret.
 
-    It is fetched while the function starts, so that a function with a wrong secret serves no request; when it is older
-    than `SECRET_MAX_AGE_SECONDS`; and when a value of it was rejected. While Secrets Manager does not respond, or has
-    an invalid value, the last valid value stays in use. `clock` returns seconds since the epoch.
+    It is fetched when the function starts, so that a function with an invalid secret serves no request. It is fetched
+    again when it is older than `SECRET_MAX_AGE_SECONDS`, and when one of its values was rejected. While Secrets Manager
+    does not respond or has an invalid value, the last valid value stays in use. `clock` returns Unix seconds.
     """
 
     def __init__(
@@ -71,21 +72,21 @@ class StripeSecrets:
         clock: Callable[[], float] = time.time,
         access_retry_pauses: Sequence[float] = (),
     ) -> None:
-        """`access_retry_pauses`, in seconds, are between tries of the first fetch while that is not allowed."""
+        """`access_retry_pauses` are the seconds between tries of the first fetch while IAM denies access."""
         self._fetch = fetch
         secrets = Secrets.parse(_fetch_with_access_retries(fetch, access_retry_pauses))
         self._cached = CachedValue(secrets, fetch=self._fetch_valid, clock=clock, fetched_at=clock())
 
     def secret_key(self) -> str:
-        """Return the key to call Stripe with."""
+        """Return Stripe's API key."""
         return self._current().secret_key
 
     def webhook_secret(self) -> str | None:
-        """Return the secret that Stripe signs its events with, None if the value has none."""
+        """Return the webhook's signing secret; None if there is none."""
         return self._current().webhook_secret
 
     def refresh(self, *, rejected: str) -> bool:
-        """Fetch the secret again if it still has the `rejected` value. Return whether it has another one now."""
+        """Fetch the secret again if it still has the `rejected` value. Return whether the value has changed."""
         if self._has(rejected):
             self._cached.refresh(pause_seconds=SECRET_COOL_DOWN_SECONDS)
         return not self._has(rejected)
@@ -103,21 +104,21 @@ class StripeSecrets:
         try:
             return Secrets.parse(self._fetch())
         except (BotoCoreError, ClientError) as error:
-            logger.warning("the secret could not be fetched anew", error=type(error).__name__)
+            logger.warning("stripe secret could not be fetched", error=type(error).__name__)
         except InvalidSettings as error:
-            logger.error("the secret was changed to something that cannot be right", error=str(error))
+            logger.error("stripe secret is invalid", error=str(error))
         return None
 
 
 def stripe_secrets(arn: str) -> StripeSecrets:
-    """The secret of this ARN. Raises botocore's errors where it cannot be fetched at all."""
+    """Return the secret of an ARN. Raises botocore's error if the first fetch fails."""
     client = secrets_client()
 
     def fetch() -> str | None:
         return client.get_secret_value(SecretId=arn).get("SecretString")
 
-    ahead = InitializationType.from_environment() is InitializationType.SNAP_START
-    return StripeSecrets(fetch, access_retry_pauses=ACCESS_RETRY_PAUSES_SECONDS if ahead else ())
+    is_snapshot = InitializationType.from_environment() is InitializationType.SNAP_START
+    return StripeSecrets(fetch, access_retry_pauses=ACCESS_RETRY_PAUSES_SECONDS if is_snapshot else ())
 
 
 def _fetch_with_access_retries(fetch: Callable[[], str | None], pauses: Sequence[float]) -> str | None:
@@ -127,12 +128,12 @@ def _fetch_with_access_retries(fetch: Callable[[], str | None], pauses: Sequence
         except ClientError as error:
             if error.response["Error"]["Code"] != "AccessDeniedException":
                 raise
-            # No request waits, and nobody tells when IAM has caught up.
+            # Sleeping delays no request here. IAM does not report when it has caught up.
             time.sleep(pause)
     return fetch()
 
 
 def secrets_client() -> "SecretsManagerClient":
-    """Return a client of Secrets Manager that gives up within seconds."""
+    """Return a client of Secrets Manager that times out within seconds."""
     client: SecretsManagerClient = aws_client("secretsmanager", SECRETS_MANAGER_LIMITS)
     return client

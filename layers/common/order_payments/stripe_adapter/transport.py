@@ -1,4 +1,4 @@
-"""How the SDK's requests reach a Stripe that is a server."""
+"""HTTP session for the Stripe SDK, with a timeout for the whole request."""
 
 import threading
 from concurrent.futures import Future
@@ -10,20 +10,20 @@ STRIPE_MAX_CONNECTIONS = 64
 
 
 class TimedSession(requests.Session):
-    """A session that waits `timeout` seconds for an answer, whatever its caller says and however the server dawdles.
+    """A session that waits at most `timeout` seconds for a complete response.
 
-    The SDK fixes its time-out when its client is made; ours follows the time that the function has left. And a
-    time-out of a socket starts anew with every byte, nor does it bound the search for the address: so the request runs
-    in a thread of its own, which is left alone when its time is up. It may still arrive then, even later than the
-    answer to our caller: its idempotency key, or the fence, has the same effect come of it once or never.
+    The SDK's timeout is fixed when its client is created; this one can be set for each call, to the time that the
+    function has left. A socket timeout restarts with every byte and does not limit the DNS lookup. Each request
+    therefore runs in its own thread, which is abandoned at the timeout. An abandoned request may still reach Stripe,
+    even after the caller got its response. Its idempotency key or the fence makes that harmless.
 
-    Every thread has its own time-out, so that the deadline of one call never becomes another's. A redirect is an answer
-    like any other: Stripe sends none, and where one is followed, a stranger can say that an order was paid.
+    Each thread has its own timeout, so that concurrent calls keep their own deadlines. Redirects are not followed:
+    Stripe sends none, and the target could report an order as paid.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # The threads of the reconciler share a session, which would keep ten connections and drop the others.
+        # The reconciler's threads share a session. By default its pool keeps ten connections and drops the others.
         for prefix in tuple(self.adapters):
             self.mount(prefix, requests.adapters.HTTPAdapter(pool_maxsize=STRIPE_MAX_CONNECTIONS))
         self._per_thread = _PerThread()
@@ -38,19 +38,19 @@ class TimedSession(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         seconds = self.timeout
-        answer: Future[requests.Response] = Future()
+        response: Future[requests.Response] = Future()
 
-        def wait_for_it() -> None:
+        def run() -> None:
             try:
-                answer.set_result(self._send(request, **{**kwargs, "timeout": seconds, "allow_redirects": False}))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the answer is waited for
-                answer.set_exception(error)
+                response.set_result(self._send(request, **{**kwargs, "timeout": seconds, "allow_redirects": False}))
+            except Exception as error:  # noqa: BLE001 - raised in the thread that waits
+                response.set_exception(error)
 
-        threading.Thread(target=wait_for_it, name="stripe", daemon=True).start()
+        threading.Thread(target=run, name="stripe", daemon=True).start()
         try:
-            return answer.result(seconds)
+            return response.result(seconds)
         except TimeoutError:
-            raise requests.ReadTimeout("no whole answer came in time", request=request) from None
+            raise requests.ReadTimeout("no complete response within the timeout", request=request) from None
 
     def _send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         return super().send(request, **kwargs)
