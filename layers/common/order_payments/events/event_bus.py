@@ -1,4 +1,4 @@
-"""An EventBridge bus: events in, in order, and what became of them."""
+"""Publishing of order events on an EventBridge bus, in the order of each order's events."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,28 +26,28 @@ LARGEST_EVENT_BYTES = 1024 * 1024
 _BYTES_OF_TIME = 14
 
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
-# Those that depend on the event alone. Other errors end when the outage does, or when a permission is granted.
+# Errors that depend on the event alone, so that a retry cannot succeed.
 REJECTION_CODES = frozenset({"InvalidArgument", "MalformedDetail", "RedactionFailure"})
-# https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html, of the whole request.
+# Of a whole request: https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html
 _REQUEST_REJECTION_CODES = frozenset({"ValidationError", "ValidationException"})
 
-# No client waits for an event, but the rest of the batch must be reported in time.
+# Short, so that the result of the batch is still reported in time.
 EVENTBRIDGE_LIMITS = CallLimits(connect_timeout_seconds=1.0, read_timeout_seconds=3.0, max_attempts=3)
 EVENTBRIDGE_CALL_SECONDS = EVENTBRIDGE_LIMITS.longest_call_seconds
 
 
 def events_client() -> "EventBridgeClient":
-    """Return a client that gives up within `EVENTBRIDGE_CALL_SECONDS`."""
+    """Return a client whose calls end within `EVENTBRIDGE_CALL_SECONDS`."""
     client: EventBridgeClient = aws_client("events", EVENTBRIDGE_LIMITS, tcp_keepalive=True)
     return client
 
 
 class _RequestRejected(Exception):
-    """EventBridge rejects the whole request for what is in it."""
+    """EventBridge rejected a whole request because of its content."""
 
 
 class EventBus:
-    """The bus that order events go to."""
+    """The bus for order events."""
 
     def __init__(self, client: "EventBridgeClient", name: str) -> None:
         self._client = client
@@ -56,57 +56,57 @@ class EventBus:
     def publish(
         self, events: Sequence[OrderEvent], *, give_up: Callable[[OrderEvent], bool], deadline: Deadline
     ) -> int:
-        """Publish events in their order. Return how many are done, from the first on, before one that is not.
+        """Publish events in their order. Return the number of events handled before the first one that is not.
 
-        An event that EventBridge will never take is done once `give_up` returns True for it. The request with the first
-        event that is not done may have published later events of other orders, which are published again. It has
-        published none of the same order.
+        An event is handled if it was published, or if EventBridge rejected it and `give_up` returned True for it. Later
+        events of other orders may have been published together with the first unhandled one; they will be published
+        again. No later event of the same order was published.
         """
-        done = 0
+        handled = 0
         requests = deque(split_into_requests(events))
         while requests:
             batch = requests.popleft()
             if deadline.remaining() < EVENTBRIDGE_CALL_SECONDS:
-                logger.warning("no time left to publish", left=len(events) - done)
-                return done
+                logger.warning("too little time to publish", left=len(events) - handled)
+                return handled
             try:
                 left, rejected = self._send(batch, deadline=deadline.earlier_by(EVENTBRIDGE_CALL_SECONDS))
             except _RequestRejected:
                 if len(batch) > 1:
-                    # Send each event alone, so that the others do not wait for the one at fault.
+                    # Send each event alone, so that an invalid one does not block the others.
                     requests.extendleft([event] for event in reversed(batch))
                     continue
                 left, rejected = [], batch
             for event in batch:
                 if event in left or (event in rejected and not give_up(event)):
-                    return done
-                done += 1
-        return done
+                    return handled
+                handled += 1
+        return handled
 
     def _send(
         self, batch: Sequence[OrderEvent], *, deadline: Deadline
     ) -> tuple[Sequence[OrderEvent], Sequence[OrderEvent]]:
-        """Send one request, and again what may still be taken. Return the events not published, and those rejected.
+        """Send one request and retry failed events. Return the events not published, and the events rejected.
 
-        Without a response none counts as published. Raises `_RequestRejected`.
+        Without a response no event counts as published. Raises `_RequestRejected`.
         """
         if count_bytes(batch[0]) > LARGEST_EVENT_BYTES:
             raise _RequestRejected
         left, rejected = batch, list[OrderEvent]()
         for _ in retry_until(deadline):
             try:
-                answer = self._client.put_events(Entries=[self._entry(event) for event in left])
+                response = self._client.put_events(Entries=[self._entry(event) for event in left])
             except (ClientError, BotoCoreError) as error:
                 if isinstance(error, ClientError) and _is_rejection(error):
                     raise _RequestRejected from error
-                # botocore has tried again what may pass.
-                logger.exception("events were not taken", eventIds=[event.event_id for event in left])
+                # botocore has already retried transient errors.
+                logger.exception("events could not be sent", eventIds=[event.event_id for event in left])
                 break
-            entries = list(zip(left, answer["Entries"], strict=True))
+            entries = list(zip(left, response["Entries"], strict=True))
             for event, entry in entries:
                 if "ErrorCode" not in entry:
                     logger.info(
-                        "published",
+                        "event published",
                         event=event.detail_type,
                         eventId=event.event_id,
                         orderId=event.order.order_id,
@@ -117,7 +117,7 @@ class EventBus:
             if not left:
                 break
             logger.warning(
-                "events were refused",
+                "events refused",
                 eventIds=[event.event_id for event in left],
                 errors=sorted({entry["ErrorCode"] for _, entry in entries if "ErrorCode" in entry}),
             )
@@ -134,15 +134,16 @@ class EventBus:
 
 
 def _is_rejection(error: ClientError) -> bool:
-    """Return whether EventBridge rejects what is in the request, as it does with one that is too large."""
+    """Return whether EventBridge rejects the request because of its content, for example its size."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or error.response["Error"]["Code"] in _REQUEST_REJECTION_CODES
 
 
 def split_into_requests(events: Sequence[OrderEvent]) -> Iterator[list[OrderEvent]]:
-    """The events in their order, in requests that EventBridge takes.
+    """Yield the events in their order, in batches that fit into a request.
 
-    An order is in a request once: EventBridge may refuse one entry and take the next, and so turn two events round.
+    A batch has at most one event of an order: EventBridge may refuse an entry and accept a later one, which would
+    reverse the two.
     """
     batch: list[OrderEvent] = []
     size = 0
@@ -159,5 +160,5 @@ def split_into_requests(events: Sequence[OrderEvent]) -> Iterator[list[OrderEven
 
 
 def count_bytes(event: OrderEvent) -> int:
-    """Bytes of an event, as EventBridge counts them."""
+    """Return the size of an event as EventBridge counts it."""
     return _BYTES_OF_TIME + sum(len(text.encode()) for text in (SOURCE, event.detail_type, event.detail))

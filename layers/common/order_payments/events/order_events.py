@@ -1,4 +1,4 @@
-"""What happened to an order, told to others: made of a record of the orders table's stream."""
+"""Order events, built from records of the orders table's stream."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,7 @@ from order_payments.storage.order_records import order_from_item
 
 SOURCE = "order-payments"
 EVENT_VERSION = 1
-"""Of the detail. A field may be added to a version; what is taken away, or means something else, is another version."""
+"""Version of the detail. Adding a field keeps the version; removing one or changing its meaning needs a new version."""
 
 DETAIL_TYPES: Mapping[OrderStatus, str] = {
     OrderStatus.PENDING: "order.created",
@@ -25,29 +25,29 @@ DETAIL_TYPES: Mapping[OrderStatus, str] = {
 class OrderEventDetail(View):
     """The detail of `order.created`, `order.confirmed` and `order.cancelled`, from the source `order-payments`.
 
-    Events come at least once: one with an `eventId` that was seen before is the same event again. EventBridge may
-    deliver them out of order: an order that is `confirmed` or `cancelled` stays so, whatever comes after.
+    Delivery is at-least-once: deduplicate on `eventId`. EventBridge may deliver events out of order: `confirmed` and
+    `cancelled` are final, so ignore an `order.created` that arrives after them.
     """
 
     version: Literal[1]
     event_id: str = Field(
-        description="The same whenever the same event is published again.",
+        description="Identifies the event. It is the same each time the event is published.",
         examples=["ord_468909abedb74305b37f8bb1ce2b0ce1.confirmed"],
     )
     occurred_at: str = Field(
-        description="When the order was written so.",
+        description="Time at which the order got this status.",
         examples=["2026-11-23T05:50:20.186Z"],
         json_schema_extra={"format": "date-time"},
     )
     correlation_id: str | None = Field(
-        description="The id of the request that it comes from, where that is recorded: its client's `requestId`.",
+        description="The `requestId` of the request that caused the event, if it is recorded.",
         examples=["f3e0a3a2-2f0c-4a9b-8f4e-0f5b1c6d7e80"],
     )
-    order: OrderView = Field(description="The order as it was written then.")
+    order: OrderView = Field(description="The order at that time.")
 
 
 class OrderEvent(NamedTuple):
-    """An event, ready for a bus."""
+    """An event, ready to be published."""
 
     event_id: str
     detail_type: str
@@ -56,7 +56,7 @@ class OrderEvent(NamedTuple):
 
     @classmethod
     def of(cls, order: Order) -> "OrderEvent":
-        """Return the event that the order has its present status."""
+        """Return the event of the order's current status."""
         event_id = f"{order.order_id}.{order.status}"
         detail = OrderEventDetail(
             version=EVENT_VERSION,
@@ -69,12 +69,11 @@ class OrderEvent(NamedTuple):
 
 
 def read_event(record: Mapping[str, Any]) -> OrderEvent | None:
-    """The event that a record of the stream stands for; None where the order's status did not change.
+    """Return the event of a stream record; None if the order's status did not change.
 
-    The mapping's filter keeps such records away. It cannot where somebody publishes records again by hand.
+    The event source mapping filters such records out. An operator who publishes records again may still send them.
 
-    Raises whatever reading an item raises that is no order of ours, and `ValueError` for a status that cannot follow
-    the one before it.
+    Raises any error of `order_from_item` for an invalid item, and `ValueError` for a forbidden status transition.
     """
     images = record["dynamodb"]
     if "NewImage" not in images:
@@ -84,5 +83,5 @@ def read_event(record: Mapping[str, Any]) -> OrderEvent | None:
         return None
     order = order_from_item(after)
     if before and order.status not in TRANSITIONS[OrderStatus(before["status"])]:
-        raise ValueError(f"an order became {order.status} that was {before['status']}")
+        raise ValueError(f"order status changed from {before['status']} to {order.status}")
     return OrderEvent.of(order)
