@@ -1,4 +1,4 @@
-"""How an order is placed: prices from the products, one currency, a total that can be charged, once per key."""
+"""Placing of orders: current product prices, one currency, a chargeable total, one order per idempotency key."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ MAXIMUM_QUANTITY = 10_000
 
 
 class Item(NamedTuple):
-    """A product and how many units of it a buyer orders."""
+    """A product and the units of it that a buyer orders."""
 
     product_id: str
     quantity: int
@@ -43,7 +43,7 @@ class PlaceOrderRequest:
 
     @property
     def fingerprint(self) -> str | None:
-        """A digest of the items, which is stored under an idempotency key and stays the same between releases."""
+        """Digest of the items, stored with an idempotency key. It must not change between releases."""
         if self.idempotency_key is None:
             return None
         body = {"items": [item._asdict() for item in self.items]}
@@ -51,7 +51,7 @@ class PlaceOrderRequest:
 
 
 class PlacedOrder(NamedTuple):
-    """The order as it is recorded. `replayed`: an earlier request placed it."""
+    """The order as recorded. `replayed` is true if an earlier request placed it."""
 
     order: Order
     replayed: bool
@@ -63,7 +63,7 @@ def place_order(request: PlaceOrderRequest, *, orders: OrdersTable, products: Pr
     Raises
     ------
     InvalidRequest, UnknownProduct, MixedCurrencies
-        There cannot be such an order.
+        The items do not make a valid order.
     IdempotencyKeyReused
         Another request placed an order under this key.
     Busy
@@ -73,7 +73,7 @@ def place_order(request: PlaceOrderRequest, *, orders: OrdersTable, products: Pr
     placed = find_placed(order_id, request, orders) if order_id else None
     if placed is not None:
         return PlacedOrder(placed, replayed=True)
-    lines, currency = price(request.items, products)
+    lines, currency = price_items(request.items, products)
     order = Order.place(
         request.buyer_id,
         lines,
@@ -87,7 +87,7 @@ def place_order(request: PlaceOrderRequest, *, orders: OrdersTable, products: Pr
         total = as_text(order.total_amount, order.currency)
         raise InvalidRequest(f"The order's total is {total}. {fault}", field="items")
     recorded = orders.create(order)
-    # Another request with the same key, at the same time, may have been the faster one.
+    # A concurrent request with the same key may have been first.
     check_same_request(recorded, request)
     if recorded.request_id != order.request_id:
         return PlacedOrder(recorded, replayed=True)
@@ -96,7 +96,7 @@ def place_order(request: PlaceOrderRequest, *, orders: OrdersTable, products: Pr
 
 
 def find_placed(order_id: str, request: PlaceOrderRequest, orders: OrdersTable) -> Order | None:
-    """Return the order that the same request placed before, if any. Raises `IdempotencyKeyReused`."""
+    """Return the order that the same request placed earlier, if any. Raises `IdempotencyKeyReused`."""
     try:
         order = orders.get(order_id)
     except OrderNotFound:
@@ -108,20 +108,20 @@ def find_placed(order_id: str, request: PlaceOrderRequest, orders: OrdersTable) 
 def check_same_request(order: Order, request: PlaceOrderRequest) -> None:
     """Raise `IdempotencyKeyReused` unless `request` asks for the items that `order` was placed with."""
     if order.request_fingerprint != request.fingerprint:
-        raise IdempotencyKeyReused("This idempotency key was used for another order.")
+        raise IdempotencyKeyReused("This idempotency key was used for another order. Use a new key.")
 
 
-def price(items: Sequence[Item], products: ProductsTable) -> tuple[list[OrderLine], str]:
-    """Return the lines of an order for `items` at the products' current prices, and their one currency."""
+def price_items(items: Sequence[Item], products: ProductsTable) -> tuple[list[OrderLine], str]:
+    """Return the order lines for `items` at the products' current prices, and their currency."""
     wanted = {item.product_id for item in items}
     if len(wanted) > MAXIMUM_PRODUCTS:
-        raise InvalidRequest(f"An order has at most {MAXIMUM_PRODUCTS} different products.", field="items")
+        raise InvalidRequest(f"An order can have at most {MAXIMUM_PRODUCTS} different products.", field="items")
     found = products.get_many(wanted)
     if unknown := [(line, item.product_id) for line, item in enumerate(items) if item.product_id not in found]:
         raise UnknownProduct(unknown)
     currencies = {product.currency for product in found.values()}
     if len(currencies) > 1:
-        raise MixedCurrencies(f"An order has one currency; these products have {', '.join(sorted(currencies))}.")
+        raise MixedCurrencies(f"An order must have one currency, but these products have {', '.join(sorted(currencies))}.")
     lines = [
         OrderLine(item.product_id, found[item.product_id].name, item.quantity, found[item.product_id].unit_price)
         for item in items
