@@ -147,7 +147,9 @@ def initiate_payment(
             logger.warning("payment outcome unknown")
             return _make_result(order)
         case (outcomes.Refused() | outcomes.RateLimited() | outcomes.NotStarted()) as outcome:
-            order = orders.void(order, was_refused=_is_input_refused(outcome), now=utc_now(), deadline=_settle_by(deadline))
+            order = orders.void(
+                order, was_refused=_is_input_refused(outcome), now=utc_now(), deadline=_settle_by(deadline)
+            )
             if order.attempt is None or order.attempt.attempt_id != attempt.attempt_id:
                 count(Count.PAYMENT_VOIDED)
                 raise _make_error(outcome, order)
@@ -240,7 +242,9 @@ def reconcile(
     """
     correlate(order.last_request_id)
     if order.owes_refund and order.refund is not None:
-        return refund_late_payment(order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline)
+        return refund_late_payment(
+            order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline
+        )
     if order.in_flight and order.in_flight.started_at <= before:
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     return order

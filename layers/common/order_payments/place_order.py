@@ -121,7 +121,9 @@ def price_items(items: Sequence[Item], products: ProductsTable) -> tuple[list[Or
         raise UnknownProduct(unknown)
     currencies = {product.currency for product in found.values()}
     if len(currencies) > 1:
-        raise MixedCurrencies(f"An order must have one currency, but these products have {', '.join(sorted(currencies))}.")
+        raise MixedCurrencies(
+            f"An order must have one currency, but these products have {', '.join(sorted(currencies))}."
+        )
     lines = [
         OrderLine(item.product_id, found[item.product_id].name, item.quantity, found[item.product_id].unit_price)
         for item in items

@@ -98,7 +98,9 @@ class StripeGateway:
                     intent = self._create(order, f"create-{order.order_id}-{uuid.uuid4().hex}", deadline)
             intent_id = intent.id if _is_for(intent, order) else None
         except NoTimeLeft:
-            raise PaymentProviderError("Too little time was left to call the payment provider. Try again.", order=order) from None
+            raise PaymentProviderError(
+                "Too little time was left to call the payment provider. Try again.", order=order
+            ) from None
         except EveryTryRateLimited as limited:
             message = "The payment provider is busy. Try again later."
             raise Busy(message, order=order, retry_after_seconds=limited.retry_after_seconds) from limited
@@ -238,7 +240,7 @@ class StripeGateway:
             raise PaymentProviderError("The payment provider did not return the payment.") from error
 
     def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
-        """Refund what is left of the charge. The idempotency key contains the intent's id, so that retries refund once."""
+        """Refund what is left of the charge. The intent's id is in the idempotency key, so retries refund once."""
         try:
             with measure_latency(Latency.STRIPE_REFUND):
                 refund = self._call(
@@ -338,7 +340,7 @@ def _dummy_client(settings: StripeSettings, dynamodb: "DynamoDBClient | None") -
     except ModuleNotFoundError as error:
         if error.name != "dummy_stripe":
             raise
-        message = "STRIPE_BACKEND is dummy, but the function has no DummyStripeLayer. Attach the layer, or set it to api."
+        message = "STRIPE_BACKEND is dummy, but the function has no DummyStripeLayer. Attach it, or set api."
         raise InvalidSettings(message) from None
     store = DynamoDBStore(dynamodb, settings.dummy_table) if dynamodb and settings.dummy_table else MemoryStore()
     return DummyStripeHTTPClient(store)

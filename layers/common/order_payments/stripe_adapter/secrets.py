@@ -39,7 +39,7 @@ SECRETS_MANAGER_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_se
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The value of the secret: `{"secretKey": "sk_test_…", "webhookSecret": "whsec_…"}`. `webhookSecret` is optional."""
+    """Value of the secret: `{"secretKey": "sk_test_…", "webhookSecret": "whsec_…"}`, `webhookSecret` being optional."""
 
     secret_key: str = field(repr=False)
     webhook_secret: str | None = field(repr=False)
