@@ -69,7 +69,7 @@ def put_product(
         currency=body.currency,
         stock=body.given_stock,
         precondition=None if if_match is None and if_none_match is None else is_wanted,
-        count_held=lambda product_id: tables.held().get(product_id, Held()).units,
+        count_held=lambda product_id: tables.count_listed_holds().get(product_id, Held()).units,
     )
     logger.info("product saved", productId=product_id, stock=product.stock, by=api.caller.user_id)
     return product_response(product)

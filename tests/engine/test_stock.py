@@ -175,7 +175,7 @@ def test_documented_repair_works_after_settlement_without_hold(world: World, dam
         unit_price=4599,
         currency="usd",
         stock=3,
-        count_held=lambda product_id: tables.held().get(product_id, Held()).units,
+        count_held=lambda product_id: tables.count_listed_holds().get(product_id, Held()).units,
     )
 
     assert (product.stock, product.available) == (3, 3)
