@@ -48,7 +48,9 @@ def publish_order_events(
 
         def give_up_event(event: OrderEvent) -> bool:
             record = records[places[event.event_id]]
-            logger.error("order event rejected", eventId=event.event_id, bytes=count_bytes(event), **locate_record(record))
+            logger.error(
+                "order event rejected", eventId=event.event_id, bytes=count_bytes(event), **locate_record(record)
+            )
             return give_up(record)
 
         done = bus.publish(list(events.values()), give_up=give_up_event, deadline=deadline)

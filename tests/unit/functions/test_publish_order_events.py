@@ -61,7 +61,7 @@ class Listener:
         return [event["detail"]["eventId"] for event in self.receive()]
 
 
-class DeadLetterQueue:
+class DeadLetterReceiver:
     """The dead-letter queue."""
 
     def __init__(self) -> None:
@@ -81,12 +81,12 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def dead_letters(listener: Listener) -> DeadLetterQueue:  # noqa: ARG001 - starts the AWS mock
-    return DeadLetterQueue()
+def dead_letters(listener: Listener) -> DeadLetterReceiver:  # noqa: ARG001 - starts the AWS mock
+    return DeadLetterReceiver()
 
 
 @pytest.fixture
-def function(dead_letters: DeadLetterQueue, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def function(dead_letters: DeadLetterReceiver, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("ORDER_EVENTS_DEAD_LETTERS", dead_letters.url)
     return load_function("publish_order_events")
 
@@ -198,7 +198,7 @@ def test_event_is_published_when_an_order_is_placed_and_settled(function: Module
 
 
 def test_unreadable_record_is_a_dead_letter_and_blocks_no_others(
-    function: ModuleType, listener: Listener, dead_letters: DeadLetterQueue
+    function: ModuleType, listener: Listener, dead_letters: DeadLetterReceiver
 ) -> None:
     first, second, bad = place(), place(), malformed_record()
 
@@ -216,7 +216,7 @@ def test_unreadable_record_is_a_dead_letter_and_blocks_no_others(
 
 
 def test_dead_letter_of_a_record_too_large_for_sqs_has_only_its_ids(
-    function: ModuleType, dead_letters: DeadLetterQueue
+    function: ModuleType, dead_letters: DeadLetterReceiver
 ) -> None:
     large = malformed_record()
     large["dynamodb"]["NewImage"]["note"] = {"S": "x" * MAXIMUM_MESSAGE_BYTES}
@@ -257,7 +257,7 @@ def test_records_behind_a_failed_dead_letter_are_published_once(
 
 
 def test_dead_letter_is_not_sent_if_the_function_could_time_out(
-    function: ModuleType, dead_letters: DeadLetterQueue
+    function: ModuleType, dead_letters: DeadLetterReceiver
 ) -> None:
     with pytest.raises(function.NothingPublished):
         handle(function, malformed_record(), seconds=10)
@@ -266,7 +266,7 @@ def test_dead_letter_is_not_sent_if_the_function_could_time_out(
 
 
 def test_unreadable_record_behind_a_throttled_event_waits_for_it(
-    function: ModuleType, dead_letters: DeadLetterQueue, monkeypatch: pytest.MonkeyPatch
+    function: ModuleType, dead_letters: DeadLetterReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = place()
     use_bus(function, monkeypatch, ThrottlingBus({refused.order_id: 1_000}))
@@ -292,7 +292,7 @@ def test_unreadable_record_behind_a_throttled_event_waits_for_it(
     ids=["settled twice", "back to pending", "status", "time", "lines", "amount", "type"],
 )
 def test_invalid_order_record_is_a_dead_letter_and_not_published(
-    function: ModuleType, listener: Listener, dead_letters: DeadLetterQueue, invalid: Record, log_output: io.StringIO
+    function: ModuleType, listener: Listener, dead_letters: DeadLetterReceiver, invalid: Record, log_output: io.StringIO
 ) -> None:
     handle(function, invalid)
 
@@ -409,7 +409,7 @@ def test_published_event_is_logged_with_its_ids_but_not_the_buyer(
 
 
 def test_event_too_large_for_eventbridge_is_a_dead_letter(
-    function: ModuleType, listener: Listener, dead_letters: DeadLetterQueue, log_output: io.StringIO
+    function: ModuleType, listener: Listener, dead_letters: DeadLetterReceiver, log_output: io.StringIO
 ) -> None:
     large, other = place(lines=100, name=2_000 * "\x01"), place()
     records = [creation(other), creation(large), confirmation(other)]
@@ -445,7 +445,7 @@ def test_large_event_is_published_in_its_own_request(function: ModuleType, liste
 def test_event_that_eventbridge_rejects_is_a_dead_letter(
     function: ModuleType,
     listener: Listener,
-    dead_letters: DeadLetterQueue,
+    dead_letters: DeadLetterReceiver,
     monkeypatch: pytest.MonkeyPatch,
     error: dict[str, str],
 ) -> None:
@@ -482,7 +482,7 @@ def test_rejected_event_is_retried_while_the_dlq_is_down(
     ids=lambda error: next(iter(error.values())),
 )
 def test_event_is_retried_after_a_configuration_error(
-    function: ModuleType, dead_letters: DeadLetterQueue, monkeypatch: pytest.MonkeyPatch, error: dict[str, str]
+    function: ModuleType, dead_letters: DeadLetterReceiver, monkeypatch: pytest.MonkeyPatch, error: dict[str, str]
 ) -> None:
     order = place()
     use_bus(function, monkeypatch, RejectingBus({order.order_id}, **error))

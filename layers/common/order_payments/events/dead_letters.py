@@ -47,6 +47,6 @@ class DeadLetterQueue:
                 self._client = sqs_client()
             self._client.send_message(QueueUrl=self._url, MessageBody=message)
         except (ClientError, BotoCoreError):
-            logger.exception("dead letter could not be sent", **position)
+            logger.exception("dead letter send failed", **position)
             return False
         return True

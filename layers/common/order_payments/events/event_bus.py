@@ -67,7 +67,7 @@ class EventBus:
         while requests:
             batch = requests.popleft()
             if deadline.remaining() < EVENTBRIDGE_CALL_SECONDS:
-                logger.warning("too little time to publish", left=len(events) - handled)
+                logger.warning("event publishing stopped: too little time", left=len(events) - handled)
                 return handled
             try:
                 left, rejected = self._send(batch, deadline=deadline.earlier_by(EVENTBRIDGE_CALL_SECONDS))
@@ -100,7 +100,7 @@ class EventBus:
                 if isinstance(error, ClientError) and _is_rejection(error):
                     raise _RequestRejected from error
                 # botocore has already retried transient errors.
-                logger.exception("events could not be sent", eventIds=[event.event_id for event in left])
+                logger.exception("event publishing failed", eventIds=[event.event_id for event in left])
                 break
             entries = list(zip(left, response["Entries"], strict=True))
             for event, entry in entries:

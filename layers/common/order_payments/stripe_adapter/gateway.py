@@ -114,7 +114,7 @@ class StripeGateway:
                 raise PaymentInProgress("Another request is starting a payment of this order.", order=order) from error
             raise PaymentProviderError("The payment provider did not accept the payment.", order=order) from error
         if not isinstance(intent_id, str):
-            logger.error("payment intent does not match the order")
+            logger.error("stripe response does not match the order")
             raise PaymentProviderError("The payment provider did not accept the payment.", order=order)
         return intent_id
 

@@ -104,9 +104,9 @@ class StripeSecrets:
         try:
             return Secrets.parse(self._fetch())
         except (BotoCoreError, ClientError) as error:
-            logger.warning("stripe secret could not be fetched", error=type(error).__name__)
+            logger.warning("stripe secret fetch failed", error=type(error).__name__)
         except InvalidSettings as error:
-            logger.error("stripe secret is invalid", error=str(error))
+            logger.error("stripe secret invalid", error=str(error))
         return None
 
 
