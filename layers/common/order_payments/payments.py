@@ -274,7 +274,7 @@ def follow_intent(
         case outcomes.Cancelled() | outcomes.ChargeRefunded() | outcomes.Open():
             return order
         case outcomes.NoIntent():
-            logger.error("stripe response does not match the order", paymentIntentId=intent_id)
+            logger.error("payment intent does not match the order", paymentIntentId=intent_id)
             count(Count.MISMATCH)
             return order
         case outcomes.Unknown():
