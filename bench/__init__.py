@@ -1,1 +1,1 @@
-"""Benchmarks of time, requests, capacity and price, run side by side by `make bench`."""
+"""Benchmarks of time, DynamoDB requests, capacity units and price, run by `make bench`."""

@@ -1,7 +1,7 @@
-"""Drain time of the backlog that an outage of Stripe leaves to the reconciler.
+"""Time that the reconciler needs to settle the backlog of a Stripe outage.
 
-The reconciler's own run loop works in virtual time. The index, DynamoDB and Stripe are models that take time, and so is
-the processor: what an order costs of it is measured with the service's own code on DynamoDB Local.
+The reconciler's run loop runs in virtual time against models of the index, DynamoDB, Stripe and the processor. The
+processor time per order is measured with the service's code on DynamoDB Local.
 """
 
 import time as real_time
@@ -40,12 +40,12 @@ from order_payments.stripe_adapter.retries import STRIPE_CALL_TIMEOUT_SECONDS
 OUTAGE_MINUTES = 10
 EVERY_SECONDS = 60
 DYNAMODB_SECONDS = 0.02
-"""For one order: a read and a transaction."""
+"""Per order: a read and a transaction."""
 CANCEL_SECONDS, RETRIEVE_SECONDS = 0.4, 0.2
 PROCESSOR_SECONDS = 0.006
-"""For one order. `measure_processor` gives less; TLS to Stripe, which the dummy has not, is added."""
+"""Per order. More than `measure_processor` returns, because the dummy has no TLS."""
 DRAIN_LIMIT_MINUTES = 15.0
-HANGING_RUN_LIMIT = 200
+OUTAGE_RUN_LIMIT = 200
 """Orders that a run may try while Stripe does not respond."""
 
 _NOW = datetime(2026, 11, 29, tzinfo=UTC)
@@ -55,7 +55,7 @@ _UNPACED = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings of the reconciler: see the constants of these names in its module."""
+    """Settings of the reconciler, named like the constants in its module."""
 
     orders_per_second: float
     concurrency: int
@@ -66,7 +66,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A backlog of ten minutes' payments, of which Stripe charged `paid_percent`."""
+    """A backlog of ten minutes of payments, of which Stripe charged `paid_percent`."""
 
     payments_per_second: int
     paid_percent: int
@@ -79,7 +79,7 @@ class Point:
 
 @dataclass(slots=True)
 class Outcome:
-    """The runs until nothing was left. `calls` counts the calls to Stripe by the second in which they were made."""
+    """The runs until the backlog is settled. `calls` counts the calls to Stripe in each second."""
 
     seconds: float = 0.0
     settled: list[int] = field(default_factory=list)
@@ -91,13 +91,13 @@ class Outcome:
 
 
 class Backlog:
-    """The index, DynamoDB, Stripe and one processor, as far as the run loop meets them."""
+    """Models of the index, DynamoDB, Stripe and one processor, with the methods that the run loop calls."""
 
     def __init__(self, time: VirtualTime, orders: int, paid_percent: int) -> None:
         self._time = time
         self._paid_percent = paid_percent
         self._processor_is_free_at = 0.0
-        self.is_stripe_hanging = False
+        self.is_stripe_down = False
         self.tried = 0
         self.calls: Counter[int] = Counter()
         self._entries: dict[str, dict[str, str]] = {shard: {} for shard in UNSETTLED_SHARDS}
@@ -109,7 +109,7 @@ class Backlog:
     def __len__(self) -> int:
         return sum(map(len, self._entries.values()))
 
-    def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:  # noqa: ARG002 - all are older
+    def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:  # noqa: ARG002 - all are older than `before`
         return [Unsettled(*entry) for entry in islice(self._entries[shard].items(), limit)]
 
     def unsettled_ahead(self, *_: object, **__: object) -> list[Unsettled]:
@@ -122,7 +122,7 @@ class Backlog:
         shard[order_id] = rfc3339(to)
 
     def retrieve_state(self, *_: object, **__: object) -> Unknown:
-        """Return that Stripe does not respond."""
+        """Return an unknown state, because Stripe does not respond."""
         self._call(STRIPE_CALL_TIMEOUT_SECONDS)
         return Unknown()
 
@@ -130,12 +130,12 @@ class Backlog:
         return _order(order_id, OrderStatus.PENDING)
 
     def reconcile(self, order: Order, **_: object) -> Order:
-        """Take the time that one order takes, and return the order as it is then recorded."""
+        """Spend the time that one order takes, and return the settled order."""
         order_id = order.order_id
         self.tried += 1
         self._use_processor()
         is_paid = int(order_id[4:], 16) % 100 < self._paid_percent
-        if self.is_stripe_hanging:
+        if self.is_stripe_down:
             self._call(STRIPE_CALL_TIMEOUT_SECONDS)
             return order
         self._call(CANCEL_SECONDS)
@@ -156,14 +156,14 @@ class Backlog:
 
 
 class VirtualPool:
-    """The reconciler's thread pool, in virtual time."""
+    """Thread pool for the reconciler, in virtual time."""
 
     def __init__(self, time: VirtualTime, workers: int) -> None:
         self._time = time
         self._workers = workers
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """Return what the function returns for each item, the items started in order."""
+        """Return the function's results, in the order of the items. Items are started in order."""
         waiting = list(enumerate(items))
         returned: list[Any] = [None] * len(waiting)
         queue = iter(waiting)
@@ -181,11 +181,11 @@ def measure(options: Options) -> Family:
         processor = measure_processor(service, _QUICK_ORDERS if options.quick else _MEASURED_ORDERS)
         reconciler = load_function("reconcile_payments")
         outcomes = {name: drain(reconciler, point) for name, point in plan(reconciler, quick=options.quick).items()}
-        hanging = orders_tried_while_stripe_hangs(reconciler)
+        hanging = count_orders_tried_in_outage(reconciler)
     return family(outcomes, processor, hanging)
 
 
-def chosen(reconciler: ModuleType, payments_per_second: int) -> Policy:
+def deployed_policy(reconciler: ModuleType, payments_per_second: int) -> Policy:
     from delivery.rendering import template
 
     function = template()["Resources"]["ReconcilePaymentsFunction"]["Properties"]
@@ -198,16 +198,16 @@ def chosen(reconciler: ModuleType, payments_per_second: int) -> Policy:
     )
 
 
-BEFORE = Policy(_UNPACED, concurrency=8, batch=32, timeout_seconds=50, unanswered_limit=10**9)
-"""The settings until November 2026."""
+FORMER_POLICY = Policy(_UNPACED, concurrency=8, batch=32, timeout_seconds=50, unanswered_limit=10**9)
+"""The reconciler's settings until November 2026."""
 
 
 def plan(reconciler: ModuleType, *, quick: bool) -> dict[str, Point]:
     peak = 10 if quick else 100
     points = {
-        "before, none paid": Point(peak, 0, BEFORE),
+        "before, none paid": Point(peak, 0, FORMER_POLICY),
         **{
-            f"{share}": Point(peak, percent, chosen(reconciler, peak))
+            f"{share}": Point(peak, percent, deployed_policy(reconciler, peak))
             for share, percent in (("none paid", 0), ("half paid", 50), ("all paid", 100))
         },
     }
@@ -215,15 +215,15 @@ def plan(reconciler: ModuleType, *, quick: bool) -> dict[str, Point]:
         return points
     return {
         **points,
-        "10 payments per second, all paid": Point(10, 100, chosen(reconciler, 10)),
-        "unpaced": Point(100, 0, chosen(reconciler, 1000)),
+        "10 payments per second, all paid": Point(10, 100, deployed_policy(reconciler, 10)),
+        "unpaced": Point(100, 0, deployed_policy(reconciler, 1000)),
     }
 
 
 def drain(reconciler: ModuleType, point: Point) -> Outcome:
     time, outcome = VirtualTime(), Outcome()
     backlog = Backlog(time, point.orders, point.paid_percent)
-    with working_in(time, reconciler, point.policy, backlog):
+    with patch_reconciler(time, reconciler, point.policy, backlog):
         while len(backlog):
             started = time.monotonic()
             tally = run_once(reconciler, backlog, point.policy)
@@ -235,25 +235,25 @@ def drain(reconciler: ModuleType, point: Point) -> Outcome:
     return outcome
 
 
-def orders_tried_while_stripe_hangs(reconciler: ModuleType) -> int:
-    """Return how many orders one run tries, and postpones, while every call of Stripe takes its whole time."""
-    time, policy = VirtualTime(), chosen(reconciler, 100)
+def count_orders_tried_in_outage(reconciler: ModuleType) -> int:
+    """Return how many orders one run tries and postpones while every call to Stripe times out."""
+    time, policy = VirtualTime(), deployed_policy(reconciler, 100)
     backlog = Backlog(time, 6000, 0)
-    backlog.is_stripe_hanging = True
-    with working_in(time, reconciler, policy, backlog):
+    backlog.is_stripe_down = True
+    with patch_reconciler(time, reconciler, policy, backlog):
         run_once(reconciler, backlog, policy)
     return backlog.tried
 
 
 def run_once(reconciler: ModuleType, backlog: Backlog, policy: Policy) -> Any:
-    """Run the reconciler once, with the time that its timeout leaves."""
+    """Run the reconciler once, with the deadline that its timeout allows."""
     deadline = Deadline.after(policy.timeout_seconds - reconciler.RECONCILER_REPORT_SECONDS)
     return reconciler.reconcile_payments(backlog, backlog, now=_NOW, deadline=deadline)
 
 
 @contextmanager
-def working_in(time: VirtualTime, reconciler: ModuleType, policy: Policy, backlog: Backlog) -> Iterator[None]:
-    """Let the reconciler work by this policy, in virtual time and on the models."""
+def patch_reconciler(time: VirtualTime, reconciler: ModuleType, policy: Policy, backlog: Backlog) -> Iterator[None]:
+    """Run the reconciler with this policy, in virtual time and on the models."""
     virtual = SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
     with (
         patch.object(clock, "time", virtual),
@@ -280,7 +280,7 @@ def _order(order_id: str, status: OrderStatus) -> Order:
 
 
 def measure_processor(service: Service, number: int) -> float:
-    """Return the seconds of a processor that it takes to settle one order: the service's own code, Stripe's SDK."""
+    """Return the processor seconds per settled order, of the service's code and Stripe's SDK."""
     service.put_products(["tea"])
     client = dynamodb_client()
     table = OrdersTable(client, ORDERS, ProductsTable(client, PRODUCTS))
@@ -293,14 +293,14 @@ def measure_processor(service: Service, number: int) -> float:
         request = PaymentRequest(order.order_id, order.buyer_id, "pm_dummy_timeout_before_charge")
         initiate_payment(request, orders=table, stripe=gateway, deadline=Deadline.after(28))
     later = utc_now() + timedelta(hours=1)
-    used = real_time.process_time()
+    started = real_time.process_time()
     for order in orders:
         settled = reconcile(
             table.get(order.order_id), before=later, orders=table, stripe=gateway, deadline=Deadline.after(50)
         )
         if settled.status is OrderStatus.PENDING:
             raise RuntimeError(f"{order.order_id} was not settled")
-    used = real_time.process_time() - used
+    used = real_time.process_time() - started
     client.close()
     return used / number
 
@@ -315,12 +315,12 @@ def family(outcomes: Mapping[str, Outcome], processor: float, hanging: int) -> F
             Figure(f"{name}: most calls of Stripe in a second", outcome.most_calls_per_second, "calls"),
         ]
     figures += [
-        Figure("orders that a run tries while Stripe does not respond", hanging, "orders", HANGING_RUN_LIMIT),
+        Figure("orders that a run tries while Stripe does not respond", hanging, "orders", OUTAGE_RUN_LIMIT),
         Figure("processor time of one order", 1000 * processor, "ms"),
     ]
     return Family(
         "backlog",
-        "Backlog: what ten minutes without Stripe leave behind",
+        "Backlog after ten minutes without Stripe",
         figures,
         Bars(
             "Minutes until the backlog is settled",
@@ -329,11 +329,11 @@ def family(outcomes: Mapping[str, Outcome], processor: float, hanging: int) -> F
             dict.fromkeys([name for name in outcomes if name != "before, none paid"], DRAIN_LIMIT_MINUTES),
         ),
         notes=[
-            f"Where nothing else is said: {OUTAGE_MINUTES} minutes at 100 payments per second, 60,000 orders.",
+            f"Unless stated otherwise: {OUTAGE_MINUTES} minutes at 100 payments per second, which is 60,000 orders.",
             f"In virtual time. Stripe takes {CANCEL_SECONDS:g} s to cancel and {RETRIEVE_SECONDS:g} s to retrieve,"
             f" DynamoDB {1000 * DYNAMODB_SECONDS:g} ms and the processor {1000 * PROCESSOR_SECONDS:g} ms per order.",
-            "An order that was paid takes two calls of Stripe, any other one.",
-            "Before: 8 threads, a timeout of 50 s, no pace.",
-            "Unpaced: as fast as one processor and 64 threads are, as with PaymentsPerSecond=1000.",
+            "A paid order takes two calls to Stripe, any other order one.",
+            "Before: 8 threads, a timeout of 50 s, no rate limit.",
+            "Unpaced: limited only by one processor and 64 threads, as with PaymentsPerSecond=1000.",
         ],
     )

@@ -1,4 +1,4 @@
-"""How many requests each endpoint makes of DynamoDB, and how many units they cost."""
+"""DynamoDB requests and capacity units of each endpoint."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,19 +17,19 @@ from order_payments.runtime.clock import utc_now
 PRODUCT = "green-tea"
 PAYMENT = "payment"
 STATUS_READ = "status read"
-LIMITED: Mapping[tuple[str, str], tuple[str, float]] = {
+LIMITS: Mapping[tuple[str, str], tuple[str, float]] = {
     (PAYMENT, "requests"): ("DynamoDB requests a payment (the dummy's own apart)", 3),
     (STATUS_READ, "requests"): ("DynamoDB requests a status read", 1),
     (PAYMENT, "write units"): ("write units of a payment of one product", 8),
 }
-"""Of the parts of what a call costs, those with a limit, and what they are called."""
+"""Name and limit of the figures that have a limit, by call and part of its cost."""
 PAGE = 20
-"""Orders on a page, as many as a buyer gets who does not say how many."""
+"""Orders per page, the default of the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one call of an endpoint comes to, at DynamoDB."""
+    """DynamoDB cost of one call of an endpoint."""
 
     requests: int
     read_units: float
@@ -51,23 +51,23 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Metered:
-    """One call of an endpoint: the service's own requests, and the dummy Stripe's, which Stripe's API would spare."""
+    """Cost of one call of an endpoint, divided into the service's requests and those of the dummy Stripe."""
 
     service: Cost
     dummy_stripe: Cost
     unexplained: float
-    """Units that the engine reports, and that are not those that were calculated."""
+    """Difference between the units that the engine reported and those that were expected."""
 
     @classmethod
     def of(cls, requests: Sequence[Request]) -> "Metered":
         return cls(
-            Cost.of([request for request in requests if not _is_of_dummy_stripe(request)]),
-            Cost.of([request for request in requests if _is_of_dummy_stripe(request)]),
+            Cost.of([request for request in requests if not _is_for_dummy_stripe(request)]),
+            Cost.of([request for request in requests if _is_for_dummy_stripe(request)]),
             sum(abs(request.reported - request.expected_report) for request in requests),
         )
 
 
-def _is_of_dummy_stripe(request: Request) -> bool:
+def _is_for_dummy_stripe(request: Request) -> bool:
     return any(table.endswith(DUMMY_STRIPE) for table in request.tables)
 
 
@@ -77,7 +77,7 @@ def measure(options: Options) -> Family:
 
 
 def meter_endpoints(service: Service) -> dict[str, Metered]:
-    """What each call comes to, by its name. They are made in this order, in which each finds what it needs."""
+    """Return the cost of each call by name. The calls depend on their order."""
     service.put_products([PRODUCT])
     ids = iter([order.order_id for order in service.place_orders(PAGE + 10, [PRODUCT])])
     metered: dict[str, Metered] = {}
@@ -105,8 +105,8 @@ def meter_endpoints(service: Service) -> dict[str, Metered]:
     metered["payment, short of stock"] = pay("pm_card_visa", expected=422)
     service.put_products([PRODUCT])
     metered["payment, of unknown outcome"] = pay("pm_dummy_timeout_before_charge", expected=202)
-    metered["reconciler, that one payment"] = meter(service, "reconcile_payments", an_hour_later)
-    metered["reconciler, nothing to do"] = meter(service, "reconcile_payments", an_hour_later)
+    metered["reconciler, that one payment"] = meter(service, "reconcile_payments", run_reconciler_an_hour_later)
+    metered["reconciler, nothing to do"] = meter(service, "reconcile_payments", run_reconciler_an_hour_later)
     metered[STATUS_READ] = ask("get_order_status", orderId=next(ids))
     metered[f"a page of {PAGE} orders"] = ask("list_orders")
     metered["status overridden"] = ask("override_order_status", orderId=next(ids))
@@ -123,21 +123,21 @@ def meter(service: Service, name: str, ask: Callable[[Function], object]) -> Met
     return Metered.of(watched.requests)
 
 
-def an_hour_later(reconciler: Function) -> None:
-    """Run the reconciler, to which every attempt is older than its lease."""
+def run_reconciler_an_hour_later(reconciler: Function) -> None:
+    """Run the reconciler an hour later, when the lease of every attempt has expired."""
     later = utc_now() + timedelta(hours=1)
     with patch.object(reconciler.module, "utc_now", lambda: later):
         reconciler.module.handler({}, Context(50))
 
 
 def family(metered: Mapping[str, Metered]) -> Family:
-    """The figures: what there is a limit for, and of each endpoint what is not nothing."""
+    """Return the figures with a limit, and all others that are not zero."""
     limited, others = [], []
     for name, cost in metered.items():
         for part, value in cost.service.parts().items():
-            if (name, part) in LIMITED:
-                called, limit = LIMITED[name, part]
-                limited.append(Figure(called, value, part, limit))
+            if (name, part) in LIMITS:
+                figure_name, limit = LIMITS[name, part]
+                limited.append(Figure(figure_name, value, part, limit))
             elif value:
                 others.append(Figure(f"{name}: {part}", value, part))
         others += [
@@ -152,7 +152,7 @@ def family(metered: Mapping[str, Metered]) -> Family:
         "DynamoDB requests and capacity units",
         [*limited, *others],
         Bars(
-            "DynamoDB write units, of tables and of indexes",
+            "DynamoDB write units of tables and indexes",
             "write units",
             {
                 name: cost.service.write_units + cost.service.index_write_units
@@ -161,10 +161,10 @@ def family(metered: Mapping[str, Metered]) -> Family:
             },
         ),
         notes=[
-            "The dummy Stripe's requests and units are apart: with Stripe's API they are not there.",
-            "Units are calculated from the items before and after each request, by AWS's rules, and held against what"
-            " DynamoDB Local reports, which counts a transaction's writes twice over.",
-            "A write is charged to its table; what AWS charges to the indexes besides is told apart, as on the bill."
-            " What a refused transaction costs, DynamoDB's documentation does not say: here, as if it had been made.",
+            "The dummy Stripe's requests and units are listed separately. Stripe's API does not cause them.",
+            "Units are calculated by AWS's rules from the items before and after each request, and compared with those"
+            " that DynamoDB Local reports, which counts the writes of a transaction twice.",
+            "Table writes and index writes are listed separately, as on AWS's bill. DynamoDB's documentation does not"
+            " say what a cancelled transaction costs. Here it costs as much as a successful one.",
         ],
     )

@@ -1,4 +1,4 @@
-"""The run: one family of figures after the other, each in a process of its own, then what they came to."""
+"""Command that measures families of figures, each in a new process, and writes the results."""
 
 import multiprocessing
 import shutil
@@ -20,9 +20,9 @@ from command_line.output import make_console, make_progress
 from command_line.project import PROJECT, STATE
 
 RECORD = PROJECT / "bench"
-"""Where the last whole run is kept, with the code that it measured."""
+"""Results of the last complete run, kept in the repository."""
 TRIALS = STATE / "bench"
-"""Where any other run goes: of some families alone, or a quick one."""
+"""Results of any other run: partial, quick or failed."""
 
 _FILE_WIDTH = 120
 
@@ -32,13 +32,14 @@ app = typer.Typer(pretty_exceptions_enable=False, help=__doc__)
 @app.command()
 def bench(
     only: Annotated[
-        list[str] | None, typer.Option(metavar="FAMILY", help=f"One of {', '.join(FAMILIES)}; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="FAMILY", help=f"Measure only this family: {', '.join(FAMILIES)}. Repeatable."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few repetitions: to try a measurement itself.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Few repetitions, to try out a measurement.")] = False,
 ) -> None:
-    """Measure what the service costs. Exits with 1 where a figure is over its limit, or could not be measured."""
+    """Measure the service. Exits with 1 if a figure is over its limit or a family fails."""
     if unknown := set(only or ()) - set(FAMILIES):
-        raise typer.BadParameter(f"There is no family {', '.join(sorted(unknown))}.")
+        raise typer.BadParameter(f"Unknown family {', '.join(sorted(unknown))}. Use one of {', '.join(FAMILIES)}.")
     console = make_console()
     if not console.is_terminal:
         console.width = _FILE_WIDTH
@@ -49,19 +50,19 @@ def bench(
     for number, name in enumerate(names, 1):
         try:
             with progress(f"{name} ({number} of {len(names)})"):
-                measured.append(measure_apart(name, quick=quick))
+                measured.append(measure_in_new_process(name, quick=quick))
         except CommandError as error:
             failed.append(name)
             console.print(f"[red]✗[/] {name}: {error}", soft_wrap=True)
-        except Exception:  # noqa: BLE001 - what has been measured by then took minutes, and is kept
+        except Exception:  # noqa: BLE001 - keep the results so far, which took minutes
             failed.append(name)
             console.print(f"[red]✗[/] {name}")
             console.print_exception()
         else:
             console.print(report.table(measured[-1]))
-    kept = RECORD if not (only or quick or failed) else TRIALS
-    keep(measured, kept)
-    console.print(f"Written to {kept.relative_to(PROJECT)}: results.json and plots.", markup=False)
+    directory = RECORD if not (only or quick or failed) else TRIALS
+    save(measured, directory)
+    console.print(f"Written to {directory.relative_to(PROJECT)}: results.json and plots.", markup=False)
     over = report.over_limit(measured)
     for figure in over:
         console.print(f"[bold red]over[/] {figure.name}: {figure.value:.4g}, at most {figure.limit}", soft_wrap=True)
@@ -69,8 +70,8 @@ def bench(
         raise typer.Exit(1)
 
 
-def measure_apart(name: str, *, quick: bool) -> Family:
-    """Measure a family in a fresh process: what one imports, caches or sets is not to touch another's figures."""
+def measure_in_new_process(name: str, *, quick: bool) -> Family:
+    """Measure a family in a new process, so that imports, caches and settings of one family do not affect another."""
     with (
         TemporaryDirectory(prefix="bench-") as scratch,
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process,
@@ -78,18 +79,19 @@ def measure_apart(name: str, *, quick: bool) -> Family:
         return process.submit(measure, name, Options(quick, Path(scratch))).result()
 
 
-def keep(families: list[Family], directory: Path) -> None:
+def save(families: list[Family], directory: Path) -> None:
     report.write_results(families, directory / "results.json")
     shutil.rmtree(directory / "plots", ignore_errors=True)
     draw_plots(families, directory / "plots")
 
 
 def draw_plots(families: list[Family], directory: Path) -> None:
-    """Draw a chart of each family. Only here, after all that is measured: what draws is large, and not always there."""
+    """Draw a chart of each family."""
+    # Imported after all measurements, because matplotlib is large, and not always installed.
     try:
         from bench.plots import draw
     except ModuleNotFoundError as error:
-        raise CommandError(f"There are no plots without {error.name}: `make bench` installs it.") from error
+        raise CommandError(f"Plots need {error.name}. Run `make bench`, which installs it.") from error
     for family in families:
         draw(family, directory / f"{family.name}.svg")
 

@@ -1,9 +1,7 @@
-"""Cold start: from a fresh process to a function that can take a request, beside one that makes a DynamoDB client.
+"""Cold start: time from a new process to a ready function, compared with a process that creates a DynamoDB client.
 
-Each process starts as on Lambda: the built artefact and its layers on the path and nothing else, either with the
-bytecode that they were built with or, as nothing can be written there, without any. It is ended as soon as it has
-started, without the work of shutting down. What Lambda does by itself, placing the sandbox and fetching the code, is
-not in it.
+Each process starts as on Lambda, with only the built artefact and its layers on the path, and with or without their
+bytecode. It exits without cleanup once it is ready. Lambda's own work, such as fetching the code, is not included.
 """
 
 import os
@@ -29,7 +27,7 @@ from local.build import BUILD_CACHE, Build
 RUNS, RUNS_WITHOUT_BYTECODE, RUNS_QUICK = 40, 8, 3
 
 LIMITS: Mapping[str, float] = {"authorizer": 0.48, "get_order_status": 1.30, "initiate_payment": 1.55}
-"""Of a function's cold start, as a multiple of the bare client's."""
+"""Limits of a function's cold start, as a multiple of the bare client's."""
 
 LARGEST_AUTHORIZER_MB = 20.0
 
@@ -75,21 +73,21 @@ def measure(options: Options) -> Family:
         "Cold start of each function",
         figures,
         Bars(
-            f"Cold start, as a multiple of a process that makes a {BARE}",
+            f"Cold start, as a multiple of a process that creates a {BARE}",
             "ratio",
             {name: statistics.median(with_bytecode[name]) / statistics.median(with_bytecode[BARE]) for name in starts},
             LIMITS,
         ),
         [
-            f"{runs} starts of each, {runs_without} without bytecode, in turns.",
-            "The bare client is boto3 as it is published, with its bytecode; ours comes without what it has of other "
+            f"{runs} starts of each with bytecode and {runs_without} without, in turns.",
+            "The bare client uses boto3 as published, with bytecode. The functions use boto3 without the data of other "
             "services.",
         ],
     )
 
 
 class Start:
-    """A program with what it finds on its path."""
+    """A program and the folders on its path."""
 
     def __init__(self, path: Sequence[Path], program: str, environment: Mapping[str, str]) -> None:
         self._path = path
@@ -103,15 +101,15 @@ class Start:
         }
 
     def milliseconds(self) -> float:
-        """How long it takes, in a process of its own. Raises `CalledProcessError` if it does not start."""
-        # Without `site`, which would bring in what is installed here.
+        """Run the program in a new process and return its duration. Raises `CalledProcessError` if it fails."""
+        # Without `site`, which would add the packages installed here.
         command = [sys.executable, "-S", "-c", self._program + _END]
         started = time.perf_counter()
         subprocess.run(command, env=self._environment, check=True, stdout=subprocess.DEVNULL)
         return (time.perf_counter() - started) * 1000
 
     def without_bytecode(self, scratch: Path) -> "Start":
-        """The same, with copies of what is on its path that have no bytecode."""
+        """Return the same start with copies of its folders that have no bytecode."""
         copies = [scratch / str(place) for place in range(len(self._path))]
         for original, copy in zip(self._path, copies, strict=True):
             shutil.copytree(original, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -119,12 +117,12 @@ class Start:
 
 
 def path_of(function: Artefact, built: Mapping[str, Artefact]) -> list[Path]:
-    """Where a function finds its modules: its own first, as on Lambda."""
+    """Return the path of a function: its own folder, then its layers, as on Lambda."""
     return [function.folder, *(built[layer].folder / "python" for layer in function.layers)]
 
 
 def function_environment(template: Path) -> dict[str, str]:
-    """The environment of every function: as the template has it, and values that let each one start."""
+    """Return the environment of every function: the template's variables, and values that let each one start."""
     variables: Mapping[str, Any] = yaml_parse(template.read_text())["Globals"]["Function"]["Environment"]["Variables"]
     return {
         **{name: value for name, value in variables.items() if isinstance(value, str)},
@@ -133,7 +131,7 @@ def function_environment(template: Path) -> dict[str, str]:
 
 
 def bare_sdk(scratch: Path) -> Path:
-    """The SDK as it is published, with its bytecode."""
+    """Copy the published SDK, with bytecode, and return its folder."""
     folder = scratch / "sdk"
     folder.mkdir()
     for name in _SDK:
@@ -150,7 +148,7 @@ def bare_sdk(scratch: Path) -> Path:
 
 
 def _names(template: Path) -> dict[str, str]:
-    """The folder of each function in `functions/`, by its name in the template."""
+    """Return the folder in `functions/` of each function, by its name in the template."""
     return {
         logical_id: Path(resource["Properties"]["CodeUri"]).name
         for logical_id, resource in yaml_parse(template.read_text())["Resources"].items()
@@ -159,7 +157,7 @@ def _names(template: Path) -> dict[str, str]:
 
 
 def _in_turns(starts: Mapping[str, Start], runs: int) -> dict[str, list[float]]:
-    """Milliseconds of each start, `runs` times; one more before them, which reads the files."""
+    """Return the milliseconds of each start, `runs` times. A first start, which reads the files, is not counted."""
     samples: dict[str, list[float]] = {name: [] for name in starts}
     for run in range(-1, runs):
         for name, start in starts.items():

@@ -1,4 +1,4 @@
-"""What AWS's DynamoDB does and no emulator: it rejects what overlaps a transaction, rather than queue it.
+"""Transaction conflicts as on AWS. DynamoDB rejects a write that overlaps a transaction, while emulators queue it.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html, "Transaction conflict handling"
 """
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 ONE_WAY_SECONDS = 0.002
-"""What a request takes to the item and its answer back: a read is answered in 4 ms, and so is a rejection."""
+"""Time of a request to the item, and of its response back. A read or a rejection takes 4 ms."""
 
 _WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 
 Item = tuple[str, str]
-Answer = tuple[Any, dict[str, Any]]
+Response = tuple[Any, dict[str, Any]]
 
 
 class Conflicts:
-    """Lies between clients and an engine that queues, in virtual time: the engine's own speed does not count.
+    """Rejects conflicting requests between clients and an engine that queues them, in virtual time.
 
-    A transaction has its items for `hold_seconds` from its arrival, also where a condition fails. Meanwhile another
-    transaction on one of them, and a write of one, is rejected with the error that AWS gives it, and never reaches the
-    engine. Reads pass: they are no transactions here. `hash_keys` names the key of each table; none has a sort key.
+    A transaction holds its items for `hold_seconds` from its arrival, even if a condition fails. Meanwhile, another
+    transaction on one of them, or a write of one, gets AWS's error and never reaches the engine. Reads pass.
+    `hash_keys` has the key of each table; no table has a sort key.
     """
 
     def __init__(self, time: VirtualTime, *, hold_seconds: float, hash_keys: Mapping[str, str]) -> None:
@@ -37,10 +37,10 @@ class Conflicts:
         self._hash_keys = hash_keys
         self._held_until: dict[Item, float] = {}
         self.transactions: Counter[str] = Counter()
-        """How many arrived, and how many of them were `rejected` or `let in`."""
+        """Number of transactions that were `rejected` or `let in`."""
 
-    def lie_before(self, client: "DynamoDBClient") -> None:
-        """Take all requests of this client from now on."""
+    def intercept(self, client: "DynamoDBClient") -> None:
+        """Intercept all further requests of this client."""
         client.meta.events.register("before-call.dynamodb", self._arrive)
         client.meta.events.register("after-call.dynamodb", self._leave)
 
@@ -54,7 +54,7 @@ class Conflicts:
             return _rejection("TransactionConflictException", message="Transaction is ongoing for the item")
         return None
 
-    def _begin(self, items: list[Item], context: dict[str, Any]) -> Answer | None:
+    def _begin(self, items: list[Item], context: dict[str, Any]) -> Response | None:
         reasons = [_CONFLICT if self._is_held(item) else _NONE for item in items]
         if _CONFLICT in reasons:
             self.transactions["rejected"] += 1
@@ -90,10 +90,10 @@ _NONE = {"Code": "None"}
 _CONFLICT = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
 
 
-def _rejection(code: str, *, message: str, **more: Any) -> Answer:
-    answer = {
+def _rejection(code: str, *, message: str, **more: Any) -> Response:
+    response = {
         "Error": {"Code": code, "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": 400, "RequestId": "conflict"},
         **more,
     }
-    return SimpleNamespace(status_code=400), answer
+    return SimpleNamespace(status_code=400), response

@@ -1,6 +1,6 @@
-"""How many buyers of one product are served at a time, where DynamoDB rejects what overlaps a transaction.
+"""Payments by concurrent buyers of one product, with transaction conflicts as on AWS.
 
-The service's own code pays, on DynamoDB Local and behind `Conflicts`, in virtual time: what is counted is the waiting.
+The service's code pays on DynamoDB Local behind `Conflicts`, in virtual time, so that only waiting counts.
 """
 
 import random
@@ -44,7 +44,7 @@ SHOWN_BUYERS = (8, 32, 64)
 HOLDS_MS = (5, 10, 20)
 MIDDLE_HOLD_MS = 10
 FUNCTION_SECONDS = 27.0
-"""What the function has left for a payment, its time to answer taken off."""
+"""Time of the function for a payment, without its time to respond."""
 
 AT_ONCE = (0.0, 0.0)
 LIKE_STRIPE = (0.3, 0.9)
@@ -58,7 +58,7 @@ _QUICK_BUYERS = (1, *SHOWN_BUYERS)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long a transaction is tried again, and the limits of the pauses in between. In seconds."""
+    """Retry policy of transactions, in seconds: limits of the pauses, and budgets to claim and to settle."""
 
     first: float
     longest: float
@@ -66,8 +66,8 @@ class Policy:
     settle: float
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Have the service keep to it until the block is left."""
+    def apply(self) -> Iterator[None]:
+        """Apply the policy to the service within the block."""
         with (
             patch.multiple(retry_budgets, BACKOFF_FIRST_SECONDS=self.first, BACKOFF_LONGEST_SECONDS=self.longest),
             patch.multiple(retry_budgets, CLAIM_BUDGET_SECONDS=self.claim, SETTLE_BUDGET_SECONDS=self.settle),
@@ -82,12 +82,12 @@ POLICIES: Mapping[str, Policy] = {
     "hasty": Policy(0.025, 0.05, claim=2, settle=3),
     "patient": Policy(0.05, 0.15, claim=4, settle=5),
 }
-"""The service's own, the one before it was tuned, and what was tried on either side."""
+"""The service's policy, the policy before tuning, and two alternatives."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """So many buyers who pay for one product at the same time, each an order after the other."""
+    """A number of buyers who pay for one product at the same time, each one order after the other."""
 
     buyers: int
     hold_ms: int = MIDDLE_HOLD_MS
@@ -97,7 +97,7 @@ class Point:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the payments of a point: the answers, how long each took, the transactions sent in all."""
+    """Payments at a point: number of each answer, latency of each payment, and all transactions sent."""
 
     answers: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
@@ -108,21 +108,21 @@ class Outcome:
         return 100 * self.answers[answer] / self.answers.total()
 
     @property
-    def tries(self) -> float:
-        """Transactions that were sent for each payment; two are needed."""
+    def transactions_per_payment(self) -> float:
+        """Transactions sent per payment. Two are needed."""
         return self.transactions.total() / self.answers.total()
 
     @property
-    def tries_a_second(self) -> float:
-        """Transactions that were sent to the product's item."""
+    def transactions_per_second(self) -> float:
+        """Transactions sent per second to the product's item."""
         return self.transactions.total() / self.seconds
 
     @property
-    def confirmed_a_second(self) -> float:
+    def confirmed_per_second(self) -> float:
         return self.answers[OrderStatus.CONFIRMED] / self.seconds
 
     def latency(self, percentile: float) -> float:
-        """The time that so many percent of the payments took at most, whatever was their answer."""
+        """Return a percentile of the latency of all payments, in seconds."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percentile / 100))]
 
@@ -138,7 +138,7 @@ def measure(options: Options) -> Family:
 
 
 def plan(*, quick: bool) -> list[Point]:
-    """The points: all holds under the chosen policy, the other policies and a slower Stripe where it matters."""
+    """Return the points to measure: all holds under the chosen policy, and a selection of the others."""
     all_buyers = _QUICK_BUYERS if quick else BUYERS
     holds = [Point(buyers, hold) for hold in HOLDS_MS for buyers in all_buyers]
     untuned = [Point(buyers, policy="untuned") for buyers in all_buyers]
@@ -154,13 +154,13 @@ def plan(*, quick: bool) -> list[Point]:
 
 
 def contend(service: Service, point: Point, *, product_id: str, number: int) -> Outcome:
-    """Pay `number` orders of one product, by as many buyers at a time as the point says. The same each time."""
+    """Pay `number` orders of one product with the buyers of the point. Each run gives the same result."""
     service.put_products([product_id])
     orders = service.place_orders(number, [product_id])
     time, outcome = VirtualTime(), Outcome()
     conflicts = Conflicts(time, hold_seconds=point.hold_ms / 1000, hash_keys={ORDERS: "orderId", PRODUCTS: "productId"})
     client = dynamodb_client()
-    conflicts.lie_before(client)
+    conflicts.intercept(client)
     table = OrdersTable(client, ORDERS, ProductsTable(client, PRODUCTS))
     store = MemoryStore()
 
@@ -169,11 +169,11 @@ def contend(service: Service, point: Point, *, product_id: str, number: int) -> 
         sdk = stripe.StripeClient(DUMMY_STRIPE_KEY, http_client=distant)
         gateway = StripeGateway(sdk, distant, sleep=time.sleep)
         for order in share:
-            began = time.monotonic()
+            started = time.monotonic()
             outcome.answers[_pay(order, table, gateway)] += 1
-            outcome.latencies.append(time.monotonic() - began)
+            outcome.latencies.append(time.monotonic() - started)
 
-    with POLICIES[point.policy].applied(), _living_in(time):
+    with POLICIES[point.policy].apply(), _patch_clock(time):
         time.run([partial(buy, orders[buyer :: point.buyers]) for buyer in range(point.buyers)])
     client.close()
     outcome.transactions, outcome.seconds = conflicts.transactions, time.monotonic()
@@ -190,7 +190,7 @@ def _pay(order: Order, table: OrdersTable, gateway: StripeGateway) -> str:
 
 
 class _DistantStripe(DummyStripeHTTPClient):
-    """The dummy, as far away as Stripe may be."""
+    """The dummy Stripe with the latency of a remote service."""
 
     def __init__(self, store: MemoryStore, time: VirtualTime, seconds: tuple[float, float]) -> None:
         super().__init__(store, sleep=time.sleep)
@@ -202,12 +202,12 @@ class _DistantStripe(DummyStripeHTTPClient):
 
 
 @contextmanager
-def _living_in(time: VirtualTime) -> Iterator[None]:
-    """Let the service's clock and pauses be those of virtual time, and its pauses the same in every run."""
+def _patch_clock(time: VirtualTime) -> Iterator[None]:
+    """Give the service the clock of virtual time, and the same random pauses in every run."""
     with (
         patch.object(clock, "time", SimpleNamespace(monotonic=time.monotonic)),
         patch.object(retry_budgets, "time", SimpleNamespace(sleep=time.sleep)),
-        patch.object(retry_budgets, "random", random.Random(1)),  # noqa: S311 - nothing to guess
+        patch.object(retry_budgets, "random", random.Random(1)),  # noqa: S311 - no secret
     ):
         yield
 
@@ -220,11 +220,11 @@ def family(outcomes: Mapping[Point, Outcome], number: int) -> Family:
     }
     return Family(
         "contention",
-        "Hot product: buyers of one product, with conflicts as on AWS",
+        "Hot product: concurrent buyers of one product, with conflicts as on AWS",
         figures,
         Lines(
-            "Payments of one product not confirmed at once, by how long items are held",
-            "buyers at a time",
+            "Payments for one product that are not confirmed at once, by hold time of a transaction",
+            "concurrent buyers",
             "% answered 503 or 202",
             {
                 name: [
@@ -237,15 +237,15 @@ def family(outcomes: Mapping[Point, Outcome], number: int) -> Family:
             log_x=True,
         ),
         notes=[
-            f"{number} payments for each number of buyers; who is answered goes on with another order at once.",
-            f"A transaction holds its items for 5, 10 or 20 ms from its arrival, and what overlaps it is rejected; a"
-            f" request is {1000 * ONE_WAY_SECONDS:g} ms on its way, and so is its answer. Stripe answers at once where"
-            " nothing else is said, which is the hardest for the product.",
-            "In virtual time: the same on any machine, and nothing of it is the machine's speed.",
-            "Stripe far off: it takes {:g} s to create an intent, and {:g} s to confirm it.".format(*LIKE_STRIPE),
+            f"{number} payments for each number of buyers. A buyer pays the next order at once.",
+            f"A transaction holds its items for 5, 10 or 20 ms from its arrival, and overlapping requests are rejected."
+            f" A request and its response take {1000 * ONE_WAY_SECONDS:g} ms each. Unless stated otherwise, Stripe"
+            " responds at once, which causes the most contention.",
+            "In virtual time: results are the same on any machine.",
+            "Stripe far off: Stripe takes {:g} s to create an intent and {:g} s to confirm it.".format(*LIKE_STRIPE),
             *(
-                f"{name.capitalize()}: pauses of up to {policy.first:g} s at first and {policy.longest:g} s at last,"
-                f" for {policy.claim:g} s to claim and {policy.settle:g} s to settle."
+                f"{name.capitalize()}: pauses of up to {policy.first:g} s at first and {policy.longest:g} s later,"
+                f" for up to {policy.claim:g} s to claim and {policy.settle:g} s to settle."
                 for name, policy in POLICIES.items()
             ),
         ],
@@ -266,7 +266,7 @@ def _figures(point: Point, outcome: Outcome) -> list[Figure]:
         Figure(f"{where}: left to the reconciler", outcome.share(OrderStatus.PENDING), "%"),
         Figure(f"{where}: p50", outcome.latency(50), "s"),
         Figure(f"{where}: p99", outcome.latency(99), "s"),
-        Figure(f"{where}: transactions a payment", outcome.tries, "transactions"),
-        Figure(f"{where}: transactions a second", outcome.tries_a_second, "a second"),
-        Figure(f"{where}: confirmed a second", outcome.confirmed_a_second, "a second"),
+        Figure(f"{where}: transactions a payment", outcome.transactions_per_payment, "transactions"),
+        Figure(f"{where}: transactions a second", outcome.transactions_per_second, "a second"),
+        Figure(f"{where}: confirmed a second", outcome.confirmed_per_second, "a second"),
     ]

@@ -1,4 +1,4 @@
-"""What a measurement leaves behind: figures, with the limits they are held to, and one chart of each family."""
+"""Results of measurements: figures with limits, and one chart per family."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What repeated measurements came to: the median, and the quartiles around it, in the unit of the samples."""
+    """Median and quartiles of repeated measurements, in the unit of the samples."""
 
     low: float
     median: float
@@ -15,16 +15,16 @@ class Spread:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> "Spread":
-        """The spread of at least two samples."""
+        """Return the spread of at least two samples."""
         low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
         return cls(low, median, high)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number that was measured.
+    """A measured number.
 
-    `value` is held to at most `limit`, where there is one; `low` and `high` are the quartiles of what was repeated.
+    `value` must not exceed `limit`, if there is one. `low` and `high` are the quartiles of repeated measurements.
     """
 
     name: str
@@ -41,23 +41,22 @@ class Figure:
 
     @classmethod
     def ratio(cls, name: str, above: Sequence[float], below: Sequence[float], limit: float | None = None) -> "Figure":
-        """The ratio of two medians.
+        """Return the ratio of two medians, with the quartiles of the ratios of each turn.
 
-        The samples were taken in turns, so that what slows the machine down slows both; the quartiles are those of the
-        ratios of each turn.
+        The samples must be taken in turns, so that a slow machine slows both.
         """
         turns = Spread.of([over / under for over, under in zip(above, below, strict=True)])
         value = statistics.median(above) / statistics.median(below)
         return cls(name, value, "ratio", limit, low=turns.low, high=turns.high)
 
     @property
-    def is_kept(self) -> bool:
+    def is_within_limit(self) -> bool:
         return self.limit is None or self.value <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """A bar chart: a value for each label, with the limit that some of them have."""
+    """A bar chart: a value for each label, and limits for some labels."""
 
     title: str
     unit: str
@@ -67,7 +66,7 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A line chart: for each series, its points (x, y). An axis that spans decades is drawn by its logarithm."""
+    """A line chart: the points (x, y) of each series. Axes may be logarithmic."""
 
     title: str
     x_label: str
@@ -79,7 +78,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The figures of one question, and their chart. `notes` are what a reader must know of how they were measured."""
+    """Figures that belong together, and their chart. `notes` explain how they were measured."""
 
     name: str
     title: str

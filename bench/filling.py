@@ -1,4 +1,4 @@
-"""Orders by the million, as they are once they are paid: written past the service, and past botocore for speed."""
+"""Fills the orders table with paid orders, without the service, and without botocore for speed."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ ORDERS_OF_A_BUYER = 100
 _BATCH = 25
 _WRITERS = 2
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
-# DynamoDB Local looks at the form of a signature alone.
+# DynamoDB Local checks only the format of a signature.
 _HEADERS = {
     "Content-Type": "application/x-amz-json-1.0",
     "X-Amz-Target": "DynamoDB_20120810.BatchWriteItem",
@@ -32,32 +32,32 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PaidOrder:
-    """One of many orders, told by its number."""
+    """One of many paid orders, derived from its number."""
 
     number: int
 
     @property
     def order_id(self) -> str:
-        """Its id; consecutive numbers are far from each other, as ids are."""
+        """Order ID. IDs of consecutive numbers are spread like random ones."""
         return f"ord_{UUID(int=self.number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128).hex}"
 
     @property
     def buyer(self) -> str:
-        """Whose it is: so many in a row are the same buyer's."""
+        """Buyer ID. Consecutive orders belong to the same buyer."""
         return f"buyer-{self.number // ORDERS_OF_A_BUYER:08}"
 
     @property
     def placed_at(self) -> datetime:
-        """When it was placed, and paid at once."""
+        """Time at which the order was placed and paid."""
         return _FIRST + timedelta(seconds=self.number)
 
     @property
-    def own_texts(self) -> tuple[str, ...]:
-        """All that is in it and in no other, or in none but its buyer's."""
+    def unique_texts(self) -> tuple[str, ...]:
+        """Values that differ between orders."""
         return self.order_id, self.buyer, f"att_{self.number:032x}", f"pi_3{self.number:024}", rfc3339(self.placed_at)
 
     def order(self, product_id: str) -> Order:
-        order_id, buyer, attempt_id, intent_id, _ = self.own_texts
+        order_id, buyer, attempt_id, intent_id, _ = self.unique_texts
         return Order(
             order_id=order_id,
             buyer_id=buyer,
@@ -72,13 +72,13 @@ class PaidOrder:
         )
 
 
-def item_texts(numbers: Iterable[int], product_id: str) -> Iterator[str]:
-    """The orders' items as JSON, each made of the first one's, which takes a tenth of the time."""
+def generate_items(numbers: Iterable[int], product_id: str) -> Iterator[str]:
+    """Yield the orders' items as JSON, by replacing values in the first one, which takes a tenth of the time."""
     pattern = PaidOrder(0)
     text = json.dumps(to_wire(order_to_item(pattern.order(product_id))))
     for number in numbers:
         item = text
-        for old, new in zip(pattern.own_texts, PaidOrder(number).own_texts, strict=True):
+        for old, new in zip(pattern.unique_texts, PaidOrder(number).unique_texts, strict=True):
             item = item.replace(old, new)
         yield item
 
@@ -91,16 +91,16 @@ def fill(service: Service, number: int, product_id: str) -> None:
 
 
 def _write(service: Service, numbers: range, product_id: str) -> None:
-    items = item_texts(numbers, product_id)
+    items = generate_items(numbers, product_id)
     connection = http.client.HTTPConnection(urlsplit(service.endpoint).netloc)
     try:
         while batch := list(islice(items, _BATCH)):
             puts = ",".join(f'{{"PutRequest":{{"Item":{item}}}}}' for item in batch)
             body = f'{{"RequestItems":{{"{service.orders_table}":[{puts}]}}}}'
             connection.request("POST", "/", body, _HEADERS)
-            answer = connection.getresponse()
-            told = json.load(answer)
-            if answer.status != http.HTTPStatus.OK or told["UnprocessedItems"]:
-                raise RuntimeError(f"orders could not be written: {told}")
+            response = connection.getresponse()
+            result = json.load(response)
+            if response.status != http.HTTPStatus.OK or result["UnprocessedItems"]:
+                raise RuntimeError(f"orders could not be written: {result}")
     finally:
         connection.close()

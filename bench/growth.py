@@ -1,4 +1,4 @@
-"""What requests cost as the table of orders grows: the same ones, in turns, on tables of different sizes."""
+"""Cost of the same requests on orders tables of different sizes, measured in turns."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from functools import partial
 from statistics import median
 from unittest.mock import patch
 
-from bench.capacity import Cost, Metered, an_hour_later
+from bench.capacity import Cost, Metered, run_reconciler_an_hour_later
 from bench.figures import Family, Figure, Lines
 from bench.filling import ORDERS_OF_A_BUYER, PaidOrder, fill
 from bench.metering import metering
@@ -19,18 +19,18 @@ from order_payments.stripe_adapter import retries as stripe_retries
 PRODUCT = "green-tea"
 SIZES, QUICK_SIZES = (10**2, 10**4, 10**6), (10**2, 10**3, 10**4)
 PAYMENT_LIMIT = 1.1
-STUCK = 8
-"""Payments that a reconciler's run finds, at every size."""
+UNKNOWN_PAYMENTS_PER_RUN = 8
+"""Payments of unknown outcome that each reconciler run finds."""
 
 _TURNS, _QUICK_TURNS = 300, 20
 _RUNS_EVERY = 10
-"""Turns from one run of the reconciler to the next: it takes as long as many payments."""
+"""Turns between reconciler runs. A run takes as long as many payments."""
 _WARM_UP = 20
 
 
 @dataclass(slots=True)
 class Shop:
-    """A service whose table holds so many orders, and what its requests took, in seconds."""
+    """A service whose table holds `size` orders, and the durations of its requests in seconds."""
 
     service: Service
     size: int
@@ -38,7 +38,7 @@ class Shop:
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def filled(cls, service: Service, size: int) -> "Shop":
+    def create(cls, service: Service, size: int) -> "Shop":
         service.put_products([PRODUCT])
         fill(service, size, PRODUCT)
         names = ("initiate_payment", "get_order_status", "list_orders", "reconcile_payments")
@@ -51,32 +51,32 @@ class Shop:
         return partial(call, self.functions["initiate_payment"], event, expected=expected)
 
     def status_read(self, turn: int) -> Callable[[], object]:
-        paid = self._one_of_many(turn)
+        paid = self._pick_order(turn)
         event = self.service.event("get_order_status", orderId=paid.order_id)
         event["requestContext"]["authorizer"]["sub"] = paid.buyer
         return partial(call, self.functions["get_order_status"], event, expected=200)
 
     def page(self, turn: int) -> Callable[[], object]:
         event = self.service.event("list_orders")
-        event["requestContext"]["authorizer"]["sub"] = self._one_of_many(turn).buyer
+        event["requestContext"]["authorizer"]["sub"] = self._pick_order(turn).buyer
         return partial(call, self.functions["list_orders"], event, expected=200)
 
     def reconciler_run(self, turn: int) -> Callable[[], object]:
-        """A run of the reconciler, which finds a few payments to settle."""
-        # The gateway need not pause before it retries: no other caller is there.
+        """Return a reconciler run that finds payments to settle."""
+        # Without contention, the gateway needs no pause before a retry.
         with patch.object(stripe_retries, "FIRST_PAUSE_SECONDS", 0):
-            for _ in range(STUCK):
+            for _ in range(UNKNOWN_PAYMENTS_PER_RUN):
                 self.payment(turn, card="pm_dummy_timeout_before_charge", expected=202)()
-        return partial(an_hour_later, self.functions["reconcile_payments"])
+        return partial(run_reconciler_an_hour_later, self.functions["reconcile_payments"])
 
-    def _one_of_many(self, turn: int) -> PaidOrder:
+    def _pick_order(self, turn: int) -> PaidOrder:
         return PaidOrder(turn * 7919 % self.size)
 
-    def metered(self, name: str, request: Callable[[], object]) -> Cost:
-        """What a request costs at DynamoDB, the dummy Stripe's part apart."""
-        with metering(self.functions[name].client, self.service.client) as meter:
+    def meter(self, name: str, request: Callable[[], object]) -> Cost:
+        """Return the DynamoDB cost of a request, without the dummy Stripe's part."""
+        with metering(self.functions[name].client, self.service.client) as metered:
             request()
-        return Metered.of(meter.requests).service
+        return Metered.of(metered.requests).service
 
 
 REQUESTS: Mapping[str, tuple[str, Callable[[Shop, int], Callable[[], object]]]] = {
@@ -90,12 +90,12 @@ REQUESTS: Mapping[str, tuple[str, Callable[[Shop, int], Callable[[], object]]]] 
 def measure(options: Options) -> Family:
     sizes, turns = (QUICK_SIZES, _QUICK_TURNS) if options.quick else (SIZES, _TURNS)
     with running_service(options) as service:
-        shops = [Shop.filled(service.beside(f"{size}-"), size) for size in sizes]
+        shops = [Shop.create(service.with_prefix(f"{size}-"), size) for size in sizes]
         for turn in range(_WARM_UP + turns):
             for shop in shops if turn % 2 else reversed(shops):
                 take_turn(shop, turn)
         costs = {
-            name: [shop.metered(function, request(shop, turns)) for shop in shops]
+            name: [shop.meter(function, request(shop, turns)) for shop in shops]
             for name, (function, request) in REQUESTS.items()
         }
     return family(shops, costs)
@@ -113,9 +113,9 @@ def take_turn(shop: Shop, turn: int) -> None:
 
 
 def family(shops: Sequence[Shop], costs: Mapping[str, Sequence[Cost]]) -> Family:
-    """The figures: of each request at each size, and how the largest compares with the smallest."""
+    """Return the figures of each request at each size, and the ratios of the largest size to the smallest."""
     smallest, largest = shops[0], shops[-1]
-    between = f"at {power_of_ten(largest.size)} orders ÷ at {power_of_ten(smallest.size)}"
+    between = f"at {format_power_of_ten(largest.size)} orders ÷ at {format_power_of_ten(smallest.size)}"
     figures = []
     for name, (first, *_, last) in costs.items():
         limit = PAYMENT_LIMIT if name == "payment" else None
@@ -124,7 +124,7 @@ def family(shops: Sequence[Shop], costs: Mapping[str, Sequence[Cost]]) -> Family
         figures.append(Figure.ratio(time_of, largest.seconds[name], smallest.seconds[name], limit))
     for name, at_sizes in costs.items():
         for shop, cost in zip(shops, at_sizes, strict=True):
-            where = f"{name} at {power_of_ten(shop.size)} orders"
+            where = f"{name} at {format_power_of_ten(shop.size)} orders"
             milliseconds = [1000 * seconds for seconds in shop.seconds[name]]
             figures += [
                 Figure.median(f"{where}: time", milliseconds, "ms"),
@@ -136,7 +136,7 @@ def family(shops: Sequence[Shop], costs: Mapping[str, Sequence[Cost]]) -> Family
         "Growth of the orders table",
         figures,
         Lines(
-            "Time of a request by the number of orders in the table (median)",
+            "Median time of a request, by number of orders in the table",
             "orders",
             "ms, on DynamoDB Local",
             {name: [(shop.size, 1000 * median(shop.seconds[name])) for shop in shops] for name in costs},
@@ -144,19 +144,19 @@ def family(shops: Sequence[Shop], costs: Mapping[str, Sequence[Cost]]) -> Family
             log_y=True,
         ),
         notes=[
-            "Cost is in capacity units, read and written, of tables and indexes: what DynamoDB charges, whatever the"
-            " engine. Time is that of DynamoDB Local, which keeps its tables in SQLite.",
-            f"Each table has orders of many buyers, {ORDERS_OF_A_BUYER} each; a run of the reconciler settles {STUCK}"
-            " payments that were left unknown.",
+            "Cost is in DynamoDB's read and write units, of tables and indexes. Time is that of DynamoDB Local, which"
+            " stores its tables in SQLite.",
+            f"Each table has the orders of many buyers, {ORDERS_OF_A_BUYER} each. A reconciler run settles"
+            f" {UNKNOWN_PAYMENTS_PER_RUN} payments of unknown outcome.",
         ],
     )
 
 
-def power_of_ten(number: int) -> str:
-    """`10⁶` for a million."""
+def format_power_of_ten(number: int) -> str:
+    """Return a power of ten as text, such as `10⁶`."""
     return "10" + str(len(str(number)) - 1).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def units(cost: Cost) -> float:
-    """All that DynamoDB charges for."""
+    """Return the sum of all units that DynamoDB charges for."""
     return cost.read_units + cost.write_units + cost.index_write_units

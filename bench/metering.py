@@ -1,7 +1,7 @@
-"""What is asked of DynamoDB through a client, and the units that it costs: calculated, and as the engine reports it.
+"""Meter of a client's DynamoDB requests and their capacity units, both calculated and as the engine reports them.
 
-The DynamoDB Local that runs here reports the units of transactions wrongly (see `reported_locally`). So what counts is
-the calculation, and the report is held against it, request by request: it shows that nothing was left out.
+DynamoDB Local reports the units of transactions wrongly (see `expected_local_report`), so the calculated units count.
+Comparing them with the report for each request shows that no unit is missing.
 """
 
 import threading
@@ -27,7 +27,7 @@ class Table:
 
 @dataclass(slots=True)
 class Request:
-    """One request, with the units of AWS and with those that DynamoDB Local should report for it."""
+    """A request, with its units on AWS and the units that DynamoDB Local is expected to report."""
 
     operation: str
     tables: frozenset[str]
@@ -53,7 +53,7 @@ class _Write:
 
 
 class _UnderWay(threading.local):
-    """The request that this thread has sent and not seen answered."""
+    """The request of this thread that is waiting for its response."""
 
     request: Request
     writes: Sequence[_Write] = ()
@@ -61,15 +61,15 @@ class _UnderWay(threading.local):
 
 @dataclass(slots=True)
 class Meter:
-    """Watches a client. `eye` is another one, which looks at the items before and after they are written."""
+    """Meters a client. `observer` is another client, which reads the items before and after each write."""
 
-    eye: "DynamoDBClient"
+    observer: "DynamoDBClient"
     tables: Mapping[str, Table]
     requests: list[Request] = field(default_factory=list)
     _under_way: _UnderWay = field(default_factory=_UnderWay)
 
     def before(self, params: dict[str, Any], model: OperationModel, **_: object) -> None:
-        """Have the units reported, and look at what is going to be written."""
+        """Request a capacity report, and read the items that the request will write."""
         params["ReturnConsumedCapacity"] = "TOTAL"
         self._under_way.writes = [
             _Write(self.tables[name], key, self._item(name, key))
@@ -93,7 +93,7 @@ class Meter:
         request.write_units = sum(charge.units for charge in charges)
         request.index_write_units = sum(charge.index_units for charge in charges)
         if not refused:
-            request.expected_report += reported_locally(charges, transacted=transacted)
+            request.expected_report += expected_local_report(charges, transacted=transacted)
 
     def _charge_reads(self, request: Request, parsed: Mapping[str, Any]) -> None:
         match request.operation:
@@ -104,12 +104,12 @@ class Meter:
                 items = [item for found in parsed["Responses"].values() for item in found]
                 request.read_units = sum(read_units([item], consistent=True) for item in items)
             case "Query":
-                # An index, which is never read consistently.
+                # A query of an index, whose reads are never strongly consistent.
                 request.read_units = read_units(parsed["Items"], consistent=False)
             case "Scan":
                 request.read_units = read_units(parsed["Items"], consistent=True)
         found_nothing = request.operation == "Query" and not parsed["Items"]
-        # An empty answer is reported as nothing, for which AWS charges the least.
+        # DynamoDB Local reports no units for an empty result, for which AWS charges the minimum.
         request.expected_report += 0 if found_nothing else request.read_units
 
     def _keys_written(self, operation: str, params: Mapping[str, Any]) -> Iterator[tuple[str, WireItem]]:
@@ -126,14 +126,14 @@ class Meter:
             yield name, {key: held[key] for key in self.tables[name].keys}
 
     def _item(self, table: str, key: WireItem) -> WireItem | None:
-        return self.eye.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+        return self.observer.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
 
 
-def reported_locally(charges: Sequence[Charge], *, transacted: bool) -> float:
-    """What DynamoDB Local says of writes that cost so much on AWS.
+def expected_local_report(charges: Sequence[Charge], *, transacted: bool) -> float:
+    """Return the units that DynamoDB Local reports for writes with these charges on AWS.
 
-    Of a transaction it doubles the units of the tables twice, and those of the indexes, which AWS does not double; and
-    writes of one table that cost the same it counts once.
+    For a transaction it doubles the units of tables twice and those of indexes, which AWS does not double. It counts
+    writes with the same cost in one table only once.
     """
     if not transacted:
         return sum(charge.units + charge.index_units for charge in charges)
@@ -142,12 +142,12 @@ def reported_locally(charges: Sequence[Charge], *, transacted: bool) -> float:
 
 
 @contextmanager
-def metering(client: "DynamoDBClient", eye: "DynamoDBClient") -> Iterator[Meter]:
-    """Meter what is asked through `client` until the block is left."""
-    meter = Meter(eye, {name: table_of(eye, name) for name in eye.list_tables()["TableNames"]})
+def metering(client: "DynamoDBClient", observer: "DynamoDBClient") -> Iterator[Meter]:
+    """Meter the requests of `client` within the block."""
+    meter = Meter(observer, {name: table_of(observer, name) for name in observer.list_tables()["TableNames"]})
     events = client.meta.events
     events.register("provide-client-params.dynamodb", meter.before)
-    # Before the client's own handler, which may refuse the answer.
+    # Before the client's own handler, which may raise.
     events.register_first("after-call.dynamodb", meter.after)
     try:
         yield meter
@@ -162,7 +162,7 @@ def table_of(client: "DynamoDBClient", name: str) -> Table:
     indexes = []
     for index in description.get("GlobalSecondaryIndexes", []):
         if index["Projection"]["ProjectionType"] != "KEYS_ONLY":
-            raise ValueError(f"{index['IndexName']} holds more than keys: `Index` does not know what that costs")
+            raise ValueError(f"{index['IndexName']} projects more than keys: `Index` cannot calculate its cost")
         indexes.append(Index(index["IndexName"], tuple(key["AttributeName"] for key in index["KeySchema"]), keys))
     return Table(name, keys, tuple(indexes))
 

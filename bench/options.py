@@ -1,4 +1,4 @@
-"""What a measurement is told."""
+"""Options of a measurement."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a family is measured.
+    """Options of a measurement.
 
-    `quick` asks for so few repetitions that a change of the measurement itself can be tried; its figures say little.
-    `scratch` is a directory of the family's own, empty, which is gone afterwards.
+    `quick` reduces repetitions to try out a measurement; its figures are not reliable. `scratch` is an empty temporary
+    directory for the family.
     """
 
     quick: bool

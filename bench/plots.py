@@ -1,4 +1,4 @@
-"""Charts, as SVG that is the same for the same figures, so that a commit shows which have changed."""
+"""SVG charts. The same figures give the same file, so that a diff shows changes."""
 
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,18 @@ from bench.figures import Bars, Family, Lines
 COLOUR, LIMIT_COLOUR = "#3b6ea8", "#c0392b"
 _WIDTH_INCHES = 8.0
 _LEGEND_CHARACTERS = 80
-"""In a line of the legend."""
+"""Width of a line of the legend."""
 
 
 def draw(family: Family, path: Path) -> None:
     mpl.use("Agg")
-    # Ids in an SVG are hashes; and text stays text, in the reader's own font.
+    # A fixed salt for the IDs, and text instead of glyph outlines.
     mpl.rcParams.update({"svg.hashsalt": family.name, "svg.fonttype": "none", "font.size": 10})
     chart = family.chart
     rows = len(chart.values) if isinstance(chart, Bars) else 10
     figure, axes = pyplot.subplots(figsize=(_WIDTH_INCHES, max(2.5, 1.2 + 0.34 * rows)), layout="constrained")
     try:
-        # Of the whole figure: that of the axes is cut off where the labels beside them are long.
+        # The figure's title, because the axes' title is cut off beside long labels.
         figure.suptitle(chart.title, x=0.01, horizontalalignment="left", fontsize=11, fontweight="bold")
         figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
         axes.spines[["top", "right"]].set_visible(False)
@@ -43,7 +43,7 @@ def _draw_bars(axes: Any, chart: Bars) -> None:
     labels = list(chart.values)
     places = range(len(labels))
     bars = axes.barh(places, chart.values.values(), color=COLOUR, height=0.65)
-    # Within the bar where a limit is marked behind it.
+    # The value is inside the bar if a limit is marked behind it.
     for bar, label in zip(bars, labels, strict=True):
         x, y = bar.get_width(), bar.get_y() + bar.get_height() / 2
         inside = label in chart.limits

@@ -1,7 +1,7 @@
-"""What a million payments cost at AWS's list prices, which are in `prices.json`: no free tier, no discount.
+"""Price of a million payments at AWS's list prices in `prices.json`, without free tier and discounts.
 
-A payment is an order placed and paid: two requests of the API. What it takes of the processor, of DynamoDB's units and
-of the logs is counted here; what it waits for is assumed, and said so with the figures.
+A payment is an order placed and paid, which takes two API requests. Processor time, DynamoDB units and log bytes are
+measured. Waiting times are assumed, and listed with the figures.
 """
 
 import json
@@ -29,7 +29,7 @@ MEMORY_MB = (256, 512, 1024)
 DEPLOYED_MB = 512
 
 MEMORY_OF_A_PROCESSOR_MB = 1769
-"""With so much memory a function has one virtual processor; with less, its share of one.
+"""Memory at which a function has one vCPU. With less, it has a proportional share.
 
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 """
@@ -37,20 +37,20 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 READ_SECONDS = 0.005
 TRANSACTION_SECONDS = 0.012
 STRIPE_SECONDS = 1.2
-AUTHORIZED_ANEW = 0.5
-TRACED = 0.05
+UNCACHED_AUTHORIZATION_SHARE = 0.5
+TRACED_SHARE = 0.05
 PLATFORM_LOG_BYTES = 350
 
 _WARM_UP, _CALLS, _QUICK_CALLS = 50, 300, 30
 _PRODUCT = "green-tea"
 
 Prices = Mapping[str, float]
-"""Dollars for one of each."""
+"""Dollars per unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Invocations:
-    """Of a function, for one payment: so many, each with so long a computation, wait and log."""
+    """Invocations of a function for one payment, with the processor time, waiting time and log bytes of each."""
 
     number: float
     processor_seconds: float
@@ -58,7 +58,7 @@ class Invocations:
     log_bytes: float
 
     def seconds(self, memory_mb: int) -> float:
-        """What one of them is billed for, to the full millisecond."""
+        """Return the billed duration of one invocation, rounded up to a millisecond."""
         share = min(1.0, memory_mb / MEMORY_OF_A_PROCESSOR_MB)
         return math.ceil(1000 * (self.processor_seconds / share + self.waiting_seconds)) / 1000
 
@@ -75,7 +75,7 @@ class Usage:
 def dollars(usage: Usage, prices: Prices, *, memory_mb: int, architecture: str) -> dict[str, float]:
     gigabyte = memory_mb / 1024
     gb_second = prices[f"lambda_gb_second_{architecture}"]
-    of_one = {
+    per_payment = {
         "API Gateway": usage.requests * prices["api_gateway_request"],
         "Lambda": sum(
             function.number * (prices["lambda_request"] + function.seconds(memory_mb) * gigabyte * gb_second)
@@ -87,7 +87,7 @@ def dollars(usage: Usage, prices: Prices, *, memory_mb: int, architecture: str) 
         * prices["logs_gb"],
         "X-Ray": usage.traces * prices["xray_trace"],
     }
-    return {service: PAYMENTS * price for service, price in of_one.items()}
+    return {service: PAYMENTS * price for service, price in per_payment.items()}
 
 
 def read_prices(path: Path) -> Prices:
@@ -98,7 +98,7 @@ def read_prices(path: Path) -> Prices:
 def measure(options: Options) -> Family:
     number = _QUICK_CALLS if options.quick else _CALLS
     with running_service(options) as service:
-        # The dummy in memory: it stands for a Stripe that has its state to itself.
+        # Keep the dummy Stripe in memory, because Stripe causes no requests to DynamoDB.
         os.environ["DUMMY_STRIPE_TABLE"] = ""
         usage = _usage(service, options.scratch / "functions.log", number)
     table = Path(__file__).with_name("prices.json")
@@ -128,16 +128,16 @@ def family(usage: Usage, prices: Prices, *, looked_up: str) -> Family:
         figures,
         Lines("A million orders, each placed and paid, at AWS's list prices", "MB of memory", "dollars", series),
         notes=[
-            f"List prices of us-east-1 as of {looked_up} (bench/prices.json), on arm64 where nothing else is said;"
-            " without free tiers.",
-            f"Counted: DynamoDB's units, log lines, and the processor's time of warm functions on this machine; a"
-            f" function has one processor at {MEMORY_OF_A_PROCESSOR_MB:,} MB and its share of one below.",
-            f"Assumed: {STRIPE_SECONDS:g} s for Stripe to create and confirm, {1000 * READ_SECONDS:g} ms for a read or"
-            f" a write of DynamoDB's and {1000 * TRANSACTION_SECONDS:g} ms for a transaction;"
-            f" {AUTHORIZED_ANEW:.0%} of the requests are authorized anew, the others by API Gateway's cache;"
-            f" {TRACED:.0%} are traced; Lambda itself logs {PLATFORM_LOG_BYTES} bytes for each invocation.",
-            "Left out: Stripe's own fees, which are by far the most; cold starts, storage, backups, transfer out and"
-            " the reconciler, whose price does not grow with the payments.",
+            f"List prices of us-east-1 on {looked_up} (bench/prices.json), without free tiers, on arm64 unless stated"
+            " otherwise.",
+            f"Measured: DynamoDB units, log bytes, and the processor time of warm functions on this machine. A function"
+            f" has one vCPU at {MEMORY_OF_A_PROCESSOR_MB:,} MB and a proportional share below.",
+            f"Assumed: {STRIPE_SECONDS:g} s for Stripe to create and confirm, {1000 * READ_SECONDS:g} ms for a"
+            f" read or a write of DynamoDB and {1000 * TRANSACTION_SECONDS:g} ms for a transaction."
+            f" {UNCACHED_AUTHORIZATION_SHARE:.0%} of the requests invoke the authorizer, the others hit API Gateway's"
+            f" cache. {TRACED_SHARE:.0%} are traced. Lambda logs {PLATFORM_LOG_BYTES} bytes per invocation.",
+            "Not included: Stripe's fees, which are by far the largest part; cold starts, storage, backups, outbound"
+            " transfer, and the reconciler, whose price does not grow with the payments.",
         ],
     )
 
@@ -160,33 +160,33 @@ def _usage(service: Service, log: Path, number: int) -> Usage:
     costs = [meter(service, "create_order", create_one).service, meter(service, "initiate_payment", pay_one).service]
     functions = []
     for one, number_of_them, waiting in (
-        (authorize, 2 * AUTHORIZED_ANEW, 0.0),
-        # It looks for the order that its idempotency key may have placed, reads the product, writes the order.
+        (authorize, 2 * UNCACHED_AUTHORIZATION_SHARE, 0.0),
+        # Reads the order of the idempotency key, reads the product, writes the order.
         (create_one, 1.0, 3 * READ_SECONDS),
         (pay_one, 1.0, READ_SECONDS + 2 * TRANSACTION_SECONDS + STRIPE_SECONDS),
     ):
-        processor_seconds, log_bytes = _timed(one, log, number)
+        processor_seconds, log_bytes = _measure_call(one, log, number)
         functions.append(Invocations(number_of_them, processor_seconds, waiting, log_bytes + PLATFORM_LOG_BYTES))
     return Usage(
         requests=2,
         functions=functions,
         read_units=sum(cost.read_units for cost in costs),
         write_units=sum(cost.write_units + cost.index_write_units for cost in costs),
-        traces=2 * TRACED,
+        traces=2 * TRACED_SHARE,
     )
 
 
-def _timed(one: Callable[[], object], log: Path, number: int) -> tuple[float, float]:
-    """The processor's time for one, the median, and what one writes to the log."""
+def _measure_call(one: Callable[[], object], log: Path, number: int) -> tuple[float, float]:
+    """Return the median processor seconds and the log bytes of a call."""
     for _ in range(_WARM_UP):
         one()
     sys.stdout.flush()
     log_before = log.stat().st_size
     seconds = []
     for _ in range(number):
-        began = time.process_time()
+        started = time.process_time()
         one()
-        seconds.append(time.process_time() - began)
+        seconds.append(time.process_time() - started)
     sys.stdout.flush()
     return statistics.median(seconds), (log.stat().st_size - log_before) / number
 
@@ -200,7 +200,7 @@ def _order_event(service: Service) -> dict[str, Any]:
 
 
 def _authorizer(service: Service) -> Callable[[], object]:
-    """A call of the authorizer, with the token that is good until 2100."""
-    # Its modules are each other's neighbours, as in its package.
+    """Return a call of the authorizer with a token that is valid until 2100."""
+    # The authorizer imports its modules by their bare names.
     sys.path.append(str(PROJECT / "functions" / "authorizer"))
     return partial(load_function("authorizer").handler, service.event("authorizer"), Context())

@@ -1,4 +1,4 @@
-"""The requests that a function makes of DynamoDB, written down, to be made again without the function."""
+"""Recording of a function's DynamoDB requests, for replay without the function."""
 
 import copy
 import hashlib
@@ -21,7 +21,7 @@ _IDS = re.compile(r"(?<![0-9A-Za-z])(?:ord_|att_|pi_|ch_|req_|idem#)[0-9A-Za-z]{
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: botocore's method for it, and its parameters."""
+    """A request: the client's method, and its parameters."""
 
     method: str
     parameters: Mapping[str, Any]
@@ -29,29 +29,29 @@ class Call:
 
 @contextmanager
 def recording(client: "DynamoDBClient") -> Iterator[list[Call]]:
-    """Write down what is asked through `client`, as it is handed to botocore, until the block is left."""
-    made: list[Call] = []
+    """Record the requests of `client` within the block, with the parameters that botocore received."""
+    calls: list[Call] = []
 
-    def write_down(params: dict[str, Any], model: OperationModel, **_: object) -> None:
-        made.append(Call(xform_name(model.name), copy.deepcopy(params)))
+    def record(params: dict[str, Any], model: OperationModel, **_: object) -> None:
+        calls.append(Call(xform_name(model.name), copy.deepcopy(params)))
 
-    client.meta.events.register("provide-client-params.dynamodb", write_down)
+    client.meta.events.register("provide-client-params.dynamodb", record)
     try:
-        yield made
+        yield calls
     finally:
-        client.meta.events.unregister("provide-client-params.dynamodb", write_down)
+        client.meta.events.unregister("provide-client-params.dynamodb", record)
 
 
-def about(calls: Sequence[Call], order_id: str) -> list[Call]:
-    """The same requests about another order: every id in them is a new one of the same length, in the same places."""
+def rewrite_for_order(calls: Sequence[Call], order_id: str) -> list[Call]:
+    """Return the same requests for another order. Every ID is replaced consistently by a new one of the same length."""
     text = json.dumps([call.parameters for call in calls])
-    replaced = {found: _fresh(found, order_id) for found in set(_IDS.findall(text))}
+    replaced = {found: _new_id(found, order_id) for found in set(_IDS.findall(text))}
     parameters = json.loads(_IDS.sub(lambda match: replaced[match[0]], text))
     return [Call(call.method, changed) for call, changed in zip(calls, parameters, strict=True)]
 
 
-def _fresh(old: str, order_id: str) -> str:
-    """An id like `old`; of an order, there is one."""
+def _new_id(old: str, order_id: str) -> str:
+    """Return a new ID in the format of `old`. The ID of an order is `order_id`."""
     if old.startswith("ord_"):
         return order_id
     start = re.match(r"[a-z]+[_#]", old)

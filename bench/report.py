@@ -1,4 +1,4 @@
-"""What a run is remembered by: a table for people, and `results.json` for programs."""
+"""Reports of a run: a table for people, and `results.json` for programs."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from bench.figures import Family, Figure
 
 
 def write_results(families: Sequence[Family], path: Path) -> None:
-    """Write every figure as JSON, one on each line, so that a diff shows which have changed.
+    """Write the figures as JSON, one per line, so that a diff shows which have changed.
 
-    The machine is described, but not so that it could be recognized.
+    The description of the machine does not identify it.
     """
     head = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -44,21 +44,21 @@ def table(family: Family) -> Table:
     for figure in family.figures:
         shown.add_row(
             figure.name,
-            _text(figure.value),
-            "" if figure.low is None or figure.high is None else f"{_text(figure.low)} to {_text(figure.high)}",
-            "" if figure.limit is None else f"≤ {_text(figure.limit)}",
+            _format(figure.value),
+            "" if figure.low is None or figure.high is None else f"{_format(figure.low)} to {_format(figure.high)}",
+            "" if figure.limit is None else f"≤ {_format(figure.limit)}",
             figure.unit,
-            "" if figure.limit is None else "[green]ok[/]" if figure.is_kept else "[bold red]over[/]",
+            "" if figure.limit is None else "[green]ok[/]" if figure.is_within_limit else "[bold red]over[/]",
         )
     return shown
 
 
 def over_limit(families: Sequence[Family]) -> list[Figure]:
-    return [figure for family in families for figure in family.figures if not figure.is_kept]
+    return [figure for family in families for figure in family.figures if not figure.is_within_limit]
 
 
-def _text(value: float) -> str:
-    """To three digits, and what is counted in full."""
+def _format(value: float) -> str:
+    """Format a number with three significant digits, or as an integer if it is whole or at least 100."""
     if float(value).is_integer() or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:#.3g}"

@@ -1,4 +1,4 @@
-"""The functions, called in this process as Lambda calls them, with tables of their own on DynamoDB Local."""
+"""The functions, called in this process as by Lambda, with tables on DynamoDB Local."""
 
 import json
 import os
@@ -31,8 +31,8 @@ ORDERS, PRODUCTS, DUMMY_STRIPE = "OrdersTable", "ProductsTable", "DummyStripeTab
 TABLES = {"ORDERS_TABLE": ORDERS, "PRODUCTS_TABLE": PRODUCTS, "DUMMY_STRIPE_TABLE": DUMMY_STRIPE}
 BUYER = "alice"
 UNIT_PRICE = 4599
-PLENTY = 1_000_000
-"""Of each product: it keeps its number of digits whatever is sold here, and so the product its size."""
+AMPLE_STOCK = 1_000_000
+"""Stock of each product, so large that sales change neither its number of digits nor the size of the item."""
 
 _BATCH = 25
 
@@ -45,14 +45,14 @@ class Function:
 
 @dataclass(frozen=True)
 class Service:
-    """The functions, and a client of their tables' engine that is not theirs. Its tables' names begin with `prefix`."""
+    """The functions, and a separate client for their tables, whose names begin with `prefix`."""
 
     endpoint: str
     client: "DynamoDBClient"
     prefix: str = ""
 
-    def beside(self, prefix: str) -> "Service":
-        """Another service on the same engine, with tables of its own."""
+    def with_prefix(self, prefix: str) -> "Service":
+        """Return a service on the same engine with new tables."""
         create_tables(self.client, prefix=prefix)
         return replace(self, prefix=prefix)
 
@@ -61,17 +61,17 @@ class Service:
         return self.prefix + ORDERS
 
     def function(self, name: str) -> Function:
-        """The function in `functions/NAME`, started anew."""
-        made: list[DynamoDBClient] = []
+        """Load the function in `functions/NAME` again."""
+        clients: list[DynamoDBClient] = []
 
         def make_client() -> "DynamoDBClient":
-            made.append(dynamodb_client())
-            return made[-1]
+            clients.append(dynamodb_client())
+            return clients[-1]
 
         tables = {variable: self.prefix + table for variable, table in TABLES.items()}
         with patch.dict(os.environ, tables), patch("order_payments.storage.dynamodb.dynamodb_client", make_client):
             module = load_function(name)
-        (client,) = made
+        (client,) = clients
         return Function(module, client)
 
     @cached_property
@@ -79,14 +79,14 @@ class Service:
         return {path.stem: path.read_text() for path in (PROJECT / "events").glob("*.json")}
 
     def event(self, name: str, **path_parameters: str) -> dict[str, Any]:
-        """API Gateway's event of the request in `events/NAME.json`, about what the parameters of its path name."""
+        """Return the API Gateway event in `events/NAME.json`, with these path parameters."""
         event: dict[str, Any] = json.loads(self._events[name])
         for parameter, value in path_parameters.items():
             event = json.loads(json.dumps(event).replace(event["pathParameters"][parameter], value))
         return event
 
-    def put_products(self, product_ids: Sequence[str], *, stock: int = 9 * PLENTY) -> None:
-        """Put products up for sale, with stock that does not run out where nothing else is said."""
+    def put_products(self, product_ids: Sequence[str], *, stock: int = 9 * AMPLE_STOCK) -> None:
+        """Write products, by default with stock that does not run out."""
         for product_id in product_ids:
             item = {
                 "productId": product_id,
@@ -99,7 +99,7 @@ class Service:
             self.client.put_item(TableName=self.prefix + PRODUCTS, Item=to_wire(item))
 
     def place_orders(self, number: int, product_ids: Sequence[str]) -> list[Order]:
-        """Place orders without the API, which is not what is measured by it."""
+        """Write new orders without the API."""
         orders = new_orders(number, product_ids)
         for start in range(0, number, _BATCH):
             puts: list[WriteRequestTypeDef] = [
@@ -110,7 +110,7 @@ class Service:
 
 
 def new_orders(number: int, product_ids: Sequence[str]) -> list[Order]:
-    """Return orders of one product each, the products in turn."""
+    """Return orders of one product each, taking the products in turn."""
     lines = [OrderLine(product_ids[place % len(product_ids)], "Green tea", 2, UNIT_PRICE) for place in range(number)]
     request_id = "6f0c2f3e-9a41-4d9c-8b52-000000000001"
     return [Order.place(BUYER, [line], "usd", utc_now(), request_id=request_id) for line in lines]
@@ -118,9 +118,9 @@ def new_orders(number: int, product_ids: Sequence[str]) -> list[Order]:
 
 @contextmanager
 def running_service(options: Options) -> Iterator[Service]:
-    """The service until the block is left. What the functions log goes to a file, as on Lambda it goes to a pipe."""
+    """Run the service within the block. The functions log to a file, as they log to a pipe on Lambda."""
     home = install(STATE / "dynamodb-local")
-    with running_dynamodb_local(home, options.scratch) as endpoint, output_to(options.scratch / "functions.log"):
+    with running_dynamodb_local(home, options.scratch) as endpoint, redirect_stdout(options.scratch / "functions.log"):
         os.environ.update(environment(endpoint))
         client = client_of(endpoint)
         recreate_tables(client)
@@ -128,7 +128,7 @@ def running_service(options: Options) -> Iterator[Service]:
 
 
 def environment(endpoint: str) -> Mapping[str, str]:
-    """What the template and Lambda give the functions."""
+    """Return the environment variables that the template and Lambda set."""
     parameters: dict[str, str] = json.loads((PROJECT / "env.local.json").read_text())["Parameters"]
     return {
         **parameters,
@@ -141,23 +141,24 @@ def environment(endpoint: str) -> Mapping[str, str]:
 
 
 def call(function: Function, event: Mapping[str, Any], *, expected: int) -> dict[str, Any]:
-    """Call a function, and make sure of its answer: what failed early would look fast."""
-    answer: dict[str, Any] = function.module.handler(event, Context())
-    if answer["statusCode"] != expected:
-        raise RuntimeError(f"{event['httpMethod']} {event['path']} answered {answer['statusCode']}: {answer['body']}")
-    return answer
+    """Call a function. Raises `RuntimeError` for another status than `expected`, since a failed call may be fast."""
+    response: dict[str, Any] = function.module.handler(event, Context())
+    status = response["statusCode"]
+    if status != expected:
+        raise RuntimeError(f"{event['httpMethod']} {event['path']} returned {status}: {response['body']}")
+    return response
 
 
 @contextmanager
-def output_to(path: Path) -> Iterator[None]:
-    """Send what is written to standard output, by whatever way, to a file."""
+def redirect_stdout(path: Path) -> Iterator[None]:
+    """Redirect the process's standard output to a file within the block, also for writes that bypass `sys.stdout`."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    original = os.dup(1)
     try:
         with path.open("ab") as file:
             os.dup2(file.fileno(), 1)
         yield
     finally:
         sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(original, 1)
+        os.close(original)

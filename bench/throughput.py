@@ -1,4 +1,4 @@
-"""How many payments a second one machine makes: the whole local stack over HTTP, and the use case on DynamoDB Local."""
+"""Payments per second on one machine: the local stack over HTTP, and the use case on DynamoDB Local."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ import httpx
 
 from bench.figures import Family, Figure, Lines
 from bench.options import Options
-from bench.service import BUYER, ORDERS, PLENTY, PRODUCTS, UNIT_PRICE, new_orders, running_service
+from bench.service import AMPLE_STOCK, BUYER, ORDERS, PRODUCTS, UNIT_PRICE, new_orders, running_service
 from local.shop.client import bearer
 from local.stack import start_stack
 from order_payments import payments
@@ -34,7 +34,7 @@ DEMANDS: Mapping[str, Sequence[str]] = {
     "one product": ["hot"],
 }
 PROCESSES = 4
-"""In which the clients are threads: more than the processors of a small machine."""
+"""Processes whose threads are the clients, more than a small machine has processors."""
 FUNCTION_SECONDS = 28.0
 STACK, ENGINE = "stack", "DynamoDB Local"
 PAID, UNKNOWN, BUSY = 200, 202, 503
@@ -46,16 +46,16 @@ _START_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to one payment, by its HTTP status, and between which moments of the machine's clock it came."""
+    """The HTTP status of a payment, and when it started and ended on the monotonic clock."""
 
     status: int
-    began: float
+    started: float
     ended: float
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Answers, and how long the clients themselves had a processor meanwhile."""
+    """Answers, and the processor time that the clients used meanwhile."""
 
     answers: Sequence[Answer]
     processor_seconds: float
@@ -63,51 +63,53 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a number of clients came to. `client_share` is how much of the machine the clients themselves took."""
+    """Results of a number of clients. `client_share` is the clients' own share of the machine's processors."""
 
-    payments_a_second: float
+    payments_per_second: float
     busy_percent: float
     p50_ms: float
     p99_ms: float
     client_share: float
 
     @classmethod
-    def of(cls, made: Round) -> "Rate":
-        """Sum answers up. Raises `RuntimeError` where some are neither: what fails early would look fast."""
-        answers = made.answers
+    def of(cls, measured: Round) -> "Rate":
+        """Summarize answers. Raises `RuntimeError` for a status other than 200 or 503, since a failure may be fast."""
+        answers = measured.answers
         statuses = Counter(answer.status for answer in answers)
         if other := set(statuses) - {PAID, BUSY}:
-            raise RuntimeError(f"payments were answered {sorted(other)}")
-        seconds = max(answer.ended for answer in answers) - min(answer.began for answer in answers)
-        latencies = sorted(1000 * (answer.ended - answer.began) for answer in answers)
+            raise RuntimeError(f"payments returned {sorted(other)}")
+        seconds = max(answer.ended for answer in answers) - min(answer.started for answer in answers)
+        latencies = sorted(1000 * (answer.ended - answer.started) for answer in answers)
         return cls(
-            payments_a_second=statuses[PAID] / seconds,
+            payments_per_second=statuses[PAID] / seconds,
             busy_percent=100 * statuses[BUSY] / len(answers),
             p50_ms=latencies[len(latencies) // 2],
             p99_ms=latencies[len(latencies) * 99 // 100],
-            client_share=made.processor_seconds / seconds / (os.cpu_count() or 1),
+            client_share=measured.processor_seconds / seconds / (os.cpu_count() or 1),
         )
 
 
 Place = Callable[[int, Sequence[str]], list[str]]
-"""Places so many orders, of the products in turn, and returns their ids: past the API, which is for paying here."""
+"""Places a number of orders without the API, taking the products in turn, and returns their IDs."""
 PayOne = Callable[[str], int]
-"""Pays an order, by its id; returns the HTTP status."""
+"""Pays an order and returns the HTTP status."""
 
 
 class Clients:
-    """Processes in which clients pay, several at a time in each, so that no client waits for another's turn."""
+    """Clients that pay concurrently, as threads in several processes so that they do not wait for each other."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
     @classmethod
     @contextmanager
-    def using(cls, make: Callable[..., PayOne], *arguments: object) -> "Iterator[Clients]":
-        """Clients who pay by what `make` returns for the arguments, in each process anew."""
+    def start(cls, make: Callable[..., PayOne], *arguments: object) -> "Iterator[Clients]":
+        """Start processes whose clients pay with the function that `make(*arguments)` returns in each process."""
         context = multiprocessing.get_context("spawn")
         start = context.Barrier(PROCESSES)
-        with ProcessPoolExecutor(PROCESSES, context, initializer=_open, initargs=(start, make, arguments)) as pool:
+        with ProcessPoolExecutor(
+            PROCESSES, context, initializer=_start_process, initargs=(start, make, arguments)
+        ) as pool:
             yield cls(pool)
 
     def pay(self, order_ids: Sequence[str], *, at_a_time: int) -> Round:
@@ -124,27 +126,27 @@ class _Process:
     pay_one: PayOne
 
 
-def _open(start: Barrier, make: Callable[..., PayOne], arguments: Sequence[object]) -> None:
+def _start_process(start: Barrier, make: Callable[..., PayOne], arguments: Sequence[object]) -> None:
     _Process.start = start
-    # Set on the class, it would be a method.
+    # Without `staticmethod`, the function would become a method.
     _Process.pay_one = staticmethod(make(*arguments))
 
 
 def _pay_in_process(shares: Sequence[Sequence[str]]) -> Round:
-    # A process takes one part, though it be empty, since none begins before all have one.
+    # Each process takes one part, possibly empty, because all of them start together.
     _Process.start.wait(_START_SECONDS)
-    began = time.process_time()
+    started = time.process_time()
     with ThreadPoolExecutor(len(shares) or 1) as threads:
         answers = list(chain.from_iterable(threads.map(_pay_share, shares)))
-    return Round(answers, time.process_time() - began)
+    return Round(answers, time.process_time() - started)
 
 
 def _pay_share(order_ids: Sequence[str]) -> list[Answer]:
     answers = []
     for order_id in order_ids:
-        began = time.monotonic()
+        started = time.monotonic()
         status = _Process.pay_one(order_id)
-        answers.append(Answer(status, began, time.monotonic()))
+        answers.append(Answer(status, started, time.monotonic()))
     return answers
 
 
@@ -164,17 +166,17 @@ def _rates(
 ) -> dict[str, dict[int, Rate]]:
     rates: dict[str, dict[int, Rate]] = {f"{where}, {demand}": {} for demand in DEMANDS}
     for number in numbers:
-        # Not counted: the functions that so many clients need are started by it, and the engine's code compiled.
+        # Warm-up, not counted: starts as many functions as the clients need, and has Java compile the engine's code.
         clients.pay(place(4 * max(number, PROCESSES), DEMANDS["many products"]), at_a_time=number)
         for demand, product_ids in DEMANDS.items():
-            made = clients.pay(place(payments_each, product_ids), at_a_time=number)
-            rates[f"{where}, {demand}"][number] = Rate.of(made)
+            measured = clients.pay(place(payments_each, product_ids), at_a_time=number)
+            rates[f"{where}, {demand}"][number] = Rate.of(measured)
     return rates
 
 
 @contextmanager
 def _stack(options: Options) -> Iterator[tuple[Place, Clients]]:
-    """The whole stack as `make run` has it, on a free port, and clients of its API."""
+    """Start the local stack of `make run` on a free port, and clients of its API."""
     with start_stack(state=options.scratch / "stack") as stack, closing(stack.client("dynamodb")) as dynamodb:
         products = ProductsTable(dynamodb, stack.deployment.products_table)
         table = OrdersTable(dynamodb, stack.deployment.orders_table, products)
@@ -183,7 +185,7 @@ def _stack(options: Options) -> Iterator[tuple[Place, Clients]]:
         def place(number: int, product_ids: Sequence[str]) -> list[str]:
             return [table.create(order).order_id for order in new_orders(number, product_ids)]
 
-        with Clients.using(_over_http, stack.api_url, bearer(stack.token(BUYER, ["buyer"]))) as clients:
+        with Clients.start(_over_http, stack.api_url, bearer(stack.token(BUYER, ["buyer"]))) as clients:
             yield place, clients
 
 
@@ -194,14 +196,14 @@ def _over_http(api_url: str, headers: Mapping[str, str]) -> PayOne:
 
 @contextmanager
 def _engine(options: Options) -> Iterator[tuple[Place, Clients]]:
-    """DynamoDB Local, and clients that are the use case itself."""
+    """Start DynamoDB Local, and clients that run the use case."""
     with running_service(options) as service:
         _put_products(ProductsTable(service.client, PRODUCTS))
 
         def place(number: int, product_ids: Sequence[str]) -> list[str]:
             return [order.order_id for order in service.place_orders(number, product_ids)]
 
-        with Clients.using(_on_the_engine) as clients:
+        with Clients.start(_on_the_engine) as clients:
             yield place, clients
 
 
@@ -224,7 +226,7 @@ def _on_the_engine() -> PayOne:
 
 def _put_products(table: ProductsTable) -> None:
     for product_id in chain.from_iterable(DEMANDS.values()):
-        table.put(product_id, name="Green tea", unit_price=UNIT_PRICE, currency="usd", stock=PLENTY)
+        table.put(product_id, name="Green tea", unit_price=UNIT_PRICE, currency="usd", stock=AMPLE_STOCK)
 
 
 def family(rates: Mapping[str, Mapping[int, Rate]], on_stack: int, on_engine: int) -> Family:
@@ -234,31 +236,31 @@ def family(rates: Mapping[str, Mapping[int, Rate]], on_stack: int, on_engine: in
         for clients, rate in by_clients.items():
             name = f"{way}, {clients} client{'s' if clients > 1 else ''}"
             figures += [
-                Figure(f"{name}: payments a second", rate.payments_a_second, "a second"),
+                Figure(f"{name}: payments a second", rate.payments_per_second, "a second"),
                 Figure(f"{name}: answered 503", rate.busy_percent, "%"),
                 Figure(f"{name}: p50", rate.p50_ms, "ms"),
                 Figure(f"{name}: p99", rate.p99_ms, "ms"),
             ]
     return Family(
         "throughput",
-        "Payments a second on this machine",
+        "Payments per second on this machine",
         figures,
         Lines(
-            "Payments a second, by how many clients pay at a time",
+            "Payments per second, by number of concurrent clients",
             "clients",
-            "payments a second",
+            "payments per second",
             {
-                way: [(clients, rate.payments_a_second) for clients, rate in by_clients.items()]
+                way: [(clients, rate.payments_per_second) for clients, rate in by_clients.items()]
                 for way, by_clients in rates.items()
             },
             log_x=True,
         ),
         notes=[
-            f"{on_stack} payments for each point on the stack, {on_engine} on DynamoDB Local; few for a p99.",
-            f"Clients are threads of {PROCESSES} processes. They share {os.cpu_count()} processors with the emulators"
-            f" and take at most {busiest:.0%} of them on the stack; on DynamoDB Local they are the service.",
-            "Stack: HTTP, gateway, authorizer, function, the dummy Stripe in its table, on MiniStack. DynamoDB Local:"
-            " the use case alone, Stripe in memory.",
-            "Neither rejects what overlaps, as AWS does: for that see the contention.",
+            f"{on_stack} payments for each point on the stack, {on_engine} on DynamoDB Local, which is few for a p99.",
+            f"Clients are threads of {PROCESSES} processes. They share {os.cpu_count()} processors with the emulators,"
+            f" and use at most {busiest:.0%} of them on the stack. On DynamoDB Local the clients run the service.",
+            "Stack: HTTP, gateway, authorizer, function and the dummy Stripe with its table, on MiniStack. DynamoDB"
+            " Local: only the use case, with the dummy Stripe in memory.",
+            "Neither engine rejects overlapping transactions as AWS does: see the family contention.",
         ],
     )

@@ -1,4 +1,4 @@
-"""Time that passes only while somebody sleeps: what would take minutes is over at once, and the same on any machine."""
+"""Virtual time, which passes only while all threads sleep. Results are immediate, and the same on any machine."""
 
 import heapq
 import itertools
@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 
 
 class VirtualTime:
-    """A clock, and the threads that sleep on it. One of them runs at a time, so they need no locks among themselves.
+    """A clock and the threads that sleep on it. Only one thread runs at a time, so they need no locks.
 
-    What a thread does between two sleeps takes no time, however long the machine is busy with it.
+    Work between two sleeps takes no virtual time.
     """
 
     def __init__(self) -> None:
         self._now = 0.0
         self._sleepers: list[tuple[float, int, threading.Semaphore]] = []
-        # Of those who wake at the same moment, the first to have gone to sleep comes first.
+        # Threads that wake at the same time run in the order in which they went to sleep.
         self._places = itertools.count()
         self._own = threading.local()
         self._asleep = threading.Semaphore(0)
@@ -24,14 +24,14 @@ class VirtualTime:
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Let the others run until `seconds` have passed. For the threads of `run`."""
+        """Let other threads run until `seconds` have passed. Only for threads of `run`."""
         wake: threading.Semaphore = self._own.wake
         self._set_alarm(seconds, wake)
         self._asleep.release()
         wake.acquire()
 
     def run(self, tasks: Sequence[Callable[[], None]]) -> None:
-        """Run all `tasks`, each in a thread of its own, to their ends. Raises what the first raised that failed."""
+        """Run each task in its own thread until all have ended. Raises the first exception of a task."""
         failures: list[BaseException] = []
 
         def work(task: Callable[[], None], wake: threading.Semaphore) -> None:
@@ -39,7 +39,7 @@ class VirtualTime:
             wake.acquire()
             try:
                 task()
-            except BaseException as failure:  # noqa: BLE001 - raised where the tasks are waited for
+            except BaseException as failure:  # noqa: BLE001 - raised again after all tasks
                 failures.append(failure)
             self._asleep.release()
 

@@ -1,4 +1,4 @@
-"""How long a function that has started takes for a request, beside what its requests to DynamoDB alone take."""
+"""Duration of a request to a warm function, compared with its DynamoDB requests alone."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ import boto3
 
 from bench.figures import Bars, Family, Figure
 from bench.options import Options
-from bench.recording import Call, about, recording
+from bench.recording import Call, recording, rewrite_for_order
 from bench.service import ORDERS, Function, Service, call, running_service
 
 if TYPE_CHECKING:
@@ -22,25 +22,25 @@ STATUS_LIMIT = 1.30
 
 _PAYMENTS, _READS, _QUICK_TURNS = 1000, 3000, 60
 _WARM_UP = 100
-"""Turns that are not counted: Java compiles what it runs often."""
+"""Turns that are not counted, while Java compiles the engine's code."""
 
 
 @dataclass(slots=True)
 class Turns:
-    """Seconds that the function and bare boto3 took, turn by turn."""
+    """Seconds of the function and of bare boto3 in each turn."""
 
     function: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
 
-    def take(self, function: Callable[[], object], bare: Callable[[], object]) -> None:
-        """Time both; each is the first one in every second turn, as what comes first may pay for what was before."""
+    def time_both(self, function: Callable[[], object], bare: Callable[[], object]) -> None:
+        """Time both, in alternating order, because the first may be slowed by work left from the previous turn."""
         ways = [(self.function, function), (self.bare, bare)]
         for times, way in ways if len(self.bare) % 2 else reversed(ways):
             started = time.perf_counter()
             way()
             times.append(time.perf_counter() - started)
 
-    def counted(self) -> "Turns":
+    def without_warm_up(self) -> "Turns":
         return Turns(self.function[_WARM_UP:], self.bare[_WARM_UP:])
 
 
@@ -48,24 +48,24 @@ def measure(options: Options) -> Family:
     paid, read = (_QUICK_TURNS, _QUICK_TURNS) if options.quick else (_PAYMENTS, _READS)
     with running_service(options) as service:
         service.put_products(PRODUCTS)
-        # As many bytes and as many connections as the functions have, and nothing else.
+        # Same requests and connections as the functions, without their code.
         bare = boto3.client("dynamodb")
-        payments = pay_in_turns(service, bare, _WARM_UP + paid).counted()
-        statuses = read_in_turns(service, bare, _WARM_UP + read).counted()
+        payments = pay_in_turns(service, bare, _WARM_UP + paid).without_warm_up()
+        statuses = read_in_turns(service, bare, _WARM_UP + read).without_warm_up()
     return family(payments, statuses)
 
 
 def pay_in_turns(service: Service, bare: "DynamoDBClient", number: int) -> Turns:
-    """Pay orders: one with the function, one with the requests that the function makes, recorded once."""
+    """Pay orders in turn with the function and with its recorded requests."""
     function = service.function("initiate_payment")
     orders = [order.order_id for order in service.place_orders(2 * number + len(PRODUCTS), PRODUCTS)]
-    # One for each product, so that the hottest item is no hotter for the one than for the other.
-    recorded = [requests_of(function, service, orders.pop()) for _ in PRODUCTS]
+    # One recording per product, so that both write equally often to each item.
+    recorded = [record_payment(function, service, orders.pop()) for _ in PRODUCTS]
     turns = Turns()
     for turn in range(number):
         event = service.event("initiate_payment", orderId=orders.pop())
-        requests = about(recorded[turn % len(recorded)], orders.pop())
-        turns.take(partial(call, function, event, expected=200), partial(replay, bare, requests))
+        requests = rewrite_for_order(recorded[turn % len(recorded)], orders.pop())
+        turns.time_both(partial(call, function, event, expected=200), partial(replay, bare, requests))
     return turns
 
 
@@ -75,22 +75,22 @@ def read_in_turns(service: Service, bare: "DynamoDBClient", number: int) -> Turn
     for order in service.place_orders(number, PRODUCTS):
         event = service.event("get_order_status", orderId=order.order_id)
         key = {"orderId": {"S": order.order_id}}
-        turns.take(
+        turns.time_both(
             partial(call, function, event, expected=200),
             partial(bare.get_item, TableName=ORDERS, Key=key, ConsistentRead=True),
         )
     return turns
 
 
-def requests_of(function: Function, service: Service, order_id: str) -> Sequence[Call]:
-    """What the function asks of DynamoDB to pay an order, the dummy Stripe's requests among it."""
+def record_payment(function: Function, service: Service, order_id: str) -> Sequence[Call]:
+    """Pay an order and return the function's DynamoDB requests, including the dummy Stripe's."""
     with recording(function.client) as made:
         call(function, service.event("initiate_payment", orderId=order_id), expected=200)
     return made
 
 
 def replay(client: "DynamoDBClient", calls: Sequence[Call]) -> None:
-    """Make the requests. They have conditions, so that one that would not have done its work raises."""
+    """Replay the requests. Their conditions make a request that does not apply raise."""
     for made in calls:
         getattr(client, made.method)(**made.parameters)
 
@@ -112,13 +112,13 @@ def family(payments: Turns, statuses: Turns) -> Family:
         "Warm requests",
         [*ratios, *times],
         Bars(
-            "A warm request, and its requests to DynamoDB by bare boto3 (median)",
+            "Median time of a warm request, and of its DynamoDB requests by bare boto3",
             "ms, on DynamoDB Local",
             dict(zip(milliseconds, (time.value for time in times), strict=True)),
         ),
         notes=[
-            f"{len(payments.bare)} payments and {len(statuses.bare)} reads each way, in turns, after {_WARM_UP} of each"
-            " that are not counted.",
-            "The dummy Stripe's requests to its table are among a payment's, both ways.",
+            f"{len(payments.bare)} payments and {len(statuses.bare)} reads each way, in turns, after a warm-up of"
+            f" {_WARM_UP} each.",
+            "Both ways of paying include the dummy Stripe's requests to its table.",
         ],
     )

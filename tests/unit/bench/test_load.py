@@ -1,4 +1,4 @@
-"""What clients and buyers come to: how answers are counted."""
+"""Results of clients and buyers, and the plan of the contention benchmark."""
 
 from collections import Counter
 
@@ -9,23 +9,23 @@ from bench.throughput import Answer, Rate, Round
 from order_payments.runtime import retry_budgets
 
 
-def test_a_rate_counts_payments_alone_from_the_first_request_to_the_last_answer() -> None:
+def test_rate_counts_only_confirmed_payments() -> None:
     answers = [Answer(200, 10, 11), Answer(503, 10.5, 10.6), Answer(200, 11, 12), Answer(200, 12, 14)]
 
     rate = Rate.of(Round(answers, processor_seconds=1))
 
-    assert rate.payments_a_second == pytest.approx(3 / 4)
+    assert rate.payments_per_second == pytest.approx(3 / 4)
     assert rate.busy_percent == 25
     assert (rate.p50_ms, rate.p99_ms) == (1000, 2000)
 
 
 @pytest.mark.parametrize("status", [202, 404, 500])
-def test_answers_that_are_neither_paid_nor_busy_are_no_rate(status: int) -> None:
+def test_unexpected_status_fails_the_rate(status: int) -> None:
     with pytest.raises(RuntimeError, match=str(status)):
         Rate.of(Round([Answer(200, 0, 1), Answer(status, 0, 1)], processor_seconds=0))
 
 
-def test_an_outcome_tells_shares_tries_and_latencies() -> None:
+def test_outcome_has_shares_transactions_and_latencies() -> None:
     outcome = Outcome(
         Counter({"confirmed": 150, BUSY: 50}),
         latencies=[number / 100 for number in range(200)],
@@ -34,12 +34,16 @@ def test_an_outcome_tells_shares_tries_and_latencies() -> None:
     )
 
     assert (outcome.share(BUSY), outcome.share("pending")) == (25, 0)
-    assert (outcome.tries, outcome.tries_a_second, outcome.confirmed_a_second) == (4, 80, 15)
+    assert (outcome.transactions_per_payment, outcome.transactions_per_second, outcome.confirmed_per_second) == (
+        4,
+        80,
+        15,
+    )
     assert (outcome.latency(50), outcome.latency(99)) == (1.0, 1.98)
 
 
-def test_the_chosen_policy_is_the_services_own_and_another_one_is_taken_back() -> None:
-    def kept() -> tuple[float, ...]:
+def test_policy_applies_within_the_block_and_is_restored() -> None:
+    def current() -> tuple[float, ...]:
         return (
             retry_budgets.BACKOFF_FIRST_SECONDS,
             retry_budgets.BACKOFF_LONGEST_SECONDS,
@@ -47,15 +51,15 @@ def test_the_chosen_policy_is_the_services_own_and_another_one_is_taken_back() -
             retry_budgets.SETTLE_BUDGET_SECONDS,
         )
 
-    own = kept()
-    with POLICIES["untuned"].applied():
-        assert kept() == (0.025, 0.4, 2, 3)
+    original = current()
+    with POLICIES["untuned"].apply():
+        assert current() == (0.025, 0.4, 2, 3)
 
-    assert kept() == own == (CHOSEN.first, CHOSEN.longest, CHOSEN.claim, CHOSEN.settle)
+    assert current() == original == (CHOSEN.first, CHOSEN.longest, CHOSEN.claim, CHOSEN.settle)
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_the_plan_tries_no_point_twice_and_each_that_is_told_of(quick: bool) -> None:
+def test_plan_has_each_documented_point_once(quick: bool) -> None:
     points = plan(quick=quick)
 
     assert len(points) == len(set(points))

@@ -1,4 +1,4 @@
-"""What a million payments cost: each part of the bill, by prices that are easy to count with."""
+"""Price of a million payments: each part of the bill, with round prices."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ NOTHING = Usage(requests=0, functions=[], read_units=0, write_units=0, traces=0)
 
 
 def price(usage: Usage, memory_mb: int = 1024, architecture: str = "arm64") -> dict[str, float]:
-    """The services that cost something."""
+    """Return the price of each service that is not free."""
     services = dollars(usage, PRICES, memory_mb=memory_mb, architecture=architecture)
     return {service: pytest.approx(price) for service, price in services.items() if price}
 
@@ -48,11 +48,11 @@ def price(usage: Usage, memory_mb: int = 1024, architecture: str = "arm64") -> d
         (replace(NOTHING, functions=[replace(WORDY, number=2)]), {"Lambda": 202, "CloudWatch Logs": 2}),
     ],
 )
-def test_each_part_of_a_payment_has_its_price(usage: Usage, bill: dict[str, float]) -> None:
+def test_each_part_of_a_payment_is_priced(usage: Usage, bill: dict[str, float]) -> None:
     assert price(usage) == bill
 
 
-def test_a_second_costs_by_its_memory_and_by_the_architecture() -> None:
+def test_duration_is_priced_by_memory_and_architecture() -> None:
     usage = replace(NOTHING, functions=[FUNCTION])
 
     assert price(usage, 256) == {"Lambda": 1 + 25}
@@ -63,18 +63,18 @@ def test_a_second_costs_by_its_memory_and_by_the_architecture() -> None:
     ("memory_mb", "seconds"),
     [(ONE_PROCESSOR_MB, 0.5), (ONE_PROCESSOR_MB * 2, 0.5), (ONE_PROCESSOR_MB / 2, 0.6), (ONE_PROCESSOR_MB / 4, 0.8)],
 )
-def test_less_memory_slows_computing_down_and_not_waiting(memory_mb: int, seconds: float) -> None:
+def test_less_memory_slows_computing_but_not_waiting(memory_mb: int, seconds: float) -> None:
     function = Invocations(1, processor_seconds=0.1, waiting_seconds=0.4, log_bytes=0)
 
     assert function.seconds(memory_mb) == pytest.approx(seconds, abs=0.0011)
 
 
 @pytest.mark.parametrize(("waiting", "billed"), [(0.0101, 0.011), (0.0109, 0.011), (0.0001, 0.001)])
-def test_time_is_billed_to_the_full_millisecond(waiting: float, billed: float) -> None:
+def test_duration_is_rounded_up_to_a_millisecond(waiting: float, billed: float) -> None:
     assert replace(FUNCTION, waiting_seconds=waiting).seconds(1024) == billed
 
 
-def test_the_services_of_a_memory_size_add_up_to_its_total() -> None:
+def test_prices_of_the_services_add_up_to_the_total() -> None:
     usage = Usage(2, [replace(FUNCTION, log_bytes=100)], read_units=1, write_units=8, traces=0.1)
 
     figures = {figure.name: figure.value for figure in family(usage, PRICES, looked_up="2026-11-24").figures}
@@ -85,7 +85,7 @@ def test_the_services_of_a_memory_size_add_up_to_its_total() -> None:
     assert figures["a million payments, 512 MB, x86_64"] > figures["a million payments, 512 MB"]
 
 
-def test_the_table_has_a_price_for_all_that_is_used_and_says_where_it_is_from() -> None:
+def test_price_table_has_every_price_and_its_source() -> None:
     listed = json.loads(TABLE.read_text())["prices"]
 
     assert set(listed) == set(PRICES)
@@ -93,7 +93,7 @@ def test_the_table_has_a_price_for_all_that_is_used_and_says_where_it_is_from() 
     assert all(price["seen_at"].startswith("https://") for price in listed.values())
 
 
-def test_prices_are_for_one_whatever_number_they_are_listed_for(tmp_path: Path) -> None:
+def test_prices_are_converted_to_one_unit(tmp_path: Path) -> None:
     table = tmp_path / "prices.json"
     table.write_text(json.dumps({"prices": {"a": {"dollars": 3.5, "each": 1_000_000}, "b": {"dollars": 2, "each": 1}}}))
 

@@ -1,4 +1,4 @@
-"""Virtual time: who sleeps wakes in order, alone, and at once."""
+"""Virtual time: threads wake in order, one at a time, and without delay."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import pytest
 from bench.virtual_time import VirtualTime
 
 
-def test_sleepers_wake_in_the_order_of_their_alarms() -> None:
+def test_threads_wake_in_the_order_of_their_alarms() -> None:
     virtual, woken = VirtualTime(), []
 
     def sleep(*pauses: float) -> None:
@@ -22,7 +22,7 @@ def test_sleepers_wake_in_the_order_of_their_alarms() -> None:
     assert [len(pauses) for _, pauses in woken] == [3, 3, 2, 3, 2, 1]
 
 
-def test_of_those_who_wake_at_the_same_moment_the_first_to_sleep_is_first() -> None:
+def test_threads_that_wake_together_run_in_the_order_of_sleeping() -> None:
     virtual, woken = VirtualTime(), []
 
     def sleep(name: str) -> None:
@@ -34,7 +34,7 @@ def test_of_those_who_wake_at_the_same_moment_the_first_to_sleep_is_first() -> N
     assert woken == list("abcdef")
 
 
-def test_one_runs_at_a_time() -> None:
+def test_one_thread_runs_at_a_time() -> None:
     virtual = VirtualTime()
     running, most = 0, 0
 
@@ -42,7 +42,7 @@ def test_one_runs_at_a_time() -> None:
         nonlocal running, most
         for _ in range(50):
             running += 1
-            # Long enough for another thread to be let in, were there one.
+            # Long enough for another thread to be scheduled.
             sum(range(2000))
             most = max(most, running)
             running -= 1
@@ -53,7 +53,7 @@ def test_one_runs_at_a_time() -> None:
     assert most == 1
 
 
-def test_it_goes_on_where_the_last_run_has_ended() -> None:
+def test_time_continues_from_the_last_run() -> None:
     virtual = VirtualTime()
 
     virtual.run([partial(virtual.sleep, 2)])
@@ -62,7 +62,7 @@ def test_it_goes_on_where_the_last_run_has_ended() -> None:
     assert virtual.monotonic() == 5
 
 
-def test_who_fails_does_not_keep_the_others_from_their_ends() -> None:
+def test_failed_task_does_not_stop_the_others() -> None:
     virtual, ended = VirtualTime(), []
 
     def fail() -> None:
