@@ -1,4 +1,4 @@
-"""Run the whole stack on this machine and use its shop."""
+"""Run the stack on this machine and use its shop."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ from local.emulator.deploy import STAGE
 from local.running import is_running, require_running_stack
 from local.sam_local import sam as sam_local
 from local.shop import catalogue, demo, order_list, reconciler, seed, stripe_events
-from local.shop.cards import payment_method
+from local.shop.cards import resolve_payment_method
 from local.shop.client import Buyer, bearer, newest_orders, open_api_client, require_order_id, suggest_next_step
 from local.shop.order_list import STATUS_STYLES
 from local.shop.stripe_events import SUCCEEDED
@@ -31,7 +31,7 @@ from local.stack import DUMMY_STRIPE_KEY, Stack, start_stack
 from local.tokens import TokenIssuer
 from order_payments.domain.identity import Role
 
-# Settings of the functions that may be given in the environment, and the template's parameters for them.
+# Environment variables that `make run` passes on, and the template parameters that they set.
 _PARAMETERS = {
     "STRIPE_SECRET_KEY": "StripeSecretKey",
     "STRIPE_BACKEND": "StripeBackend",
@@ -40,11 +40,11 @@ _PARAMETERS = {
     "CORS_ALLOWED_ORIGINS": "CorsAllowedOrigins",
 }
 
-_BAD_ROWS_SHOWN = 20
+_MAX_BAD_ROWS_SHOWN = 20
 _CENTURY_SECONDS = 100 * 365 * 24 * 3600
 
 PROGRAM = "shop"
-"""The script in the project's root; shells complete its commands by this name."""
+"""Name of the script in the project's root, for tab completion."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -54,14 +54,14 @@ def run(
     port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535, help="Port of the API.")] = 3000,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run the whole stack on this machine, until Ctrl-C."""
+    """Run the stack on this machine until Ctrl-C."""
     if with_parent:
         stop_with_parent()
     console = make_console()
     progress = make_progress(console)
     parameters = {name: os.environ[variable] for variable, name in _PARAMETERS.items() if os.environ.get(variable)}
     if not parameters.get("StripeSecretKey", DUMMY_STRIPE_KEY).startswith("sk_test_"):
-        raise CommandError("STRIPE_SECRET_KEY must be a test mode key: it must begin with sk_test_")
+        raise CommandError("STRIPE_SECRET_KEY is not a test mode key. Set a key that begins with sk_test_.")
     ready = threading.Event()
     with start_stack(
         port=port,
@@ -76,15 +76,15 @@ def run(
                 api.headers.update(bearer(stack.tokens["admin"]))
                 loaded = seed.load(api, rows)
             if loaded.bad:
-                raise CommandError(f"The sample catalogue was refused: {loaded.bad}")
-            with progress("Place an order and pay it"):
-                shown = demo.pay_one_order(api, stack.tokens["buyer"])
-        demo.show(shown, console)
+                raise CommandError(f"The API refused the sample catalogue: {loaded.bad}. See .local/logs.")
+            with progress("Place and pay an order"):
+                paid_order = demo.pay_one_order(api, stack.tokens["buyer"])
+        demo.show(paid_order, console)
         with stack.publish_description():
             _print_addresses(stack, console)
             ready.set()
             stack.emulator.process.wait()
-        raise CommandError(f"The AWS emulator has ended by itself. See {stack.emulator.log}.")
+        raise CommandError(f"The AWS emulator ended unexpectedly. See {stack.emulator.log}.")
 
 
 @app.command()
@@ -97,16 +97,16 @@ def token(
             envvar="EXP",
             min=-_CENTURY_SECONDS,
             max=_CENTURY_SECONDS,
-            help="Seconds until it expires; negative: expired.",
+            help="Seconds until the token expires; negative for an expired token.",
         ),
     ] = 12 * 3600,
 ) -> None:
     """Print a token for the running stack."""
     named = [role.strip() for role in roles.split(",") if role.strip()]
-    # Whoever wants a token that says otherwise, for a test, has `TokenIssuer.token`.
+    # Tests create tokens with unknown roles by `TokenIssuer.token`.
     if unknown := [role for role in named if role not in tuple(Role)]:
         raise CommandError(
-            f"There is no role {', '.join(map(repr, unknown))}. The roles are {', '.join(Role)}: "
+            f"Unknown role {', '.join(map(repr, unknown))}. Choose from {', '.join(Role)}: "
             f"make token SUB=alice ROLES={','.join(Role)}"
         )
     description = require_running_stack()
@@ -118,19 +118,19 @@ def token(
 
 @app.command()
 def event(
-    order: Annotated[str, typer.Option(envvar="ORDER", help="Id of an order that has a payment attempt.")],
-    event_type: Annotated[str, typer.Option("--type", envvar="TYPE", help="Type of the event.")] = SUCCEEDED,
+    order: Annotated[str, typer.Option(envvar="ORDER", help="Order id. The order needs a payment attempt.")],
+    event_type: Annotated[str, typer.Option("--type", envvar="TYPE", help="Event type.")] = SUCCEEDED,
 ) -> None:
-    """Send an event of the dummy Stripe about an order's payment to the running stack's webhook."""
+    """Send a dummy Stripe event for an order to the running stack's webhook."""
     description = require_running_stack()
     statuses = stripe_events.send(description, order, event_type, os.environ.get("STRIPE_WEBHOOK_SECRET"))
     for intent_id, status in statuses.items():
-        sys.stdout.write(f"{event_type} of {intent_id} was answered {status}\n")
+        sys.stdout.write(f"{event_type} for {intent_id}: the webhook returned {status}\n")
 
 
 EnvVars = Annotated[
     Path | None,
-    typer.Option(envvar="ENV_VARS", exists=True, dir_okay=False, help="The functions' environment, as JSON."),
+    typer.Option(envvar="ENV_VARS", exists=True, dir_okay=False, help="JSON file with the functions' environment."),
 ]
 
 
@@ -140,31 +140,32 @@ def start_sam_local(
     env_vars: EnvVars = None,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Serve the API with `sam local start-api`, until Ctrl-C: on the running stack's tables, or those of --env-vars."""
+    """Serve the API with `sam local start-api` until Ctrl-C, on the tables of the running stack or of --env-vars."""
     if with_parent:
         stop_with_parent()
     console = make_console()
     with sam_local.prepare_sam_local(env_vars, make_progress(console)) as sam:
         api_url = f"http://127.0.0.1:{port}"
-        console.print(f"\nThe API will answer at [bold]{api_url}[/], without a stage. Ctrl-C stops everything.")
-        console.print("The first call of a function takes some seconds: its container is made then.\n")
+        console.print(f"\nThe API will be at [bold]{api_url}[/], without a stage. Press Ctrl-C to stop.")
+        console.print("The first call of a function takes some seconds, because it starts a container.\n")
         code = sam.start_api(port)
     raise typer.Exit(code)
 
 
 @app.command("sam-invoke")
 def sam_invoke(
-    function: Annotated[str, typer.Option(envvar="FUNCTION", help="A folder in functions/.")],
+    function: Annotated[str, typer.Option(envvar="FUNCTION", help="Name of a folder in functions/.")],
     event: Annotated[
-        Path | None, typer.Option(envvar="EVENT", exists=True, dir_okay=False, help="The event; events/FUNCTION.json.")
+        Path | None,
+        typer.Option(envvar="EVENT", exists=True, dir_okay=False, help="Event file. Default: events/FUNCTION.json."),
     ] = None,
     env_vars: EnvVars = None,
 ) -> None:
-    """Call one function with `sam local invoke`: on the running stack's tables, or those of --env-vars."""
+    """Invoke one function with `sam local invoke`, on the tables of the running stack or of --env-vars."""
     functions = sorted(path.parent.name for path in PROJECT.glob("functions/*/handler.py"))
     if function not in functions:
-        raise CommandError(f"There is no function {function}. FUNCTION is one of: {', '.join(functions)}")
-    # Standard output is for the function's answer alone.
+        raise CommandError(f"Unknown function {function}. Set FUNCTION to one of: {', '.join(functions)}")
+    # Standard output is for the function's response.
     progress = make_progress(Console(stderr=True, highlight=False))
     with sam_local.prepare_sam_local(env_vars, progress, for_events=True) as sam:
         code = sam.invoke(function, event or sam_local.EVENTS / f"{function}.json")
@@ -172,40 +173,42 @@ def sam_invoke(
 
 
 @app.command("seed")
-def load_seed(
-    file: Annotated[Path, typer.Argument(help="A catalogue, .json or .csv, like local/shop/catalogue.json.")],
+def load_catalogue(
+    file: Annotated[Path, typer.Argument(help="Catalogue file, .json or .csv, such as local/shop/catalogue.json.")],
     set_stock: Annotated[
-        bool, typer.Option("--set-stock", help="Set the stock of existing products, too. It overwrites what was sold.")
+        bool, typer.Option("--set-stock", help="Also set the stock of existing products. This overwrites sales.")
     ] = False,
 ) -> None:
-    """Load a catalogue into the running stack. Bad rows are reported by number; the others are loaded."""
+    """Load a catalogue into the running stack. Bad rows are skipped and reported with their row number."""
     console = make_console()
     rows = catalogue.read(file)
-    with open_api_client("admin") as shop, count_progress(console, f"Load {file.name}", len(rows)) as one_is_done:
-        report = seed.load(shop, rows, set_stock=set_stock, done=one_is_done)
-    console.print(f"{report.loaded} of {len(rows)} products are loaded.")
+    with open_api_client("admin") as shop, count_progress(console, f"Load {file.name}", len(rows)) as on_row_done:
+        report = seed.load(shop, rows, set_stock=set_stock, on_row_done=on_row_done)
+    console.print(f"Loaded {report.loaded} of {len(rows)} products.")
     if not set_stock:
-        console.print("Existing products keep their stock. To set it, too: --set-stock", style="dim", soft_wrap=True)
-    for number, reason in list(report.bad.items())[:_BAD_ROWS_SHOWN]:
+        console.print("Existing products kept their stock. To set it: --set-stock", style="dim", soft_wrap=True)
+    for number, reason in list(report.bad.items())[:_MAX_BAD_ROWS_SHOWN]:
         console.print(f"  row {number}: {reason}", style="red", markup=False, soft_wrap=True)
-    if len(report.bad) > _BAD_ROWS_SHOWN:
-        console.print(f"  and {len(report.bad) - _BAD_ROWS_SHOWN} more", style="red")
+    if len(report.bad) > _MAX_BAD_ROWS_SHOWN:
+        console.print(f"  and {len(report.bad) - _MAX_BAD_ROWS_SHOWN} more", style="red")
     if report.bad:
-        console.print("Correct these rows and load the file again: what is loaded stays as it is.", soft_wrap=True)
+        console.print("Correct these rows and load the file again. Loaded products stay unchanged.", soft_wrap=True)
         raise typer.Exit(1)
 
 
-As = Annotated[Buyer, typer.Option("--as", help="Whose orders.")]
+AsBuyer = Annotated[Buyer, typer.Option("--as", help="Buyer who owns the orders.")]
 
 
 @app.command()
-def orders(user: As = Buyer.BUYER, limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20) -> None:
-    """List a buyer's orders in the running stack, the newest first."""
+def orders(
+    user: AsBuyer = Buyer.BUYER, limit: Annotated[int, typer.Option(min=1, help="Number of orders.")] = 20
+) -> None:
+    """List a buyer's orders in the running stack, newest first."""
     console = make_console()
     with open_api_client(user) as shop:
         found = list(newest_orders(shop, limit))
     if not found:
-        console.print(f"{user} has no orders yet. Place one at the console, or as the README shows.", soft_wrap=True)
+        console.print(f"{user} has no orders. Place one in the console, or as the README shows.", soft_wrap=True)
         return
     for line in order_list.format_orders(found, width_of(console)):
         console.print(line, soft_wrap=True)
@@ -213,41 +216,41 @@ def orders(user: As = Buyer.BUYER, limit: Annotated[int, typer.Option(min=1, hel
 
 @app.command()
 def pay(
-    order: Annotated[str, typer.Argument(help="Id of the order.")],
-    card: Annotated[str, typer.Option(help="A test payment method, with or without pm_card_ or pm_.")] = "visa",
-    user: As = Buyer.BUYER,
+    order: Annotated[str, typer.Argument(help="Order id.")],
+    card: Annotated[str, typer.Option(help="Test payment method, with or without pm_card_ or pm_.")] = "visa",
+    user: AsBuyer = Buyer.BUYER,
 ) -> None:
     """Pay an order in the running stack."""
     console = make_console()
-    token = payment_method(card)
+    token = resolve_payment_method(card)
     with open_api_client(user) as shop:
         require_order_id(order)
-        answer = shop.post(f"/orders/{order}/payment", json={"paymentMethodId": token})
-    body = answer.json()
-    status = body if answer.is_success else body.get("order", {})
-    phrase = HTTPStatus(answer.status_code).phrase
-    console.print(f"{answer.status_code} {phrase}, {token}, {answer.elapsed.total_seconds():.2f} s", soft_wrap=True)
-    if not answer.is_success:
+        response = shop.post(f"/orders/{order}/payment", json={"paymentMethodId": token})
+    body = response.json()
+    status = body if response.is_success else body.get("order", {})
+    phrase = HTTPStatus(response.status_code).phrase
+    console.print(f"{response.status_code} {phrase}, {token}, {response.elapsed.total_seconds():.2f} s", soft_wrap=True)
+    if not response.is_success:
         console.print(f"{body['code']}: {body['detail']}", style="red", markup=False, soft_wrap=True)
     if status:
         console.print(Text.assemble("The order is ", (status["status"], STATUS_STYLES[status["status"]])))
-    if advice := suggest_next_step(order, user, "" if answer.is_success else body["code"], status.get("status")):
+    if advice := suggest_next_step(order, user, "" if response.is_success else body["code"], status.get("status")):
         console.print(advice, markup=False, soft_wrap=True)
-    if not answer.is_success:
+    if not response.is_success:
         raise typer.Exit(1)
 
 
 @app.command()
 def reconcile() -> None:
-    """Run the running stack's reconciler now instead of at the next minute."""
+    """Run the reconciler of the running stack now. It runs every minute otherwise."""
     tally = reconciler.run(require_running_stack())
     console = make_console()
     console.print("  ".join(f"{name.replace('_', ' ')} [bold]{number}[/]" for name, number in tally.items()))
-    console.print("An attempt is left to its payer for 45 seconds.", style="dim")
+    console.print("An attempt younger than 45 seconds is left to its payer.", style="dim")
 
 
 @app.command("doctor")
-def examine() -> None:
+def run_doctor() -> None:
     """Check that this machine has what the stack and its tests need."""
     console = make_console()
     missing = 0
@@ -259,7 +262,7 @@ def examine() -> None:
             missing += finding.is_required
     if missing:
         raise typer.Exit(1)
-    console.print(f"\nThis machine can run the stack{'' if is_running() else ': make run'}")
+    console.print(f"\nThis machine can run the stack{'.' if is_running() else ': make run'}")
 
 
 def _print_addresses(stack: Stack, console: Console) -> None:
@@ -269,21 +272,21 @@ def _print_addresses(stack: Stack, console: Console) -> None:
         ("API", stack.api_url),
         ("API docs", f"{origin}/docs"),
         ("tokens", f"{', '.join(stack.tokens)} in .local/stack.json"),
-        ("", "others: make token SUB=alice ROLES=buyer"),
-        ("logs", "below, without reads that succeeded"),
-        ("", "all of them: .local/logs/functions.log"),
+        ("", "more: make token SUB=alice ROLES=buyer"),
+        ("logs", "below, except successful reads"),
+        ("", "all lines: .local/logs/functions.log"),
         ("", ""),
         ("try next", f"pay in the console: {origin}/"),
-        # In two lines that a shell takes as one: it can be copied from a terminal of any width.
+        # A backslash joins the two lines, so that they can be copied from a narrow terminal.
         ("", 'curl -H "Authorization: Bearer $(./shop token)" \\'),
         ("", f"  {stack.api_url}/products"),
         ("", "./shop orders"),
     )
     console.print()
     for label, value in lines:
-        # Not a table of rich's, which would cut what is to be copied to the terminal's width.
+        # No rich table, which would cut the text at the terminal's width.
         console.print(Text.assemble("  ", (f"{label:<9}", "dim"), value) if value else "", soft_wrap=True)
-    console.print("\nCtrl-C stops everything.\n")
+    console.print("\nPress Ctrl-C to stop.\n")
 
 
 def main() -> None:

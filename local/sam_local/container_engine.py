@@ -1,4 +1,4 @@
-"""Docker, or Podman's Docker-compatible service: whether it answers, and how its containers reach this machine."""
+"""Detection of Docker or Podman, and of the address by which containers reach this machine."""
 
 import os
 import socket
@@ -13,14 +13,14 @@ from docker.errors import DockerException  # type: ignore[import-untyped]  # lik
 
 from command_line.errors import CommandError
 
-_TIMEOUT_SECONDS = 10
-# Any address that is not ours: nothing is sent to it. https://www.rfc-editor.org/rfc/rfc5737
-_SOMEWHERE_ELSE = ("192.0.2.1", 9)
+_ENGINE_TIMEOUT_SECONDS = 10
+# An address for documentation, to which nothing is sent. https://www.rfc-editor.org/rfc/rfc5737
+_TEST_NET_ADDRESS = ("192.0.2.1", 9)
 
-NEEDED = """\
-`sam local` runs the functions in containers, and no container engine answers at
+ENGINE_REQUIRED = """\
+`sam local` runs the functions in containers, but no container engine responds at
 {where}: {reason}
-Start Docker, or Podman's service and name its socket in DOCKER_HOST:
+Start Docker. Or start Podman's service and set DOCKER_HOST to its socket:
 
   systemctl --user start podman.socket
   export DOCKER_HOST=unix://$XDG_RUNTIME_DIR/podman/podman.sock"""
@@ -28,7 +28,7 @@ Start Docker, or Podman's service and name its socket in DOCKER_HOST:
 
 @dataclass(frozen=True, slots=True)
 class ContainerAccess:
-    """An address of this machine that containers reach, and the addresses that they come from."""
+    """An address of this machine that containers can reach, and the addresses of the containers."""
 
     address: str
     peers: IPv4Network
@@ -36,41 +36,41 @@ class ContainerAccess:
 
 @dataclass(frozen=True, slots=True)
 class ContainerEngine:
-    """A container engine that answers.
+    """A running container engine.
 
-    Containers do not share this machine's loopback. They reach the machine by the name `host`: at `access`, or, where
-    that is None, on the loopback all the same, because the engine forwards to it from its virtual machine.
+    Containers do not share this machine's loopback. They reach this machine by the name `host`, at the address of
+    `access`. If `access` is None, the engine forwards from its virtual machine to the loopback.
     """
 
     host: str
     access: ContainerAccess | None
 
     def sam_options(self) -> list[str]:
-        """Options of `sam local` that give containers the name `host.docker.internal`, where nobody else does."""
+        """Return options that make `sam local` define `host.docker.internal`, where the engine does not."""
         return ["--add-host", f"host.docker.internal:{self.access.address}"] if self.access else []
 
 
 def connect() -> ContainerEngine:
-    """The engine that `sam local` will use. Raises `CommandError` where none answers."""
+    """Return the engine that `sam local` will use. Raises `CommandError` if none responds."""
     try:
-        client = docker.from_env(timeout=_TIMEOUT_SECONDS)
+        client = docker.from_env(timeout=_ENGINE_TIMEOUT_SECONDS)
         try:
             return detect_engine(client.info(), lambda: client.networks.get("bridge").attrs, platform=sys.platform)
         finally:
             client.close()
     except DockerException as error:
         where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-        raise CommandError(NEEDED.format(where=where, reason=_innermost(error))) from None
+        raise CommandError(ENGINE_REQUIRED.format(where=where, reason=_root_cause(error))) from None
 
 
 def detect_engine(
     info: Mapping[str, Any], bridge: Callable[[], Mapping[str, Any]], *, platform: str
 ) -> ContainerEngine:
-    """The engine that describes itself, and its default network, like this to a machine with this `sys.platform`."""
+    """Return the engine with this `docker info` and default network, on this `sys.platform`."""
     if platform != "linux" or info.get("OperatingSystem") == "Docker Desktop":
         return ContainerEngine("host.docker.internal", None)
     if info.get("Rootless"):
-        # Podman's name for whatever forwards to our own address; it differs between its versions.
+        # Podman's name for its forwarder to this machine's address. The forwarder differs between versions.
         return ContainerEngine("host.containers.internal", find_own_address())
     if "name=rootless" in (info.get("SecurityOptions") or []):
         return ContainerEngine("host.docker.internal", find_own_address())
@@ -79,18 +79,20 @@ def detect_engine(
 
 
 def find_own_address() -> ContainerAccess:
-    """What a rootless engine's containers connect to. A process of this machine connects for them."""
+    """Return the address for containers of a rootless engine. A process on this machine connects for them."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(_SOMEWHERE_ELSE)
+            probe.connect(_TEST_NET_ADDRESS)
         except OSError as error:
-            raise CommandError("This machine has no address besides the loopback, which containers need.") from error
+            raise CommandError(
+                "This machine has only a loopback address, which containers cannot reach. Connect it to a network."
+            ) from error
         address = probe.getsockname()[0]
     return ContainerAccess(address, IPv4Network(address))
 
 
-def _innermost(error: BaseException) -> str:
-    """What really went wrong, without the layers of HTTP around it."""
+def _root_cause(error: BaseException) -> str:
+    """Return the message of the root cause, without the HTTP errors around it."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error)

@@ -1,4 +1,4 @@
-"""`sam local`: the functions in containers like Lambda's own, on the tables of the running stack or on any others."""
+"""`sam local`: the functions in Lambda's containers, on the tables of the running stack or of another DynamoDB."""
 
 import json
 import os
@@ -26,39 +26,39 @@ from local.sam_local.container_engine import ContainerEngine
 from local.sam_local.dynamodb_proxy import serve_dynamodb_proxy
 
 ENV_VARS = PROJECT / "env.local.json"
-"""What `sam local` takes for `--env-vars`, for tables of another DynamoDB than the stack's."""
+"""Sample for `--env-vars`, for the tables of another DynamoDB."""
 EVENTS = PROJECT / "events"
 
 Variables = dict[str, dict[str, str]]
-"""Environment variables by the function's logical id."""
+"""Environment variables by logical id of the function."""
 
-# It stops and removes its containers, one after the other.
+# `sam local` stops its containers one by one.
 _STOP_SECONDS = 60
-_ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_EVENTBRIDGE")
-_PASSED_ON = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_EVENTBRIDGE")
+_DOCKER_VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
 
 
 @dataclass(frozen=True, slots=True)
 class SamLocal:
-    """`sam local`, with all that it needs to know but what to do. Both methods return its exit code."""
+    """`sam local` with its options. Both methods return its exit code."""
 
     template: Path
     env_vars: Path
     engine: ContainerEngine
 
     def start_api(self, port: int) -> int:
-        # A container is started for each function when it is first called, and kept: to start one takes seconds.
+        # LAZY starts a container at a function's first call and keeps it. A start takes seconds.
         return self._run("start-api", "--port", str(port), "--warm-containers", "LAZY")
 
     def invoke(self, function: str, event: Path) -> int:
-        """Call the function of a folder in `functions/` once. What it answers goes to standard output."""
+        """Invoke the function in `functions/FUNCTION` once. Its response goes to standard output."""
         return self._run("invoke", logical_id(function), "--event", event)
 
-    def _run(self, *what: str | Path) -> int:
+    def _run(self, *arguments: str | Path) -> int:
         command = [
-            *("sam", "local", *what, "--template", self.template, "--env-vars", self.env_vars),
+            *("sam", "local", *arguments, "--template", self.template, "--env-vars", self.env_vars),
             *("--parameter-overrides", f"Runtime={RUNTIME} Architecture={architecture()}"),
-            # An image that is missing is pulled all the same; one that is there needs no network.
+            # SAM still pulls a missing image. A present one then needs no network.
             *("--skip-pull-image", *self.engine.sam_options()),
         ]
         with start_process(
@@ -69,13 +69,15 @@ class SamLocal:
 
 @contextmanager
 def prepare_sam_local(env_vars: Path | None, progress: Progress, *, for_events: bool = False) -> Iterator[SamLocal]:
-    """Everything that `sam local` needs, until the block is left. Raises `CommandError` for what is not there.
+    """Prepare `sam local` for the block. Raises `CommandError` without a container engine or a stack.
 
-    The functions' environment is read from the file `env_vars` or else is that of the running stack. With `for_events`
-    the authorizer accepts the token of its event, too.
+    The functions' environment comes from the file `env_vars`, or else from the running stack. With `for_events` the
+    authorizer also accepts the token of its sample event.
     """
     engine = container_engine.connect()
-    environment = nullcontext(env_vars) if env_vars else _env_vars_of(_description(), engine, for_events=for_events)
+    environment = (
+        nullcontext(env_vars) if env_vars else _write_env_vars(_require_tables(), engine, for_events=for_events)
+    )
     build = make_container_build(PROJECT, BUILD_CACHE)
     with build.lock():
         if not build.is_current():
@@ -87,9 +89,9 @@ def prepare_sam_local(env_vars: Path | None, progress: Progress, *, for_events: 
 
 
 def _with_all_layers(built: Path) -> Path:
-    """Write a copy of the built template in which no layer has a condition, and return its path.
+    """Write a copy of the built template without conditions on layers, and return its path.
 
-    `sam local` leaves out a layer under a condition. A function that calls Stripe itself does not import the dummy.
+    `sam local` omits conditional layers. An unused layer does no harm: only the dummy backend imports the dummy Stripe.
     """
     document = yaml_parse(built.read_text())
     for resource in document["Resources"].values():
@@ -102,12 +104,12 @@ def _with_all_layers(built: Path) -> Path:
 
 
 def logical_id(function: str) -> str:
-    """The template's name of the function in `functions/FUNCTION`."""
+    """Return the template's logical id of the function in `functions/FUNCTION`."""
     return "".join(word.capitalize() for word in function.split("_")) + "Function"
 
 
 def read_function_variables(description: Mapping[str, Any], endpoint_url: str) -> Variables:
-    """The functions' environment as it is deployed, with DynamoDB and EventBridge at `endpoint_url`."""
+    """Return the deployed environment of each function, with DynamoDB and EventBridge at `endpoint_url`."""
     emulator = description["awsEndpointUrl"]
     with (
         closing(make_client(emulator, "cloudformation")) as cloudformation,
@@ -125,40 +127,40 @@ def read_function_variables(description: Mapping[str, Any], endpoint_url: str) -
     return {
         name: {
             **(variables := configuration["Environment"]["Variables"]),
-            **{variable: endpoint_url for variable in _ENDPOINTS if variable in variables},
+            **{variable: endpoint_url for variable in _ENDPOINT_VARIABLES if variable in variables},
         }
         for name, configuration in functions.items()
     }
 
 
-def _description() -> dict[str, Any]:
+def _require_tables() -> dict[str, Any]:
     description = find_running_stack()
     if description is None:
         raise CommandError(
             "No stack is running, so there are no tables. Start it in another terminal: make run\n"
-            f"For tables of another DynamoDB: make sam-local ENV_VARS={ENV_VARS.name}, with their names in there."
+            f"To use another DynamoDB, name its tables in {ENV_VARS.name}: make sam-local ENV_VARS={ENV_VARS.name}"
         )
     return description
 
 
 @contextmanager
-def _env_vars_of(description: Mapping[str, Any], engine: ContainerEngine, *, for_events: bool) -> Iterator[Path]:
-    """The running stack's environment as a file for `--env-vars`, with its DynamoDB where containers reach it."""
+def _write_env_vars(description: Mapping[str, Any], engine: ContainerEngine, *, for_events: bool) -> Iterator[Path]:
+    """Write the running stack's environment to a file for `--env-vars`, with endpoints that containers can reach."""
     with (
-        _reachable_from_containers(description["awsEndpointUrl"], engine) as endpoint_url,
-        # Others may not read it: there may be somebody's own Stripe key in it.
+        _expose_to_containers(description["awsEndpointUrl"], engine) as endpoint_url,
+        # Readable by its owner only, because it may hold the user's Stripe key.
         TemporaryDirectory(prefix="sam-local-", dir=STATE) as directory,
     ):
         variables = read_function_variables(description, endpoint_url)
         if for_events:
-            _accept_token_of_events(variables)
+            _accept_event_token(variables)
         file = Path(directory) / "env.json"
         file.write_text(json.dumps(variables))
         yield file
 
 
 @contextmanager
-def _reachable_from_containers(endpoint_url: str, engine: ContainerEngine) -> Iterator[str]:
+def _expose_to_containers(endpoint_url: str, engine: ContainerEngine) -> Iterator[str]:
     if engine.access is None:
         yield f"http://{engine.host}:{urlsplit(endpoint_url).port}"
     else:
@@ -166,8 +168,8 @@ def _reachable_from_containers(endpoint_url: str, engine: ContainerEngine) -> It
             yield f"http://{engine.host}:{port}"
 
 
-def _accept_token_of_events(variables: Variables) -> None:
-    """Add the public key of `events/authorizer.json`, whose token is good until 2100 and known to everybody."""
+def _accept_event_token(variables: Variables) -> None:
+    """Make the authorizer accept the public token of `events/authorizer.json`, which expires in 2100."""
     authorizer = variables[logical_id("authorizer")]
     keys = [
         key
@@ -178,7 +180,7 @@ def _accept_token_of_events(variables: Variables) -> None:
 
 
 def _environment() -> dict[str, str]:
-    engine = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    # SAM asks AWS for the account's number, and goes on without it. Here it hears at once that there is none.
+    engine = {name: os.environ[name] for name in _DOCKER_VARIABLES if name in os.environ}
+    # SAM asks STS for the account id and continues without it. A closed port makes the request fail at once.
     no_account = {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     return make_child_environment(STATE / "sam-local", {**engine, **no_account})

@@ -1,1 +1,1 @@
-"""Commands of `./shop` with which a buyer or an admin uses the running stack."""
+"""Commands of `./shop` for buyers and admins of the running stack."""

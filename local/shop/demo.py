@@ -1,4 +1,4 @@
-"""One order, placed and paid over HTTP, and what became of the stock."""
+"""Demo of one order: place it, pay it over HTTP, and show the stock."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from command_line.errors import CommandError
-from local.shop.client import bearer, expect
+from local.shop.client import bearer, require_status
 from order_payments.domain import money
 
 _LINES: Mapping[str, int] = {"espresso-cup": 2, "house-blend-1kg": 1}
@@ -20,7 +20,7 @@ _PAYMENT_METHOD = "pm_card_visa"
 
 @dataclass(slots=True)
 class Demo:
-    """What was sent, what was answered, and the stock on either side of it."""
+    """The requests, their responses, and the products before and after the payment."""
 
     steps: list[tuple[str, int, str]] = field(default_factory=list)
     order: dict[str, Any] = field(default_factory=dict)
@@ -29,14 +29,14 @@ class Demo:
 
 
 def pay_one_order(api: httpx.Client, buyer_token: str) -> Demo:
-    """Place an order, pay it, read its status. Raises `CommandError` if anything is not as it should be."""
+    """Place an order, pay it and read its status. Raises `CommandError` if a result is unexpected."""
     headers = bearer(buyer_token)
     demo = Demo()
 
     def call(method: str, path: str, status: int, **body: Any) -> dict[str, Any]:
         response = api.request(method, path.format_map(demo.order), headers=headers, **body)
-        answer = expect(response, status)
-        # The id is long enough to break the line, and stands below.
+        answer = require_status(response, status)
+        # The path keeps its placeholder: the id would break the line, and is shown below.
         request = f"{method} {api.base_url.path.rstrip('/')}{path}"
         demo.steps.append((request, response.status_code, str(answer.get("status", ""))))
         return answer
@@ -49,10 +49,10 @@ def pay_one_order(api: httpx.Client, buyer_token: str) -> Demo:
     demo.after = _products(api, headers)
 
     if demo.order["status"] != "confirmed":
-        raise CommandError(f"The order was paid and is {demo.order['status']}, not confirmed.")
+        raise CommandError(f"The paid order is {demo.order['status']} instead of confirmed. See .local/logs.")
     for product_id, quantity in _LINES.items():
         if demo.after[product_id]["stock"] != demo.before[product_id]["stock"] - quantity:
-            raise CommandError(f"The order is confirmed, and the stock of {product_id} is not what it should be.")
+            raise CommandError(f"The order is confirmed, but the stock of {product_id} is wrong. See .local/logs.")
     return demo
 
 
@@ -93,4 +93,6 @@ def show(demo: Demo, console: Console) -> None:
 
 
 def _products(api: httpx.Client, headers: dict[str, str]) -> dict[str, dict[str, Any]]:
-    return {product_id: expect(api.get(f"/products/{product_id}", headers=headers), 200) for product_id in _LINES}
+    return {
+        product_id: require_status(api.get(f"/products/{product_id}", headers=headers), 200) for product_id in _LINES
+    }

@@ -1,4 +1,4 @@
-"""Orders as lines for people: one each where there is room, and never an id, a status or an amount that is cut."""
+"""Orders as readable lines. An id, a status or an amount is never cut."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,21 +10,21 @@ from order_payments.domain import money
 
 STATUS_STYLES: Mapping[str, str] = {"pending": "yellow", "confirmed": "bold green", "cancelled": "red"}
 
-# Below this width the reason and the items have a line of their own: only a few letters would fit beside the rest.
-_WIDE = 100
+# Below this width the reason and the items get a line of their own.
+_MIN_WIDE_COLUMNS = 100
 _GAP = "  "
 _HEADINGS = {"orderId": "order", "status": "status", "total": "total"}
 
 
 def format_orders(orders: Iterable[Mapping[str, Any]], width: int | None) -> Iterator[Text]:
-    """Yield a heading and the orders, clipped to a terminal of `width` columns. `None` is no terminal: clip nothing.
+    """Yield a heading and the orders, clipped to `width` columns. `None` clips nothing.
 
-    An order's id is the first word of its line, for programs.
+    The order id is the first word of its line, for scripts.
     """
-    rows = [_words(order) for order in orders]
+    rows = [_make_row(order) for order in orders]
     widths = {name: max(cell_len(row[name]) for row in (_HEADINGS, *rows)) for name in _HEADINGS}
     gap = _GAP if width is None or sum(widths.values()) + 2 * len(_GAP) <= width else " "
-    is_wide = width is None or width >= _WIDE
+    is_wide = width is None or width >= _MIN_WIDE_COLUMNS
 
     def line(row: Mapping[str, str], style: str) -> Text:
         start = f"{row['orderId']:<{widths['orderId']}}{gap}"
@@ -41,13 +41,13 @@ def format_orders(orders: Iterable[Mapping[str, Any]], width: int | None) -> Ite
             yield _clip(Text(f"  {row['about']}"), width)
 
 
-def _words(order: Mapping[str, Any]) -> dict[str, str]:
+def _make_row(order: Mapping[str, Any]) -> dict[str, str]:
     items = ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"])
     return {
         "orderId": order["orderId"],
         "status": order["status"],
         "total": money.as_text(order["totalAmount"], order["currency"]),
-        # The reason comes first: the end is what is clipped.
+        # The reason comes first, because the end is clipped.
         "about": f"{order['reason']['message']} {items}" if order["reason"] else items,
     }
 

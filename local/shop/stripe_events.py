@@ -1,4 +1,4 @@
-"""News from the dummy Stripe. It sends none by itself, but on request, true or not and as often as one likes."""
+"""Events of the dummy Stripe, sent on request only. They may repeat or contradict the actual outcome."""
 
 import time
 from collections.abc import Mapping
@@ -15,22 +15,22 @@ SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED.value
 
 
 def send(description: Mapping[str, Any], order_id: str, event_type: str, secret: str | None = None) -> dict[str, int]:
-    """Tell a stack's webhook about each intent of an order. Returns the status of its answers, by the intent's id.
+    """Send an event about each intent of an order to a stack's webhook. Return the HTTP statuses by intent id.
 
-    `description` is the content of `stack.json`; `secret` what the stack was given to check signatures with.
+    `description` is the content of `stack.json`, and `secret` the stack's signing secret.
     """
     require_order_id(order_id)
     if event_type not in tuple(EventType):
-        raise CommandError(f"The dummy Stripe tells of no {event_type!r}, but of {', '.join(EventType)}.")
+        raise CommandError(f"The dummy Stripe cannot send {event_type!r}. Choose one of {', '.join(EventType)}.")
     table = description["tables"].get("dummyStripe")
     if table is None:
-        raise CommandError("The running stack uses a Stripe of its own, which sends its events itself.")
+        raise CommandError("The running stack does not use the dummy Stripe. Send the event from your Stripe instead.")
     with open_aws_client(description["awsEndpointUrl"], "dynamodb") as client:
         intents = [i for i in DynamoDBStore(client, table).intents() if i.metadata.get("orderId") == order_id]
     if not intents:
         raise CommandError(
-            f"Stripe has no intent of the order {order_id}. Either there is no such order (./shop orders), or nobody "
-            f"has tried to pay it (./shop pay {order_id})."
+            f"The dummy Stripe has no intent for the order {order_id}. Check the id (./shop orders), or pay the order "
+            f"first (./shop pay {order_id})."
         )
     url = f"{description['apiUrl']}/webhooks/stripe"
     try:
@@ -39,4 +39,4 @@ def send(description: Mapping[str, Any], order_id: str, event_type: str, secret:
             for intent in intents
         }
     except ValueError as error:
-        raise CommandError(f"There is no such news: {error}.") from error
+        raise CommandError(f"The event cannot be sent: {error}.") from error

@@ -38,9 +38,9 @@ def test_seed_loads_a_catalogue_and_tells_of_bad_rows(run: Run, shop: HttpShop, 
     result = run("seed", path)
 
     assert result.exit_code == 1
-    assert "1 of 3 products are loaded." in result.output
-    assert "row 3: productId: '-bad' has to be 1 to 64 letters" in result.output
-    assert "row 4: unitPrice: 0 has to be a whole number from 1" in result.output
+    assert "Loaded 1 of 3 products." in result.output
+    assert "row 3: productId: '-bad' must be 1 to 64 letters" in result.output
+    assert "row 4: unitPrice: 0 must be a whole number from 1" in result.output
     assert "Correct these rows" in result.output
     assert shop.stock("seeded") == Stock(stock=7, reserved=0, available=7)
 
@@ -51,7 +51,7 @@ def test_seeding_again_puts_no_sold_units_back(run: Run, shop: HttpShop, tmp_pat
     run("seed", path)
     shop.pay(shop.order(("sold-and-seeded", 4)))
 
-    assert "1 of 1 products are loaded." in run("seed", path).output
+    assert "Loaded 1 of 1 products." in run("seed", path).output
     assert shop.stock("sold-and-seeded") == Stock(stock=3, reserved=0, available=3)
 
     run("seed", path, "--set-stock")
@@ -84,7 +84,7 @@ def test_a_refusal_of_the_api_is_told_in_words(run: Run, monkeypatch: pytest.Mon
     result = run("orders")
 
     assert isinstance(result.exception, CommandError)
-    assert "answered 401. unauthorized: " in str(result.exception)
+    assert "returned 401. unauthorized: " in str(result.exception)
     assert "Start the stack again" in str(result.exception)
 
 
@@ -172,7 +172,7 @@ def test_without_a_running_stack_a_command_says_how_to_start_one(
 
 def test_doctor_looks_at_everything_and_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_engine() -> None:
-        raise CommandError("no container engine answers")
+        raise CommandError("no container engine responds")
 
     monkeypatch.setattr("local.sam_local.container_engine.connect", no_engine)
     result = run("doctor")

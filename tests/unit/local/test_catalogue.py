@@ -46,7 +46,11 @@ def test_the_columns_of_a_csv_file_may_have_another_order(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "row"),
     [
-        ("c.json", "[7]", Row(1, {}, "not an object with productId, name, unitPrice, currency, stock")),
+        (
+            "c.json",
+            "[7]",
+            Row(1, {}, "not an object with productId, name, unitPrice, currency, stock"),
+        ),
         # The API refuses what is missing.
         ("c.csv", HEADER + "mug,Mug\n", Row(2, {"productId": "mug", "name": "Mug"})),
     ],
@@ -66,7 +70,7 @@ def test_a_second_row_of_a_product_is_a_bad_row_that_names_the_first(tmp_path: P
     tea, mug, again = read(written(tmp_path, "c.csv", HEADER + "tea,T,1,usd,1\nmug,M,1,usd,1\ntea,T,2,usd,2\n"))
 
     assert (tea.fault, mug.fault) == (None, None)
-    assert again.fault == "productId: 'tea' is the product of row 2"
+    assert again.fault == "productId: 'tea' repeats row 2. Keep one"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_header_of_other_columns_is_reported_once(tmp_path: Path, header: str) -
     said = refusal(written(tmp_path, "c.csv", f"{header}\ntea,Tea,1,usd,1\nmug,Mug,1,usd,1\n"))
 
     assert said.endswith(
-        f"c.csv: its header is {header!r}. Name these columns, separated by commas: {','.join(COLUMNS)}"
+        f"c.csv has the header {header!r}. Use these columns, separated by commas: {','.join(COLUMNS)}"
     )
 
 
@@ -93,19 +97,19 @@ def test_header_of_other_columns_is_reported_once(tmp_path: Path, header: str) -
     ("name", "content"), [("c.json", "[]"), ("c.csv", HEADER), ("c.csv", HEADER + ",,,,\n"), ("c.csv", "")]
 )
 def test_a_file_without_products_is_refused(tmp_path: Path, name: str, content: str) -> None:
-    assert f"{name} has no products. Put some in" in refusal(written(tmp_path, name, content))
+    assert f"{name} has no products. Add some" in refusal(written(tmp_path, name, content))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "shown"),
     [
-        ("c.json", "", "is no JSON"),
-        ("c.json", "{", "is no JSON"),
-        ("c.json", '{"a": 1}', "is no array of products. It has to begin with ["),
-        ("c.json", '[{"stock": NaN}]', "it has NaN"),
-        ("c.json", "[" * 100_000, "is no JSON"),
-        ("c.csv", HEADER + '"tea', "is no CSV"),
-        ("c.csv", "\0", "its header is"),
+        ("c.json", "", "is not valid JSON"),
+        ("c.json", "{", "is not valid JSON"),
+        ("c.json", '{"a": 1}', "is not an array of products. Begin it with ["),
+        ("c.json", '[{"stock": NaN}]', "NaN is not a JSON value"),
+        ("c.json", "[" * 100_000, "is not valid JSON"),
+        ("c.csv", HEADER + '"tea', "is not valid CSV"),
+        ("c.csv", "\0", "has the header"),
         ("c.yaml", "[]", "is neither .json nor .csv"),
     ],
 )
@@ -121,17 +125,17 @@ def test_a_file_that_is_no_text_is_refused_in_words(tmp_path: Path, name: str) -
     path = tmp_path / name
     path.write_bytes(b"productId\n\xff\n")
 
-    assert "Save it as that" in refusal(path)
+    assert "Save it as UTF-8" in refusal(path)
 
 
 @pytest.mark.parametrize("name", ["c.json", "c.yaml"])
 def test_a_file_that_is_missing_is_answered_with_one_to_try(tmp_path: Path, name: str) -> None:
-    assert "There is no file" in refusal(tmp_path / name)
+    assert "does not exist" in refusal(tmp_path / name)
     assert "local/shop/catalogue.json" in refusal(tmp_path / name)
 
 
 def test_a_directory_is_refused_in_words(tmp_path: Path) -> None:
-    assert "is a directory. Name a file" in refusal(tmp_path)
+    assert "is a directory. Name a .json or .csv file" in refusal(tmp_path)
 
 
 def test_a_file_that_may_not_be_read_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +146,7 @@ def test_a_file_that_may_not_be_read_is_refused_in_words(tmp_path: Path, monkeyp
     # Taking the permission away would do nothing where the tests run as root.
     monkeypatch.setattr(Path, "open", denied)
 
-    assert refusal(path) == f"{path} cannot be read: Permission denied. See who may: ls -l {path}"
+    assert refusal(path) == f"{path} cannot be read: Permission denied. Check its permissions: ls -l {path}"
 
 
 def test_the_sample_is_a_catalogue() -> None:
@@ -177,7 +181,7 @@ def test_json_row_that_has_a_member_twice_is_a_bad_row_that_names_it(tmp_path: P
     tea, mug = read(written(tmp_path, "c.json", products))
 
     assert tea.fault is None
-    assert (mug.number, mug.fault) == (2, "more than one 'stock'. Keep one")
+    assert (mug.number, mug.fault) == (2, "repeated 'stock'. Keep one")
 
 
 @pytest.mark.parametrize(

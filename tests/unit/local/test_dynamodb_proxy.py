@@ -112,12 +112,12 @@ def test_where_the_stack_has_ended_the_answer_says_so() -> None:
     with serve_dynamodb_proxy(url, LOOPBACK) as port:
         answer = post(port, "/", CALL)
 
-    assert (answer.status_code, answer.text) == (503, "DynamoDB does not answer. Has the stack ended?\n")
+    assert (answer.status_code, answer.text) == (503, "DynamoDB does not respond. Is the stack running?\n")
 
 
 def test_an_address_that_cannot_be_had_is_told() -> None:
     with (
-        pytest.raises(CommandError, match="Cannot listen where containers reach this machine"),
+        pytest.raises(CommandError, match="Cannot listen on ::1, the address for containers"),
         serve_dynamodb_proxy("http://127.0.0.1:1", ContainerAccess("::1", LOOPBACK.peers)),
     ):
         pass

@@ -53,15 +53,15 @@ def test_bad_rows_are_told_by_number_and_the_others_loaded() -> None:
         Row(8, {"productId": "much", "unitPrice": float("inf"), "stock": 1}),
     ]
 
-    report = load(api.client, rows, done=lambda: done.append(1))
+    report = load(api.client, rows, on_row_done=lambda: done.append(1))
 
     assert report.loaded == 1
     assert report.bad == {
-        3: f"unitPrice: missing. It has to be {RULES['unitPrice']}",
+        3: f"unitPrice is missing. It must be {RULES['unitPrice']}",
         5: "Payments hold some.",
         6: "a fault that the file shows",
-        7: "it has a text or a number that JSON cannot carry: half a character, or infinity",
-        8: "it has a text or a number that JSON cannot carry: half a character, or infinity",
+        7: "a value cannot be encoded as JSON: half a surrogate pair, or infinity. Correct it",
+        8: "a value cannot be encoded as JSON: half a surrogate pair, or infinity. Correct it",
     }
     assert set(api.products) == {"/v1/admin/products/tea"}
     assert len(done) == len(rows)
@@ -73,17 +73,17 @@ def test_an_id_of_another_form_is_refused_in_words_and_not_sent(product_id: str)
 
     report = load(api.client, [Row(1, {**GOOD, "productId": product_id})])
 
-    assert report.bad[1].endswith(f" has to be {RULES['productId']}")
+    assert report.bad[1].endswith(f" must be {RULES['productId']}")
     assert not api.products
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({}, "productId: missing. "),
-        ({"productId": None}, "productId: missing. "),
-        ({"productId": ""}, "productId: missing. "),
-        ({**GOOD, "productId": 17}, "productId: 17 is no text. Put it in quotes"),
+        ({}, "productId is missing. "),
+        ({"productId": None}, "productId is missing. "),
+        ({"productId": ""}, "productId is missing. "),
+        ({**GOOD, "productId": 17}, "productId: 17 is not a text. Put it in quotes"),
     ],
 )
 def test_an_id_that_is_not_there_or_no_text_is_refused(values: dict[str, object], said: str) -> None:
@@ -93,18 +93,18 @@ def test_an_id_that_is_not_there_or_no_text_is_refused(values: dict[str, object]
 @pytest.mark.parametrize(
     ("column", "value", "shown"),
     [
-        ("name", " ", "name: ' ' has to be a text of one line"),
-        ("name", "two\nlines", r"name: 'two\nlines' has to be a text of one line"),
-        ("name", ["Tea"], 'name: ["Tea"] is no text'),
-        ("unitPrice", "12.5", "unitPrice: '12.5' has to be a whole number from 1"),
-        ("unitPrice", "450", "unitPrice: '450' is a text. Take the quotes off"),
+        ("name", " ", "name: ' ' must be one line"),
+        ("name", "two\nlines", r"name: 'two\nlines' must be one line"),
+        ("name", ["Tea"], 'name: ["Tea"] is not a text'),
+        ("unitPrice", "12.5", "unitPrice: '12.5' must be a whole number from 1"),
+        ("unitPrice", "450", "unitPrice: '450' is a text. Remove the quotes"),
         # CSV has no quotes to take off: what looks like a number there is text only where it is too long for one.
-        ("unitPrice", "9" * 19, f"unitPrice: '{'9' * 19}' has to be a whole number from 1"),
-        ("stock", -1, "stock: -1 has to be a whole number from 0"),
-        ("currency", "USD", "currency: 'USD' has to be a lower-case ISO 4217 code"),
-        ("currency", "", "currency: missing"),
-        ("colour", "red", "'colour': no product has that, but productId, name"),
-        ("name", "x" * 300, f"name: '{'x' * 39}… has to be"),
+        ("unitPrice", "9" * 19, f"unitPrice: '{'9' * 19}' must be a whole number from 1"),
+        ("stock", -1, "stock: -1 must be a whole number from 0"),
+        ("currency", "USD", "currency: 'USD' must be a lower-case ISO 4217 code"),
+        ("currency", "", "currency is missing"),
+        ("colour", "red", "'colour' is not a field of a product. Use productId, name"),
+        ("name", "x" * 300, f"name: '{'x' * 39}… must be"),
     ],
 )
 def test_a_value_is_refused_in_words_and_once(column: str, value: object, shown: str) -> None:
