@@ -1,4 +1,4 @@
-"""README, docs, CONTRIBUTING and AGENTS name only what exists, and the runbook's tables are complete.
+"""The documents name only what exists, and the tables of the runbook are complete.
 
 A name is text in backticks. Text of fenced blocks is checked for commands only.
 """
@@ -19,7 +19,8 @@ from delivery.rendering import template
 from order_payments.runtime.metric_names import Count, Gauge, Latency
 
 DOCUMENTS = {
-    str(path.relative_to(PROJECT)): path for path in sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")])
+    str(path.relative_to(PROJECT)): path
+    for path in sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("layers/*/README.md")])
 }
 PRESENT = sorted(DOCUMENTS.keys() - {"CHANGELOG.md"})
 """Documents of the present state. The changelog names what was removed, too."""
