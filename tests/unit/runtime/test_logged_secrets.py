@@ -1,4 +1,4 @@
-"""Nothing secret is logged or answered, at any level of logging."""
+"""No secret is logged or returned, even at log level DEBUG."""
 
 import io
 import json
@@ -17,7 +17,7 @@ PAYMENT_METHOD = "pm_PlantedPaymentMethod"
 
 
 @pytest.fixture(autouse=True)
-def everything_is_logged() -> Iterator[None]:
+def log_everything() -> Iterator[None]:
     logger.setLevel("DEBUG")
     yield
     logger.setLevel("INFO")
@@ -30,7 +30,7 @@ def shop(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> FunctionS
 
 
 @pytest.mark.parametrize("card", [PAYMENT_METHOD, "pm_card_visa", "pm_dummy_api_error", "pm_card_chargeDeclined"])
-def test_no_key_token_or_payment_method_is_logged_or_answered(
+def test_key_token_and_payment_method_are_not_logged_or_returned(
     shop: FunctionShop,
     card: str,
     log_output: io.StringIO,
@@ -52,11 +52,11 @@ def test_no_key_token_or_payment_method_is_logged_or_answered(
     assert "gateway-request-id" in lines
     everything = lines + "".join(capfd.readouterr()) + caplog.text
     assert not [secret for secret in (KEY, KEY[8:], "PlantedToken", PAYMENT_METHOD) if secret in everything]
-    answered = "".join(json.dumps(reply.body) for reply in replies)
-    assert not [secret for secret in (KEY, KEY[8:], PAYMENT_METHOD) if secret in answered]
+    returned = "".join(json.dumps(reply.body) for reply in replies)
+    assert not [secret for secret in (KEY, KEY[8:], PAYMENT_METHOD) if secret in returned]
 
 
-def test_an_unexpected_error_is_logged_without_the_request(
+def test_unexpected_error_is_logged_without_the_request(
     shop: FunctionShop,
     dynamodb: DynamoDBClient,
     log_output: io.StringIO,

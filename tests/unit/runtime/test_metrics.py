@@ -1,4 +1,4 @@
-"""What the functions count and measure: each payment once, by its end, and what they waited for."""
+"""The functions' metrics: each payment counted once by its outcome, errors, and the latency of calls."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -33,28 +33,28 @@ Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def nothing_counted_yet(capsys: Output) -> None:
-    """Write what other tests counted without a handler that writes it."""
+def flush_metrics(capsys: Output) -> None:
+    """Flush the metrics that other tests counted and did not write."""
     write_metrics()
     capsys.readouterr()
 
 
-def of_a_payment(shop: FunctionShop, output: Output, card: str) -> Metrics:
+def metrics_of_payment(shop: FunctionShop, output: Output, card: str) -> Metrics:
     order = shop.order((shop.add_product(stock=5), 1))
     output.readouterr()
     shop.pay(order, card)
     return metrics_in(output.readouterr().out)
 
 
-def test_a_payment_tells_what_stripe_and_dynamodb_took(shop: FunctionShop, capsys: Output) -> None:
-    metrics = of_a_payment(shop, capsys, "pm_card_visa")
+def test_payment_measures_its_stripe_and_dynamodb_calls(shop: FunctionShop, capsys: Output) -> None:
+    metrics = metrics_of_payment(shop, capsys, "pm_card_visa")
 
     assert [len(metrics[name]) for name in (Latency.STRIPE_CREATE, Latency.STRIPE_CONFIRM)] == [1, 1]
     assert len(metrics[Latency.DYNAMODB_TRANSACTION]) == 2
     assert all(0 < value < 60_000 for values in metrics.values() for value in values)
 
 
-def test_all_metrics_of_a_request_are_one_line_of_the_stacks_namespace(shop: FunctionShop, capsys: Output) -> None:
+def test_request_writes_one_metric_line_in_the_stacks_namespace(shop: FunctionShop, capsys: Output) -> None:
     order = shop.order((shop.add_product(), 1))
     capsys.readouterr()
 
@@ -67,52 +67,52 @@ def test_all_metrics_of_a_request_are_one_line_of_the_stacks_namespace(shop: Fun
     assert variables["POWERTOOLS_METRICS_NAMESPACE"] == {"Ref": "AWS::StackName"}
 
 
-def throttled(*_: Any, **__: Any) -> None:
+def throttle(*_: Any, **__: Any) -> None:
     error: Any = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     raise ClientError(error, "GetItem")
 
 
-def throttled_in_part(*_: Any, **__: Any) -> None:
+def throttle_one_item(*_: Any, **__: Any) -> None:
     reasons = [{"Code": "None"}, {"Code": "ThrottlingError"}]
     error: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
     raise ClientError(error, "TransactWriteItems")
 
 
-def read(refused: Callable[[], None]) -> None:
+def read(operation: Callable[[], None]) -> None:
     with translate_read_errors():
-        refused()
+        operation()
 
 
-def write(refused: Callable[[], None]) -> None:
+def write(operation: Callable[[], None]) -> None:
     with translate_write_errors():
-        refused()
+        operation()
 
 
-def transact(refused: Callable[..., None]) -> None:
-    client: Any = SimpleNamespace(transact_write_items=refused)
+def transact(operation: Callable[..., None]) -> None:
+    client: Any = SimpleNamespace(transact_write_items=operation)
     write_transaction(client, [], deadline=Deadline.after(0))
 
 
 @pytest.mark.parametrize(
-    ("call", "refused", "end"),
+    ("call", "operation", "error"),
     [
-        (read, throttled, Busy),
-        (write, throttled, WriteOutcomeUnknown),
-        (transact, throttled, WriteOutcomeUnknown),
-        (transact, throttled_in_part, Busy),
+        (read, throttle, Busy),
+        (write, throttle, WriteOutcomeUnknown),
+        (transact, throttle, WriteOutcomeUnknown),
+        (transact, throttle_one_item, Busy),
     ],
 )
-def test_a_call_that_dynamodb_throttles_is_counted(
-    call: Callable[..., None], refused: Callable[..., None], end: type[Exception], capsys: Output
+def test_throttled_dynamodb_call_is_counted(
+    call: Callable[..., None], operation: Callable[..., None], error: type[Exception], capsys: Output
 ) -> None:
-    with pytest.raises(end):
-        call(refused)
+    with pytest.raises(error):
+        call(operation)
     write_metrics()
 
     assert metrics_in(capsys.readouterr().out)[Count.THROTTLED] == [1]
 
 
-def test_a_read_writes_no_metrics(shop: FunctionShop, capsys: Output) -> None:
+def test_reading_an_order_writes_no_metrics(shop: FunctionShop, capsys: Output) -> None:
     order = shop.order((shop.add_product(), 1))
     capsys.readouterr()
 
@@ -130,10 +130,10 @@ def test_a_read_writes_no_metrics(shop: FunctionShop, capsys: Output) -> None:
         ("pm_unknown", {Count.PAYMENT_VOIDED: [1.0]}),
     ],
 )
-def test_the_paying_function_counts_what_no_settlement_tells(
+def test_payment_function_counts_unknown_and_voided_payments(
     shop: FunctionShop, capsys: Output, card: str, counted: Metrics
 ) -> None:
-    metrics = of_a_payment(shop, capsys, card)
+    metrics = metrics_of_payment(shop, capsys, card)
 
     assert {name: metrics[name] for name in metrics if name in tuple(Count)} == counted
 
@@ -144,9 +144,9 @@ def test_the_paying_function_counts_what_no_settlement_tells(
         (EndpointConnectionError(endpoint_url="https://dynamodb"), 503, Count.BUSY),
         (ZeroDivisionError(), 500, Count.INTERNAL_ERROR),
     ],
-    ids=["busy", "error of ours"],
+    ids=["busy", "internal error"],
 )
-def test_request_that_fails_is_counted(
+def test_failed_request_is_counted(
     shop: FunctionShop,
     capsys: Output,
     monkeypatch: pytest.MonkeyPatch,
@@ -166,7 +166,7 @@ def test_request_that_fails_is_counted(
     assert metrics_in(capsys.readouterr().out) == {counted: [1.0]}
 
 
-def test_payment_that_the_provider_refuses_is_no_internal_error(
+def test_payment_refused_by_stripe_is_not_an_internal_error(
     shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = shop.order((shop.add_product(), 1))
@@ -181,7 +181,7 @@ def test_payment_that_the_provider_refuses_is_no_internal_error(
     assert Count.INTERNAL_ERROR not in metrics_in(capsys.readouterr().out)
 
 
-def test_order_that_cannot_be_reconciled_is_counted_as_an_internal_error(
+def test_failed_reconciliation_counts_as_an_internal_error(
     shop: FunctionShop, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = shop.order((shop.add_product(), 1))
@@ -196,7 +196,7 @@ def test_order_that_cannot_be_reconciled_is_counted_as_an_internal_error(
     assert metrics_in(capsys.readouterr().out)[Count.INTERNAL_ERROR] == [1.0]
 
 
-def test_a_write_that_nobody_answers_is_measured(capsys: Output) -> None:
+def test_write_without_a_response_is_measured(capsys: Output) -> None:
     with pytest.raises(WriteOutcomeUnknown), translate_write_errors():
         raise EndpointConnectionError(endpoint_url="https://dynamodb")
     write_metrics()
@@ -205,12 +205,12 @@ def test_a_write_that_nobody_answers_is_measured(capsys: Output) -> None:
 
 
 @pytest.fixture
-def publisher(dynamodb: object) -> ModuleType:  # noqa: ARG001 - moto, which has the bus, too
+def publisher(dynamodb: object) -> ModuleType:  # noqa: ARG001 - starts moto
     boto3.client("events").create_event_bus(Name="order-events")
     return load_function("publish_order_events")
 
 
-def test_settlements_are_counted_where_the_stream_tells_of_them(publisher: ModuleType, capsys: Output) -> None:
+def test_publisher_counts_settlements_from_the_stream(publisher: ModuleType, capsys: Output) -> None:
     paid, declined, other = place(), place(), place()
     refused = change(other, status="cancelled", reason=Reason("Ünknown reason", "Something."))
     records = [*map(creation, (paid, declined, other)), confirmation(paid), record(declined, cancel(declined))]
@@ -226,14 +226,14 @@ def test_settlements_are_counted_where_the_stream_tells_of_them(publisher: Modul
     assert metrics_in(output, reason="other") == {Count.PAYMENT_CANCELLED: [1.0]}
 
 
-def test_what_an_admin_settled_is_no_payment(publisher: ModuleType, capsys: Output) -> None:
+def test_override_is_not_counted_as_a_payment(publisher: ModuleType, capsys: Output) -> None:
     orders = [place(), place()]
-    by_hand = [
+    overridden = [
         change(order, status=status, reason=Reason("admin_override", "Lost."), override=Override("a", utc_now(), "L"))
         for order, status in zip(orders, ("confirmed", "cancelled"), strict=True)
     ]
 
-    publisher.handler({"Records": list(map(record, orders, by_hand))}, Context())
+    publisher.handler({"Records": list(map(record, orders, overridden))}, Context())
 
     metrics = metrics_in(capsys.readouterr().out)
     assert metrics[Count.SETTLED_BY_HAND] == [2.0]
@@ -241,7 +241,7 @@ def test_what_an_admin_settled_is_no_payment(publisher: ModuleType, capsys: Outp
     assert sum(metrics[Count.PAYMENT_CANCELLED]) == 0
 
 
-def test_what_was_not_published_is_not_counted(
+def test_unpublished_event_is_not_counted(
     publisher: ModuleType, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publisher.bus, "publish", lambda events, **_: len(events) - 1)
@@ -251,7 +251,7 @@ def test_what_was_not_published_is_not_counted(
     assert metrics_in(capsys.readouterr().out)[Count.ORDER_CREATED] == [1.0]
 
 
-def test_every_run_of_the_reconciler_tells_how_old_the_oldest_is(shop: FunctionShop, capsys: Output) -> None:
+def test_every_reconciler_run_reports_the_age_of_the_oldest_attempt(shop: FunctionShop, capsys: Output) -> None:
     assert shop is not None
     reconciler = load_function("reconcile_payments")
     capsys.readouterr()

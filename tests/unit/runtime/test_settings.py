@@ -1,4 +1,4 @@
-"""A misconfigured function does not start. Its error names the variable and not the value."""
+"""Settings: a misconfigured function does not start, and its error names the variable but not the value."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from order_payments.runtime.settings import (
 )
 from tests.support.function_shop import ENVIRONMENT
 
-BAD_STRIPE_KEYS = [
+INVALID_STRIPE_KEYS = [
     "",
     " ",
     "sk_test_",
@@ -28,8 +28,8 @@ BAD_STRIPE_KEYS = [
 ]
 
 
-@pytest.mark.parametrize("key", BAD_STRIPE_KEYS)
-def test_anything_but_a_test_mode_key_is_refused_and_not_printed(key: str) -> None:
+@pytest.mark.parametrize("key", INVALID_STRIPE_KEYS)
+def test_key_that_is_not_a_test_mode_key_is_refused_and_not_printed(key: str) -> None:
     with pytest.raises(InvalidSettings) as refused:
         StripeSettings.from_environment({"STRIPE_SECRET_KEY": key})
 
@@ -37,15 +37,15 @@ def test_anything_but_a_test_mode_key_is_refused_and_not_printed(key: str) -> No
     assert "51SecretSecret" not in str(refused.value)
 
 
-def test_the_stripe_key_is_not_shown_with_the_settings() -> None:
+def test_repr_of_the_settings_does_not_contain_the_stripe_key() -> None:
     assert "sk_test_1" not in repr(StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1"}))
 
 
-def test_the_dummy_is_the_stripe_that_is_assumed() -> None:
+def test_stripe_backend_defaults_to_the_dummy() -> None:
     assert StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1"}).backend is StripeBackend.DUMMY
 
 
-def test_an_unknown_stripe_is_refused() -> None:
+def test_unknown_stripe_backend_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="STRIPE_BACKEND"):
         StripeSettings.from_environment({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_BACKEND": "live"})
 
@@ -53,15 +53,15 @@ def test_an_unknown_stripe_is_refused() -> None:
 STRIPE = {"STRIPE_SECRET_KEY": "sk_test_1"}
 
 
-@pytest.mark.parametrize("address", ["localhost:8420", "ftp://stripe.example", "https://", "https://a b", "//x", "x"])
-def test_an_address_of_stripe_that_is_none_is_refused(address: str) -> None:
+@pytest.mark.parametrize("url", ["localhost:8420", "ftp://stripe.example", "https://", "https://a b", "//x", "x"])
+def test_invalid_stripe_api_base_is_refused(url: str) -> None:
     with pytest.raises(InvalidSettings, match="STRIPE_API_BASE"):
-        StripeSettings.from_environment({**STRIPE, "STRIPE_API_BASE": address})
+        StripeSettings.from_environment({**STRIPE, "STRIPE_API_BASE": url})
 
 
-@pytest.mark.parametrize("address", ["https://api.stripe.com", "http://127.0.0.1:8420", "http://stripe:8420/base/"])
-def test_another_address_of_stripe_can_be_given(address: str) -> None:
-    assert StripeSettings.from_environment({**STRIPE, "STRIPE_API_BASE": address}).api_base == address
+@pytest.mark.parametrize("url", ["https://api.stripe.com", "http://127.0.0.1:8420", "http://stripe:8420/base/"])
+def test_stripe_api_base_can_be_another_url(url: str) -> None:
+    assert StripeSettings.from_environment({**STRIPE, "STRIPE_API_BASE": url}).api_base == url
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_another_address_of_stripe_can_be_given(address: str) -> None:
         ),
     ],
 )
-def test_the_origins_that_are_listed_may_read(origins: str, allowed: list[str], refused: list[str]) -> None:
+def test_only_listed_origins_are_allowed(origins: str, allowed: list[str], refused: list[str]) -> None:
     settings = CorsSettings.from_environment({"CORS_ALLOWED_ORIGINS": origins})
 
     assert all(map(settings.allows, allowed))
@@ -86,7 +86,7 @@ def test_the_origins_that_are_listed_may_read(origins: str, allowed: list[str], 
 @pytest.mark.parametrize(
     "origins", ["shop.example", "https://shop.example/path", "https://a.example;https://b.example/x"]
 )
-def test_what_is_no_origin_is_refused(origins: str) -> None:
+def test_invalid_origin_is_refused(origins: str) -> None:
     with pytest.raises(InvalidSettings, match="CORS_ALLOWED_ORIGINS"):
         CorsSettings.from_environment({"CORS_ALLOWED_ORIGINS": origins})
 
@@ -128,8 +128,8 @@ def test_misconfigured_function_does_not_start_and_names_the_variable(
     "function",
     sorted(path.parent.name for path in PROJECT.glob("functions/*/handler.py") if path.parent.name != "authorizer"),
 )
-def test_a_configured_function_starts(function: str) -> None:
-    """It starts as on Lambda: in a process of its own, with nothing to import but its folder and the layers."""
+def test_configured_function_starts(function: str) -> None:
+    """Start the function as on Lambda: in a separate process, with only its folder and the layers on the path."""
     folder = PROJECT / "functions" / function
 
     started = subprocess.run(

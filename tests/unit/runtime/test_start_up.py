@@ -1,4 +1,4 @@
-"""How a function starts: what it does first and last, and what it does ahead of requests."""
+"""The cold start of a function: first and last statement, garbage collection, warm-up and snapshots."""
 
 from order_payments.runtime.start_up import finish_start
 
@@ -19,18 +19,18 @@ from harness.functions import load_function
 from order_payments.domain.errors import Busy, OrderNotFound, ProductNotFound
 
 HANDLERS = {path.parent.name: path for path in sorted((PROJECT / "functions").glob("*/handler.py"))}
-AHEAD_OF_REQUESTS = ("snap-start", "provisioned-concurrency")
+EARLY_INITIALIZATION_TYPES = ("snap-start", "provisioned-concurrency")
 
 
 @pytest.fixture(autouse=True)
-def garbage() -> Iterator[None]:
+def unfreeze_garbage_collector() -> Iterator[None]:
     yield
     gc.unfreeze()
 
 
 @pytest.fixture
 def restore_hooks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
-    """What Lambda's runtime calls after it has restored a snapshot."""
+    """Return the hooks that Lambda's runtime calls after it restores a snapshot."""
     hooks: list[Callable[[], object]] = []
     monkeypatch.setattr(snapshot_restore_py, "register_after_restore", hooks.append)
     return hooks
@@ -38,7 +38,7 @@ def restore_hooks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch, dynamodb: DynamoDBClient) -> list[str]:
-    """The operations that functions call on DynamoDB; their clients are closed as Lambda's would be."""
+    """Return a list that receives the DynamoDB operations that the functions call."""
     called: list[str] = []
 
     def record(model: Any, **_: object) -> None:
@@ -50,7 +50,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, dynamodb: DynamoDBClient) -> list[str
 
 
 @pytest.mark.parametrize("function", HANDLERS)
-def test_a_function_imports_what_quickens_its_start_before_all_else_and_ends_with_it(function: str) -> None:
+def test_function_imports_the_start_up_first_and_finishes_it_last(function: str) -> None:
     _docstring, first, *_, last = ast.parse(HANDLERS[function].read_text()).body
 
     assert ast.unparse(first) in (
@@ -60,7 +60,7 @@ def test_a_function_imports_what_quickens_its_start_before_all_else_and_ends_wit
     assert re.match(r"(components\.)?finish_start\(", ast.unparse(last))
 
 
-def test_a_function_that_has_started_collects_garbage_but_not_what_it_started_with() -> None:
+def test_garbage_collection_skips_the_objects_of_the_cold_start() -> None:
     gc.disable()
 
     finish_start()
@@ -70,18 +70,18 @@ def test_a_function_that_has_started_collects_garbage_but_not_what_it_started_wi
 
 
 @pytest.mark.parametrize("kind", ["on-demand", "", "something new"])
-def test_no_request_waits_for_a_rehearsal(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_on_demand_start_does_not_warm_up(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
-    rehearsals: list[int] = []
+    warm_ups: list[int] = []
 
-    finish_start(warm_up=lambda: rehearsals.append(1))
+    finish_start(warm_up=lambda: warm_ups.append(1))
 
-    assert rehearsals == []
+    assert warm_ups == []
 
 
 @pytest.mark.parametrize("function", sorted(HANDLERS.keys() - {"authorizer", "publish_order_events"}))
-@pytest.mark.parametrize("kind", AHEAD_OF_REQUESTS)
-def test_ahead_of_requests_a_function_reads_what_is_not_there(
+@pytest.mark.parametrize("kind", EARLY_INITIALIZATION_TYPES)
+def test_early_start_warms_up_with_a_read(
     monkeypatch: pytest.MonkeyPatch,
     reads: list[str],
     restore_hooks: list[Callable[[], object]],
@@ -111,7 +111,7 @@ NOT_ALLOWED = ClientError({"Error": {"Code": "AccessDeniedException", "Message":
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_rehearsal_that_fails_does_not_stop_the_start_and_is_logged_unless_it_found_nothing(
+def test_failed_warm_up_is_logged_and_does_not_stop_the_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, *, is_logged: bool
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency")
@@ -127,20 +127,20 @@ def test_rehearsal_that_fails_does_not_stop_the_start_and_is_logged_unless_it_fo
 
 
 @pytest.mark.usefixtures("restore_hooks")
-def test_a_snapshot_has_no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_are_closed_before_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
-    done: list[str] = []
+    calls: list[str] = []
 
     class Client:
         def close(self) -> None:
-            done.append("closed")
+            calls.append("closed")
 
-    finish_start(Client(), warm_up=lambda: done.append("read"))  # type: ignore[arg-type] # of a client it needs this alone
+    finish_start(Client(), warm_up=lambda: calls.append("read"))  # type: ignore[arg-type] # only `close` is used
 
-    assert done == ["read", "closed"]
+    assert calls == ["read", "closed"]
 
 
-def test_environments_restored_from_one_snapshot_draw_pauses_of_their_own(
+def test_environments_restored_from_one_snapshot_have_different_jitter(
     monkeypatch: pytest.MonkeyPatch, restore_hooks: list[Callable[[], object]]
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")

@@ -1,4 +1,4 @@
-"""What the client makes of answers that DynamoDB did not give."""
+"""The DynamoDB client: responses of a proxy, time limits and numbers."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -29,25 +29,25 @@ from tests.support.function_shop import FunctionShop
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
-    """A client to whom something on the way answers each request with a web page, as if all were well."""
+    """Return a client whose requests get a web page with status 200 from a proxy."""
     FunctionShop.set_environment(monkeypatch)
 
-    def answer(request: Any, **_: Any) -> AWSResponse:
+    def respond(request: Any, **_: Any) -> AWSResponse:
         body = SimpleNamespace(stream=lambda *_, **__: iter([b"<html>Welcome</html>"]))
         return AWSResponse(request.url, 200, {"Content-Type": "text/html"}, body)
 
     client = dynamodb_client()
-    client.meta.events.register("before-send.dynamodb", answer)
+    client.meta.events.register("before-send.dynamodb", respond)
     yield client
     client.close()
 
 
-def test_a_web_page_is_no_answer_to_a_transaction(client: DynamoDBClient) -> None:
+def test_web_page_leaves_the_outcome_of_a_transaction_unknown(client: DynamoDBClient) -> None:
     with pytest.raises(WriteOutcomeUnknown):
         write_transaction(client, [ProductsTable(client, "products").hold("tea", 1)], deadline=Deadline.after(1))
 
 
-def test_a_web_page_does_not_say_that_an_order_is_not_there_or_was_written(client: DynamoDBClient) -> None:
+def test_web_page_makes_reads_and_writes_of_an_order_busy(client: DynamoDBClient) -> None:
     orders = OrdersTable(client, "orders", ProductsTable(client, "products"))
 
     with pytest.raises(Busy):
@@ -56,18 +56,18 @@ def test_a_web_page_does_not_say_that_an_order_is_not_there_or_was_written(clien
         orders.create(Order.place("alice", [OrderLine("tea", "Tea", 1, 450)], "usd", utc_now()))
 
 
-def test_time_kept_for_settling_is_enough_if_dynamodb_does_not_respond(client: DynamoDBClient) -> None:
+def test_settle_time_is_enough_if_dynamodb_does_not_respond(client: DynamoDBClient) -> None:
     config = client.meta.config
     tries = config.retries["total_max_attempts"]
 
-    # In botocore's standard mode the first pause is up to a second long, and a second one would be up to two.
+    # In botocore's standard mode the first pause is up to one second, and a second one would be up to two.
     assert tries == 2
     assert tries * (config.connect_timeout + config.read_timeout) + 1 <= DYNAMODB_CALL_SECONDS
     assert SETTLE_BUDGET_SECONDS + 2 * DYNAMODB_CALL_SECONDS <= TIME_TO_SETTLE_SECONDS
 
 
 @pytest.mark.parametrize("text", ["1" + 100 * "0", "1E+100", "0.1", "12345678901234567890123456789012345678"])
-def test_every_number_that_dynamodb_stores_is_read_and_written_back(text: str) -> None:
+def test_every_dynamodb_number_is_read_and_written_unchanged(text: str) -> None:
     read = from_wire({"n": {"N": text}})["n"]
 
     assert read == Decimal(text)

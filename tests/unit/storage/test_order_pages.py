@@ -1,4 +1,4 @@
-"""Pages of a buyer's orders while the index still names orders that are gone."""
+"""Pages of a buyer's orders while the index still has entries of deleted orders."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ def orders(dynamodb: DynamoDBClient) -> OrdersTable:
 
 @pytest.fixture
 def place(orders: OrdersTable) -> Callable[[int], list[str]]:
-    """Place orders of one buyer; the ids are returned with the newest first."""
+    """Return a function that places orders of one buyer and returns their ids, newest first."""
 
     def place(number: int) -> list[str]:
         lines = [OrderLine("tea", "Tea", 1, 450)]
@@ -33,18 +33,18 @@ def place(orders: OrdersTable) -> Callable[[int], list[str]]:
     return place
 
 
-def lose(dynamodb: DynamoDBClient, gone: set[str]) -> None:
-    """Have the table return none of these orders, which the index still names."""
+def delete(dynamodb: DynamoDBClient, deleted: set[str]) -> None:
+    """Make the table return none of these orders, which the index still has."""
 
-    def leave_out(parsed: dict[str, Any], **_: object) -> None:
+    def remove(parsed: dict[str, Any], **_: object) -> None:
         found = parsed["Responses"]["OrdersTable"]
-        parsed["Responses"]["OrdersTable"] = [item for item in found if item["orderId"]["S"] not in gone]
+        parsed["Responses"]["OrdersTable"] = [item for item in found if item["orderId"]["S"] not in deleted]
 
-    dynamodb.meta.events.register("after-call.dynamodb.BatchGetItem", leave_out)
+    dynamodb.meta.events.register("after-call.dynamodb.BatchGetItem", remove)
 
 
 def pages(orders: OrdersTable, *, limit: int) -> list[Page[Order]]:
-    """Follow the listing to its end."""
+    """Return all pages of the listing."""
     found = [orders.page_of_buyer("alice", limit=limit, after=None)]
     while found[-1].last:
         found.append(orders.page_of_buyer("alice", limit=limit, after=found[-1].last))
@@ -55,23 +55,23 @@ def ids(found: list[Page[Order]]) -> list[list[str]]:
     return [[order.order_id for order in page.entries] for page in found]
 
 
-@pytest.mark.parametrize(("first_gone", "last_gone"), [(0, 2), (0, 4), (1, 3), (2, 4), (3, 7)])
-def test_orders_that_are_gone_do_not_end_the_listing(
-    orders: OrdersTable, place: Callable[[int], list[str]], dynamodb: DynamoDBClient, first_gone: int, last_gone: int
+@pytest.mark.parametrize(("start", "end"), [(0, 2), (0, 4), (1, 3), (2, 4), (3, 7)])
+def test_deleted_orders_do_not_end_the_listing(
+    orders: OrdersTable, place: Callable[[int], list[str]], dynamodb: DynamoDBClient, start: int, end: int
 ) -> None:
     placed = place(8)
-    lose(dynamodb, set(placed[first_gone:last_gone]))
+    delete(dynamodb, set(placed[start:end]))
 
     found = ids(pages(orders, limit=2))
 
-    assert [order_id for page in found for order_id in page] == placed[:first_gone] + placed[last_gone:]
+    assert [order_id for page in found for order_id in page] == placed[:start] + placed[end:]
     assert all(found)
 
 
-def test_listing_ends_when_all_orders_are_gone(
+def test_listing_ends_if_all_orders_are_deleted(
     orders: OrdersTable, place: Callable[[int], list[str]], dynamodb: DynamoDBClient
 ) -> None:
-    lose(dynamodb, set(place(5)))
+    delete(dynamodb, set(place(5)))
 
     assert ids(pages(orders, limit=2)) == [[]]
 
@@ -83,7 +83,7 @@ def test_page_without_time_left_is_empty_and_has_a_cursor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     placed = place(5)
-    lose(dynamodb, set(placed[:4]))
+    delete(dynamodb, set(placed[:4]))
     monkeypatch.setattr(retry_budgets, "ORDER_PAGE_BUDGET_SECONDS", -1.0)
 
     assert ids(pages(orders, limit=2)) == [[], [], placed[4:]]

@@ -1,4 +1,4 @@
-"""Each write on orders: what it does once, what a second one finds, and that stock never moves alone."""
+"""Writes on orders: their effect, their repetition, and the stock that changes in the same transaction."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -71,18 +71,18 @@ def unsettled(dynamodb: DynamoDBClient) -> list[str]:
     return [from_wire(item)["orderId"] for item in found]
 
 
-def test_creating_an_order_twice_leaves_the_first(orders: OrdersTable, order: Order) -> None:
+def test_creating_an_order_twice_keeps_the_first(orders: OrdersTable, order: Order) -> None:
     orders.create(replace(order, buyer_id="mallory"))
 
     assert orders.get(order.order_id) == order
 
 
-def test_an_unknown_order_is_not_found(orders: OrdersTable) -> None:
+def test_unknown_order_is_not_found(orders: OrdersTable) -> None:
     with pytest.raises(OrderNotFound):
         orders.get("ord_" + "0" * 32)
 
 
-def test_a_claim_records_the_attempt_and_holds_the_stock(
+def test_claim_records_the_attempt_and_holds_the_stock(
     orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
 ) -> None:
     claimed = orders.claim(order, attempt(key="client-key"), deadline=PLENTY)
@@ -93,7 +93,7 @@ def test_a_claim_records_the_attempt_and_holds_the_stock(
     assert unsettled(dynamodb) == [order.order_id]
 
 
-def test_a_second_claim_finds_the_first_and_holds_nothing(
+def test_second_claim_is_refused_with_the_first_and_holds_nothing(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
@@ -105,7 +105,7 @@ def test_a_second_claim_finds_the_first_and_holds_nothing(
     assert stock(products) == [(10, 6), (3, 1)]
 
 
-def test_a_claim_of_an_order_that_is_gone_creates_nothing(
+def test_claim_of_a_deleted_order_creates_nothing(
     orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
 ) -> None:
     dynamodb.delete_item(TableName="OrdersTable", Key={"orderId": {"S": order.order_id}})
@@ -117,7 +117,7 @@ def test_a_claim_of_an_order_that_is_gone_creates_nothing(
     assert stock(products) == [(10, 10), (3, 3)]
 
 
-def test_a_claim_of_too_much_names_what_is_short_and_writes_nothing(
+def test_claim_above_the_stock_names_the_shortage_and_writes_nothing(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
     products.put("cup", name="Cup", unit_price=1299, currency="usd", stock=1)
@@ -130,7 +130,7 @@ def test_a_claim_of_too_much_names_what_is_short_and_writes_nothing(
     assert stock(products) == [(10, 10), (1, 1)]
 
 
-def test_a_claim_where_order_and_stock_both_refuse_tells_of_the_order(
+def test_claim_refused_by_order_and_stock_reports_the_order(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
     orders.claim(order, attempt(), deadline=PLENTY)
@@ -150,7 +150,7 @@ def settle(orders: OrdersTable, claimed: Order, status: OrderStatus) -> Order:
     ("status", "reason", "left"),
     [(CONFIRMED, None, [(6, 6), (1, 1)]), (CANCELLED, DECLINED, [(10, 10), (3, 3)])],
 )
-def test_a_settlement_sells_or_releases_what_is_held(
+def test_settlement_sells_or_releases_the_held_units(
     orders: OrdersTable,
     products: ProductsTable,
     order: Order,
@@ -171,7 +171,7 @@ def test_a_settlement_sells_or_releases_what_is_held(
 
 @pytest.mark.parametrize("first", [CONFIRMED, CANCELLED])
 @pytest.mark.parametrize("second", [CONFIRMED, CANCELLED])
-def test_a_second_settlement_answers_with_the_first_and_moves_no_stock(
+def test_second_settlement_returns_the_first_and_changes_no_stock(
     orders: OrdersTable, products: ProductsTable, order: Order, first: OrderStatus, second: OrderStatus
 ) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
@@ -181,7 +181,7 @@ def test_a_second_settlement_answers_with_the_first_and_moves_no_stock(
     assert stock(products) == after
 
 
-def test_a_settlement_of_another_attempt_changes_nothing(
+def test_settlement_of_an_earlier_attempt_changes_nothing(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
     voided = orders.void(orders.claim(order, attempt(), deadline=PLENTY), was_refused=False, now=LATER, deadline=PLENTY)
@@ -192,7 +192,7 @@ def test_a_settlement_of_another_attempt_changes_nothing(
     assert stock(products) == [(10, 6), (3, 1)]
 
 
-def test_a_void_gives_the_holds_back_and_the_order_can_be_claimed_again(
+def test_void_releases_the_units_and_the_order_can_be_claimed_again(
     orders: OrdersTable, products: ProductsTable, order: Order, dynamodb: DynamoDBClient
 ) -> None:
     voided = orders.void(orders.claim(order, attempt(), deadline=PLENTY), was_refused=False, now=LATER, deadline=PLENTY)
@@ -204,7 +204,7 @@ def test_a_void_gives_the_holds_back_and_the_order_can_be_claimed_again(
     assert orders.claim(voided, attempt(), deadline=PLENTY).attempt is not None
 
 
-def test_a_void_of_a_settled_order_answers_with_the_settlement(
+def test_void_of_a_settled_order_returns_the_settlement(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
@@ -214,7 +214,7 @@ def test_a_void_of_a_settled_order_answers_with_the_settlement(
     assert stock(products) == [(6, 6), (1, 1)]
 
 
-def test_an_order_that_could_not_be_claimed_is_cancelled_with_its_attempt(
+def test_unclaimed_order_is_cancelled_with_its_attempt(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
     short = replace(attempt(key="client-key"), shortages=(Shortage("cup", 2, 1),))
@@ -226,7 +226,7 @@ def test_an_order_that_could_not_be_claimed_is_cancelled_with_its_attempt(
     assert stock(products) == [(10, 10), (3, 3)]
 
 
-def test_an_order_that_was_claimed_meanwhile_is_not_cancelled(orders: OrdersTable, order: Order) -> None:
+def test_concurrently_claimed_order_is_not_cancelled(orders: OrdersTable, order: Order) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
 
     assert orders.cancel_unclaimed(order, SHORT, attempt=attempt(), now=LATER, deadline=PLENTY) == claimed
@@ -235,7 +235,7 @@ def test_an_order_that_was_claimed_meanwhile_is_not_cancelled(orders: OrdersTabl
 
 @pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
 @pytest.mark.parametrize("other_write", ["deleted", "overwritten", "lowered"])
-def test_settlement_whose_hold_is_gone_ends_the_order_and_counts_a_mismatch(
+def test_settlement_without_its_hold_settles_and_counts_a_mismatch(
     orders: OrdersTable,
     products: ProductsTable,
     order: Order,
@@ -269,7 +269,9 @@ def test_settlement_whose_hold_is_gone_ends_the_order_and_counts_a_mismatch(
     assert metrics_in(capsys.readouterr().out)[Count.MISMATCH] == [1.0]
 
 
-def test_void_whose_hold_is_gone_frees_the_order(orders: OrdersTable, order: Order, dynamodb: DynamoDBClient) -> None:
+def test_void_without_its_hold_makes_the_order_payable(
+    orders: OrdersTable, order: Order, dynamodb: DynamoDBClient
+) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
     dynamodb.delete_item(TableName="ProductsTable", Key={"productId": {"S": "cup"}})
 
@@ -279,14 +281,14 @@ def test_void_whose_hold_is_gone_frees_the_order(orders: OrdersTable, order: Ord
 
 
 @pytest.fixture
-def cups_are_held(orders: OrdersTable, order: Order) -> None:  # noqa: ARG001 - needs the products
+def held_cups(orders: OrdersTable, order: Order) -> None:  # noqa: ARG001 - needs the products
     other = Order.place("bob", [OrderLine("cup", "Cup", 2, 1299)], "usd", NOW)
     orders.create(other)
     orders.claim(other, attempt(), deadline=PLENTY)
 
 
-@pytest.mark.usefixtures("cups_are_held")
-def test_claim_of_units_that_payments_hold_is_busy_and_writes_nothing(
+@pytest.mark.usefixtures("held_cups")
+def test_claim_of_held_units_is_busy_and_writes_nothing(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
     with pytest.raises(Busy):
@@ -296,8 +298,8 @@ def test_claim_of_units_that_payments_hold_is_busy_and_writes_nothing(
     assert stock(products) == [(10, 10), (3, 1)]
 
 
-@pytest.mark.usefixtures("cups_are_held")
-def test_claim_with_one_line_held_and_one_sold_out_names_the_one_sold_out(
+@pytest.mark.usefixtures("held_cups")
+def test_claim_with_held_and_sold_out_lines_names_the_sold_out_one(
     orders: OrdersTable, products: ProductsTable, order: Order
 ) -> None:
     products.put("tea", name="Tea", unit_price=450, currency="usd", stock=3)
@@ -321,7 +323,7 @@ def test_claim_of_a_product_with_invalid_stock_names_it(
 
 
 @pytest.mark.parametrize("available", ["10", "-1"])
-def test_claim_of_units_that_are_there_beside_a_wrong_available_is_busy(
+def test_claim_is_busy_if_available_is_out_of_range(
     orders: OrdersTable, order: Order, dynamodb: DynamoDBClient, available: str
 ) -> None:
     tea = {"productId": {"S": "tea"}, "stock": {"N": "9"}, "available": {"N": available}}
@@ -334,7 +336,7 @@ def test_claim_of_units_that_are_there_beside_a_wrong_available_is_busy(
 
 
 @pytest.mark.parametrize(("status", "left"), [(CONFIRMED, [(5, 5), (1, 1)]), (CANCELLED, [(9, 9), (3, 3)])])
-def test_settlement_sells_units_whose_hold_was_overwritten_and_returns_none(
+def test_settlement_with_an_overwritten_hold_sells_but_releases_nothing(
     orders: OrdersTable,
     products: ProductsTable,
     order: Order,
@@ -350,7 +352,7 @@ def test_settlement_sells_units_whose_hold_was_overwritten_and_returns_none(
     assert stock(products) == left
 
 
-def test_claim_by_a_payer_who_missed_a_refused_attempt_is_refused(orders: OrdersTable, order: Order) -> None:
+def test_claim_with_a_stale_count_of_refused_attempts_is_refused(orders: OrdersTable, order: Order) -> None:
     counted = orders.count_refused_attempt(order, now=NOW, deadline=PLENTY)
 
     with pytest.raises(NotClaimable) as refused:
@@ -450,7 +452,7 @@ STATUS_WRITES = {
 
 @pytest.fixture
 def other_transitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each end two statuses before it, of which `pending` is none."""
+    """Allow only transitions between the final statuses, and none from `pending`."""
     ends = frozenset({CONFIRMED, CANCELLED})
     transitions = {OrderStatus.PENDING: frozenset[OrderStatus](), CONFIRMED: ends, CANCELLED: ends}
     monkeypatch.setattr(order_rules, "TRANSITIONS", transitions)
@@ -459,7 +461,7 @@ def other_transitions(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("other_transitions")
 @pytest.mark.parametrize("status", OrderStatus)
 @pytest.mark.parametrize("name", STATUS_WRITES)
-def test_status_writes_follow_the_table_of_transitions(
+def test_status_writes_follow_the_transition_table(
     name: str, status: OrderStatus, dynamodb: DynamoDBClient, orders: OrdersTable
 ) -> None:
     write = STATUS_WRITES[name]
@@ -480,7 +482,7 @@ def test_status_writes_follow_the_table_of_transitions(
 
 @pytest.mark.usefixtures("other_transitions")
 @pytest.mark.parametrize("status", OrderStatus)
-def test_payments_that_can_be_settled_are_listed_again(
+def test_only_payments_that_can_be_settled_are_listed_as_unsettled(
     status: OrderStatus, dynamodb: DynamoDBClient, orders: OrdersTable
 ) -> None:
     paid = Order.place("alice", [OrderLine("tea", "Tea", 4, 450)], "usd", NOW)

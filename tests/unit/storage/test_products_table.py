@@ -1,4 +1,4 @@
-"""Product items as other services may leave them: what is sold, what is refused, and how `PUT` repairs an item."""
+"""Product items that another service wrote: which are for sale, which are invalid, and their repair by `PUT`."""
 
 from contextlib import suppress
 from decimal import Decimal
@@ -18,7 +18,7 @@ from tests.support.metrics import metrics_in
 from tests.support.shop import ADMIN, ALICE, Reply, Stock
 
 OFFER = {"name": "Tea", "unitPrice": 450, "currency": "usd"}
-WHOLE: dict[str, Any] = {"productId": "tea", **OFFER, "stock": 5, "available": 3}
+VALID: dict[str, Any] = {"productId": "tea", **OFFER, "stock": 5, "available": 3}
 UNKNOWN_OUTCOME = "pm_dummy_timeout_after_charge"
 
 INVALID: dict[str, dict[str, Any]] = {
@@ -51,8 +51,8 @@ INVALID: dict[str, dict[str, Any]] = {
 
 
 def item_with(changes: dict[str, Any], product_id: str = "tea") -> dict[str, Any]:
-    """Return a product item with other values; None leaves an attribute out."""
-    item = {**WHOLE, **changes, "productId": product_id}
+    """Return a valid product item with changes; None removes an attribute."""
+    item = {**VALID, **changes, "productId": product_id}
     return {name: value for name, value in item.items() if value is not None}
 
 
@@ -69,7 +69,7 @@ def listed(shop: FunctionShop) -> list[str]:
 
 
 @pytest.mark.parametrize("case", INVALID)
-def test_an_invalid_item_is_not_for_sale(shop: FunctionShop, case: str) -> None:
+def test_invalid_item_is_not_for_sale(shop: FunctionShop, case: str) -> None:
     good = shop.add_product()
     write(shop, item_with(INVALID[case]))
 
@@ -87,13 +87,13 @@ def test_put_with_a_stock_repairs_an_invalid_item(shop: FunctionShop, case: str)
 
     reply = put(shop, "tea", stock=20)
 
-    # No order holds units. Valid numbers that say otherwise are kept, since payments may change them at any moment.
+    # No order holds units. Valid numbers are kept nevertheless, because payments may change them at any time.
     reserved = 0 if INVALID[case].keys() & {"stock", "available"} else 2
     assert reply.status == 200
     assert shop.stock("tea") == Stock(stock=20, reserved=reserved, available=20 - reserved)
 
 
-def test_an_invalid_item_is_reported_once_for_each_read(
+def test_invalid_item_is_reported_once_per_read(
     shop: FunctionShop, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(shop, item_with({"unitPrice": "sk_test_pasted_here"}))
@@ -109,9 +109,9 @@ def test_an_invalid_item_is_reported_once_for_each_read(
 @pytest.mark.parametrize(
     "item",
     [{"productId": "gift-card", "note": "sold elsewhere"}, item_with({"unitPrice": "x"}, "tea#01")],
-    ids=["nothing of a product", "reserved id"],
+    ids=["no product attributes", "reserved id"],
 )
-def test_an_item_that_is_no_product_is_skipped_silently(
+def test_item_that_is_not_a_product_is_skipped_without_an_error(
     shop: FunctionShop, caplog: pytest.LogCaptureFixture, item: dict[str, Any]
 ) -> None:
     write(shop, item)
@@ -121,7 +121,7 @@ def test_an_item_that_is_no_product_is_skipped_silently(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_part_of_a_product_cannot_be_ordered(shop: FunctionShop) -> None:
+def test_lot_of_a_product_cannot_be_ordered(shop: FunctionShop) -> None:
     write(shop, item_with({}, "tea#01"))
 
     order = shop.call("POST", "/orders", ALICE, {"items": [{"productId": "tea#01", "quantity": 1}]})
@@ -129,13 +129,13 @@ def test_part_of_a_product_cannot_be_ordered(shop: FunctionShop) -> None:
     assert order.code == "unknown_product"
 
 
-def test_the_reader_takes_a_product_without_available_as_wholly_available() -> None:
+def test_product_without_available_has_its_whole_stock_available() -> None:
     item = {name: Decimal(v) if isinstance(v, int) else v for name, v in item_with({"available": None}).items()}
 
     assert product_from_item(item) == Product("tea", "Tea", 450, "usd", 5, 5)
 
 
-def test_the_reader_names_everything_that_is_wrong() -> None:
+def test_invalid_item_is_reported_with_all_its_faults() -> None:
     with pytest.raises(InvalidProductItem) as invalid:
         product_from_item({"productId": "-tea"})
 
@@ -149,13 +149,13 @@ def test_the_reader_names_everything_that_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(("limit", "others"), [(2, 30), (20, 60)])
-def test_a_page_of_other_items_ends_with_a_cursor_that_goes_on(
+def test_page_of_invalid_items_has_a_cursor_to_the_next_page(
     shop: FunctionShop, monkeypatch: pytest.MonkeyPatch, limit: int, others: int
 ) -> None:
     for number in range(others):
         write(shop, item_with({"unitPrice": None}, f"part {number}" if number % 2 else f"part-{number}"))
     good = {shop.add_product() for _ in range(3)}
-    # Every page has used up its time when it has read once.
+    # Each page's time is up after one read.
     monkeypatch.setattr(retry_budgets, "PRODUCT_BUDGET_SECONDS", -1)
 
     pages = shop.pages("products", ALICE, limit=limit)
@@ -164,7 +164,7 @@ def test_a_page_of_other_items_ends_with_a_cursor_that_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("changes", "given", "after"),
+    ("changes", "body", "after"),
     [
         ({"available": 10, "stock": 4}, {"stock": 20}, Stock(20, 2, 18)),
         ({"available": 10, "stock": 4}, {}, Stock(4, 2, 2)),
@@ -175,22 +175,22 @@ def test_a_page_of_other_items_ends_with_a_cursor_that_goes_on(
         ({"stock": "5"}, {"stock": 5}, Stock(5, 2, 3)),
         ({"stock": None, "available": None}, {"stock": 2}, Stock(2, 2, 0)),
     ],
-    ids=["above stock", "kept stock", "wholly", "text", "no price", "stock alone", "stock text", "no stock"],
+    ids=["above stock", "kept stock", "no available", "text", "no price", "stock only", "stock text", "no stock"],
 )
-def test_a_repair_by_put_leaves_units_held_that_payments_hold(
-    shop: FunctionShop, changes: dict[str, Any], given: dict[str, int], after: Stock
+def test_repair_by_put_keeps_the_units_that_payments_hold(
+    shop: FunctionShop, changes: dict[str, Any], body: dict[str, int], after: Stock
 ) -> None:
     shop.add_product(product_id="tea", stock=5)
     shop.pay(shop.order(("tea", 2)), UNKNOWN_OUTCOME)
     write(shop, item_with(changes))
 
-    reply = put(shop, "tea", **given)
+    reply = put(shop, "tea", **body)
 
     assert reply.status == 200, reply
     assert shop.stock("tea") == after
 
 
-def test_a_product_that_was_deleted_comes_back_with_its_holds(shop: FunctionShop) -> None:
+def test_deleted_product_is_put_again_with_its_held_units(shop: FunctionShop) -> None:
     shop.add_product(product_id="tea", stock=5)
     shop.pay(shop.order(("tea", 2)), UNKNOWN_OUTCOME)
     shop.remove_product("tea")
@@ -201,7 +201,7 @@ def test_a_product_that_was_deleted_comes_back_with_its_holds(shop: FunctionShop
 
 
 @pytest.mark.parametrize("stock", [None, "5", Decimal("1.5"), -1, 10**9 + 1], ids=str)
-def test_a_repair_needs_a_stock_where_none_can_be_kept(shop: FunctionShop, stock: object) -> None:
+def test_repair_of_an_invalid_stock_needs_a_stock(shop: FunctionShop, stock: object) -> None:
     write(shop, item_with({"stock": stock}))
 
     reply = put(shop, "tea")
@@ -210,7 +210,7 @@ def test_a_repair_needs_a_stock_where_none_can_be_kept(shop: FunctionShop, stock
     assert reply.body["errors"][0]["location"] == ["body", "stock"]
 
 
-def test_a_repair_below_what_payments_hold_is_refused(shop: FunctionShop) -> None:
+def test_repair_below_the_reserved_units_is_refused(shop: FunctionShop) -> None:
     shop.add_product(product_id="tea", stock=5)
     shop.pay(shop.order(("tea", 2)), UNKNOWN_OUTCOME)
     write(shop, item_with({"stock": 1, "available": 5}))
@@ -219,7 +219,7 @@ def test_a_repair_below_what_payments_hold_is_refused(shop: FunctionShop) -> Non
     assert put(shop, "tea", stock=1).code == "stock_below_reserved"
 
 
-def test_an_invalid_item_does_not_meet_if_match(shop: FunctionShop) -> None:
+def test_invalid_item_does_not_match_if_match(shop: FunctionShop) -> None:
     write(shop, item_with({"unitPrice": None}))
 
     reply = shop.call("PUT", "/admin/products/tea", ADMIN, OFFER | {"stock": 5}, {"If-Match": "*"})
@@ -228,7 +228,7 @@ def test_an_invalid_item_does_not_meet_if_match(shop: FunctionShop) -> None:
 
 
 @pytest.mark.parametrize("case", INVALID)
-def test_a_stock_move_of_an_invalid_item_fails_by_its_condition_alone(dynamodb: DynamoDBClient, case: str) -> None:
+def test_stock_move_of_an_invalid_item_fails_only_by_its_condition(dynamodb: DynamoDBClient, case: str) -> None:
     table = ProductsTable(dynamodb, "ProductsTable")
     for move in (table.hold, table.take, table.sell, table.release):
         dynamodb.put_item(TableName="ProductsTable", Item=to_wire(item_with(INVALID[case])))
@@ -238,7 +238,7 @@ def test_a_stock_move_of_an_invalid_item_fails_by_its_condition_alone(dynamodb: 
 
 @pytest.mark.parametrize("move", ["hold", "sell"])
 @pytest.mark.parametrize("numbers", [{"stock": 1, "available": 5}, {"stock": "9"}, {"available": "9"}], ids=str)
-def test_what_is_not_on_the_shelf_is_not_sold(dynamodb: DynamoDBClient, move: str, numbers: dict[str, Any]) -> None:
+def test_units_that_are_not_in_stock_are_not_sold(dynamodb: DynamoDBClient, move: str, numbers: dict[str, Any]) -> None:
     dynamodb.put_item(TableName="ProductsTable", Item=to_wire(item_with(numbers)))
     write = getattr(ProductsTable(dynamodb, "ProductsTable"), move)("tea", 1)
 
@@ -246,7 +246,7 @@ def test_what_is_not_on_the_shelf_is_not_sold(dynamodb: DynamoDBClient, move: st
         dynamodb.transact_write_items(TransactItems=[write])
 
 
-def test_a_write_that_botocore_repeated_has_succeeded(
+def test_conditional_write_repeated_by_botocore_succeeds(
     dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = ProductsTable(dynamodb, "ProductsTable")
@@ -259,13 +259,13 @@ def test_a_write_that_botocore_repeated_has_succeeded(
 
     monkeypatch.setattr(dynamodb, "update_item", write_twice)
 
-    dearer = table.put("tea", name="Tea", unit_price=500, currency="usd", precondition=lambda now: now == seen)
+    changed = table.put("tea", name="Tea", unit_price=500, currency="usd", precondition=lambda now: now == seen)
 
-    assert dearer == table.get("tea")
-    assert dearer.unit_price == 500
+    assert changed == table.get("tea")
+    assert changed.unit_price == 500
 
 
-def test_a_price_change_does_not_conflict_with_a_sale_in_between(
+def test_price_change_does_not_conflict_with_a_concurrent_sale(
     dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = ProductsTable(dynamodb, "ProductsTable")
@@ -286,7 +286,7 @@ def test_a_price_change_does_not_conflict_with_a_sale_in_between(
     assert len(writes) == 1
 
 
-def test_the_documented_remedy_for_damaged_stock_ends_in_a_clean_audit(shop: FunctionShop, auditor: Auditor) -> None:
+def test_documented_repair_of_damaged_stock_ends_in_a_clean_audit(shop: FunctionShop, auditor: Auditor) -> None:
     """docs/recovery.md, "Audit and repair": damage, `PUT`, audit."""
     product = shop.add_product(stock=10)
     shop.pay(shop.order((product, 2)), UNKNOWN_OUTCOME)

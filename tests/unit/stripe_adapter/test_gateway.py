@@ -1,4 +1,4 @@
-"""What each answer of Stripe's, and each answer that is none, means for an order. Through the real SDK."""
+"""The outcome of each response from Stripe, valid or not, through the real SDK."""
 
 import json
 import sys
@@ -51,7 +51,7 @@ GARBAGE: dict[str, RawAnswer] = {
     "an array": ("[]", 200, {}),
     "null": ("null", 200, {}),
     "an empty object": ("{}", 200, {}),
-    "an error that is a text": ('{"error":"no"}', 400, {}),
+    "an error that is a string": ('{"error":"no"}', 400, {}),
     "an error that is an array": ('{"error":[]}', 400, {}),
     "a decline that is an array": ('{"error":[]}', 402, {}),
     "a server's error in html": ("<html>oops</html>", 500, {}),
@@ -72,7 +72,7 @@ API_ERROR: RawAnswer = ('{"error":{"type":"api_error","message":"no"}}', 500, {}
 
 
 class Wire(DummyStripeHTTPClient):
-    """The dummy, with a hand on the wire: `tamper` may give another answer to a path that ends in its key."""
+    """The dummy with changed responses: `tamper` maps the last part of a path to a change."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
@@ -102,7 +102,7 @@ def gateway(client: stripe.StripeClient, wire: Wire) -> StripeGateway:
     return StripeGateway(client, wire, sleep=no_pause)
 
 
-def claimed(gateway: StripeGateway, card: str = "pm_card_visa") -> Order:
+def claim(gateway: StripeGateway, card: str = "pm_card_visa") -> Order:
     order = Order.place("alice", [OrderLine("tea", "Tea", 2, 4599)], "usd", NOW)
     intent_id = gateway.create_intent(order, deadline=PLENTY)
     return replace(order, attempt=PaymentAttempt(PaymentAttempt.new_id(), intent_id, card, NOW))
@@ -113,26 +113,26 @@ def intent_of(order: Order) -> str:
 
 
 def with_fields(**changed: Any) -> Callable[[RawAnswer], RawAnswer]:
-    """Change fields of an answer's body."""
+    """Return a function that changes fields of a response body."""
     return lambda answer: (json.dumps({**json.loads(answer[0]), **changed}), answer[1], answer[2])
 
 
-def test_creating_the_intent_of_an_order_again_finds_the_same_one(gateway: StripeGateway) -> None:
-    order = claimed(gateway)
+def test_repeated_creation_returns_the_same_intent(gateway: StripeGateway) -> None:
+    order = claim(gateway)
 
     assert gateway.create_intent(order, deadline=PLENTY) == intent_of(order)
 
 
-def test_an_intent_carries_what_the_order_is_about(gateway: StripeGateway, wire: Wire) -> None:
-    order = claimed(gateway)
+def test_intent_has_the_orders_amount_currency_and_ids(gateway: StripeGateway, wire: Wire) -> None:
+    order = claim(gateway)
     (intent,) = wire.store.intents()
 
     assert (intent.amount, intent.currency) == (9198, "usd")
     assert intent.metadata == {"orderId": order.order_id, "buyerId": "alice"}
 
 
-def test_confirming_an_attempt_twice_charges_once(gateway: StripeGateway, wire: Wire) -> None:
-    order = claimed(gateway)
+def test_repeated_confirmation_charges_once(gateway: StripeGateway, wire: Wire) -> None:
+    order = claim(gateway)
 
     assert [gateway.confirm(order, deadline=PLENTY) for _ in range(2)] == [Paid(), Paid()]
     assert len(wire.store.charges()) == 1
@@ -145,41 +145,37 @@ def test_confirming_an_attempt_twice_charges_once(gateway: StripeGateway, wire: 
         ("pm_card_authenticationRequired", NOT_OFFERED),
     ],
 )
-def test_card_error_or_action_that_we_do_not_offer_is_a_decline(
-    gateway: StripeGateway, card: str, reason: Reason
-) -> None:
-    assert gateway.confirm(claimed(gateway, card), deadline=PLENTY) == Declined(reason)
+def test_card_error_or_required_action_is_a_decline(gateway: StripeGateway, card: str, reason: Reason) -> None:
+    assert gateway.confirm(claim(gateway, card), deadline=PLENTY) == Declined(reason)
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_refused(gateway: StripeGateway, wire: Wire, status: int) -> None:
-    order = claimed(gateway)
+def test_rejected_api_key_is_a_refusal(gateway: StripeGateway, wire: Wire, status: int) -> None:
+    order = claim(gateway)
     wire.tamper["confirm"] = lambda _: ('{"error":{"type":"invalid_request_error","message":"no"}}', status, {})
 
     assert gateway.confirm(order, deadline=PLENTY) == Refused(RefusalCause.ACCESS)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_a_refusal_after_a_try_whose_reply_was_lost_is_none(gateway: StripeGateway, wire: Wire, status: int) -> None:
-    order = claimed(gateway)
+def test_refusal_after_a_try_of_unknown_outcome_is_unknown(gateway: StripeGateway, wire: Wire, status: int) -> None:
+    order = claim(gateway)
     answers = iter([(CONFLICT, 409, {}), ('{"error":{"type":"invalid_request_error","message":"no"}}', status, {})])
     wire.tamper["confirm"] = lambda _: next(answers)
 
     assert gateway.confirm(order, deadline=PLENTY) == Unknown()
 
 
-def test_a_fault_that_stripe_keeps_for_a_key_does_not_keep_the_order_from_being_paid(
-    gateway: StripeGateway, wire: Wire
-) -> None:
+def test_replayed_server_error_on_create_does_not_block_the_payment(gateway: StripeGateway, wire: Wire) -> None:
     fault = ('{"error":{"type":"api_error","message":"no"}}', 500, {"idempotent-replayed": "true"})
     answers = iter([fault, fault])
     wire.tamper["payment_intents"] = lambda answer: next(answers, answer)
 
-    assert gateway.confirm(claimed(gateway), deadline=PLENTY) == Paid()
+    assert gateway.confirm(claim(gateway), deadline=PLENTY) == Paid()
 
 
-def test_a_long_text_of_stripes_is_cut_to_what_an_order_can_hold(gateway: StripeGateway, wire: Wire) -> None:
-    order = claimed(gateway)
+def test_long_text_from_stripe_is_truncated(gateway: StripeGateway, wire: Wire) -> None:
+    order = claim(gateway)
     error = {"type": "card_error", "code": "c" * 10**6, "decline_code": "d" * 10**6, "message": "m" * 10**6}
     wire.tamper["confirm"] = lambda _: (json.dumps({"error": error}), 402, {})
 
@@ -189,8 +185,8 @@ def test_a_long_text_of_stripes_is_cut_to_what_an_order_can_hold(gateway: Stripe
     assert len(outcome.reason.code + outcome.reason.message + (outcome.reason.decline_code or "")) < 2000
 
 
-def test_an_open_intent_is_cancelled_once_and_then_closed(gateway: StripeGateway) -> None:
-    order = claimed(gateway)
+def test_canceled_intent_stays_canceled_and_is_closed(gateway: StripeGateway) -> None:
+    order = claim(gateway)
 
     for _ in range(2):
         assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Cancelled()
@@ -207,37 +203,37 @@ def test_an_open_intent_is_cancelled_once_and_then_closed(gateway: StripeGateway
         ("pm_dummy_processing", Unknown()),
     ],
 )
-def test_each_kind_of_answer_has_its_outcome(gateway: StripeGateway, card: str, outcome: Any) -> None:
-    assert gateway.confirm(claimed(gateway, card), deadline=PLENTY) == outcome
+def test_each_kind_of_response_has_its_outcome(gateway: StripeGateway, card: str, outcome: Any) -> None:
+    assert gateway.confirm(claim(gateway, card), deadline=PLENTY) == outcome
 
 
 @pytest.mark.parametrize("case", RATE_LIMITS)
-def test_rate_limit_on_every_try_charged_nothing(gateway: StripeGateway, wire: Wire, case: str) -> None:
-    order = claimed(gateway)
+def test_rate_limit_on_every_try_is_definite(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    order = claim(gateway)
     wire.tamper["confirm"] = lambda _: RATE_LIMITS[case]
 
     assert gateway.confirm(order, deadline=PLENTY) == RateLimited(retry_after_seconds=3)
     assert wire.sent_keys["confirm"] == [order.require_in_flight().attempt_id] * MAXIMUM_RATE_LIMITED_TRIES
 
 
-def test_rate_limited_call_that_gets_through_is_paid(gateway: StripeGateway, wire: Wire) -> None:
+def test_retry_after_rate_limits_is_paid(gateway: StripeGateway, wire: Wire) -> None:
     answers = iter([RATE_LIMITS["429"]] * (MAXIMUM_RATE_LIMITED_TRIES - 1))
     wire.tamper["confirm"] = lambda answer: next(answers, answer)
 
-    assert gateway.confirm(claimed(gateway), deadline=PLENTY) == Paid()
+    assert gateway.confirm(claim(gateway), deadline=PLENTY) == Paid()
 
 
-@pytest.mark.parametrize("place", range(MAXIMUM_RATE_LIMITED_TRIES))
-def test_rate_limits_with_one_lost_try_among_them_are_unknown(gateway: StripeGateway, wire: Wire, place: int) -> None:
-    order = claimed(gateway)
-    answers = iter([*[RATE_LIMITS["429"]] * place, API_ERROR, *[RATE_LIMITS["429"]] * MAXIMUM_RATE_LIMITED_TRIES])
+@pytest.mark.parametrize("index", range(MAXIMUM_RATE_LIMITED_TRIES))
+def test_rate_limits_with_one_server_error_are_unknown(gateway: StripeGateway, wire: Wire, index: int) -> None:
+    order = claim(gateway)
+    answers = iter([*[RATE_LIMITS["429"]] * index, API_ERROR, *[RATE_LIMITS["429"]] * MAXIMUM_RATE_LIMITED_TRIES])
     wire.tamper["confirm"] = lambda _: next(answers)
 
     assert gateway.confirm(order, deadline=PLENTY) == Unknown()
 
 
 def test_refusal_after_rate_limits_is_definite(gateway: StripeGateway, wire: Wire) -> None:
-    order = claimed(gateway, "pm_unknown")
+    order = claim(gateway, "pm_unknown")
     answers = iter([RATE_LIMITS["429"]])
     wire.tamper["confirm"] = lambda answer: next(answers, answer)
 
@@ -247,7 +243,7 @@ def test_refusal_after_rate_limits_is_definite(gateway: StripeGateway, wire: Wir
 def test_pauses_between_retries_are_no_shorter_than_retry_after(wire: Wire) -> None:
     pauses: list[float] = []
     gateway = StripeGateway(stripe.StripeClient("sk_test_unit", http_client=wire), wire, sleep=pauses.append)
-    order = claimed(gateway)
+    order = claim(gateway)
     wire.tamper["confirm"] = lambda _: RATE_LIMITS["429"]
 
     gateway.confirm(order, deadline=PLENTY)
@@ -260,7 +256,7 @@ def test_pauses_between_retries_are_no_shorter_than_retry_after(wire: Wire) -> N
 def test_retry_after_beyond_the_deadline_is_not_waited_for(wire: Wire) -> None:
     pauses: list[float] = []
     gateway = StripeGateway(stripe.StripeClient("sk_test_unit", http_client=wire), wire, sleep=pauses.append)
-    order = claimed(gateway)
+    order = claim(gateway)
     wire.tamper["confirm"] = lambda _: (RATE_LIMIT, 429, {"retry-after": "30"})
 
     assert gateway.confirm(order, deadline=PLENTY) == RateLimited(retry_after_seconds=30)
@@ -279,7 +275,7 @@ def test_rate_limit_on_create_is_busy(gateway: StripeGateway, wire: Wire, answer
     wire.tamper["payment_intents"] = lambda _: answer
 
     with pytest.raises(Busy) as busy:
-        claimed(gateway)
+        claim(gateway)
     assert busy.value.retry_after_seconds == seconds
 
 
@@ -298,7 +294,7 @@ def test_amount_that_stripe_refuses_is_not_chargeable(gateway: StripeGateway, wi
     wire.tamper["payment_intents"] = lambda _: (body, 400, {})
 
     with pytest.raises(AmountNotChargeable):
-        claimed(gateway)
+        claim(gateway)
 
 
 def test_key_used_with_other_parameters_is_replaced(gateway: StripeGateway, client: stripe.StripeClient) -> None:
@@ -312,43 +308,43 @@ def test_key_used_with_other_parameters_is_replaced(gateway: StripeGateway, clie
 
 
 def test_intent_accepts_cards_only(gateway: StripeGateway, client: stripe.StripeClient) -> None:
-    order = claimed(gateway)
+    order = claim(gateway)
 
     intent = client.v1.payment_intents.retrieve(intent_of(order))
     assert (intent.allowed_payment_method_types, intent.automatic_payment_methods) == (["card"], None)
 
 
 @pytest.mark.parametrize("case", [case for case in GARBAGE if case != "a decline that is an array"])
-def test_a_confirmation_in_garbage_is_unknown(gateway: StripeGateway, wire: Wire, case: str) -> None:
-    order = claimed(gateway)
+def test_garbled_confirmation_is_unknown(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    order = claim(gateway)
     wire.tamper["confirm"] = lambda _: GARBAGE[case]
 
     assert gateway.confirm(order, deadline=PLENTY) == Unknown()
 
 
 @pytest.mark.parametrize("case", GARBAGE)
-def test_a_fence_in_garbage_is_unknown(gateway: StripeGateway, wire: Wire, case: str) -> None:
-    order = claimed(gateway)
+def test_garbled_cancellation_is_unknown(gateway: StripeGateway, wire: Wire, case: str) -> None:
+    order = claim(gateway)
     wire.tamper["cancel"] = lambda _: GARBAGE[case]
 
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Unknown()
 
 
-def test_an_intent_that_another_payment_is_creating_is_in_progress(gateway: StripeGateway, wire: Wire) -> None:
+def test_intent_that_another_payment_is_creating_is_in_progress(gateway: StripeGateway, wire: Wire) -> None:
     wire.tamper["payment_intents"] = lambda _: (CONFLICT, 409, {})
 
     with pytest.raises(PaymentInProgress):
-        claimed(gateway)
+        claim(gateway)
 
 
 @pytest.mark.parametrize(
     "case", [case for case in GARBAGE if case not in {"a conflict", "a 429 without a code", "a locked object"}]
 )
-def test_an_intent_that_cannot_be_created_is_the_providers_fault(gateway: StripeGateway, wire: Wire, case: str) -> None:
+def test_failed_creation_of_an_intent_is_a_provider_error(gateway: StripeGateway, wire: Wire, case: str) -> None:
     wire.tamper["payment_intents"] = lambda _: GARBAGE[case]
 
     with pytest.raises(PaymentProviderError):
-        claimed(gateway)
+        claim(gateway)
 
 
 @pytest.mark.parametrize(
@@ -356,33 +352,33 @@ def test_an_intent_that_cannot_be_created_is_the_providers_fault(gateway: Stripe
     [{"amount": 1}, {"currency": "eur"}, {"metadata": {"orderId": "ord_other"}}, {"metadata": {}}, {"status": "odd"}],
     ids=str,
 )
-def test_an_answer_that_does_not_match_the_order_is_unknown(
+def test_response_that_does_not_match_the_order_is_unknown(
     gateway: StripeGateway, wire: Wire, changed: dict[str, Any]
 ) -> None:
-    confirmed, cancelled = claimed(gateway), claimed(gateway)
+    confirmed, cancelled = claim(gateway), claim(gateway)
     wire.tamper = {"confirm": with_fields(**changed), "cancel": with_fields(**changed)}
 
     assert gateway.confirm(confirmed, deadline=PLENTY) == Unknown()
     assert gateway.cancel(cancelled, intent_of(cancelled), deadline=PLENTY) == Unknown()
 
 
-def test_an_intent_that_does_not_match_the_order_is_not_used(gateway: StripeGateway, wire: Wire) -> None:
+def test_created_intent_that_does_not_match_the_order_is_not_used(gateway: StripeGateway, wire: Wire) -> None:
     wire.tamper["payment_intents"] = with_fields(amount=1)
 
     with pytest.raises(PaymentProviderError):
-        claimed(gateway)
+        claim(gateway)
 
 
 @pytest.mark.parametrize("card", ["pm_card_visa", "pm_dummy_timeout_after_charge"])
-def test_the_fence_finds_an_intent_paid(gateway: StripeGateway, card: str) -> None:
-    order = claimed(gateway, card)
+def test_cancellation_of_a_paid_intent_returns_paid(gateway: StripeGateway, card: str) -> None:
+    order = claim(gateway, card)
     gateway.confirm(order, deadline=PLENTY)
 
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Paid()
 
 
-def test_fence_returns_why_the_intent_was_declined(gateway: StripeGateway) -> None:
-    order = claimed(gateway, "pm_card_visa_chargeDeclinedLostCard")
+def test_cancellation_of_a_declined_intent_returns_the_reason(gateway: StripeGateway) -> None:
+    order = claim(gateway, "pm_card_visa_chargeDeclinedLostCard")
     gateway.confirm(order, deadline=PLENTY)
 
     for _ in range(2):
@@ -393,7 +389,7 @@ def test_fence_returns_why_the_intent_was_declined(gateway: StripeGateway) -> No
 def test_intent_whose_whole_charge_was_refunded_is_not_paid(
     gateway: StripeGateway, client: stripe.StripeClient, amount: int, state: Any
 ) -> None:
-    order = claimed(gateway)
+    order = claim(gateway)
     gateway.confirm(order, deadline=PLENTY)
     client.v1.refunds.create({"payment_intent": intent_of(order), "amount": amount})
 
@@ -402,30 +398,30 @@ def test_intent_whose_whole_charge_was_refunded_is_not_paid(
 
 
 def test_refund_made_elsewhere_is_found_with_its_id(gateway: StripeGateway, client: stripe.StripeClient) -> None:
-    order = claimed(gateway)
+    order = claim(gateway)
     gateway.confirm(order, deadline=PLENTY)
     elsewhere = client.v1.refunds.create({"payment_intent": intent_of(order)})
 
     assert gateway.refund(order, intent_of(order), deadline=PLENTY) == Refunded(elsewhere.id)
 
 
-def test_the_fence_leaves_an_intent_that_is_processing(gateway: StripeGateway) -> None:
-    order = claimed(gateway, "pm_dummy_processing")
+def test_cancellation_of_a_processing_intent_is_unknown(gateway: StripeGateway) -> None:
+    order = claim(gateway, "pm_dummy_processing")
     gateway.confirm(order, deadline=PLENTY)
 
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Unknown()
 
 
-def test_an_intent_of_another_order_is_none_of_this_one(gateway: StripeGateway) -> None:
-    order, other = claimed(gateway), claimed(gateway)
+def test_intent_of_another_order_is_not_found(gateway: StripeGateway) -> None:
+    order, other = claim(gateway), claim(gateway)
 
     assert gateway.retrieve_state(order, intent_of(order), deadline=PLENTY) == Open()
     assert gateway.retrieve_state(order, intent_of(other), deadline=PLENTY) == NoIntent()
-    assert gateway.retrieve_state(order, "pi_nobody_has", deadline=PLENTY) == NoIntent()
+    assert gateway.retrieve_state(order, "pi_unknown", deadline=PLENTY) == NoIntent()
 
 
-def test_a_refund_is_sent_under_a_key_from_its_intent(gateway: StripeGateway, wire: Wire) -> None:
-    order = claimed(gateway)
+def test_refund_is_sent_under_a_key_from_its_intent(gateway: StripeGateway, wire: Wire) -> None:
+    order = claim(gateway)
     gateway.confirm(order, deadline=PLENTY)
 
     refunds = [gateway.refund(order, intent_of(order), deadline=PLENTY) for _ in range(2)]
@@ -436,16 +432,16 @@ def test_a_refund_is_sent_under_a_key_from_its_intent(gateway: StripeGateway, wi
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled", "requires_action"])
-def test_a_refund_that_does_not_go_back_is_still_owed(gateway: StripeGateway, wire: Wire, status: str) -> None:
-    order = claimed(gateway)
+def test_unsuccessful_refund_is_unknown(gateway: StripeGateway, wire: Wire, status: str) -> None:
+    order = claim(gateway)
     gateway.confirm(order, deadline=PLENTY)
     wire.tamper["refunds"] = with_fields(status=status)
 
     assert gateway.refund(order, intent_of(order), deadline=PLENTY) == Unknown()
 
 
-def test_nothing_is_sent_where_too_little_time_is_left(gateway: StripeGateway, wire: Wire) -> None:
-    order = claimed(gateway)
+def test_no_call_starts_with_too_little_time_left(gateway: StripeGateway, wire: Wire) -> None:
+    order = claim(gateway)
     late = Deadline.after(MINIMUM_CALL_SECONDS - 0.1)
 
     assert gateway.confirm(order, deadline=late) == NotStarted()
@@ -455,22 +451,22 @@ def test_nothing_is_sent_where_too_little_time_is_left(gateway: StripeGateway, w
     assert wire.store.charges() == []
 
 
-def test_all_tries_of_a_call_fit_in_the_time_that_is_left(gateway: StripeGateway, wire: Wire) -> None:
-    order = claimed(gateway)
+def test_all_tries_of_a_call_fit_in_the_remaining_time(gateway: StripeGateway, wire: Wire) -> None:
+    order = claim(gateway)
 
     gateway.confirm(order, deadline=Deadline.after(5))
 
     assert 0 < 2 * wire.timeout + retries.FIRST_PAUSE_SECONDS <= 5
 
 
-def test_an_answer_slower_than_the_time_left_is_unknown_and_found_paid_later(gateway: StripeGateway) -> None:
-    order = claimed(gateway, "pm_dummy_timeout_after_charge")
+def test_timed_out_confirmation_is_unknown_and_later_found_paid(gateway: StripeGateway) -> None:
+    order = claim(gateway, "pm_dummy_timeout_after_charge")
 
     assert gateway.confirm(order, deadline=Deadline.after(3)) == Unknown()
     assert gateway.cancel(order, intent_of(order), deadline=PLENTY) == Paid()
 
 
-def test_dummy_backend_without_its_layer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dummy_backend_without_its_layer_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dummy_stripe", None)
 
     with pytest.raises(InvalidSettings, match="has no DummyStripeLayer"):

@@ -1,4 +1,4 @@
-"""Stripe's key from Secrets Manager: fetched once, kept for a while, and rotated without a failed payment."""
+"""Stripe's keys in Secrets Manager: caching, and rotation without a failed payment."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def plenty() -> Deadline:
-    """Time for any call of Stripe."""
+    """Return a deadline with enough time for any Stripe call."""
     return Deadline.after(60)
 
 
@@ -45,7 +45,7 @@ def secret(key: str, webhook: str | None = "whsec_1") -> str:
 
 
 class Vault:
-    """Secrets Manager, and the time."""
+    """A fake Secrets Manager and a fake clock."""
 
     def __init__(self) -> None:
         self.value: str | Exception | None = secret("sk_test_1")
@@ -81,7 +81,7 @@ def vault() -> Vault:
         '{"secretKey":"sk_test_1","webhookSecret":1}',
     ],
 )
-def test_a_secret_that_cannot_be_right_stops_the_function_at_start_and_is_not_told(vault: Vault, value: str) -> None:
+def test_invalid_secret_stops_the_start_and_is_not_printed(vault: Vault, value: str) -> None:
     vault.value = value
 
     with pytest.raises(InvalidSettings, match="STRIPE_SECRET_ARN") as refused:
@@ -90,14 +90,14 @@ def test_a_secret_that_cannot_be_right_stops_the_function_at_start_and_is_not_to
     assert "Planted" not in str(refused.value)
 
 
-def test_no_text_of_the_secrets_has_their_value() -> None:
+def test_repr_of_the_secrets_does_not_contain_their_values() -> None:
     text = repr(Secrets.parse(secret("sk_test_1", "whsec_1")))
 
     assert "sk_test_1" not in text
     assert "whsec_1" not in text
 
 
-def test_a_secret_is_fetched_again_when_it_is_old(vault: Vault) -> None:
+def test_secret_is_fetched_again_at_its_maximum_age(vault: Vault) -> None:
     secrets = vault.secrets()
     vault.value = secret("sk_test_2", "whsec_2")
 
@@ -107,17 +107,17 @@ def test_a_secret_is_fetched_again_when_it_is_old(vault: Vault) -> None:
     assert (secrets.secret_key(), secrets.webhook_secret(), vault.fetches) == ("sk_test_2", "whsec_2", 2)
 
 
-@pytest.mark.parametrize("passed", [3 * 24 * 3600.0, -3600.0], ids=["restored from a snapshot", "clock set back"])
-def test_a_secret_of_another_time_is_not_trusted(vault: Vault, passed: float) -> None:
+@pytest.mark.parametrize("elapsed", [3 * 24 * 3600.0, -3600.0], ids=["restored from a snapshot", "clock set back"])
+def test_secret_is_fetched_again_after_the_clock_jumped(vault: Vault, elapsed: float) -> None:
     secrets = vault.secrets()
     vault.value = secret("sk_test_2")
 
-    vault.now += passed
+    vault.now += elapsed
 
     assert secrets.secret_key() == "sk_test_2"
 
 
-def test_whoever_wants_it_it_is_fetched_once_in_half_a_minute(vault: Vault) -> None:
+def test_secret_is_fetched_once_per_cool_down(vault: Vault) -> None:
     secrets = vault.secrets()
     vault.now += SECRET_COOL_DOWN_SECONDS
 
@@ -129,24 +129,22 @@ def test_whoever_wants_it_it_is_fetched_once_in_half_a_minute(vault: Vault) -> N
     assert vault.fetches == 3
 
 
-def test_who_used_a_value_that_somebody_renewed_meanwhile_goes_on_with_the_new_one(vault: Vault) -> None:
+def test_caller_with_a_replaced_secret_gets_the_new_one(vault: Vault) -> None:
     secrets = vault.secrets()
-    used_by_both = secrets.secret_key()
+    rejected = secrets.secret_key()
     vault.now += SECRET_COOL_DOWN_SECONDS
     vault.value = secret("sk_test_2")
 
-    assert [secrets.refresh(rejected=used_by_both) for _ in range(2)] == [True, True]
+    assert [secrets.refresh(rejected=rejected) for _ in range(2)] == [True, True]
     assert vault.fetches == 2
 
 
 @pytest.mark.parametrize(
     "value",
     [EndpointConnectionError(endpoint_url="https://secretsmanager"), "{}", secret("sk_live_2"), None, "[" * 60_000],
-    ids=["away", "empty", "live", "binary", "deep"],
+    ids=["outage", "empty", "live", "binary", "deep"],
 )
-def test_while_there_is_nothing_better_the_old_value_stays_and_is_not_asked_for_in_haste(
-    vault: Vault, value: str | Exception
-) -> None:
+def test_old_secret_stays_in_use_while_no_valid_one_can_be_fetched(vault: Vault, value: str | Exception) -> None:
     secrets = vault.secrets()
     vault.value = value
     vault.now += SECRET_MAX_AGE_SECONDS
@@ -158,17 +156,17 @@ def test_while_there_is_nothing_better_the_old_value_stays_and_is_not_asked_for_
     assert secrets.secret_key() == "sk_test_2"
 
 
-class Stripe(DummyStripeHTTPClient):
-    """A Stripe that knows one key."""
+class SingleKeyStripe(DummyStripeHTTPClient):
+    """The dummy Stripe with one valid API key."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
         self.key = "sk_test_1"
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
 
     def request(self, method: str, url: str, headers: Any, post_data: Any = None, **options: Any) -> Any:
         key = headers["Authorization"].removeprefix("Bearer ")
-        self.asked.append((url.rpartition("/")[2], key))
+        self.requests.append((url.rpartition("/")[2], key))
         if key != self.key:
             body = {"error": {"type": "invalid_request_error", "message": "Invalid API Key provided."}}
             return json.dumps(body), 401, {}
@@ -176,91 +174,91 @@ class Stripe(DummyStripeHTTPClient):
 
 
 @pytest.fixture
-def wire() -> Stripe:
-    return Stripe()
+def wire() -> SingleKeyStripe:
+    return SingleKeyStripe()
 
 
 @pytest.fixture
-def gateway(wire: Stripe, vault: Vault) -> StripeGateway:
+def gateway(wire: SingleKeyStripe, vault: Vault) -> StripeGateway:
     return StripeGateway(stripe.StripeClient("sk_test_of_the_start", http_client=wire), wire, vault.secrets())
 
 
-def an_order() -> Order:
+def new_order() -> Order:
     return Order.place("alice", [OrderLine("tea", "Tea", 2, 4599)], "usd", NOW)
 
 
-def claimed(gateway: StripeGateway) -> Order:
-    order = an_order()
+def claim(gateway: StripeGateway) -> Order:
+    order = new_order()
     intent_id = gateway.create_intent(order, deadline=plenty())
     return replace(order, attempt=PaymentAttempt(PaymentAttempt.new_id(), intent_id, "pm_card_visa", NOW))
 
 
-def rotate(wire: Stripe, vault: Vault, key: str = "sk_test_2") -> None:
-    """The old key ends at once."""
+def rotate(wire: SingleKeyStripe, vault: Vault, key: str = "sk_test_2") -> None:
+    """Replace the API key, so that Stripe rejects the old one at once."""
     wire.key = key
     vault.value = secret(key)
     vault.now += SECRET_COOL_DOWN_SECONDS
-    wire.asked.clear()
+    wire.requests.clear()
 
 
-def test_a_payment_goes_on_with_the_new_key_where_the_old_one_was_revoked(
-    wire: Stripe, gateway: StripeGateway, vault: Vault
+def test_payment_continues_with_the_new_key_after_a_rotation(
+    wire: SingleKeyStripe, gateway: StripeGateway, vault: Vault
 ) -> None:
     rotate(wire, vault)
 
-    order = claimed(gateway)
+    order = claim(gateway)
 
     assert isinstance(gateway.confirm(order, deadline=plenty()), Paid)
-    assert wire.asked == [
+    assert wire.requests == [
         ("payment_intents", "sk_test_1"),
         ("payment_intents", "sk_test_2"),
         ("confirm", "sk_test_2"),
     ]
 
 
-def test_a_key_that_stripe_does_not_know_and_nobody_rotated_is_tried_once(
-    wire: Stripe, gateway: StripeGateway, vault: Vault
+def test_call_with_a_wrong_key_is_not_retried_without_a_rotation(
+    wire: SingleKeyStripe, gateway: StripeGateway, vault: Vault
 ) -> None:
     wire.key = "sk_test_another"
     vault.now += SECRET_COOL_DOWN_SECONDS
 
     for _ in range(3):
         with pytest.raises(PaymentProviderError):
-            gateway.create_intent(an_order(), deadline=plenty())
+            gateway.create_intent(new_order(), deadline=plenty())
 
-    assert len(wire.asked) == 3
+    assert len(wire.requests) == 3
     assert vault.fetches == 2
 
 
-def test_a_confirmation_is_not_repeated_under_another_key(wire: Stripe, gateway: StripeGateway, vault: Vault) -> None:
-    order = claimed(gateway)
+def test_confirmation_is_not_retried_with_another_key(
+    wire: SingleKeyStripe, gateway: StripeGateway, vault: Vault
+) -> None:
+    order = claim(gateway)
     rotate(wire, vault)
 
     outcome = gateway.confirm(order, deadline=plenty())
 
     assert isinstance(outcome, Refused)
-    assert wire.asked == [("confirm", "sk_test_1")]
+    assert wire.requests == [("confirm", "sk_test_1")]
 
 
-def test_what_brings_a_payment_to_its_end_goes_on_with_the_new_key(
-    wire: Stripe, gateway: StripeGateway, vault: Vault
+def test_read_cancel_and_refund_continue_with_the_new_key(
+    wire: SingleKeyStripe, gateway: StripeGateway, vault: Vault
 ) -> None:
-    open_one, paid = claimed(gateway), claimed(gateway)
+    unpaid, paid = claim(gateway), claim(gateway)
     gateway.confirm(paid, deadline=plenty())
-    intents = [order.require_in_flight().payment_intent_id for order in (open_one, paid)]
+    intents = [order.require_in_flight().payment_intent_id for order in (unpaid, paid)]
 
     rotate(wire, vault)
-    assert isinstance(gateway.retrieve_state(open_one, intents[0], deadline=plenty()), Open)
+    assert isinstance(gateway.retrieve_state(unpaid, intents[0], deadline=plenty()), Open)
     rotate(wire, vault, "sk_test_3")
-    assert isinstance(gateway.cancel(open_one, intents[0], deadline=plenty()), Cancelled)
+    assert isinstance(gateway.cancel(unpaid, intents[0], deadline=plenty()), Cancelled)
     rotate(wire, vault, "sk_test_4")
     assert isinstance(gateway.refund(paid, intents[1], deadline=plenty()), Refunded)
 
 
-def test_a_fence_with_a_wrong_key_leaves_the_payment_unknown(
-    wire: Stripe, gateway: StripeGateway, vault: Vault
-) -> None:
-    order = claimed(gateway)
+def test_cancellation_with_a_wrong_key_is_unknown(wire: SingleKeyStripe, gateway: StripeGateway, vault: Vault) -> None:
+    order = claim(gateway)
     wire.key = "sk_test_another"
     vault.now += SECRET_COOL_DOWN_SECONDS
 
@@ -270,7 +268,7 @@ def test_a_fence_with_a_wrong_key_leaves_the_payment_unknown(
 
 
 class SecretsManager:
-    """A secret on moto's Secrets Manager, which the functions are told of."""
+    """A secret on moto's Secrets Manager."""
 
     def __init__(self, value: str) -> None:
         self.client = boto3.client("secretsmanager")
@@ -281,7 +279,7 @@ class SecretsManager:
 
 
 @pytest.fixture
-def manager(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretsManager]:  # noqa: ARG001 - moto
+def manager(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretsManager]:  # noqa: ARG001 - starts moto
     manager = SecretsManager(secret("sk_test_1"))
     for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"):
         monkeypatch.setenv(name, "")
@@ -291,28 +289,28 @@ def manager(dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.mark.usefixtures("manager")
-def test_an_order_is_paid_with_a_key_that_no_environment_has(shop: FunctionShop) -> None:
+def test_order_is_paid_with_the_key_from_secrets_manager(shop: FunctionShop) -> None:
     assert shop.pay(shop.order((shop.add_product(), 1))).status == 200
 
 
 @pytest.mark.parametrize(("kind", "tries"), [("snap-start", 3), ("on-demand", 1)])
-def test_before_a_snapshot_a_right_that_was_given_just_now_is_waited_for(
+def test_snapshot_start_retries_until_the_permission_applies(
     monkeypatch: pytest.MonkeyPatch, kind: str, tries: int
 ) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not yet"}}, "GetSecretValue")
     answers: list[Any] = [denied, denied, {"SecretString": secret("sk_test_1")}]
-    asked: list[str] = []
+    requests: list[str] = []
 
-    class NotYet:
+    class DeniedAtFirst:
         def get_secret_value(self, *, SecretId: str) -> Any:  # noqa: N803 - boto3's
-            asked.append(SecretId)
-            answer = answers[len(asked) - 1]
+            requests.append(SecretId)
+            answer = answers[len(requests) - 1]
             if isinstance(answer, Exception):
                 raise answer
             return answer
 
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
-    monkeypatch.setattr(stripe_secrets, "secrets_client", NotYet)
+    monkeypatch.setattr(stripe_secrets, "secrets_client", DeniedAtFirst)
     monkeypatch.setattr(stripe_secrets, "ACCESS_RETRY_PAUSES_SECONDS", (0.0, 0.0, 0.0))
 
     if kind == "snap-start":
@@ -320,10 +318,10 @@ def test_before_a_snapshot_a_right_that_was_given_just_now_is_waited_for(
     else:
         with pytest.raises(ClientError):
             stripe_secrets.stripe_secrets("arn")
-    assert len(asked) == tries
+    assert len(requests) == tries
 
 
-def test_a_key_and_a_secret_at_once_are_refused(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_and_secret_arn_together_are_refused(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
     assert manager.arn
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_1")
 
@@ -343,7 +341,7 @@ def test_webhook_without_a_secret_in_secrets_manager_refuses_events(
     webhook = load_function("stripe_webhook")
 
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert {tell(webhook, forged).status for forged in ("", "None", "whsec_1")} == {400}
+    assert {send_event(webhook, forged).status for forged in ("", "None", "whsec_1")} == {400}
 
 
 @pytest.mark.usefixtures("manager")
@@ -356,10 +354,10 @@ def test_webhook_accepts_events_once_its_secret_is_there(
     monkeypatch.setattr(stripe_secrets, "SECRET_MAX_AGE_SECONDS", 0)
     monkeypatch.setattr(stripe_secrets, "SECRET_COOL_DOWN_SECONDS", 0)
 
-    assert tell(webhook, "whsec_1").status == 200
+    assert send_event(webhook, "whsec_1").status == 200
 
 
-def tell(webhook: ModuleType, signed_with: str) -> Answer:
+def send_event(webhook: ModuleType, signed_with: str) -> Answer:
     body = json.dumps({"id": "evt_1", "type": "charge.updated", "data": {"object": {}}})
     headers = {"Stripe-Signature": sign(body.encode(), signed_with, int(utc_now().timestamp()))}
     event = event_for("POST /webhooks/stripe", body=body, headers=headers)
@@ -373,18 +371,18 @@ def webhook(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> ModuleT
     return load_function("stripe_webhook")
 
 
-def test_news_signed_with_a_new_secret_is_taken_without_a_deployment(
+def test_event_signed_with_a_new_secret_is_accepted_without_a_deploy(
     webhook: ModuleType, manager: SecretsManager
 ) -> None:
-    assert tell(webhook, "whsec_1").status == 200
-    assert tell(webhook, "whsec_2").status == 400
+    assert send_event(webhook, "whsec_1").status == 200
+    assert send_event(webhook, "whsec_2").status == 400
     manager.put(secret("sk_test_1", "whsec_3"))
 
-    assert tell(webhook, "whsec_3").status == 200
-    assert tell(webhook, "whsec_1").status == 400
+    assert send_event(webhook, "whsec_3").status == 200
+    assert send_event(webhook, "whsec_1").status == 400
 
 
-def test_a_flood_of_forged_news_has_the_secret_fetched_once(
+def test_flood_of_forged_events_fetches_the_secret_once(
     vault: Vault, manager: SecretsManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert manager.arn
@@ -392,13 +390,13 @@ def test_a_flood_of_forged_news_has_the_secret_fetched_once(
     monkeypatch.setattr(webhook.stripe, "secrets", vault.secrets())
     vault.now += SECRET_COOL_DOWN_SECONDS
 
-    assert {tell(webhook, "whsec_forged").status for _ in range(20)} == {400}
+    assert {send_event(webhook, "whsec_forged").status for _ in range(20)} == {400}
     assert vault.fetches == 2
-    assert tell(webhook, "whsec_1").status == 200
+    assert send_event(webhook, "whsec_1").status == 200
 
 
-def test_where_the_signing_secret_has_gone_nothing_is_signed(webhook: ModuleType, manager: SecretsManager) -> None:
+def test_webhook_refuses_events_after_its_secret_was_removed(webhook: ModuleType, manager: SecretsManager) -> None:
     manager.put(secret("sk_test_1", None))
     webhook.stripe.secrets.refresh(rejected="whsec_1")
 
-    assert {tell(webhook, forged).status for forged in ("", "None", "whsec_1")} == {400}
+    assert {send_event(webhook, forged).status for forged in ("", "None", "whsec_1")} == {400}
