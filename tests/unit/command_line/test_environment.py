@@ -1,4 +1,4 @@
-"""AWS settings: the user's for calls to the user's account, none of them for calls to this machine."""
+"""AWS settings: calls to an account use the user's settings, local calls ignore them."""
 
 import os
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ UNUSABLE = {
 
 
 @pytest.fixture(autouse=True)
-def users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The environment of a process that was started with the user's settings."""
-    # Private: a process sets it once. Each test here stands for a process of its own.
+def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Simulate a new process with the user's AWS settings."""
+    # Private, because a process sets it only once, and each test simulates a new process.
     monkeypatch.setattr(environment, "_users_aws_settings", None)
     monkeypatch.chdir(tmp_path)
     Path("broken").write_text("[default\n")
@@ -69,22 +69,22 @@ def test_stack_in_aws_is_reached_with_the_users_settings() -> None:
     use_local_aws_settings()
 
     with deployed_stack("shop", "eu-central-1", None) as stack:
-        # Private: no public call returns the credentials that a client signs with.
+        # Private, because no public call returns the credentials that a client signs with.
         credentials = stack._client("cloudformation")._request_signer._credentials
 
     assert credentials.access_key == "AKIAUSER"
     assert os.environ["AWS_ACCESS_KEY_ID"] == "local"
 
 
-def test_users_settings_come_back_whole_and_for_the_block_only() -> None:
+def test_users_settings_are_restored_only_within_the_block() -> None:
     os.environ["AWS_PROFILE"] = "users"
     before = dict(os.environ)
     use_local_aws_settings()
     use_local_aws_settings()
-    ours = dict(os.environ)
+    local = dict(os.environ)
 
     with users_aws_settings():
         inside = dict(os.environ)
 
-    assert "AWS_PROFILE" not in ours
-    assert (inside, dict(os.environ), users_environment()) == (before, ours, before)
+    assert "AWS_PROFILE" not in local
+    assert (inside, dict(os.environ), users_environment()) == (before, local, before)

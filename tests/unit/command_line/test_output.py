@@ -1,4 +1,4 @@
-"""What is shown while the stack starts fits the terminal."""
+"""Progress and the demo's output fit the terminal."""
 
 import io
 
@@ -44,21 +44,21 @@ def console_of(width: int, *, terminal: bool = False) -> tuple[Console, io.Strin
 
 
 @at_each_width
-def test_a_step_and_its_time_are_one_line(width: int) -> None:
+def test_step_and_its_duration_fit_one_line(width: int) -> None:
     console, out = console_of(width)
 
     with make_progress(console)(STEP):
         pass
 
-    begun, done = out.getvalue().splitlines()
-    assert begun == f"… {STEP}"
-    assert done.startswith(f"✓ {STEP} ")
-    assert done.endswith(" s")
-    assert cell_len(done) <= width
+    started, finished = out.getvalue().splitlines()
+    assert started == f"… {STEP}"
+    assert finished.startswith(f"✓ {STEP} ")
+    assert finished.endswith(" s")
+    assert cell_len(finished) <= width
 
 
 @at_each_width
-def test_a_step_with_a_bar_keeps_its_name_whole(width: int) -> None:
+def test_step_with_a_progress_bar_shows_its_full_name(width: int) -> None:
     console, out = console_of(width, terminal=True)
 
     with make_progress(console)(STEP, lambda: 0.5):
@@ -69,12 +69,12 @@ def test_a_step_with_a_bar_keeps_its_name_whole(width: int) -> None:
 
 
 @at_each_width
-def test_a_count_is_one_line(width: int) -> None:
+def test_count_fits_one_line(width: int) -> None:
     console, out = console_of(width)
 
-    with count_progress(console, "Load [b]catalogue.json", 2) as one_is_done:
-        one_is_done()
-        one_is_done()
+    with count_progress(console, "Load [b]catalogue.json", 2) as advance:
+        advance()
+        advance()
 
     (line,) = out.getvalue().splitlines()
     assert line.startswith("Load [b]catalogue.json ━")
@@ -83,7 +83,7 @@ def test_a_count_is_one_line(width: int) -> None:
 
 
 @at_each_width
-def test_the_paid_order_breaks_no_line(width: int) -> None:
+def test_demo_output_fits_the_width(width: int) -> None:
     console, out = console_of(width)
 
     demo.show(DEMO, console)
@@ -97,7 +97,7 @@ def test_the_paid_order_breaks_no_line(width: int) -> None:
     assert DEMO.order["orderId"] in out.getvalue()
 
 
-def test_a_file_has_no_width_unless_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_has_a_width_only_if_columns_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     console, _ = console_of(80)
     assert width_of(console) is None
@@ -106,7 +106,7 @@ def test_a_file_has_no_width_unless_one_is_asked_for(monkeypatch: pytest.MonkeyP
     assert width_of(console) == 80
 
 
-def test_a_terminal_has_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_has_its_own_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     console, _ = console_of(60, terminal=True)
 

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and what it prints."""
+"""Exit codes and final output of commands."""
 
 import signal
 import sys
@@ -34,7 +34,7 @@ def test_command_error_is_printed_and_exits_with_1(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "\nDo this instead.\n"
 
 
-def test_stopped_command_says_so_and_succeeds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopped_command_prints_it_and_succeeds(capsys: pytest.CaptureFixture[str]) -> None:
     run_program(app_that_raises(Stopped(signal.SIGINT)), "program")
 
     assert capsys.readouterr().out == "\nStopped.\n"

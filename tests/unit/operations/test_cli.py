@@ -1,4 +1,4 @@
-"""`./operate audit` and `./operate repair`: what they refuse, and how they exit."""
+"""`./operate audit` and `./operate repair`: invalid options, retries and exit codes."""
 
 import pytest
 from typer.testing import CliRunner
@@ -12,32 +12,32 @@ from operations.deployed_stack import DeployedStack, deployed_stack
 
 @pytest.mark.parametrize("command", ["audit", "repair"])
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--since", "yesterday"], "--since must be a time like"),
         (["--stack-name", "shop", "--look-again", "0"], "--look-again must be 30 or more on AWS"),
     ],
     ids=["no time", "too soon"],
 )
-def test_what_cannot_be_meant_is_refused(command: str, arguments: list[str], said: str) -> None:
+def test_invalid_option_is_refused(command: str, arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(cli.app, [command, *arguments])
 
     assert isinstance(result.exception, CommandError)
-    assert said in str(result.exception)
+    assert message in str(result.exception)
 
 
-def test_a_repair_is_sent_once_and_what_only_asks_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Private: a process sets it once, from the environment that it was started with.
+def test_repair_is_sent_once_and_read_requests_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Private, because a process sets it only once, from its initial environment.
     monkeypatch.setattr(environment, "_users_aws_settings", AWS_SETTINGS)
-    tries = {}
+    attempts = {}
 
     with deployed_stack("shop", "eu-central-1", None) as stack:
-        # Private: the public calls reach AWS, and the number of tries is set before they do.
+        # Private, because the public calls would reach AWS.
         for service in ("lambda", "stepfunctions", "cloudformation"):
-            tries[service] = (stack._client(service).meta.config.retries or {}).get("total_max_attempts")
+            attempts[service] = (stack._client(service).meta.config.retries or {}).get("total_max_attempts")
 
-    assert tries["lambda"] == 1
-    assert 1 not in (tries["stepfunctions"], tries["cloudformation"])
+    assert attempts["lambda"] == 1
+    assert 1 not in (attempts["stepfunctions"], attempts["cloudformation"])
 
 
 REPORT = {"products": 3, "orders": 10, "charges": 10, "mismatches": 0, "unjudged": 0, "findings": []}
@@ -45,7 +45,7 @@ REPORT = {"products": 3, "orders": 10, "charges": 10, "mismatches": 0, "unjudged
 
 @pytest.mark.parametrize("command", ["audit", "repair"])
 @pytest.mark.parametrize(("unjudged", "code"), [(0, 0), (10, 2)], ids=["complete", "incomplete"])
-def test_exit_code_says_whether_everything_could_be_judged(
+def test_exit_code_of_an_incomplete_audit_is_2(
     monkeypatch: pytest.MonkeyPatch, command: str, unjudged: int, code: int
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -58,7 +58,7 @@ def test_exit_code_says_whether_everything_could_be_judged(
     assert ("incomplete: 10 could not be judged" in result.output) == bool(unjudged)
 
 
-def test_exit_code_of_a_mismatch_is_1_even_if_the_audit_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mismatch_exits_with_1_even_if_the_audit_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setattr(DeployedStack, "audit", lambda *_: {**REPORT, "mismatches": 1, "unjudged": 10})

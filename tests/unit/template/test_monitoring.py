@@ -1,4 +1,4 @@
-"""Alarms and the dashboard cover every function and every metric, and nothing that does not exist."""
+"""Alarms and the dashboard cover every function, and use only existing metrics."""
 
 import json
 from functools import cache
@@ -27,7 +27,7 @@ def functions_of_routes() -> set[str]:
     }
 
 
-def functions_watched_for(metric: str) -> set[str]:
+def functions_with_alarm_on(metric: str) -> set[str]:
     return {
         dimension["Value"]["Ref"]
         for alarm in ALARMS.values()
@@ -38,7 +38,7 @@ def functions_watched_for(metric: str) -> set[str]:
 
 @cache
 def dashboard(alarm_on_silence: str) -> tuple[list[dict[str, Any]], Rendering]:
-    """Return the widgets of production's dashboard, references as `${Name}`, and the rendering."""
+    """Return the widgets of production's dashboard, with references as `${Name}`, and the rendering."""
     rendering = Rendering.of_environment("production", AlarmOnSilence=alarm_on_silence)
     (properties,) = rendering.of_type("AWS::CloudWatch::Dashboard").values()
     body, variables = properties["DashboardBody"]["Fn::Sub"]
@@ -56,7 +56,7 @@ def dashboard(alarm_on_silence: str) -> tuple[list[dict[str, Any]], Rendering]:
     ],
 )
 def test_each_function_of_a_route_has_alarms(metric: str, others: set[str]) -> None:
-    assert functions_watched_for(metric) == functions_of_routes() | others
+    assert functions_with_alarm_on(metric) == functions_of_routes() | others
 
 
 def test_alarms_watch_only_metrics_that_the_code_writes() -> None:
@@ -89,9 +89,11 @@ def test_dashboard_shows_every_alarm(alarm_on_silence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("placed", "called", "rings"), [(3, None, True), (3, 0, True), (3, 5, False), (None, 2, False), (None, None, False)]
+    ("placed", "called", "fires"), [(3, None, True), (3, 0, True), (3, 5, False), (None, 2, False), (None, None, False)]
 )
-def test_silent_publisher_alarm_rings_if_orders_are_placed(placed: int | None, called: int | None, rings: bool) -> None:
+def test_alarm_fires_if_orders_are_placed_but_not_published(
+    placed: int | None, called: int | None, fires: bool
+) -> None:
     alarm = ALARMS["PublisherSilentAlarm"]
     (expression,) = (metric["Expression"] for metric in alarm["Metrics"] if metric["ReturnData"])
     functions = {
@@ -102,4 +104,4 @@ def test_silent_publisher_alarm_rings_if_orders_are_placed(placed: int | None, c
     value = eval(expression.replace("AND", "and"), functions, {"placed": placed, "called": called})  # noqa: S307
 
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    assert (value > alarm["Threshold"]) is rings
+    assert (value > alarm["Threshold"]) is fires

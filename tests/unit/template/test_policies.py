@@ -1,4 +1,4 @@
-"""Least privilege: a function may do to a table or a bus what it does, and nothing else. Compared both ways."""
+"""Least privilege: each function's policies grant exactly the actions that it performs."""
 
 import json
 from collections import defaultdict
@@ -31,8 +31,8 @@ LONG_AGO = "2026-01-01T00:00:00.000Z"
 PAYERS = ("initiate_payment", "reconcile_payments", "stripe_webhook", "repair_payments")
 
 
-def done_by(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The actions that IAM checks for a request.
+def actions_of(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the actions and resources that IAM checks for a request.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
     """
@@ -53,9 +53,9 @@ def done_by(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]
 
 
 @pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Permissions]:
-    """What the functions do that are loaded while this is there."""
-    rights: Permissions = defaultdict(set)
+def performed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Permissions]:
+    """Record the actions of the functions that the test loads."""
+    actions: Permissions = defaultdict(set)
     client_of = service.dynamodb_client
     bus_client_of = event_bus.events_client
     queue_client_of = dead_letters.sqs_client
@@ -65,15 +65,15 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Permissions]:
     for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"):
         monkeypatch.setenv(name, "")
 
-    def watched(client: Any, by: str | None = None) -> Any:
-        # The handler that is being loaded: each makes one client.
+    def record_actions(client: Any, by: str | None = None) -> Any:
+        # The function that is being loaded, because each creates its clients when it is loaded.
         folder = by or loading[-1]
 
-        def watch(model: Any, params: dict[str, Any], **_: Any) -> None:
+        def record(model: Any, params: dict[str, Any], **_: Any) -> None:
             body = params["body"]
-            rights[folder].update(done_by(model.name, json.loads(body) if isinstance(body, (str, bytes)) else body))
+            actions[folder].update(actions_of(model.name, json.loads(body) if isinstance(body, (str, bytes)) else body))
 
-        client.meta.events.register("before-call", watch)
+        client.meta.events.register("before-call", record)
         return client
 
     loading: list[str] = []
@@ -82,11 +82,11 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Permissions]:
         loading.append(folder)
         return functions.load_function(folder)
 
-    monkeypatch.setattr(service, "dynamodb_client", lambda: watched(client_of()))
-    monkeypatch.setattr(event_bus, "events_client", lambda: watched(bus_client_of()))
-    # Made when it is wanted, by which time other functions have been loaded.
-    monkeypatch.setattr(dead_letters, "sqs_client", lambda: watched(queue_client_of(), "publish_order_events"))
-    monkeypatch.setattr(stripe_secrets, "secrets_client", lambda: watched(secrets_client_of()))
+    monkeypatch.setattr(service, "dynamodb_client", lambda: record_actions(client_of()))
+    monkeypatch.setattr(event_bus, "events_client", lambda: record_actions(bus_client_of()))
+    # Created on first use, when other functions may have been loaded.
+    monkeypatch.setattr(dead_letters, "sqs_client", lambda: record_actions(queue_client_of(), "publish_order_events"))
+    monkeypatch.setattr(stripe_secrets, "secrets_client", lambda: record_actions(secrets_client_of()))
     monkeypatch.setattr("tests.support.function_shop.load_function", load)
     monkeypatch.setattr(f"{__name__}.load_function", load)
     with tables_on_moto():
@@ -96,11 +96,11 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Permissions]:
         value = json.dumps({"secretKey": "sk_test_unit", "webhookSecret": "whsec_unit"})
         secret = boto3.client("secretsmanager").create_secret(Name="stripe", SecretString=value)
         monkeypatch.setenv("STRIPE_SECRET_ARN", secret["ARN"])
-        yield rights
+        yield actions
 
 
-def live_a_full_life() -> None:
-    """Bring every function to every kind of request that it makes."""
+def exercise_every_function() -> None:
+    """Make every function send every kind of request that it has."""
     shop = FunctionShop(boto3.client("dynamodb"))
     product = shop.add_product(stock=10)
     items = {"items": [{"productId": product, "quantity": 1}]}
@@ -123,12 +123,12 @@ def live_a_full_life() -> None:
         load_function(route.function).handler(json.loads((EVENTS / f"{route.function}.json").read_text()), Context())
     load_function("publish_order_events").handler({"Records": [creation(place()), malformed_record()]}, Context())
     audit_and_repair(shop, product)
-    for bring_to_its_end in (reconcile, tell_the_webhook):
-        settle_each_kind(shop, product, bring_to_its_end)
+    for settle in (reconcile, call_webhook):
+        settle_each_kind(shop, product, settle)
 
 
 def audit_and_repair(shop: FunctionShop, product: str) -> None:
-    """Have the audit look at everything, and the repair do everything that it can do."""
+    """Make the audit check everything, and the repair apply every kind of repair."""
     held = shop.order((product, 1))
     shop.pay(held, "pm_dummy_timeout_after_charge")
     shop.pay(shop.order((product, 1)), "pm_dummy_timeout_before_charge")
@@ -151,18 +151,18 @@ def audit_and_repair(shop: FunctionShop, product: str) -> None:
     assert "done: the order is confirmed" in outcomes
 
 
-def settle_each_kind(shop: FunctionShop, product: str, bring_to_its_end: Any) -> None:
-    """Leave payments unknown, charged and not, and late money, and have them brought to their end."""
+def settle_each_kind(shop: FunctionShop, product: str, settle: Any) -> None:
+    """Settle payments of unknown outcome, charged and not charged, and a charge for a cancelled order."""
     for card in ("pm_dummy_timeout_after_charge", "pm_dummy_timeout_before_charge"):
         order = shop.order((product, 1))
         shop.pay(order, card)
-        bring_to_its_end(shop, order)
+        settle(shop, order)
         assert shop.status(order)["status"] != "pending"
     order = shop.order((product, 1))
     shop.pay(order, "pm_unknown")
     shop.override(order, "cancelled")
     external_stripe(shop).v1.payment_intents.confirm(intent_of(shop, order), {"payment_method": "pm_card_visa"})
-    bring_to_its_end(shop, order)
+    settle(shop, order)
 
 
 def intent_of(shop: FunctionShop, order: str) -> str:
@@ -181,7 +181,7 @@ def reconcile(shop: FunctionShop, order: str) -> None:
     )
 
 
-def tell_the_webhook(shop: FunctionShop, order: str) -> None:
+def call_webhook(shop: FunctionShop, order: str) -> None:
     if shop.status(order)["status"] == "pending":
         write_order(shop, order, "SET #payment.startedAt = :since", since=LONG_AGO)
     intent = {"id": intent_of(shop, order), "metadata": {"orderId": order}}
@@ -190,26 +190,26 @@ def tell_the_webhook(shop: FunctionShop, order: str) -> None:
     call(load_function("stripe_webhook"), event_for("POST /webhooks/stripe", body=body, headers=headers), Context())
 
 
-def test_every_function_may_do_what_it_does_and_nothing_else(done: Permissions) -> None:
-    live_a_full_life()
+def test_every_function_has_exactly_the_permissions_it_uses(performed: Permissions) -> None:
+    exercise_every_function()
 
-    for folder, rights in list_permissions().items():
-        of_the_dummy, did = rights - of_the_service(rights), done.get(folder, set())
-        assert of_the_service(did) == of_the_service(rights), folder
-        assert of_the_dummy >= did - of_the_service(did), folder
-        # What it does to the dummy's table depends on who else does something to the same payment at that moment.
+    for folder, granted in list_permissions().items():
+        granted_on_dummy, used = granted - without_dummy(granted), performed.get(folder, set())
+        assert without_dummy(used) == without_dummy(granted), folder
+        assert granted_on_dummy >= used - without_dummy(used), folder
+        # A function's actions on the dummy's table depend on concurrent requests for the same payment.
         verbs = {
             **dict.fromkeys(PAYERS, ("GetItem", "PutItem", "DeleteItem")),
             "audit_payments": ("GetItem", "PutItem", "Scan"),
         }.get(folder, ())
-        assert of_the_dummy == {(verb, DUMMY) for verb in verbs}, folder
+        assert granted_on_dummy == {(verb, DUMMY) for verb in verbs}, folder
 
 
-def of_the_service(rights: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    return {(action, resource) for action, resource in rights if resource != DUMMY}
+def without_dummy(permissions: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(action, resource) for action, resource in permissions if resource != DUMMY}
 
 
-def test_no_role_has_a_policy_of_awss_but_to_log_and_to_trace() -> None:
+def test_managed_policies_grant_only_logging_and_tracing() -> None:
     roles = Rendering.of_environment("dev").of_type("AWS::IAM::Role").items()
     managed = {str(arn).rpartition("/")[2] for _, role in roles for arn in role.get("ManagedPolicyArns", [])}
 
@@ -217,6 +217,6 @@ def test_no_role_has_a_policy_of_awss_but_to_log_and_to_trace() -> None:
 
 
 def test_no_policy_has_a_wildcard() -> None:
-    rights = {right for of_one in list_permissions().values() for right in of_one}
+    permissions = {permission for granted in list_permissions().values() for permission in granted}
 
-    assert not [right for right in rights if "*" in "".join(right)]
+    assert not [permission for permission in permissions if "*" in "".join(permission)]

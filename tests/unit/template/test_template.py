@@ -1,4 +1,4 @@
-"""What `template.yaml` promises, and that the code keeps it."""
+"""`template.yaml` agrees with the code."""
 
 import json
 import re
@@ -39,17 +39,17 @@ def test_every_function_folder_is_deployed() -> None:
     assert folders == {properties["CodeUri"].removeprefix("functions/") for properties in FUNCTIONS.values()}
 
 
-def test_a_route_has_the_authorizer_unless_its_event_says_otherwise() -> None:
+def test_routes_use_the_authorizer_by_default() -> None:
     auth = RESOURCES["Api"]["Properties"]["Auth"]
 
     assert auth["DefaultAuthorizer"] in auth["Authorizers"]
 
 
-def test_an_attempt_is_its_payers_alone_for_longer_than_the_paying_function_runs() -> None:
+def test_lease_is_longer_than_the_payment_functions_timeout() -> None:
     assert LEASE.total_seconds() > FUNCTIONS["InitiatePaymentFunction"]["Timeout"]
 
 
-def test_the_authorizer_sees_the_whole_request_and_its_answer_is_kept_for_a_bounded_time() -> None:
+def test_authorizer_gets_the_request_and_its_response_is_cached() -> None:
     (authorizer,) = RESOURCES["Api"]["Properties"]["Auth"]["Authorizers"].values()
 
     assert authorizer["FunctionPayloadType"] == "REQUEST"
@@ -58,7 +58,7 @@ def test_the_authorizer_sees_the_whole_request_and_its_answer_is_kept_for_a_boun
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_is_on_demand_encrypted_and_recoverable(table: str) -> None:
+def test_table_is_on_demand_encrypted_and_recoverable(table: str) -> None:
     properties = TABLES[table]
 
     assert properties["BillingMode"] == "PAY_PER_REQUEST"
@@ -67,14 +67,14 @@ def test_a_table_is_on_demand_encrypted_and_recoverable(table: str) -> None:
 
 
 def invokes(pattern: Any, value: Any) -> bool:
-    """Whether a record matches, by the rules that ours make use of."""
+    """Return whether a record matches a filter pattern. Supports only the rules that the template uses."""
     if isinstance(pattern, list):
         return value in pattern
     return isinstance(value, dict) and all(invokes(of_name, value.get(name)) for name, of_name in pattern.items())
 
 
 @pytest.mark.parametrize(
-    ("told", "record"),
+    ("is_published", "record"),
     [
         (True, creation(place())),
         (True, confirmation(place())),
@@ -89,13 +89,13 @@ def invokes(pattern: Any, value: Any) -> bool:
     ],
     ids=["new", "paid", "declined", "by hand", "foreign", "claim", "void", "postponed", "refund", "removal"],
 )
-def test_only_what_changes_a_status_invokes_the_publisher(told: bool, record: dict[str, Any]) -> None:
+def test_only_new_orders_and_status_changes_invoke_the_publisher(is_published: bool, record: dict[str, Any]) -> None:
     filters = [json.loads(each["Pattern"]) for each in STREAM["FilterCriteria"]["Filters"]]
 
-    assert any(invokes(pattern, record) for pattern in filters) is told
+    assert any(invokes(pattern, record) for pattern in filters) is is_published
 
 
-def test_the_publisher_hears_of_every_transition_that_there_is() -> None:
+def test_every_status_transition_invokes_the_publisher() -> None:
     (images,) = (
         pattern["dynamodb"]
         for each in STREAM["FilterCriteria"]["Filters"]
@@ -103,37 +103,37 @@ def test_the_publisher_hears_of_every_transition_that_there_is() -> None:
     )
 
     for status in OrderStatus:
-        heard = set(images["NewImage"]["status"]["S"]) if status in images["OldImage"]["status"]["S"] else set()
-        assert TRANSITIONS[status] == heard
+        published = set(images["NewImage"]["status"]["S"]) if status in images["OldImage"]["status"]["S"] else set()
+        assert TRANSITIONS[status] == published
 
 
 def test_rejected_events_reach_the_queue_before_the_stream_drops_them() -> None:
     queue = RESOURCES["OrderEventsDeadLetters"]["Properties"]
-    stream_keeps_records_for = 24 * 3600
+    stream_retention_seconds = 24 * 3600
 
     assert STREAM["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert STREAM["BisectBatchOnFunctionError"] is True
     assert STREAM["MaximumRetryAttempts"] == -1  # retried until the record is too old
-    assert 60 <= STREAM["MaximumRecordAgeInSeconds"] <= stream_keeps_records_for / 2
-    letters = {"Fn::GetAtt": ["OrderEventsDeadLetters", "Arn"]}
-    assert STREAM["DestinationConfig"]["OnFailure"] == {"Destination": letters}
+    assert 60 <= STREAM["MaximumRecordAgeInSeconds"] <= stream_retention_seconds / 2
+    dead_letter_queue = {"Fn::GetAtt": ["OrderEventsDeadLetters", "Arn"]}
+    assert STREAM["DestinationConfig"]["OnFailure"] == {"Destination": dead_letter_queue}
     assert queue["SqsManagedSseEnabled"] is True
     assert queue["MessageRetentionPeriod"] >= 7 * 24 * 3600
 
 
-def test_archive_keeps_the_events_that_are_published() -> None:
+def test_archive_keeps_published_events() -> None:
     archive = RESOURCES["OrderEventsArchive"]["Properties"]
 
     assert archive["SourceArn"] == {"Fn::GetAtt": ["OrderEventsBus", "Arn"]}
     assert archive["EventPattern"] == {"source": [SOURCE]}
 
 
-def test_the_publisher_has_time_for_two_calls_that_last_longest() -> None:
+def test_publisher_timeout_allows_two_slow_eventbridge_calls() -> None:
     assert FUNCTIONS["PublishOrderEventsFunction"]["Timeout"] > 2 * EVENTBRIDGE_CALL_SECONDS
 
 
 @pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
-def test_the_gateways_own_answers_have_the_form_of_ours(kind: str) -> None:
+def test_gateway_responses_have_the_format_of_the_functions(kind: str) -> None:
     response = GATEWAY_RESPONSES[kind]
     problem = json.loads(response["ResponseTemplates"]["application/json"])
     headers = {name: value.strip("'") for name, value in response["ResponseParameters"]["Headers"].items()}
@@ -148,11 +148,11 @@ def test_the_gateways_own_answers_have_the_form_of_ours(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "code"), [("UNAUTHORIZED", "unauthorized"), ("ACCESS_DENIED", "forbidden")])
-def test_the_gateway_and_the_functions_tell_the_same_refusal_alike(kind: str, code: str) -> None:
+def test_gateway_and_functions_refuse_with_the_same_problem(kind: str, code: str) -> None:
     problem = json.loads(GATEWAY_RESPONSES[kind]["ResponseTemplates"]["application/json"])
-    (ours,) = (problem_type for problem_type in PROBLEM_TYPES.values() if problem_type.code == code)
+    (expected,) = (problem_type for problem_type in PROBLEM_TYPES.values() if problem_type.code == code)
 
-    assert (problem["status"], problem["code"], problem["title"]) == (ours.status, ours.code, ours.title)
+    assert (problem["status"], problem["code"], problem["title"]) == (expected.status, expected.code, expected.title)
 
 
 ACCESS_LOG_FORMAT: str = RESOURCES["Api"]["Properties"]["AccessLogSetting"]["Fn::If"][1]["Format"]
@@ -179,7 +179,7 @@ def test_access_log_is_json_for_any_user_id(user_id: str, logged: str) -> None:
     assert len(json.loads(line)) == line.count('":"')
 
 
-def test_access_log_has_no_value_that_a_caller_can_break() -> None:
+def test_access_log_has_only_values_without_quotes() -> None:
     assert set(CONTEXT_VARIABLE.findall(ACCESS_LOG_FORMAT)) == {
         *("requestId", "extendedRequestId", "requestTime", "httpMethod", "resourcePath", "status"),
         *("error.responseType", "authorizer.loggedUserId", "identity.sourceIp", "responseLatency"),
@@ -188,14 +188,14 @@ def test_access_log_has_no_value_that_a_caller_can_break() -> None:
 
 
 @pytest.mark.parametrize("layer", ["StripeSdkLayer", "DummyStripeLayer"])
-def test_only_functions_that_call_stripe_have_its_sdk_and_the_dummy(layer: str) -> None:
+def test_only_functions_that_call_stripe_have_the_stripe_layers(layer: str) -> None:
     assert {name for name, properties in FUNCTIONS.items() if layer in str(properties.get("Layers"))} == {
         *("InitiatePaymentFunction", "ReconcilePaymentsFunction", "StripeWebhookFunction"),
         *("AuditPaymentsFunction", "RepairPaymentsFunction"),
     }
 
 
-def test_authorizer_has_the_common_layer_alone() -> None:
+def test_authorizer_has_only_the_common_layer() -> None:
     assert GLOBALS["Layers"] == [{"Ref": "CommonLayer"}]
     assert "Layers" not in FUNCTIONS["AuthorizerFunction"]
 
@@ -207,7 +207,7 @@ def test_api_gateway_invokes_the_published_version_of_the_authorizer() -> None:
     assert authorizer["DisableFunctionDefaultPermissions"] is True
 
 
-def test_a_change_of_a_layer_publishes_the_functions_on_it() -> None:
+def test_changed_layer_publishes_its_functions() -> None:
     layers = [r["Properties"] for r in RESOURCES.values() if r["Type"] == "AWS::Serverless::LayerVersion"]
 
     assert GLOBALS["AutoPublishAliasAllProperties"] is True
@@ -216,11 +216,11 @@ def test_a_change_of_a_layer_publishes_the_functions_on_it() -> None:
 
 
 CAPACITY = template()["Mappings"]["Capacity"]
-STRIPE_CALLS_OF_A_PAYMENT = 2
+STRIPE_CALLS_PER_PAYMENT = 2
 
 
 @pytest.mark.parametrize("peak", CAPACITY)
-def test_throttles_and_reserved_concurrency_follow_from_the_peak(peak: str) -> None:
+def test_peak_determines_throttles_and_reserved_concurrency(peak: str) -> None:
     level = CAPACITY[peak]
     payments = int(peak)
 
@@ -229,15 +229,15 @@ def test_throttles_and_reserved_concurrency_follow_from_the_peak(peak: str) -> N
     assert (level["Rate"], level["Burst"]) == (max(20 * payments, 2000), max(40 * payments, 4000))
     reserved = (level["Payers"], level["Webhooks"], level["Authorizers"])
     seconds = (3, 1, 0.4) if payments > 10 else (0, 0, 0)
-    assert reserved == tuple(round(payments * of_one) for of_one in seconds)
+    assert reserved == tuple(round(payments * duration) for duration in seconds)
 
 
 def test_default_peak_stays_within_the_rate_of_a_stripe_sandbox() -> None:
-    # https://docs.stripe.com/rate-limits: 25 requests per second, of all endpoints together.
+    # https://docs.stripe.com/rate-limits: 25 requests per second over all endpoints.
     payments = int(template()["Parameters"]["PaymentsPerSecond"]["Default"])
 
-    assert STRIPE_CALLS_OF_A_PAYMENT * CAPACITY[str(payments)]["PaymentRate"] <= 25
-    assert STRIPE_CALLS_OF_A_PAYMENT * int(CAPACITY[str(payments)]["Reconciled"]) <= 25
+    assert STRIPE_CALLS_PER_PAYMENT * CAPACITY[str(payments)]["PaymentRate"] <= 25
+    assert STRIPE_CALLS_PER_PAYMENT * int(CAPACITY[str(payments)]["Reconciled"]) <= 25
 
 
 READS_OF_A_STREAM = [f"dynamodb:{each}" for each in ("DescribeStream", "GetRecords", "GetShardIterator")]
@@ -250,7 +250,7 @@ READS_OF_A_STREAM = [f"dynamodb:{each}" for each in ("DescribeStream", "GetRecor
         (TABLES["OrdersTable"]["StreamSpecification"], READS_OF_A_STREAM),
     ],
 )
-def test_tables_and_the_stream_refuse_access_without_tls(resource: dict[str, Any], actions: str | list[str]) -> None:
+def test_tables_and_stream_deny_access_without_tls(resource: dict[str, Any], actions: str | list[str]) -> None:
     (deny,) = resource["ResourcePolicy"]["PolicyDocument"]["Statement"]
 
     assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", actions)
