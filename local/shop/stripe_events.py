@@ -6,7 +6,7 @@ from typing import Any
 
 from command_line.errors import CommandError
 from dummy_stripe.dynamodb_store import DynamoDBStore
-from dummy_stripe.events import EventType, deliver, event_of
+from dummy_stripe.events import EventType, deliver, make_event
 from local.emulator.process import open_aws_client
 from local.shop.client import require_order_id
 from local.stack import WEBHOOK_SECRET
@@ -35,7 +35,7 @@ def send(description: Mapping[str, Any], order_id: str, event_type: str, secret:
     url = f"{description['apiUrl']}/webhooks/stripe"
     try:
         return {
-            intent.id: deliver(url, event_of(intent, EventType(event_type), time.time()), secret or WEBHOOK_SECRET)
+            intent.id: deliver(url, make_event(intent, EventType(event_type), time.time()), secret or WEBHOOK_SECRET)
             for intent in intents
         }
     except ValueError as error:

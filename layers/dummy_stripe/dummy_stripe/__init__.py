@@ -6,7 +6,7 @@ The README beside this package shows how to use it. Only `dummy_stripe.http_clie
 
 from dummy_stripe.api import StripeAPI
 from dummy_stripe.cards import CARDS, PAYMENT_METHODS, Fault, PaymentMethod
-from dummy_stripe.events import EventType, deliver, event_of, sign
+from dummy_stripe.events import EventType, deliver, make_event, sign
 from dummy_stripe.objects import Charge, ChargeRefund, ChargeStatus, Intent
 from dummy_stripe.payment_intents import PROCESSING_SECONDS
 from dummy_stripe.stores import (
@@ -35,6 +35,6 @@ __all__ = [
     "StoreUnavailable",
     "StripeAPI",
     "deliver",
-    "event_of",
+    "make_event",
     "sign",
 ]

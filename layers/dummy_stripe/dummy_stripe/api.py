@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from dummy_stripe import bodies, endpoints, parameters, refusals
-from dummy_stripe.endpoints import Call, NothingHappened
+from dummy_stripe.endpoints import Call, RequestLost
 from dummy_stripe.objects import new_id
 from dummy_stripe.parameters import Form
 from dummy_stripe.refusals import Refusal
@@ -39,7 +39,7 @@ Operation = Callable[[Call], Response]
 
 
 class Headers(Mapping[str, str]):
-    """HTTP headers by name in any case."""
+    """HTTP headers with case-insensitive names."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = {name.lower(): value for name, value in headers.items()}
@@ -65,7 +65,7 @@ class Request(NamedTuple):
 
 
 class HTTPResponse(NamedTuple):
-    """A response as sent, and how it travels back to the client."""
+    """A response as sent, and how it is delivered to the client."""
 
     status: int
     headers: Headers
@@ -74,7 +74,7 @@ class HTTPResponse(NamedTuple):
 
 
 class StripeAPI:
-    """Stripe's API on the state in `store`. Safe to share between threads, as far as the store is.
+    """Stripe's API on the state in `store`. As thread-safe as the store.
 
     `clock` returns the time in Unix seconds.
     """
@@ -84,9 +84,9 @@ class StripeAPI:
         self._clock = clock
 
     def respond(self, method: str, url: str, headers: Mapping[str, str], body: str) -> HTTPResponse:
-        """Return the response to a request; a refused request gets an error response.
+        """Return the response to a request. A refused request gets an error response.
 
-        Raises `NothingHappened` for a request that is lost, and `StoreUnavailable`.
+        Raises `RequestLost` if a fault token loses the request, and `StoreUnavailable`.
         """
         sent = Headers(headers)
         address = urlsplit(url)
@@ -114,7 +114,7 @@ class StripeAPI:
             return self._refuse(request, refused)
 
     def _once(self, request: Request, key: str, operation: Operation) -> Response:
-        """Run a request the first time its idempotency key comes, and replay its response afterwards."""
+        """Run the first request with an idempotency key; replay its response to later ones."""
         now = self._clock()
         claim = IdempotencyRecord(
             key=key,
@@ -130,7 +130,7 @@ class StripeAPI:
                 return _replay(claim, earlier)
             try:
                 return operation(Call(self._store, request.id, now, claim))
-            except NothingHappened:
+            except RequestLost:
                 self._store.release(claim)
                 raise
             except Refusal as refused:
@@ -149,7 +149,7 @@ class StripeAPI:
 
 
 def _operation(request: Request) -> Operation:
-    """Return the call of an address with its parameters. Raises `Refusal` for unknown addresses and bad parameters."""
+    """Return the call for a request. Raises `Refusal` for an unknown path or invalid parameters."""
     form = Form(request.encoded)
     if found := _REFUNDS.fullmatch(request.path):
         return _refund_operation(request, form, found["id"])
@@ -188,7 +188,7 @@ def _check_key(authorization: str | None) -> None:
         raise refusals.invalid_key(None)
     kind = _KEY_KIND.match(key)
     if not key.startswith("sk_test_") or key == "sk_test_":
-        # Stripe shows the last characters, too. The dummy does not: the refused key may be a live one.
+        # Unlike Stripe, do not show the last characters: the refused key may be a live one.
         raise refusals.invalid_key(f"{kind.group() if kind else ''}****")
 
 
@@ -211,7 +211,7 @@ def _replay(claim: IdempotencyRecord, earlier: IdempotencyRecord) -> Response:
         )
     if earlier.response is None:
         raise refusals.idempotency_key_in_use(claim.key)
-    # The payment was slow; its saved response is not.
+    # Only the payment is slow, not its replayed response.
     prompt = Reply.PROMPT if earlier.response.reply is Reply.SLOW else earlier.response.reply
     return replace(earlier.response, reply=prompt)
 

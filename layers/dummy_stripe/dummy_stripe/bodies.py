@@ -1,8 +1,8 @@
 """Response bodies: PaymentIntent, charge, PaymentMethod, refund, list and error in Stripe's full form.
 
 Fields, nullability and values: https://github.com/stripe/openapi (`payment_intent`, `charge`, `payment_method`,
-`refund`, `api_errors`). A field that the dummy has no use for is there with the value that Stripe gives it for a plain
-card payment, mostly null. Times on the wire are whole Unix seconds.
+`refund`, `api_errors`). Fields that the dummy does not use have Stripe's value for a plain card payment, mostly null.
+Times are whole Unix seconds.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _UNUSED_BY_CARDS = dict.fromkeys(
 
 
 def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
-    """`expand` may name `latest_charge` and `payment_method`, which are then whole objects instead of ids."""
+    """Return a PaymentIntent. `expand` can name `latest_charge` and `payment_method`, to get objects instead of ids."""
     paid = intent.status is Status.SUCCEEDED
     latest = intent.charges[-1] if intent.charges else None
     latest_charge: str | dict[str, Any] | None = latest.id if latest else None
@@ -166,7 +166,7 @@ def payment_method(token: str, created: float) -> dict[str, Any]:
 
 
 def refund(refund: ChargeRefund, of: Charge, intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
-    """`expand` may name `charge` and `payment_intent`, which are then whole objects instead of ids."""
+    """Return a refund. `expand` can name `charge` and `payment_intent`, to get objects instead of ids."""
     return {
         "id": refund.id,
         "object": "refund",
@@ -192,14 +192,14 @@ def page(data: list[dict[str, Any]], *, has_more: bool, url: str) -> dict[str, A
 
 
 def refusal(refused: Refusal, request_id: str, now: float) -> dict[str, Any]:
-    """An error's body. Unlike in other objects, what an error does not have is left out."""
+    """Return an error's body. Unlike other objects, an error omits fields without a value."""
     error = {
         "code": refused.code,
         "doc_url": refused.code and _doc_url(refused.code),
         "message": refused.message,
         "param": refused.param,
         "payment_intent": refused.intent and payment_intent(refused.intent),
-        # Stripe has no log entry to show to a caller whose key it does not know.
+        # Stripe shows no log entry to a caller with an invalid key.
         "request_log_url": None if refused.status == 401 else _log_url(request_id, now),
         "type": refused.error_type,
     }
@@ -207,7 +207,7 @@ def refusal(refused: Refusal, request_id: str, now: float) -> dict[str, Any]:
 
 
 def failed_payment(intent: Intent, failure: Failure, request_id: str, now: float) -> dict[str, Any]:
-    """The body of HTTP 402: the confirmation's failure, and the intent as it left it."""
+    """Return the body of HTTP 402: the failure of a confirmation, and the intent after it."""
     return {
         "error": {
             **_payment_error(failure, intent.created),

@@ -8,18 +8,18 @@ from typing import Final, NamedTuple
 
 
 class Fault(StrEnum):
-    """The effect of a fault token on the request that would charge it, each time it is used."""
+    """Effect of a fault token on each request that charges it."""
 
-    TIMEOUT_AFTER_CHARGE = "timeout_after_charge"  # the charge happens, no reply to a confirmation ever arrives
-    TIMEOUT_BEFORE_CHARGE = "timeout_before_charge"  # nothing happens, no reply arrives
-    API_ERROR = "api_error"  # HTTP 500, nothing happens
-    RATE_LIMITED = "rate_limited"  # HTTP 429, nothing happens
-    PROCESSING = "processing"  # the charge stays pending for a while, then succeeds
-    SLOW = "slow"  # the charge happens, the reply takes a while
+    TIMEOUT_AFTER_CHARGE = "timeout_after_charge"  # charges, but no response to a confirmation arrives
+    TIMEOUT_BEFORE_CHARGE = "timeout_before_charge"  # does nothing, and no response arrives
+    API_ERROR = "api_error"  # does nothing, HTTP 500
+    RATE_LIMITED = "rate_limited"  # does nothing, HTTP 429
+    PROCESSING = "processing"  # the charge is pending for `PROCESSING_SECONDS`, then succeeds
+    SLOW = "slow"  # charges, and the response is slow
 
 
 class Decline(NamedTuple):
-    """Why a charge fails: the fields of Stripe's `card_error`."""
+    """A declined charge: the fields of Stripe's `card_error`."""
 
     code: str
     decline_code: str | None
@@ -29,9 +29,9 @@ class Decline(NamedTuple):
 
 
 class PaymentMethod(NamedTuple):
-    """A card and what happens when it is charged: it succeeds, unless one of the last three says otherwise.
+    """A test card. A charge succeeds unless `decline`, `requires_action` or `fault` is set.
 
-    `label` is its name for people.
+    `label` is its display name.
     """
 
     token: str
@@ -82,7 +82,7 @@ CARDS: Final = (
     ),
     PaymentMethod(
         "pm_card_visa_chargeDeclinedInsufficientFunds",
-        "No money",
+        "Insufficient funds",
         "visa",
         "9995",
         decline=Decline("card_declined", "insufficient_funds", "try_again_later", "Your card has insufficient funds."),
@@ -131,7 +131,7 @@ CARDS: Final = (
     ),
     PaymentMethod(
         "pm_card_visa_chargeDeclinedVelocityLimitExceeded",
-        "Too often",
+        "Velocity limit exceeded",
         "visa",
         "6975",
         decline=Decline(
@@ -141,7 +141,7 @@ CARDS: Final = (
             "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
         ),
     ),
-    PaymentMethod("pm_card_authenticationRequired", "Wants 3-D Secure", "visa", "3184", requires_action=True),
+    PaymentMethod("pm_card_authenticationRequired", "Requires 3-D Secure", "visa", "3184", requires_action=True),
     PaymentMethod(
         "pm_dummy_timeout_after_charge", "Timeout after the charge", "visa", "4242", fault=Fault.TIMEOUT_AFTER_CHARGE
     ),
@@ -153,11 +153,11 @@ CARDS: Final = (
     PaymentMethod("pm_dummy_processing", "Slow bank", "visa", "4242", fault=Fault.PROCESSING),
     PaymentMethod("pm_dummy_slow", "Slow Stripe", "visa", "4242", fault=Fault.SLOW),
 )
-"""Every test card. A new one is a row here: the console, `./shop` and the tests read this table."""
+"""All test cards. To add one, add a row: the console, `./shop` and the tests read this table."""
 
 
 def _spellings(card: PaymentMethod) -> tuple[PaymentMethod, ...]:
-    """Return the card under each of its tokens: Stripe's pages spell some of them with and without the brand."""
+    """Return the card under each of its tokens. Stripe's documentation spells some with and without the brand."""
     name = card.token.removeprefix("pm_card_").removeprefix("visa_")
     if card.decline is None and not card.requires_action:
         return (card,)
@@ -165,4 +165,4 @@ def _spellings(card: PaymentMethod) -> tuple[PaymentMethod, ...]:
 
 
 PAYMENT_METHODS: Final = {method.token: method for card in CARDS for method in _spellings(card)}
-"""The test cards by token, in all spellings."""
+"""Test cards by token, in all spellings."""

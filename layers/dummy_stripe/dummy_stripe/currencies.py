@@ -1,7 +1,7 @@
-"""The currencies that Stripe charges in, and amounts as Stripe checks and prints them.
+"""Currencies that Stripe charges in, with Stripe's checks and texts of amounts.
 
 Minimums, maximums and special cases: https://docs.stripe.com/currencies. A test compares this table with the service's,
-whose module names the copies that were read.
+whose module names its sources.
 """
 
 from typing import NamedTuple
@@ -47,13 +47,13 @@ CURRENCIES = {
     "jpy": Currency(minimum=50, maximum=9_999_999_999, decimals=0),
     **dict.fromkeys("bhd jod kwd omr tnd".split(), Currency(minimum=10, maximum=99_999_990, step=10, decimals=3)),
 }
-"""The rules of each currency that Stripe charges in, by its lower-case ISO 4217 code."""
+"""Rules by lower-case ISO 4217 code."""
 
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
 def refuse_charge(amount: int, currency: str) -> None:
-    """Raise `Refusal` if Stripe cannot charge `amount` in `currency`, which is one that Stripe charges in."""
+    """Raise `Refusal` if Stripe cannot charge `amount` in `currency`, which must be supported."""
     rules = _rules(currency)
     if amount < rules.minimum:
         message = f"Amount must be at least {as_text(rules.minimum, currency)}"
@@ -67,8 +67,8 @@ def refuse_charge(amount: int, currency: str) -> None:
 def refuse_fraction(amount: int, currency: str) -> None:
     """Raise `Refusal` if the amount of a charge or a refund is not a multiple of the currency's step.
 
-    Whole units: https://support.stripe.com/questions/deprecation-of-fractional-isk-charges-and-refunds has the code and
-    the message. Stripe publishes none for three-decimal currencies; the dummy sends the general code.
+    Code and message: https://support.stripe.com/questions/deprecation-of-fractional-isk-charges-and-refunds. Stripe
+    publishes none for three-decimal currencies, for which the dummy uses the general code.
     """
     rules = _rules(currency)
     if amount % rules.step == 0:
@@ -84,12 +84,12 @@ def refuse_fraction(amount: int, currency: str) -> None:
 
 
 def as_text(amount: int, currency: str) -> str:
-    """Return an amount as most messages have it: `$0.50 usd`, `¥50 jpy`."""
+    """Return an amount in the form of most messages: `$0.50 usd`, `¥50 jpy`."""
     return f"{as_short_text(amount, currency)} {currency}"
 
 
 def as_short_text(amount: int, currency: str) -> str:
-    """Return an amount as the messages about refunds have it: `$0.50`, `¥50`."""
+    """Return an amount in the form of refund messages: `$0.50`, `¥50`."""
     return f"{_SYMBOLS.get(currency, '')}{_number(amount, _rules(currency).decimals)}"
 
 
@@ -101,5 +101,5 @@ def _number(amount: int, decimals: int) -> str:
 
 
 def _rules(currency: str) -> Currency:
-    # A stored intent may have a currency that Stripe has withdrawn since.
+    # A stored intent may have a currency that Stripe no longer supports.
     return CURRENCIES.get(currency, Currency())

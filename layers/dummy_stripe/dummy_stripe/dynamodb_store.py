@@ -1,13 +1,13 @@
-"""The state of the dummy in a DynamoDB table, so that every function sees the same Stripe.
+"""Store of the dummy's state in a DynamoDB table, which several processes can share.
 
 The table has the string hash key `id` and time-to-live on `expiresAt`. Its items:
 
 - `pi_…`: `version` (N) and `body` (S), the intent with its charges as JSON
 - `idem#SHA-256 of the key`: `owner`, `endpoint`, `fingerprint` (S), `claimedUntil`, `expiresAt` (N, Unix seconds) and,
-  once there is one, `answer` (S, the response as JSON)
+  after the response, `answer` (S, the response as JSON)
 
-A call costs three requests: the claim of its key, a read of the intent, and one transaction that writes the intent
-and the response together, so that no crash can leave an effect without its response.
+A call makes three requests: it claims its key, reads the intent, and writes the intent and the response in one
+transaction, so that a crash cannot leave an effect without its response.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _REFUSED_CONDITIONS = frozenset(
 
 
 class DynamoDBStore:
-    """A `Store` in the table `table_name`, reached through a low-level boto3 client.
+    """A `Store` in the table `table_name`. `client` is a low-level boto3 client.
 
     Needs `dynamodb:GetItem`, `PutItem`, `DeleteItem` and `Scan` on the table.
     """
@@ -54,7 +54,7 @@ class DynamoDBStore:
         return _intent(item) if item else None
 
     def _read(self, item_id: str) -> Mapping[str, Any] | None:
-        with _reaching_the_table():
+        with _translate_errors():
             found = self._client.get_item(TableName=self._table, Key={"id": {"S": item_id}}, ConsistentRead=True)
         return found.get("Item")
 
@@ -65,7 +65,7 @@ class DynamoDBStore:
             FilterExpression="begins_with(id, :intent)",
             ExpressionAttributeValues={":intent": {"S": "pi_"}},
         )
-        with _reaching_the_table():
+        with _translate_errors():
             return [_intent(item) for page in pages for item in page["Items"]]
 
     def charges(self) -> list[Charge]:
@@ -82,17 +82,17 @@ class DynamoDBStore:
             "ConditionExpression": "attribute_not_exists(id)",
         }
         if intent.version > 1:
-            # Lets only one of two calls that read the same intent write it: confirm and cancel exclude each other,
-            # and two confirmations charge once.
+            # Of two calls that read the same intent, only one can write it. Confirm and cancel therefore exclude each
+            # other, and two confirmations charge once.
             put["ConditionExpression"] = "version = :read"
             put["ExpressionAttributeValues"] = {":read": {"N": str(intent.version - 1)}}
         writes: list[TransactWriteItemTypeDef] = [{"Put": put}]
         if record is not None:
             writes.append({"Put": self._put_while_owned(record)})
-        # A transaction even for the intent alone: botocore gives it a token, and a repeat after a lost reply is then
-        # the same write again rather than a rival that finds its own version taken.
+        # Use a transaction even for the intent alone: botocore gives it a token, so a retry after a lost response
+        # succeeds. A plain conditional write would find the version already taken.
         try:
-            with _reaching_the_table():
+            with _translate_errors():
                 self._client.transact_write_items(TransactItems=writes)
         except ClientError as error:
             reasons = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
@@ -105,12 +105,12 @@ class DynamoDBStore:
 
     def claim(self, record: IdempotencyRecord, now: float) -> IdempotencyRecord | None:
         try:
-            with _reaching_the_table():
+            with _translate_errors():
                 self._client.put_item(
                     TableName=self._table,
                     Item=_record_item(record),
-                    # Lets only one of two requests with the same key run; the words of `can_be_taken`. The owner is
-                    # there for botocore's own repeat after a lost reply.
+                    # Of two requests with the same key, only one runs; as `can_be_taken`. The owner is compared because
+                    # botocore retries the write after a lost response.
                     ConditionExpression=(
                         "attribute_not_exists(id) OR #owner = :me OR expiresAt < :now OR "
                         "(attribute_not_exists(answer) AND claimedUntil < :now AND fingerprint = :same)"
@@ -124,23 +124,23 @@ class DynamoDBStore:
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
         except ClientError as error:
-            if _code(error) == "TransactionConflictException":  # the key's holder is saving its response right now
+            if _code(error) == "TransactionConflictException":  # the key's holder is saving its response
                 raise ClaimLost from error
             earlier = cast("Mapping[str, Any]", error.response).get("Item") or self._read(_record_id(record.key))
-            if earlier is None:  # it expired, or was released, between the two
+            if earlier is None:  # it expired or was released in between
                 raise ClaimLost from error
             return _record(record.key, earlier)
         return None
 
     def finish(self, record: IdempotencyRecord) -> None:
         try:
-            with _reaching_the_table():
+            with _translate_errors():
                 self._client.put_item(**self._put_while_owned(record))
         except ClientError as error:
             raise ClaimLost from error
 
     def release(self, record: IdempotencyRecord) -> None:
-        with suppress(ClientError), _reaching_the_table():
+        with suppress(ClientError), _translate_errors():
             self._client.delete_item(
                 TableName=self._table,
                 Key={"id": {"S": _record_id(record.key)}},
@@ -150,7 +150,7 @@ class DynamoDBStore:
             )
 
     def _put_while_owned(self, record: IdempotencyRecord) -> PutTypeDef:
-        # Keeps a request whose claim ran out from writing beside the one that took the key over.
+        # Stops a request whose claim has expired from writing after another request took the key over.
         return {
             "TableName": self._table,
             "Item": _record_item(record),
@@ -161,7 +161,7 @@ class DynamoDBStore:
 
 
 def _record_id(key: str) -> str:
-    # Hashed because a caller's key may be any text, and DynamoDB's keys may not be any length.
+    # Hashed because a caller's key can be longer than a DynamoDB key.
     return f"idem#{hashlib.sha256(key.encode()).hexdigest()}"
 
 
@@ -172,7 +172,7 @@ def _record_item(record: IdempotencyRecord) -> dict[str, AttributeValueTypeDef]:
         "endpoint": {"S": record.endpoint},
         "fingerprint": {"S": record.fingerprint},
         "claimedUntil": {"N": str(record.claimed_until)},
-        "expiresAt": {"N": str(int(record.expires_at))},  # time-to-live wants whole seconds
+        "expiresAt": {"N": str(int(record.expires_at))},  # time to live needs whole seconds
     }
     if record.response is not None:
         item["answer"] = {"S": json.dumps(asdict(record.response))}
@@ -205,8 +205,8 @@ def _code(error: ClientError) -> str:
 
 
 @contextmanager
-def _reaching_the_table() -> Iterator[None]:
-    """Raise `StoreUnavailable` for every error except a failed condition."""
+def _translate_errors() -> Iterator[None]:
+    """Raise `StoreUnavailable` for any error except a failed condition."""
     try:
         yield
     except ClientError as error:

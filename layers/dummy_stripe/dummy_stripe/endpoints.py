@@ -1,6 +1,7 @@
-"""The calls that the dummy serves. Each reads from the store, computes the next intent, writes it and responds.
+"""Calls that the dummy serves. Each reads from the store, computes the next intent, writes it and responds.
 
-A write that lost a race is computed again from what the winner wrote, so that each response shows a state that existed.
+A call whose write lost a race is computed again from the stored intent, so that each response shows a state that
+existed.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ if TYPE_CHECKING:
     )
     from dummy_stripe.stores import Store
 
-LOST_RACES: Final = 20
-"""How many times a call is computed before it fails with Stripe's `lock_timeout`."""
+MAXIMUM_WRITE_TRIES: Final = 20
+"""Writes that a call tries before it fails with Stripe's `lock_timeout`."""
 
 
 Listed = TypeVar("Listed", "ChargeRefund", "Intent")
 
 
-class NothingHappened(Exception):
-    """The request is lost on its way: no effect, no response."""
+class RequestLost(Exception):
+    """The request was lost: it has no effect and no response."""
 
 
 class Call(NamedTuple):
-    """A request in execution: where its state is, its id, the time (Unix seconds), and its claim of a key, if any."""
+    """A request in execution. `now` is in Unix seconds; `claim` is its claim of an idempotency key, if it has one."""
 
     store: Store
     request_id: str
@@ -53,10 +54,10 @@ def create(call: Call, params: CreateParams) -> Response:
     reply = Reply.PROMPT
     intent = payment_intents.create(params, call.now)
     if params.confirm is not None:
-        reply = _meet_faults(intent.payment_method)
+        reply = _apply_fault(intent.payment_method)
         intent = _confirm(intent, params.confirm, call.now)
     response = _payment_response(call, intent, params.expand, reply)
-    # Nobody else knows the new intent's id, but its key's record may be in the middle of another write.
+    # No other call knows the new intent's id, but another write of the key's record may be in progress.
     if not call.store.write(replace(intent, version=1), _with_response(call, response)):
         raise refusals.lock_timeout()
     return response
@@ -66,11 +67,11 @@ def confirm(call: Call, params: ConfirmParams, *, intent_id: str) -> Response:
     def change(intent: Intent) -> tuple[Intent, Response]:
         if params.payment_method is not None:
             payment_intents.find_payment_method(params.payment_method)
-        reply = _meet_faults(params.payment_method or intent.payment_method)
+        reply = _apply_fault(params.payment_method or intent.payment_method)
         try:
             confirmed = payment_intents.confirm(intent, params, call.now)
         except Refusal as refused:
-            # A token that loses every reply to a confirmation loses a refusal, too; only a payment takes its time.
+            # A token that loses every response to a confirmation loses a refusal, too. Only a payment is slow.
             refused.reply = Reply.LOST if reply is Reply.LOST else Reply.PROMPT
             raise
         return confirmed, _payment_response(call, confirmed, params.expand, reply)
@@ -92,7 +93,7 @@ def retrieve(call: Call, expand: frozenset[str], *, intent_id: str) -> Response:
         raise refusals.no_such_intent(intent_id)
     intent = payment_intents.finish_processing(stored, call.now)
     if intent is not stored:
-        # For the ledger's sake. Whoever wins a race here has written the same, by the same clock.
+        # Update the ledger. If the write loses a race, the other call has written the same state.
         call.store.write(replace(intent, version=stored.version + 1), None)
     return _response(call, bodies.payment_intent(intent, expand))
 
@@ -106,14 +107,14 @@ def list_intents(call: Call, params: ListParams) -> Response:
 
 
 def refund(call: Call, params: RefundParams) -> Response:
-    """Give a charge back, in whole or in part. A refund is part of its intent, so that rivals cannot both be paid."""
+    """Refund a charge in full or in part. A refund is stored in its intent, so concurrent refunds cannot exceed it."""
 
     def change(intent: Intent) -> tuple[Intent, Response]:
         refunded = payment_intents.refund(intent, params, call.now)
         of = next(charge for charge in refunded.charges if charge.refunds)
         return refunded, _response(call, bodies.refund(of.refunds[-1], of, refunded, params.expand))
 
-    intent_id = params.payment_intent or _intent_of(call, params.charge or "")
+    intent_id = params.payment_intent or _find_intent_id(call, params.charge or "")
     return _change(call, intent_id, change)
 
 
@@ -142,7 +143,7 @@ def _refunds(call: Call) -> Iterator[tuple[ChargeRefund, Charge, Intent]]:
                 yield refund, charge, intent
 
 
-def _intent_of(call: Call, charge_id: str) -> str:
+def _find_intent_id(call: Call, charge_id: str) -> str:
     for charge in call.store.charges():
         if charge.id == charge_id:
             return charge.payment_intent
@@ -150,7 +151,7 @@ def _intent_of(call: Call, charge_id: str) -> str:
 
 
 def _page(objects: Iterable[Listed], params: ListParams, kind: str) -> tuple[list[Listed], bool]:
-    """A page, newest first, and whether there is more. With `ending_before` it ends right before that object."""
+    """Return a page, newest first, and whether there is more. With `ending_before` it ends just before that object."""
     newest_first = sorted(objects, key=lambda listed: (listed.created, listed.id), reverse=True)
     ids = [listed.id for listed in newest_first]
     for name, cursor in (("starting_after", params.starting_after), ("ending_before", params.ending_before)):
@@ -165,7 +166,7 @@ def _page(objects: Iterable[Listed], params: ListParams, kind: str) -> tuple[lis
 
 
 def _change(call: Call, intent_id: str, change: Callable[[Intent], tuple[Intent, Response]]) -> Response:
-    for _ in range(LOST_RACES):
+    for _ in range(MAXIMUM_WRITE_TRIES):
         stored = call.store.intent(intent_id)
         if stored is None:
             raise refusals.no_such_intent(intent_id)
@@ -183,12 +184,12 @@ def _confirm(intent: Intent, params: ConfirmParams, now: float) -> Intent:
         raise
 
 
-def _meet_faults(token: str | None) -> Reply:
-    """Raise what a fault token causes before the charge, or return how the response travels after it."""
+def _apply_fault(token: str | None) -> Reply:
+    """Raise a fault that occurs before the charge, or return how the response is delivered after it."""
     fault = PAYMENT_METHODS[token].fault if token is not None else None
     match fault:
         case Fault.TIMEOUT_BEFORE_CHARGE:
-            raise NothingHappened
+            raise RequestLost
         case Fault.API_ERROR:
             raise refusals.api_error()
         case Fault.RATE_LIMITED:

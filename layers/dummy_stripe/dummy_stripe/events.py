@@ -1,9 +1,9 @@
-"""Events as Stripe sends them to a webhook: what they say, how they are signed and posted. Sent on request only.
+"""Webhook events in Stripe's form: content, signature and delivery. They are sent only on request.
 
-    event = event_of(store.intent("pi_…"), EventType.PAYMENT_INTENT_SUCCEEDED, time.time())
+    event = make_event(store.intent("pi_…"), EventType.PAYMENT_INTENT_SUCCEEDED, time.time())
     status = deliver("https://…/webhook", event, "whsec_…")
 
-Stripe may send an event twice, late, or after a newer one; call `deliver` likewise. Forms:
+Stripe may send an event twice, late or out of order. Call `deliver` the same way to test that. Forms:
 https://docs.stripe.com/api/events/object and https://docs.stripe.com/webhooks/signatures.
 """
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from dummy_stripe.objects import Intent
 
 API_VERSION: Final = "2026-10-28.endive"
-"""The version of Stripe's API whose forms the dummy's objects have."""
+"""Version of Stripe's API that the dummy's objects follow."""
 
-DELIVERY_TIMEOUT: Final = 20.0
-"""How long a webhook may take to answer, in seconds."""
+DELIVERY_TIMEOUT_SECONDS: Final = 20.0
+"""Time that a webhook has to respond."""
 
 Event = dict[str, Any]
 
@@ -42,7 +42,7 @@ class EventType(StrEnum):
     CHARGE_REFUNDED = "charge.refunded"
 
 
-def event_of(
+def make_event(
     intent: Intent,
     event_type: EventType,
     now: float,
@@ -50,10 +50,10 @@ def event_of(
     request_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Event:
-    """An event about the intent as it is at `now`, in Unix seconds, whether or not that is what `event_type` says.
+    """Return an event about the intent in its state at `now`, in Unix seconds. The state need not fit `event_type`.
 
-    `charge.refunded` is about the intent's charge: `ValueError` if nothing of it was refunded. `request_id` and
-    `idempotency_key` are of the request that caused the event; Stripe has none for what happens by itself.
+    `charge.refunded` is about the intent's charge. It raises `ValueError` if nothing was refunded. `request_id` and
+    `idempotency_key` are those of the request that caused the event; they are None for an automatic change.
     """
     return {
         "id": new_id("evt_3"),
@@ -68,13 +68,13 @@ def event_of(
     }
 
 
-def payload_of(event: Event) -> bytes:
-    """The event as it goes over the wire."""
+def encode_event(event: Event) -> bytes:
+    """Return the event as the body of a request."""
     return json.dumps(event, indent=2).encode()
 
 
 def sign(payload: bytes, secret: str, timestamp: int) -> str:
-    """The header `Stripe-Signature` for a payload sent at `timestamp`, in Unix seconds. `secret` begins `whsec_`."""
+    """Return the `Stripe-Signature` header of a payload sent at `timestamp`, in Unix seconds."""
     signature = hmac.digest(secret.encode(), b"%d.%b" % (timestamp, payload), "sha256").hex()
     return f"t={timestamp},v1={signature}"
 
@@ -86,20 +86,20 @@ def deliver(
     *,
     timestamp: int | None = None,
     signature: str | None = None,
-    timeout: float = DELIVERY_TIMEOUT,
+    timeout: float = DELIVERY_TIMEOUT_SECONDS,
 ) -> int:
-    """Post an event to a webhook and return the status of its answer; like Stripe, follow no redirect.
+    """Post an event to a webhook and return the HTTP status. Like Stripe, it follows no redirect.
 
     Parameters
     ----------
     timestamp
-        When the event was sent, in Unix seconds: now, unless the signature is to be stale.
+        Time of the signature in Unix seconds; default: now. Set it to send a stale signature.
     signature
-        The whole header, where it is not to be the right one; an empty one is not sent at all.
+        Header to send instead of the correct one. If it is empty, no header is sent.
 
     Raises `OSError` or `http.client.HTTPException` if no response arrives.
     """
-    payload = payload_of(event)
+    payload = encode_event(event)
     if signature is None:
         signature = sign(payload, secret, int(time.time()) if timestamp is None else timestamp)
     address = urlsplit(url)

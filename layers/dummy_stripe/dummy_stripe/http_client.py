@@ -12,33 +12,33 @@ from typing import Any, Final
 import stripe
 
 from dummy_stripe.api import StripeAPI
-from dummy_stripe.endpoints import NothingHappened
+from dummy_stripe.endpoints import RequestLost
 from dummy_stripe.responses import Reply
 from dummy_stripe.stores import Store, StoreUnavailable
 
 SLOW_SECONDS: Final = 3.0
-"""How long the response to a payment with `pm_dummy_slow` takes."""
+"""Response time of a payment with `pm_dummy_slow`."""
 
 DEFAULT_TIMEOUT_SECONDS: Final = 80.0
 """Read timeout of the SDK's own clients."""
 
 
 class DummyStripeHTTPClient(stripe.HTTPClient):
-    """The dummy Stripe, in process. Safe to share between threads, as far as `store` is.
+    """The dummy Stripe, in process. As thread-safe as `store`.
 
-    Its parameters are attributes, which may be set at any time.
+    The parameters are attributes and can be changed at any time.
 
     Parameters
     ----------
     store
-        Where the dummy's state is.
+        Store of the dummy's state.
     timeout
-        Read timeout in seconds. A response that takes longer is lost, its effect is not.
+        Read timeout in seconds. A slower response is lost, but its effect remains.
     clock, sleep
-        The time in Unix seconds, and a pause for a number of seconds.
+        Functions that return the time in Unix seconds, and that pause for a number of seconds.
 
-    `request` raises `stripe.APIConnectionError` with `should_retry` for a response that does not arrive, like the SDK's
-    own clients. Every refusal is an ordinary response.
+    Like the SDK's own clients, `request` raises `stripe.APIConnectionError` with `should_retry` if no response arrives.
+    A refusal is an ordinary response.
     """
 
     name = "dummy"
@@ -68,7 +68,7 @@ class DummyStripeHTTPClient(stripe.HTTPClient):
     ) -> tuple[str, int, Mapping[str, str]]:
         try:
             response = StripeAPI(self.store, self.clock).respond(method, url, headers or {}, post_data or "")
-        except NothingHappened:
+        except RequestLost:
             raise _read_timeout() from None
         except StoreUnavailable as error:
             raise _no_response("ConnectionError: the table of the dummy Stripe did not respond.") from error

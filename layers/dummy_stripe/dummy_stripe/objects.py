@@ -1,4 +1,4 @@
-"""PaymentIntent, charge and refund as a store keeps them."""
+"""PaymentIntent, charge and refund, as they are stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ChargeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The last failed attempt to pay; `charge` is its failed charge, None where none was attempted."""
+    """The last failed attempt to pay. `charge` is the id of its failed charge; None if it made none."""
 
     code: str
     decline_code: str | None
@@ -81,7 +81,7 @@ class Charge:
 class Intent:
     """A PaymentIntent and its charges, oldest first; at most one of them is not `failed`.
 
-    `version` counts the writes. A store compares it, so that only one of two rival writes succeeds.
+    `version` counts the writes. A store compares it, so that only one of two concurrent writes succeeds.
     `settles_at` is when a `processing` intent succeeds. Times are in Unix seconds.
     """
 
@@ -108,8 +108,8 @@ class Intent:
     version: int = 0
 
     def to_json(self) -> str:
-        # `asdict` would copy all that is in it, which takes longer than the rest.
-        return json.dumps(self, default=_values, separators=(",", ":"))
+        # Not `asdict`: it copies every nested value, which takes longer than the encoding.
+        return json.dumps(self, default=_to_dict, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -130,7 +130,7 @@ def new_id(prefix: str, length: int = 24) -> str:
     return prefix + "".join(letters)
 
 
-def _values(part: Charge | Failure | ChargeRefund | Intent) -> dict[str, Any]:
+def _to_dict(part: Charge | Failure | ChargeRefund | Intent) -> dict[str, Any]:
     return {name: getattr(part, name) for name in part.__slots__}
 
 

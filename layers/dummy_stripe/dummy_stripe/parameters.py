@@ -2,7 +2,7 @@
 
 Encoding: https://docs.stripe.com/api, form-encoded with brackets (`metadata[orderId]=1`, `expand[0]=latest_charge`).
 Parameters: https://docs.stripe.com/api/payment_intents and https://docs.stripe.com/api/refunds. A request that this
-module refuses leaves no trace in the store.
+module refuses is not stored.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ConfirmParams(NamedTuple):
             capture_method=form.choice("capture_method", _CAPTURE_METHODS),
             receipt_email=form.text("receipt_email"),
             return_url=form.text("return_url"),
-            # Besides true and false Stripe takes the words `one_off` and `recurring`, which both mean true.
+            # Stripe also accepts `one_off` and `recurring`, which both mean true.
             off_session=form.values.get("off_session") in {"one_off", "recurring"}
             or form.boolean("off_session") is True,
             error_on_requires_action=form.boolean("error_on_requires_action") is True,
@@ -70,7 +70,7 @@ class ConfirmParams(NamedTuple):
 class CreateParams(NamedTuple):
     """POST /v1/payment_intents. `confirm` is set if the intent is confirmed at once.
 
-    `allow_redirects` is `always` or `never` where the intent takes Stripe's automatic payment methods, else None.
+    `allow_redirects` is `always` or `never` with automatic payment methods, otherwise None.
     """
 
     amount: int
@@ -160,7 +160,7 @@ class ListParams(NamedTuple):
 
 
 class RefundParams(NamedTuple):
-    """POST /v1/refunds. One of `charge` and `payment_intent` is set; an `amount` of None is all that is left."""
+    """POST /v1/refunds. One of `charge` and `payment_intent` is set. An `amount` of None refunds all that is left."""
 
     charge: str | None
     payment_intent: str | None
@@ -204,7 +204,7 @@ class RefundListParams(NamedTuple):
 
 
 class Form:
-    """The decoded fields of a body or a query, by their whole name (`metadata[orderId]`)."""
+    """Decoded fields of a body or a query, by full name (`metadata[orderId]`)."""
 
     def __init__(self, encoded: str) -> None:
         self.values: dict[str, str] = {}
@@ -239,7 +239,7 @@ class Form:
         if value.startswith("-") or not digits.strip("0"):
             message = "This value must be greater than or equal to 1."
             raise refusals.invalid_parameter(name, message, "parameter_invalid_integer")
-        # Nothing here is longer than an amount: a number of a thousand digits is only ever "too large".
+        # 20 digits exceed every limit, so a longer number is "too large", too.
         return int(digits.lstrip("0")[:20])
 
     def boolean(self, name: str) -> bool | None:
@@ -258,7 +258,7 @@ class Form:
         return value
 
     def nested(self, name: str) -> dict[str, str]:
-        """The fields inside a map or, by their index, inside a list."""
+        """Return the fields of a map by key, or of a list by index."""
         prefix = f"{name}["
         return {
             key.removeprefix(prefix).removesuffix("]"): value
@@ -272,7 +272,7 @@ class Form:
         return self.expansion(expandable)
 
     def expansion(self, expandable: Collection[str], prefix: str = "") -> frozenset[str]:
-        """Names of the fields to answer whole instead of by id; `prefix` is what a list puts before them."""
+        """Return the fields to expand to objects. In a list their names begin with `prefix`."""
         names = self.nested("expand").values()
         for name in names:
             if name.removeprefix(prefix) not in expandable or not name.startswith(prefix):
@@ -299,7 +299,7 @@ def _amount(form: Form, currency: str) -> int:
 
 
 def _metadata(form: Form) -> dict[str, str]:
-    # An empty value is Stripe's way to say that a key is not there.
+    # In Stripe's API, an empty value removes the key.
     metadata = {key: value for key, value in form.nested("metadata").items() if value}
     if len(metadata) > _METADATA_KEYS:
         raise refusals.invalid_parameter("metadata", f"Metadata can have up to {_METADATA_KEYS} keys.")
@@ -314,7 +314,7 @@ def _metadata(form: Form) -> dict[str, str]:
 
 
 def _limits_payment_method_types(form: Form) -> bool:
-    """Return whether the request limits the types of payment method. Stripe leaves out those that do not fit.
+    """Return whether the request limits the payment method types. Stripe drops types that do not fit the payment.
 
     https://docs.stripe.com/changelog/dahlia/2026-07-29/allowed-payment-method-types-parameter
     """
@@ -330,7 +330,7 @@ def _limits_payment_method_types(form: Form) -> bool:
 
 
 def _payment_method_types(form: Form) -> tuple[tuple[str, ...], str | None]:
-    """The types of payment method, and whether automatic ones may redirect (None: types were named instead)."""
+    """Return the payment method types, and `allow_redirects` of automatic ones; None if types were named."""
     if _limits_payment_method_types(form):
         return ("card",), None
     automatic = form.nested("automatic_payment_methods")
@@ -350,5 +350,5 @@ def _payment_method_types(form: Form) -> tuple[tuple[str, ...], str | None]:
             raise refusals.invalid_parameter("payment_method_types", message, "payment_intent_invalid_parameter")
     if types or enabled is False:
         return ("card",), None
-    # Without a word about methods Stripe turns the automatic ones on, redirects included.
+    # Stripe's default is automatic payment methods with redirects.
     return ("card",), redirects or "always"

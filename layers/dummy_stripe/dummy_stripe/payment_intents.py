@@ -1,6 +1,6 @@
 """The PaymentIntent as a state machine: pure functions from an intent and a call's parameters to the next intent.
 
-States and what each call may do in them: https://docs.stripe.com/payments/paymentintents/lifecycle.
+States and transitions: https://docs.stripe.com/payments/paymentintents/lifecycle.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dummy_stripe.parameters import CancelParams, ConfirmParams, CreateParams, RefundParams
 
 PROCESSING_SECONDS: Final = 60
-"""How long an intent paid with `pm_dummy_processing` stays `processing` before it has `succeeded`."""
+"""Time that an intent paid with `pm_dummy_processing` is `processing` before it is `succeeded`."""
 
 
 def create(params: CreateParams, now: float) -> Intent:
@@ -42,7 +42,7 @@ def create(params: CreateParams, now: float) -> Intent:
 
 
 def confirm(intent: Intent, params: ConfirmParams, now: float) -> Intent:
-    """Return the intent after an attempt to pay it: a failed attempt sets `last_failure`, a paid one clears it.
+    """Return the intent after an attempt to pay it. A failure sets `last_failure`; a success clears it.
 
     Raises `Refusal` in a state that cannot be confirmed, without a PaymentMethod, and without a `return_url` if the
     intent accepts methods that redirect.
@@ -103,7 +103,7 @@ def cancel(intent: Intent, params: CancelParams, now: float) -> Intent:
 def refund(intent: Intent, params: RefundParams, now: float) -> Intent:
     """Return the intent with one more refund, the last one of its paid charge.
 
-    Raises `Refusal` if nothing was charged, all of it was refunded, or the amount is more than is left.
+    Raises `Refusal` if nothing was charged, everything was refunded, or the amount exceeds what is left.
     """
     paid = next((charge for charge in intent.charges if charge.status is ChargeStatus.SUCCEEDED), None)
     if paid is None or params.charge not in {None, paid.id}:
@@ -124,7 +124,7 @@ def refund(intent: Intent, params: RefundParams, now: float) -> Intent:
 
 
 def finish_processing(intent: Intent, now: float) -> Intent:
-    """Return the intent as it is at `now`: one that was `processing` long enough has succeeded."""
+    """Return the intent in its state at `now`: succeeded, if `processing` has lasted `PROCESSING_SECONDS`."""
     if intent.settles_at is None or now < intent.settles_at:
         return intent
     *earlier, pending = intent.charges
@@ -177,7 +177,7 @@ def _failed(intent: Intent, decline: cards.Decline, charge: str | None) -> Inten
         payment_method=intent.payment_method or "",
         charge=charge,
     )
-    # Stripe takes the failed PaymentMethod off the intent: the next confirmation has to name one.
+    # Stripe removes the failed PaymentMethod from the intent, so the next confirmation must name one.
     return replace(intent, status=Status.REQUIRES_PAYMENT_METHOD, payment_method=None, last_failure=failure)
 
 

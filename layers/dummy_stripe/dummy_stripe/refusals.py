@@ -1,4 +1,4 @@
-"""Refused requests, with Stripe's status, type, code, param and message.
+"""Errors for refused requests, with Stripe's status, type, code, param and message.
 
 Codes: https://docs.stripe.com/error-codes. Statuses and types: https://docs.stripe.com/api/errors.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Refusal(Exception):
-    """A request that Stripe responds to with an error.
+    """An error response to a request.
 
     `status` is the HTTP status, `intent` the PaymentIntent that the error carries, and `should_retry` the value of the
     header `Stripe-Should-Retry`, if it is sent.
@@ -117,7 +117,7 @@ def already_refunded(charge_id: str) -> Refusal:
 
 
 def refund_too_large(amount: str, left: str) -> Refusal:
-    # Stripe gives it no code.
+    # Stripe sends no code for this error.
     return invalid_parameter("amount", f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})")
 
 
@@ -146,6 +146,6 @@ def rate_limited() -> Refusal:
 
 
 def api_error() -> Refusal:
-    # Stripe asks for no retry of a 500: the saved answer would only be replayed (stripe/_http_client.py says so).
+    # Stripe asks not to retry a 500, because it would only replay the saved response (stripe/_http_client.py).
     message = "Sorry! There was an error while talking to one of our backends. Support has been notified."
     return Refusal(500, message, error_type="api_error", should_retry=False)

@@ -1,4 +1,4 @@
-"""A response of the dummy, and how it travels back to the client."""
+"""A response of the dummy, and how it is delivered to the client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Reply(StrEnum):
-    """What happens to a response on its way to the client."""
+    """Delivery of a response to the client."""
 
     PROMPT = "prompt"
     SLOW = "slow"
@@ -16,7 +16,7 @@ class Reply(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """HTTP status, JSON body, the id of the request that was first given it, and how it travels."""
+    """HTTP status, JSON body, the id of the request that created it, and its delivery."""
 
     status: int
     body: str

@@ -1,7 +1,7 @@
-"""The protocol of a store of the dummy's state, and the store in memory.
+"""Protocol of a store for the dummy's state, and the in-memory store.
 
-The store alone decides races: a write succeeds only if the intent has not been written since it was read, and an
-idempotency key belongs to the request that claimed it first.
+The store decides all races: a write succeeds only if the intent was not written since it was read, and an idempotency
+key belongs to the request that claimed it first.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from dummy_stripe.responses import Response
 
 CLAIM_SECONDS: Final = 10
-"""How long a request keeps its idempotency key without a response. After a crash the key is free again then. A request
-that is still running can no longer write, so it cannot charge beside the one that took over."""
+"""Time that a request keeps its idempotency key without a response, so that a crash frees the key.
+
+A request that runs longer can no longer write, so it cannot charge after another request took the key over.
+"""
 
 IDEMPOTENCY_SECONDS: Final = 24 * 60 * 60
-"""How long a response is replayed. https://docs.stripe.com/api/idempotent_requests"""
+"""Time that a response is replayed. https://docs.stripe.com/api/idempotent_requests"""
 
 
 class StoreUnavailable(Exception):
-    """The store did not respond. The write may or may not have happened."""
+    """The store did not respond. A write may or may not have happened."""
 
 
 class ClaimLost(Exception):
@@ -51,31 +53,31 @@ class IdempotencyRecord:
         return replace(self, response=response)
 
     def can_be_taken(self, by: IdempotencyRecord, now: float) -> bool:
-        """Return whether `by` may take the key over: this record has expired, or crashed and `by` repeats it."""
+        """Return whether `by` can take the key over: this record has expired, or it crashed and `by` repeats it."""
         crashed = self.response is None and self.claimed_until < now and self.fingerprint == by.fingerprint
         return self.expires_at < now or crashed
 
 
 class Store(Protocol):
-    """The state of the dummy. Every method raises `StoreUnavailable` where the store cannot be reached."""
+    """Store of the dummy's state. Every method raises `StoreUnavailable` if the store cannot be reached."""
 
     def intent(self, intent_id: str) -> Intent | None: ...
 
     def intents(self) -> list[Intent]:
-        """All of them, in no order."""
+        """Return all intents, unordered."""
 
     def charges(self) -> list[Charge]:
-        """The ledger: every charge as last written, failed ones too, oldest first."""
+        """Return the ledger: every charge as last written, including failed ones, oldest first."""
 
     def write(self, intent: Intent, record: IdempotencyRecord | None) -> bool:
         """Write the intent and the record with its response, both or none.
 
-        Returns false if the stored version is not `intent.version` - 1: the intent was written since it was read.
+        Returns False if the stored version is not `intent.version` - 1, so the intent was written since it was read.
         Raises `ClaimLost` if the record's key has another owner.
         """
 
     def claim(self, record: IdempotencyRecord, now: float) -> IdempotencyRecord | None:
-        """Take the key for this request. Returns None, or the record that holds it."""
+        """Claim the key for this request. Returns None, or the record that holds the key."""
 
     def finish(self, record: IdempotencyRecord) -> None:
         """Save a response that changed no intent. Raises `ClaimLost` if the key has another owner."""
@@ -85,7 +87,7 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """The state in this process, safe to share between threads."""
+    """A thread-safe store in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

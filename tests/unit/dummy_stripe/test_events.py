@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import stripe
 
-from dummy_stripe import PROCESSING_SECONDS, EventType, deliver, event_of, sign
-from dummy_stripe.events import payload_of
+from dummy_stripe import PROCESSING_SECONDS, EventType, deliver, make_event, sign
+from dummy_stripe.events import encode_event
 
 SECRET = "whsec_dummyNeverShown1234"
 SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED
@@ -21,7 +21,7 @@ SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED
 
 def event_of_paid_intent(dummy, event_type: EventType = SUCCEEDED, **request: str) -> dict[str, Any]:
     intent = dummy.store.intent(dummy.pay(metadata={"orderId": "o1"}).id)
-    return event_of(intent, event_type, dummy.clock(), **request)
+    return make_event(intent, event_type, dummy.clock(), **request)
 
 
 def verify(payload: bytes, header: str | None, secret: str = SECRET) -> stripe.Event:
@@ -43,7 +43,7 @@ def test_event_has_its_intent_and_request(memory_dummy):
 
 def test_events_of_one_intent_have_different_ids(memory_dummy):
     intent = memory_dummy.store.intent(memory_dummy.create().id)
-    ids = {event_of(intent, EventType.PAYMENT_INTENT_CREATED, 1.0)["id"] for _ in range(2)}
+    ids = {make_event(intent, EventType.PAYMENT_INTENT_CREATED, 1.0)["id"] for _ in range(2)}
 
     assert len(ids) == 2
 
@@ -53,14 +53,14 @@ def test_event_has_the_intents_state_at_its_time(memory_dummy):
     intent = memory_dummy.store.intent(processing.id)
     now = memory_dummy.clock()
 
-    assert event_of(intent, EventType.PAYMENT_INTENT_PROCESSING, now)["data"]["object"]["status"] == "processing"
-    assert event_of(intent, SUCCEEDED, now + PROCESSING_SECONDS)["data"]["object"]["status"] == "succeeded"
+    assert make_event(intent, EventType.PAYMENT_INTENT_PROCESSING, now)["data"]["object"]["status"] == "processing"
+    assert make_event(intent, SUCCEEDED, now + PROCESSING_SECONDS)["data"]["object"]["status"] == "succeeded"
 
 
 def test_refund_event_has_the_charge(memory_dummy):
     paid = memory_dummy.pay()
     memory_dummy.refund(paid.id, amount=1000)
-    event = event_of(memory_dummy.store.intent(paid.id), EventType.CHARGE_REFUNDED, memory_dummy.clock())
+    event = make_event(memory_dummy.store.intent(paid.id), EventType.CHARGE_REFUNDED, memory_dummy.clock())
 
     charge = event["data"]["object"]
     assert (charge["object"], charge["id"], charge["payment_intent"]) == ("charge", paid.latest_charge, paid.id)
@@ -76,7 +76,7 @@ def test_refund_event_without_a_refund_is_an_error(memory_dummy):
 def test_sdk_verifies_each_event_type(memory_dummy, event_type):
     paid = memory_dummy.pay(metadata={"orderId": "o1", "ünïcode": "✓"})
     memory_dummy.refund(paid.id)
-    payload = payload_of(event_of(memory_dummy.store.intent(paid.id), event_type, memory_dummy.clock()))
+    payload = encode_event(make_event(memory_dummy.store.intent(paid.id), event_type, memory_dummy.clock()))
 
     event = verify(payload, sign(payload, SECRET, int(time.time())))
     assert event.type == event_type

@@ -9,7 +9,7 @@ import pytest
 import stripe
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from dummy_stripe.endpoints import LOST_RACES
+from dummy_stripe.endpoints import MAXIMUM_WRITE_TRIES
 
 THREADS = 20
 
@@ -119,7 +119,7 @@ def test_call_that_loses_every_race_fails_with_a_retryable_error(dummy, error_of
     error = error_of(lambda: dummy.confirm(intent.id, key="attempt"))
     assert (error.http_status, error.error.code) == (429, "lock_timeout")
     assert error.headers["stripe-should-retry"] == "true"
-    assert len(lost) == LOST_RACES
+    assert len(lost) == MAXIMUM_WRITE_TRIES
     dummy.store.write = write
     assert dummy.confirm(intent.id, key="attempt").status == "succeeded"
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import stripe
 
-from dummy_stripe import EventType, event_of
+from dummy_stripe import EventType, make_event
 
 SCHEMA = json.loads((Path(__file__).parent / "stripe_schema.json").read_text())
 NONE = type(None)
@@ -142,7 +142,7 @@ def test_refund_has_exactly_stripes_fields(memory_dummy):
 def test_event_matches_stripes_schema(memory_dummy, event_type):
     intent = memory_dummy.pay()
     memory_dummy.refund(intent.id)
-    event = event_of(memory_dummy.store.intent(intent.id), event_type, memory_dummy.clock())
+    event = make_event(memory_dummy.store.intent(intent.id), event_type, memory_dummy.clock())
 
     validate("event", event)
     assert_has_stripes_fields(event, stripe.Event)
