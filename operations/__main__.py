@@ -4,10 +4,10 @@ import signal
 
 from command_line.project import add_layers_to_path
 
-# Nothing is started yet: until there is something to stop, a Ctrl-C just ends us, without the traceback of an import.
+# End on Ctrl-C without a traceback from an import, as long as there is nothing to stop.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-# Times are read and written as the functions do.
+# For the functions' own time format.
 add_layers_to_path()
 
 from operations.cli import main  # noqa: E402 - see above

@@ -1,4 +1,4 @@
-"""Audit and repair a deployed stack: the local one, or with --stack-name one in AWS."""
+"""Audit and repair a deployed stack: the local one, or one in AWS with --stack-name."""
 
 from typing import Annotated, Any
 
@@ -13,20 +13,22 @@ from command_line.signals import stop_on_signals
 from operations.deployed_stack import deployed_stack
 from order_payments.runtime.clock import from_rfc3339, rfc3339, utc_now
 
-_SOONEST_LOOK_SECONDS = 30
-_INCOMPLETE = 2  # the exit code of an audit that found no mismatch and could not judge everything
+_MINIMUM_LOOK_AGAIN_SECONDS = 30
+_EXIT_CODE_INCOMPLETE = 2  # no mismatch was found, but not everything could be judged
 
 PROGRAM = "operate"
-"""The script in the project's root; shells complete its commands by this name."""
+"""Name of the script in the project's root, used for shell completion."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 StackName = Annotated[str | None, typer.Option(help="Stack in AWS instead of the local one.")]
 Region = Annotated[str | None, typer.Option(help="AWS region of the stack.")]
 Profile = Annotated[str | None, typer.Option(help="AWS profile.")]
-Since = Annotated[str | None, typer.Option(help="Compare with Stripe since this RFC 3339 time; default: 48 hours ago.")]
+Since = Annotated[
+    str | None, typer.Option(help="Compare with Stripe from this RFC 3339 time on. Default: 48 hours ago.")
+]
 LookAgain = Annotated[
-    int, typer.Option(min=0, max=3600, help="Seconds until a product with a stock mismatch is checked again.")
+    int, typer.Option(min=0, max=3600, help="Seconds between checks of a product with a possible mismatch.")
 ]
 
 
@@ -38,20 +40,20 @@ def audit(
     since: Since = None,
     look_again: LookAgain = 60,
 ) -> None:
-    """Compare orders, stock and Stripe's charges. Changes nothing.
+    """Compare orders, stock and Stripe's charges, without changing them.
 
-    Exits with 1 on a mismatch, and with 2 if there is none but some orders could not be judged.
+    Exits with 1 if there are mismatches, or with 2 if there are none but not everything could be judged.
     """
     console = make_console()
-    given = _input(since, look_again, stack_name)
+    audit_input = _make_input(since, look_again, stack_name)
     with deployed_stack(stack_name, region, profile) as stack:
-        report = stack.audit(given)
-    _tell(report, console)
+        report = stack.audit(audit_input)
+    _print_report(report, console)
     if report["mismatches"]:
-        console.print("What can be done about it: ./operate repair")
+        console.print("To plan a repair, run ./operate repair")
         raise typer.Exit(1)
     if report["unjudged"]:
-        raise typer.Exit(_INCOMPLETE)
+        raise typer.Exit(_EXIT_CODE_INCOMPLETE)
 
 
 @app.command()
@@ -61,52 +63,52 @@ def repair(
     profile: Profile = None,
     since: Since = None,
     look_again: LookAgain = 60,
-    yes: Annotated[bool, typer.Option("--yes", help="Carry out the plan without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Apply the plan without confirmation.")] = False,
 ) -> None:
-    """Audit, print the repair plan, and carry it out if you confirm."""
+    """Audit, print a repair plan, and apply it after your confirmation."""
     console = make_console()
-    given = _input(since, look_again, stack_name)
+    audit_input = _make_input(since, look_again, stack_name)
     with deployed_stack(stack_name, region, profile) as stack:
-        report = stack.audit(given)
-        _tell(report, console)
+        report = stack.audit(audit_input)
+        _print_report(report, console)
         if not report["mismatches"]:
             if report["unjudged"]:
-                raise typer.Exit(_INCOMPLETE)
+                raise typer.Exit(_EXIT_CODE_INCOMPLETE)
             return
         steps = stack.repair({"findings": report.get("findings", [])})
-        console.print("\nThis would be done:")
+        console.print("\nRepair plan:")
         for step in steps:
             console.print(f"  {step['tells']}", markup=False, soft_wrap=True)
-        to_do = [step for step in steps if step["action"] != "look"]
-        if not to_do:
+        repairs = [step for step in steps if step["action"] != "look"]
+        if not repairs:
             raise typer.Exit(1)
-        if not yes and not typer.confirm("Do it?"):
-            console.print("Nothing was done.")
+        if not yes and not typer.confirm("Apply this plan?"):
+            console.print("Nothing was changed.")
             raise typer.Exit(1)
-        outcomes = stack.repair({"steps": to_do, "apply": True})
+        outcomes = stack.repair({"steps": repairs, "apply": True})
         for step in outcomes:
             console.print(f"  {step['tells']}\n    → {step['outcome']}", markup=False, soft_wrap=True)
-    console.print("Look again: ./operate audit")
-    if len(to_do) < len(steps) or not all(step["outcome"].startswith("done") for step in outcomes):
+    console.print("To check the result, run ./operate audit")
+    if len(repairs) < len(steps) or not all(step["outcome"].startswith("done") for step in outcomes):
         raise typer.Exit(1)
 
 
-def _input(since: str | None, look_again: int, stack_name: str | None) -> dict[str, Any]:
+def _make_input(since: str | None, look_again: int, stack_name: str | None) -> dict[str, Any]:
     if since is not None:
         try:
             from_rfc3339(since)
         except ValueError:
-            raise CommandError(f"--since must be a time like {rfc3339(utc_now())}, and {since!r} is none.") from None
-    if stack_name is not None and look_again < _SOONEST_LOOK_SECONDS:
+            raise CommandError(f"--since must be a time like {rfc3339(utc_now())}, not {since!r}.") from None
+    if stack_name is not None and look_again < _MINIMUM_LOOK_AGAIN_SECONDS:
         raise CommandError(
-            f"--look-again must be {_SOONEST_LOOK_SECONDS} or more on AWS: its indexes follow the tables with a delay."
+            f"--look-again must be {_MINIMUM_LOOK_AGAIN_SECONDS} or more on AWS: its indexes are eventually consistent."
         )
     return {"lookAgainAfterSeconds": look_again} | ({"since": since} if since else {})
 
 
-def _tell(report: dict[str, Any], console: Console) -> None:
-    looked_at = ", ".join(f"{report[name]} {name}" for name in ("products", "orders", "charges"))
-    console.print(f"Looked at {looked_at}. Mismatches: {report['mismatches']}.")
+def _print_report(report: dict[str, Any], console: Console) -> None:
+    counts = ", ".join(f"{report[name]} {name}" for name in ("products", "orders", "charges"))
+    console.print(f"Checked {counts}. Mismatches: {report['mismatches']}.")
     for finding in report.get("findings", []):
         which = finding.get("orderId") or finding.get("productId")
         console.print(
@@ -117,8 +119,8 @@ def _tell(report: dict[str, Any], console: Console) -> None:
         )
     if report["unjudged"]:
         console.print(
-            f"The audit is incomplete: {report['unjudged']} could not be judged, because they changed all the time or"
-            " Stripe did not answer. Run it again when fewer buyers pay.",
+            f"The audit is incomplete: {report['unjudged']} could not be judged, because they kept changing or Stripe"
+            " did not respond. Run the audit again when there are fewer payments.",
             style="yellow",
             soft_wrap=True,
         )

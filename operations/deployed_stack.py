@@ -1,4 +1,4 @@
-"""A deployed stack: the running one, or one in AWS."""
+"""Access to a deployed stack: the running local one, or one in AWS."""
 
 import json
 import time
@@ -16,9 +16,9 @@ from command_line.errors import CommandError
 from local.emulator.process import make_client
 from local.running import require_running_stack
 
-_ALIAS = "live"  # as `template.yaml` has it (AutoPublishAlias)
+_LAMBDA_ALIAS = "live"  # AutoPublishAlias in `template.yaml`
 _POLL_SECONDS = 1.0
-_LONGEST_CALL_SECONDS = 620  # the repairing function may run for 600
+_REPAIR_CALL_TIMEOUT_SECONDS = 620  # the repair function may run for 600
 
 
 class DeployedStack:
@@ -32,25 +32,27 @@ class DeployedStack:
         )["StackResourceDetail"]
         return str(detail["PhysicalResourceId"])
 
-    def audit(self, given: dict[str, Any]) -> dict[str, Any]:
+    def audit(self, audit_input: dict[str, Any]) -> dict[str, Any]:
         client = self._client("stepfunctions")
         execution = client.start_execution(
-            stateMachineArn=self._resource("AuditStateMachine"), input=json.dumps(given)
+            stateMachineArn=self._resource("AuditStateMachine"), input=json.dumps(audit_input)
         )["executionArn"]
         while (now := client.describe_execution(executionArn=execution))["status"] == "RUNNING":
             time.sleep(_POLL_SECONDS)
         if now["status"] != "SUCCEEDED":
-            raise CommandError(f"The audit ended as {now['status']}. The log of AuditPaymentsFunction says why.")
+            raise CommandError(
+                f"The audit ended as {now['status']}. See the log of AuditPaymentsFunction for the cause."
+            )
         report: dict[str, Any] = json.loads(now["output"])
         return report
 
     def repair(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """Have the repairing function plan or do something. Returns the steps."""
-        answer = self._client("lambda").invoke(
-            FunctionName=self._resource("RepairPaymentsFunction"), Qualifier=_ALIAS, Payload=json.dumps(request)
+        """Invoke the repair function to plan or apply steps. Return the steps."""
+        response = self._client("lambda").invoke(
+            FunctionName=self._resource("RepairPaymentsFunction"), Qualifier=_LAMBDA_ALIAS, Payload=json.dumps(request)
         )
-        content = json.load(answer["Payload"])
-        if "FunctionError" in answer:
+        content = json.load(response["Payload"])
+        if "FunctionError" in response:
             raise CommandError(f"The repair failed: {content.get('errorMessage', content)}")
         steps: list[dict[str, Any]] = content["steps"]
         return steps
@@ -58,29 +60,29 @@ class DeployedStack:
 
 @contextmanager
 def deployed_stack(stack_name: str | None, region: str | None, profile: str | None) -> Iterator[DeployedStack]:
-    """The running stack, or the named one. Raises `CommandError` where it cannot be reached."""
-    with ExitStack() as closing_all:
+    """Yield the running stack, or the named one in AWS. Raises `CommandError` if it cannot be reached."""
+    with ExitStack() as exit_stack:
         if stack_name is None:
             description = require_running_stack()
             stack_name = description["stackName"]
 
-            def make(service: str) -> Any:
+            def open_client(service: str) -> Any:
                 return make_client(description["awsEndpointUrl"], service)
         else:
-            closing_all.enter_context(users_aws_settings())
+            exit_stack.enter_context(users_aws_settings())
             account = AwsAccount(profile=profile, region=region)
 
-            # A repair is one call and takes its time; whoever sends it again has it done twice at once.
-            once = Config(read_timeout=_LONGEST_CALL_SECONDS, retries={"total_max_attempts": 1})
+            # A repair is one long call. A retry would run it twice at the same time.
+            no_retries = Config(read_timeout=_REPAIR_CALL_TIMEOUT_SECONDS, retries={"total_max_attempts": 1})
 
-            def make(service: str) -> Any:
-                return account.client(service, config=once if service == "lambda" else None)
+            def open_client(service: str) -> Any:
+                return account.client(service, config=no_retries if service == "lambda" else None)
 
         @cache
         def client(service: str) -> Any:
-            return closing_all.enter_context(closing(make(service)))
+            return exit_stack.enter_context(closing(open_client(service)))
 
         try:
             yield DeployedStack(stack_name, client)
         except (BotoCoreError, ClientError) as error:
-            raise CommandError(f"AWS did not do as asked: {error}") from error
+            raise CommandError(f"The call to AWS failed: {error}") from error

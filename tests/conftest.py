@@ -9,7 +9,7 @@ import pytest
 
 from command_line.environment import use_local_aws_settings
 from command_line.project import PROJECT, STATE
-from harness.dynamodb_local import missing_programs
+from harness.dynamodb_local import find_missing_programs
 from local.stack import Stack, start_stack
 from tests.support import previous_release
 from tests.support.chromium import PROGRAMS, find_chromium
@@ -34,7 +34,7 @@ def skip_reasons() -> dict[Path, str]:
     """
     reasons = {}
     if not os.environ.get("CI"):
-        if missing := missing_programs(DYNAMODB_LOCAL):
+        if missing := find_missing_programs(DYNAMODB_LOCAL):
             reasons[ENGINE_TESTS] = f"(races, crashes, faults). DynamoDB Local needs {' and '.join(missing)}."
         if not previous_release.is_available():
             reasons[UPDATE_TESTS] = (

@@ -45,6 +45,6 @@ def test_update_tests_are_skipped_without_git_history(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("project")
 def test_ci_skips_neither_update_nor_engine_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr(conftest, "missing_programs", lambda _: ["java"])
+    monkeypatch.setattr(conftest, "find_missing_programs", lambda _: ["java"])
 
     assert not {conftest.UPDATE_TESTS, conftest.ENGINE_TESTS} & conftest.skip_reasons.__wrapped__().keys()
