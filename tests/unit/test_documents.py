@@ -16,7 +16,13 @@ import typer.main
 
 from command_line.project import PROJECT
 from delivery.rendering import template
+from order_payments import payments
+from order_payments.audit.report import AUDIT_WINDOW
+from order_payments.domain.orders import MAXIMUM_PRODUCTS
+from order_payments.runtime import retry_budgets
 from order_payments.runtime.metric_names import Count, Gauge, Latency
+from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
+from order_payments.storage.orders_table import UNSETTLED_SHARDS
 
 DOCUMENTS = {
     str(path.relative_to(PROJECT)): path
@@ -283,12 +289,82 @@ def test_deployment_page_lists_every_parameter() -> None:
     assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(template()["Parameters"])
 
 
+def test_settings_page_lists_every_environment_variable() -> None:
+    document = template()
+    functions = [
+        resource["Properties"] for resource in document["Resources"].values() if "Function" in resource["Type"]
+    ]
+    environments = [each["Environment"]["Variables"] for each in functions if "Environment" in each]
+    declared = set(document["Globals"]["Function"]["Environment"]["Variables"]).union(*environments)
+    source = code()[PROJECT / "layers/common/order_payments/runtime/settings.py"]
+    read = re.findall(r"environment(?:\.get\(|, )\"([A-Z_]+)\"", source)
+    cells = [row[0] for row in rows(text_of("docs/settings.md"))[1:]]
+
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == declared.union(read)
+
+
 def test_webhook_events_to_subscribe_to_are_those_that_are_handled() -> None:
     from harness.functions import load_function
 
     documented = {name for name in inline_code("docs/deploy.md") if name.startswith("payment_intent.")}
 
     assert documented == load_function("stripe_webhook").SUBSCRIBED_EVENTS
+
+
+def test_numbers_in_sentences_are_those_of_the_code() -> None:
+    from harness.functions import load_function
+
+    stream = template()["Resources"]["PublishOrderEventsFunctionOrdersStream"]["Properties"]
+    reconciler = load_function("reconcile_payments")
+    timeout = template()["Resources"]["ReconcilePaymentsFunction"]["Properties"]["Timeout"]
+    start_seconds = timeout - reconciler.RECONCILER_REPORT_SECONDS - reconciler.ORDER_TIME_LIMIT_SECONDS
+    claim, settle = retry_budgets.CLAIM_BUDGET_SECONDS, retry_budgets.SETTLE_BUDGET_SECONDS
+    pauses = [1000 * each for each in (retry_budgets.BACKOFF_FIRST_SECONDS, retry_budgets.BACKOFF_LONGEST_SECONDS)]
+    capacity = template()["Mappings"]["Capacity"]["1000"]
+    reserved = capacity["Payers"] + capacity["Webhooks"] + capacity["Authorizers"] + 3
+    phrases = {
+        "docs/architecture.md": [
+            f"handles attempts older than {payments.LEASE.seconds} seconds",
+            f"up to {stream['BatchSize']} records",
+            f"for {stream['MaximumRecordAgeInSeconds'] // 3600} hours at most",
+            f"charges of the last {AUDIT_WINDOW.total_seconds() / 3600:.0f} hours",
+        ],
+        "docs/capacity.md": [
+            f"It reserves {reserved:,} executions",
+            f"the index `unsettled`: {len(UNSETTLED_SHARDS)} shards",
+        ],
+        "docs/decisions.md": [
+            f"Short pauses, {claim:.0f} s to claim and {settle:.0f} s to settle",
+            f"{reconciler.CONCURRENCY} threads",
+            f"at most {MAXIMUM_PRODUCTS} different products",
+        ],
+        "docs/operations.md": [
+            f"`left` counts at most {reconciler.BATCH_SIZE:,} entries per shard",
+            f"After {stream['MaximumRecordAgeInSeconds'] // 3600} hours",
+        ],
+        "docs/performance.md": [
+            f"{pauses[0]:.0f} to {pauses[1]:.0f} ms, {claim:.0f} s to claim and {settle:.0f} s to settle",
+            f"{template()['Resources']['ReconcilePaymentsFunction']['Properties']['MemorySize']:,} MB of memory",
+            f"{reconciler.UNANSWERED_LIMIT} orders in succession",
+        ],
+        "docs/recovery.md": [f"by default of the last {AUDIT_WINDOW.total_seconds() / 3600:.0f} hours"],
+        "docs/reliability.md": [
+            f"for {claim:.0f} s (claim) or {settle:.0f} s (settle)",
+            f"a call ends within {DYNAMODB_CALL_SECONDS:.0f} s",
+            f"only while {payments.TIME_TO_SETTLE_SECONDS:.0f} s are left",
+            f"up to {reconciler.CONCURRENCY} at the same time",
+            f"for {start_seconds:.0f} seconds, each with {reconciler.ORDER_TIME_LIMIT_SECONDS:.0f} seconds left",
+        ],
+    }
+
+    missing = [
+        f"{document}: {phrase}"
+        for document, expected in phrases.items()
+        for phrase in expected
+        if phrase not in " ".join(text_of(document).split())
+    ]
+
+    assert missing == []
 
 
 def test_capacity_page_has_the_figures_of_the_template() -> None:
