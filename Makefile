@@ -74,7 +74,7 @@ check: $(installed) ## Run the tests that need no stack: unit tests, and contrac
 	@exec python -m pytest -n 2 --dist worksteal -m 'not over_http and not slow' tests/unit tests/contract
 
 fuzz: $(installed) ## Run the property-based tests with many more examples
-	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest -n 2 tests/engine/test_properties.py tests/end_to_end/test_strangers.py
+	@HYPOTHESIS_PROFILE=fuzz exec python -m pytest -n 2 tests/engine/test_properties.py tests/end_to_end/test_api_fuzzing.py
 
 bench: $(bench_installed) ## Measure latency, requests, capacity and price against limits (ARGS='--only warm --quick')
 	@exec python -m bench $(ARGS)

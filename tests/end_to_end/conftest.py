@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: HTTP on one side of the deployed stack, its tables and logs on the other."""
+"""Fixtures of the end-to-end tests: the HTTP API, tables and logs of the deployed stack."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -17,43 +17,43 @@ if TYPE_CHECKING:
 
 
 class Mint(Protocol):
-    """Makes tokens that the stack trusts, unless a claim says otherwise."""
+    """Creates tokens that the stack's issuer signs."""
 
     def __call__(
         self, sub: str, roles: Iterable[str], *, expires_in: timedelta = TOKEN_VALIDITY, **claims: object
     ) -> str:
-        """A token. `claims` replaces or adds claims; one that is `None` is left out."""
+        """Return a token. `claims` adds or replaces claims, and removes those that are `None`."""
 
 
 @pytest.fixture(scope="session")
 def api(stack: Stack) -> Iterator[httpx.Client]:
-    """A client of the API at its short address: `api.get("/products/p1", headers=...)`. It follows no redirects."""
+    """Return a client of the API: `api.get("/products/p1", headers=...)`. It follows no redirects."""
     with stack.http() as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def shop(stack: Stack) -> Iterator[HttpShop]:
-    """The shop of a module's stack: the one that all share, or one of its own."""
+    """Return a shop on the module's stack, which is the shared one unless the module overrides it."""
     with closing(HttpShop(stack)) as shop:
         yield shop
 
 
 @pytest.fixture(scope="session")
 def tokens(stack: Stack) -> Mapping[str, str]:
-    """The tokens of `stack.json`: buyer, buyer2, seller and admin."""
+    """Return the tokens of `stack.json`: buyer, buyer2, seller and admin."""
     return stack.tokens
 
 
 @pytest.fixture(scope="session")
 def mint(stack: Stack) -> Mint:
-    """More tokens: `mint("alice", ["buyer"], expires_in=timedelta(seconds=-60), aud="another")`."""
+    """Return a token factory: `mint("alice", ["buyer"], expires_in=timedelta(seconds=-60), aud="another")`."""
     return stack.token
 
 
 @pytest.fixture(scope="session")
 def dynamodb(stack: Stack) -> "Iterator[DynamoDBClient]":
-    """The tables past the API; their names are `stack.deployment.orders_table` and `.products_table`."""
+    """Return a DynamoDB client. The tables are `stack.deployment.orders_table` and `.products_table`."""
     client = stack.client("dynamodb")
     yield client
     client.close()
@@ -61,13 +61,13 @@ def dynamodb(stack: Stack) -> "Iterator[DynamoDBClient]":
 
 @pytest.fixture(scope="session")
 def function_logs(stack: Stack) -> Callable[[], str]:
-    """All that the functions have logged in this run."""
+    """Return a reader of the functions' logs of this run."""
     return stack.function_logs
 
 
 @pytest.fixture(scope="session")
 def everything_logged(stack: Stack) -> Callable[[], str]:
-    """What the functions logged, and all else that the stack wrote to its log files: the emulator's, SAM's."""
+    """Return a reader of the functions' logs and all log files of the stack, such as the emulator's and SAM's."""
 
     def read() -> str:
         files: list[Any] = sorted((stack.state / "logs").iterdir())

@@ -1,4 +1,4 @@
-"""The audit and the repair, as the deployed state machine and the command do them."""
+"""Audit and repair with the deployed state machine and the command line."""
 
 import pytest
 from typer.testing import CliRunner
@@ -9,14 +9,14 @@ from tests.support.http_shop import HttpShop
 from tests.support.shop import Stock
 
 
-def command(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+def run_command(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
     monkeypatch.setattr("local.running.find_running_stack", stack.description)
     result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [*arguments, "--look-again", "0"])
     assert not isinstance(result.exception, Exception), result.exception
     return result.exit_code, result.output
 
 
-def test_a_hold_that_nobody_has_is_found_by_the_audit_and_given_back_by_the_repair(
+def test_audit_finds_leaked_hold_and_repair_releases_it(
     stack: Stack, shop: HttpShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product = shop.add_product(stock=9)
@@ -28,13 +28,13 @@ def test_a_hold_that_nobody_has_is_found_by_the_audit_and_given_back_by_the_repa
         ExpressionAttributeValues={":available": {"N": "4"}},
     )
 
-    code, said = command(stack, monkeypatch, "audit")
+    code, output = run_command(stack, monkeypatch, "audit")
     assert code == 1
-    assert f"{product} (holds_differ): 3 held" in said
+    assert f"{product} (holds_differ): 3 held" in output
 
-    code, said = command(stack, monkeypatch, "repair", "--yes")
-    assert f"Set available of {product} from 4 to 7" in said
+    code, output = run_command(stack, monkeypatch, "repair", "--yes")
+    assert f"Set available of {product} from 4 to 7" in output
     assert shop.stock(product) == Stock(7, 0, 7)
 
-    _, said = command(stack, monkeypatch, "audit")
-    assert product not in said
+    _, output = run_command(stack, monkeypatch, "audit")
+    assert product not in output

@@ -1,4 +1,4 @@
-"""The command line on a running stack: what a developer does there by hand."""
+"""The developer's command line on a running stack."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ BUYER = User(*USERS["buyer"])
 
 @pytest.fixture
 def run(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command, which finds the tests' stack as the one that is running."""
+    """Return a function that runs a command against the tests' stack."""
     monkeypatch.setattr("local.running.find_running_stack", stack.description)
     runner = CliRunner(env={"COLUMNS": "200"})
 
@@ -29,7 +29,7 @@ def run(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-def test_seed_loads_a_catalogue_and_tells_of_bad_rows(run: Run, shop: HttpShop, tmp_path: Path) -> None:
+def test_seed_loads_catalogue_and_reports_bad_rows(run: Run, shop: HttpShop, tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text(
         "productId,name,unitPrice,currency,stock\nseeded,Seeded,450,usd,7\n-bad,Bad,450,usd,7\nfree,F,0,usd,1\n"
@@ -45,7 +45,7 @@ def test_seed_loads_a_catalogue_and_tells_of_bad_rows(run: Run, shop: HttpShop, 
     assert shop.stock("seeded") == Stock(stock=7, reserved=0, available=7)
 
 
-def test_seeding_again_puts_no_sold_units_back(run: Run, shop: HttpShop, tmp_path: Path) -> None:
+def test_seeding_again_keeps_sold_units(run: Run, shop: HttpShop, tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("productId,name,unitPrice,currency,stock\nsold-and-seeded,Seeded,450,usd,7\n")
     run("seed", path)
@@ -68,7 +68,7 @@ def test_orders_lists_the_buyers_orders(run: Run, shop: HttpShop) -> None:
         assert shown in result.output
 
 
-def test_a_name_is_shown_as_it_is_and_a_currency_in_its_own_unit(run: Run, shop: HttpShop) -> None:
+def test_orders_escapes_names_and_formats_currencies(run: Run, shop: HttpShop) -> None:
     shop.order((shop.add_product(name="[/b] [bold]tag", unit_price=1234, currency="jpy"), 1), user=BUYER)
 
     result = run("orders", "--limit", 1)
@@ -77,7 +77,7 @@ def test_a_name_is_shown_as_it_is_and_a_currency_in_its_own_unit(run: Run, shop:
     assert "1,234 JPY" in result.output
 
 
-def test_a_refusal_of_the_api_is_told_in_words(run: Run, monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+def test_api_error_is_reported_with_advice(run: Run, monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
     description = stack.description()
     monkeypatch.setattr("local.running.find_running_stack", lambda: {**description, "tokens": {"buyer": "expired"}})
 
@@ -96,7 +96,7 @@ def test_a_refusal_of_the_api_is_told_in_words(run: Run, monkeypatch: pytest.Mon
         ("dummy_timeout_after_charge", 0, ["202 Accepted", "pending"]),
     ],
 )
-def test_pay_pays_with_a_card_by_name(run: Run, shop: HttpShop, card: str, code: int, shown: list[str]) -> None:
+def test_pay_accepts_a_card_by_name(run: Run, shop: HttpShop, card: str, code: int, shown: list[str]) -> None:
     order = shop.order((shop.add_product(), 1), user=BUYER)
 
     result = run("pay", order, "--card", card)
@@ -105,7 +105,7 @@ def test_pay_pays_with_a_card_by_name(run: Run, shop: HttpShop, card: str, code:
     assert all(text in result.output for text in shown), result.output
 
 
-def test_pay_of_no_order_says_so(run: Run) -> None:
+def test_pay_of_unknown_order_reports_not_found(run: Run) -> None:
     result = run("pay", f"ord_{0:032x}")
 
     assert result.exit_code == 1
@@ -123,7 +123,7 @@ def test_pay_of_another_buyers_order_names_the_other_buyer(run: Run, shop: HttpS
     assert f"./shop pay {order} --as buyer" in result.output
 
 
-def test_pay_of_a_settled_order_says_that_it_is_paid_once(run: Run, shop: HttpShop) -> None:
+def test_pay_of_settled_order_advises_to_place_another(run: Run, shop: HttpShop) -> None:
     order = shop.order((shop.add_product(), 1), user=BUYER)
     assert run("pay", order).exit_code == 0
 
@@ -135,7 +135,7 @@ def test_pay_of_a_settled_order_says_that_it_is_paid_once(run: Run, shop: HttpSh
     assert "Place another one" in result.output
 
 
-def test_news_of_an_order_that_nobody_paid_says_how_to_pay_it(run: Run, shop: HttpShop) -> None:
+def test_event_of_unpaid_order_names_the_pay_command(run: Run, shop: HttpShop) -> None:
     order = shop.order((shop.add_product(), 1), user=BUYER)
 
     result = run("event", "--order", order)
@@ -144,14 +144,14 @@ def test_news_of_an_order_that_nobody_paid_says_how_to_pay_it(run: Run, shop: Ht
     assert f"./shop pay {order}" in str(result.exception)
 
 
-def test_an_unknown_card_is_answered_with_those_that_there_are(run: Run) -> None:
+def test_unknown_card_lists_the_known_cards(run: Run) -> None:
     result = run("pay", "ord_1", "--card", "gold")
 
     assert isinstance(result.exception, CommandError)
     assert "chargeDeclinedLostCard" in str(result.exception)
 
 
-def test_reconcile_tells_what_it_did(run: Run) -> None:
+def test_reconcile_prints_its_tally(run: Run) -> None:
     result = run("reconcile")
 
     assert result.exit_code == 0
@@ -159,7 +159,7 @@ def test_reconcile_tells_what_it_did(run: Run) -> None:
 
 
 @pytest.mark.parametrize("command", [["orders"], ["pay", "ord_1"], ["reconcile"], ["token"], ["event", "--order", "o"]])
-def test_without_a_running_stack_a_command_says_how_to_start_one(
+def test_command_without_running_stack_names_make_run(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.setattr("local.running.find_running_stack", lambda: None)
@@ -170,11 +170,11 @@ def test_without_a_running_stack_a_command_says_how_to_start_one(
     assert "make run" in str(result.exception)
 
 
-def test_doctor_looks_at_everything_and_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_engine() -> None:
+def test_doctor_checks_everything_and_gives_advice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_to_connect() -> None:
         raise CommandError("no container engine responds")
 
-    monkeypatch.setattr("local.sam_local.container_engine.connect", no_engine)
+    monkeypatch.setattr("local.sam_local.container_engine.connect", fail_to_connect)
     result = run("doctor")
 
     assert result.exit_code == 0, result.output
@@ -183,7 +183,7 @@ def test_doctor_looks_at_everything_and_says_what_to_do(run: Run, monkeypatch: p
     assert "Start Docker" in result.output
 
 
-def test_doctor_fails_where_something_is_missing_that_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_fails_if_a_requirement_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local.doctor.run_checks", lambda: [doctor.CheckResult("Disk", "0.1 GB free", "Make room")])
 
     result = run("doctor")

@@ -1,4 +1,4 @@
-"""What the gateway does by itself: pages of other origins, limits and throttling."""
+"""Features of the gateway: CORS, size limits and throttling."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ from order_payments.api.routes import ROUTES
 from tests.end_to_end.conftest import Mint
 
 PAGE = "https://shop.example"
-SENT_BY_PAGES = {
+PAGE_HEADERS = {
     *("authorization", "content-type", "idempotency-key", "if-match"),
     *("traceparent", "tracestate", "baggage", "sentry-trace"),
 }
@@ -35,27 +35,27 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES if route.needs_token}))
-def test_a_web_page_may_ask_whether_it_may_call_and_needs_no_token_for_that(api: httpx.Client, path: str) -> None:
+def test_cors_preflight_succeeds_without_a_token(api: httpx.Client, path: str) -> None:
     methods = {route.method for route in ROUTES if route.path == path}
-    concrete = path.replace("{orderId}", "ord_1").replace("{productId}", "tea")
+    url_path = path.replace("{orderId}", "ord_1").replace("{productId}", "tea")
 
     for method in methods:
-        asked = {
+        preflight = {
             "Origin": PAGE,
             "Access-Control-Request-Method": method,
-            "Access-Control-Request-Headers": ",".join(sorted(SENT_BY_PAGES)),
+            "Access-Control-Request-Headers": ",".join(sorted(PAGE_HEADERS)),
         }
-        answer = api.options(concrete, headers=asked)
+        answer = api.options(url_path, headers=preflight)
 
         assert answer.is_success
         assert answer.headers["access-control-allow-origin"] in ("*", PAGE)
         assert method in answer.headers["access-control-allow-methods"].split(",")
         allowed = answer.headers["access-control-allow-headers"].lower().split(",")
-        assert set(allowed) >= SENT_BY_PAGES
+        assert set(allowed) >= PAGE_HEADERS
         assert int(answer.headers["access-control-max-age"]) > 0
 
 
-def test_a_web_page_reads_answers_and_refusals_alike(api: httpx.Client, buyer: dict[str, str]) -> None:
+def test_success_and_error_responses_have_cors_headers(api: httpx.Client, buyer: dict[str, str]) -> None:
     page = {"Origin": PAGE}
     answers = [
         api.get("/products", headers=buyer | page),
@@ -70,7 +70,7 @@ def test_a_web_page_reads_answers_and_refusals_alike(api: httpx.Client, buyer: d
     assert all(answer.headers["access-control-allow-origin"] in ("*", PAGE) for answer in answers)
 
 
-def test_a_web_page_sees_where_and_when_to_ask_again(api: httpx.Client, buyer: dict[str, str]) -> None:
+def test_response_exposes_its_headers_to_web_pages(api: httpx.Client, buyer: dict[str, str]) -> None:
     answer = api.get("/products", headers=buyer | {"Origin": PAGE})
 
     exposed = set(answer.headers["access-control-expose-headers"].split(", "))
@@ -78,7 +78,7 @@ def test_a_web_page_sees_where_and_when_to_ask_again(api: httpx.Client, buyer: d
     assert "x-amzn-requestid" in answer.headers
 
 
-def test_no_answer_lets_a_page_send_cookies(api: httpx.Client, buyer: dict[str, str]) -> None:
+def test_no_response_allows_credentials(api: httpx.Client, buyer: dict[str, str]) -> None:
     for answer in (
         api.get("/products", headers=buyer | {"Origin": PAGE}),
         api.options("/products", headers={"Origin": PAGE, "Access-Control-Request-Method": "GET"}),
@@ -87,14 +87,14 @@ def test_no_answer_lets_a_page_send_cookies(api: httpx.Client, buyer: dict[str, 
 
 
 @pytest.mark.parametrize("size", [MAXIMUM_BODY_BYTES + 1, MAX_BODY_BYTES + 1])
-def test_a_body_that_is_too_large_is_refused(api: httpx.Client, buyer: dict[str, str], size: int) -> None:
+def test_too_large_body_is_refused(api: httpx.Client, buyer: dict[str, str], size: int) -> None:
     answer = api.post("/orders", headers=buyer, content=b'{"items":"' + b"x" * (size - 12) + b'"}')
 
     assert_problem(answer, 413, "request_too_large")
 
 
 @pytest.mark.parametrize("size", [MAX_HEADER_BYTES, 20 * MAX_HEADER_BYTES])
-def test_headers_that_are_too_large_are_refused(api: httpx.Client, buyer: dict[str, str], size: int) -> None:
+def test_too_large_headers_are_refused(api: httpx.Client, buyer: dict[str, str], size: int) -> None:
     answer = api.get("/products", headers=buyer | {"X-Large": "x" * size})
 
     assert_problem(answer, 413, "request_too_large")
@@ -124,7 +124,7 @@ def test_body_with_a_byte_order_mark_is_read(api: httpx.Client, buyer: dict[str,
 
 
 def throttle_payments(stack: Stack, rate: str, burst: str) -> None:
-    """Set the throttle that the template has for payments."""
+    """Set the stage's throttle for payments."""
     client = stack.client("apigateway")
     method = "/~1orders~1{orderId}~1payment/POST/throttling"
     client.update_stage(
@@ -146,7 +146,7 @@ def one_payment_an_hour(stack: Stack) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_payment_an_hour")
-def test_who_pays_too_often_is_told_to_slow_down_and_may_do_all_else(api: httpx.Client, buyer: dict[str, str]) -> None:
+def test_payment_throttle_responds_429_and_spares_other_routes(api: httpx.Client, buyer: dict[str, str]) -> None:
     answers = [api.post("/orders/ord_1/payment", headers=buyer) for _ in range(3)]
 
     assert answers[0].status_code == 404
@@ -155,17 +155,17 @@ def test_who_pays_too_often_is_told_to_slow_down_and_may_do_all_else(api: httpx.
     assert api.get("/products", headers=buyer).status_code == 200
 
 
-def test_the_deployed_stage_throttles_payments_apart(stack: Stack) -> None:
+def test_stage_throttles_payments_separately(stack: Stack) -> None:
     client = stack.client("apigateway")
     settings = client.get_stage(restApiId=stack.deployment.api_id, stageName="v1")["methodSettings"]
     client.close()
 
-    of_all, of_payments = settings["*/*"], settings["/orders/{orderId}/payment/POST"]
-    assert (of_all["throttlingRateLimit"], of_all["throttlingBurstLimit"]) == (20_000, 40_000)
-    assert (of_payments["throttlingRateLimit"], of_payments["throttlingBurstLimit"]) == (1000, 1000)
+    default, payments = settings["*/*"], settings["/orders/{orderId}/payment/POST"]
+    assert (default["throttlingRateLimit"], default["throttlingBurstLimit"]) == (20_000, 40_000)
+    assert (payments["throttlingRateLimit"], payments["throttlingBurstLimit"]) == (1000, 1000)
 
 
-def test_a_refusal_says_no_more_than_it_must(api: httpx.Client) -> None:
+def test_unauthorized_response_reveals_no_cause(api: httpx.Client) -> None:
     answer = api.get("/products", headers={"Authorization": "Bearer x.y.z"})
 
     assert_problem(answer, 401, "unauthorized")

@@ -1,4 +1,4 @@
-"""What the deployed functions log: enough to follow a request, and nothing secret."""
+"""The deployed functions log enough to trace a request, and no secrets."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -8,7 +8,7 @@ from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN, ALICE
 
 
-def test_a_payment_can_be_followed_and_no_token_key_or_card_is_found(
+def test_payment_is_traceable_in_logs_without_secrets(
     stack: Stack, function_logs: Callable[[], str], everything_logged: Callable[[], str]
 ) -> None:
     token = stack.token(ALICE.sub, ALICE.roles)

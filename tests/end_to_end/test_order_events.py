@@ -1,4 +1,4 @@
-"""Order events on the deployed stack: from the orders table over a real rule to a queue, or to the dead letters."""
+"""Order events on the deployed stack, from the orders table through a rule to a queue, or to the dead-letter queue."""
 
 import json
 import uuid
@@ -33,9 +33,7 @@ def listener(stack: Stack, outputs: Mapping[str, str]) -> Iterator[Listener]:
 @pytest.mark.parametrize(
     ("card", "end"), [("pm_card_visa", "confirmed"), ("pm_card_visa_chargeDeclinedInsufficientFunds", "cancelled")]
 )
-def test_others_hear_of_an_order_in_the_order_in_which_it_happened(
-    shop: HttpShop, listener: Listener, card: str, end: str
-) -> None:
+def test_order_events_are_published_in_order(shop: HttpShop, listener: Listener, card: str, end: str) -> None:
     order = shop.order((shop.add_product(), 2))
     placed = shop.status(order)
     shop.pay(order, card)
@@ -51,7 +49,7 @@ def test_others_hear_of_an_order_in_the_order_in_which_it_happened(
         assert [line["quantity"] for line in event["detail"]["order"]["items"]] == [2]
 
 
-def test_many_orders_at_once_are_each_told_in_order_and_once(shop: HttpShop, listener: Listener) -> None:
+def test_concurrent_orders_publish_their_events_in_order(shop: HttpShop, listener: Listener) -> None:
     product = shop.add_product(stock=100)
 
     def place_and_pay(card: str) -> str:
@@ -65,16 +63,16 @@ def test_many_orders_at_once_are_each_told_in_order_and_once(shop: HttpShop, lis
 
     for order, card in zip(orders, cards, strict=True):
         end = "confirmed" if card == "pm_card_visa" else "cancelled"
-        told = [event["detail-type"] for event in listener.wait_for(order, 2)]
-        assert told == ["order.created", f"order.{end}"]
+        types = [event["detail-type"] for event in listener.wait_for(order, 2)]
+        assert types == ["order.created", f"order.{end}"]
 
 
-def test_what_changes_no_status_is_not_told(shop: HttpShop, listener: Listener) -> None:
+def test_write_without_status_change_publishes_no_event(shop: HttpShop, listener: Listener) -> None:
     product = shop.add_product()
     voided, after = shop.order((product, 1)), shop.order((product, 1))
     shop.pay(voided, "pm_unknown")
 
-    # An order of later: what came before it in the stream has been looked at by then.
+    # The stream is ordered: once a later order's events arrive, all earlier records were processed.
     shop.override(after, "cancelled")
     listener.wait_for(after, 2)
 
@@ -82,8 +80,8 @@ def test_what_changes_no_status_is_not_told(shop: HttpShop, listener: Listener) 
 
 
 @contextmanager
-def giving_up_at_once(stack: Stack) -> Iterator[dict[str, Any]]:
-    """The stream's mapping, giving a record up as soon as it has failed: MiniStack counts its age, not its retries."""
+def discard_failed_records(stack: Stack) -> Iterator[dict[str, Any]]:
+    """Let the event source mapping discard a record as soon as it fails. MiniStack limits its age, not its retries."""
     with closing(stack.client("lambda")) as client:
         (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
         client.update_event_source_mapping(UUID=mapping["UUID"], MaximumRecordAgeInSeconds=1)
@@ -96,8 +94,8 @@ def giving_up_at_once(stack: Stack) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def without_the_right_to_publish(stack: Stack) -> Iterator[None]:
-    """The publisher as EventBridge lets it in no more."""
+def deny_publishing(stack: Stack) -> Iterator[None]:
+    """Deny the publisher the permission `events:PutEvents`."""
     with closing(stack.client("iam")) as iam:
         (role,) = [r["RoleName"] for r in iam.list_roles()["Roles"] if "PublishOrderEvents" in r["RoleName"]]
         deny = {"Effect": "Deny", "Action": "events:PutEvents", "Resource": "*"}
@@ -109,46 +107,46 @@ def without_the_right_to_publish(stack: Stack) -> Iterator[None]:
             iam.delete_role_policy(RoleName=role, PolicyName="deny")
 
 
-def letters_until(
-    listener: Listener, outputs: Mapping[str, str], wanted: Callable[[dict[str, Any]], bool]
+def receive_dead_letters(
+    listener: Listener, outputs: Mapping[str, str], is_wanted: Callable[[dict[str, Any]], bool]
 ) -> list[dict[str, Any]]:
-    """What comes to the dead letters, up to one that is wanted."""
+    """Receive dead letters until one is wanted, and return them with that one last."""
     letters: list[dict[str, Any]] = []
 
     def receive_letters() -> None:
         letters.extend(receive(listener.sqs, outputs["OrderEventsDeadLettersUrl"]))
 
-    receive_until(lambda: any(map(wanted, letters)), receive_letters)
-    return sorted(letters, key=wanted)
+    receive_until(lambda: any(map(is_wanted, letters)), receive_letters)
+    return sorted(letters, key=is_wanted)
 
 
-def test_what_cannot_be_published_goes_to_the_dead_letters_and_blocks_nothing(
+def test_unreadable_record_goes_to_the_dlq_and_blocks_no_order(
     stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
 ) -> None:
     shop.dynamodb.put_item(TableName=stack.deployment.orders_table, Item={"orderId": {"S": "ord_foreign"}})
     order = shop.order((shop.add_product(), 1))
 
-    letters = letters_until(listener, outputs, lambda letter: letter.get("orderId") == "ord_foreign")
+    letters = receive_dead_letters(listener, outputs, lambda letter: letter.get("orderId") == "ord_foreign")
 
     assert letters[-1]["record"]["dynamodb"]["NewImage"] == {"orderId": {"S": "ord_foreign"}}
     assert [event["detail-type"] for event in listener.wait_for(order, 1)] == ["order.created"]
     assert '"stream record unreadable"' in stack.function_logs()
 
 
-def test_what_eventbridge_does_not_take_goes_to_the_dead_letters_in_the_end(
+def test_events_that_eventbridge_refuses_go_to_the_dlq(
     stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
 ) -> None:
-    with giving_up_at_once(stack) as mapping, without_the_right_to_publish(stack):
+    with discard_failed_records(stack) as mapping, deny_publishing(stack):
         shop.order((shop.add_product(), 1))
 
-        letters = letters_until(listener, outputs, lambda letter: "DDBStreamBatchInfo" in letter)
+        letters = receive_dead_letters(listener, outputs, lambda letter: "DDBStreamBatchInfo" in letter)
 
     assert letters[-1]["DDBStreamBatchInfo"]["streamArn"] == mapping["EventSourceArn"]
     order = shop.order((shop.add_product(), 1))
     assert [event["detail-type"] for event in listener.wait_for(order, 1)] == ["order.created"]
 
 
-def test_the_mapping_is_as_the_template_has_it(stack: Stack, outputs: Mapping[str, str]) -> None:
+def test_event_source_mapping_matches_the_template(stack: Stack, outputs: Mapping[str, str]) -> None:
     with closing(stack.client("lambda")) as client, closing(stack.client("sqs")) as sqs:
         (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
         queue = sqs.get_queue_attributes(QueueUrl=outputs["OrderEventsDeadLettersUrl"], AttributeNames=["All"])
@@ -161,35 +159,35 @@ def test_the_mapping_is_as_the_template_has_it(stack: Stack, outputs: Mapping[st
     assert queue["Attributes"]["MessageRetentionPeriod"] == "1209600"
 
 
-def test_what_is_still_in_the_stream_can_be_published_again(
+def test_stream_records_can_be_published_again(
     stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
 ) -> None:
-    """As docs/operations.md says: what `get-records` answers is what the function takes."""
+    """See docs/recovery.md: the publisher accepts the records that `get-records` returns."""
     order = shop.order((shop.add_product(), 1))
     shop.pay(order)
     first = listener.wait_for(order, 2)
     with closing(stack.client("dynamodbstreams")) as streams:
-        described = streams.describe_stream(StreamArn=outputs["OrdersStreamArn"])["StreamDescription"]
+        description = streams.describe_stream(StreamArn=outputs["OrdersStreamArn"])["StreamDescription"]
         iterator = streams.get_shard_iterator(
             StreamArn=outputs["OrdersStreamArn"],
-            ShardId=described["Shards"][-1]["ShardId"],
+            ShardId=description["Shards"][-1]["ShardId"],
             ShardIteratorType="TRIM_HORIZON",
         )["ShardIterator"]
         records: list[Any] = []
-        # A page of the stream is 1,000 records, and other tests have written before.
+        # A page has 1,000 records, and other tests have written some before.
         while (page := streams.get_records(ShardIterator=iterator))["Records"]:
             records += page["Records"]
             iterator = page["NextShardIterator"]
-    of_the_order = [record for record in records if record["dynamodb"]["Keys"]["orderId"]["S"] == order]
-    assert len(of_the_order) == 3  # created, claimed, settled
+    order_records = [record for record in records if record["dynamodb"]["Keys"]["orderId"]["S"] == order]
+    assert len(order_records) == 3  # created, claimed, settled
 
-    assert publish(stack, outputs, of_the_order) == {"batchItemFailures": []}
+    assert publish(stack, outputs, order_records) == {"batchItemFailures": []}
 
     again = listener.wait_for(order, 4)[2:]
     assert [event["detail"] for event in again] == [event["detail"] for event in first]
 
 
-def test_how_an_order_stands_can_be_published_from_the_table(
+def test_current_order_state_can_be_published_from_the_table(
     stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
 ) -> None:
     order = shop.order((shop.add_product(), 1))
@@ -210,7 +208,7 @@ def publish(stack: Stack, outputs: Mapping[str, str], records: list[dict[str, An
         return json.load(answer["Payload"])
 
 
-def test_what_was_published_can_be_replayed_from_an_archive(
+def test_published_events_can_be_replayed_from_an_archive(
     stack: Stack, shop: HttpShop, listener: Listener, outputs: Mapping[str, str]
 ) -> None:
     archive = f"archive-{uuid.uuid4().hex[:8]}"

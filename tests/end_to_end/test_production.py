@@ -1,4 +1,4 @@
-"""The stack with production's parameters, as far as the emulator supports them.
+"""The stack with production's parameters, except those that the emulator does not support.
 
 Users sign in with Cognito, and their groups are their roles. Stripe's key is in Secrets Manager.
 """
@@ -30,12 +30,12 @@ from tests.support.user_pool import (
     point_authorizer_at_emulator,
 )
 
-UNKNOWN_TO_THE_EMULATOR = {
-    "GradualDeployment": "false",  # it has no CodeDeploy
-    "EventArchiveDays": "0",  # nor archives in a template
-    "AlarmOnSilence": "off",  # nor metric math in an alarm
-    "StripeBackend": "dummy",  # and nothing here reaches Stripe
-    "PaymentsPerCaller": "0",  # nor can a template associate a web ACL
+UNSUPPORTED_BY_EMULATOR = {
+    "GradualDeployment": "false",  # no CodeDeploy
+    "EventArchiveDays": "0",  # no archives in a template
+    "AlarmOnSilence": "off",  # no metric math in an alarm
+    "StripeBackend": "dummy",  # no access to Stripe
+    "PaymentsPerCaller": "0",  # no web ACL associations in a template
 }
 
 
@@ -47,7 +47,7 @@ def secret_value(number: int) -> str:
 
 
 def production(emulator: Emulator) -> Mapping[str, str]:
-    """Production's parameters, with the account's own things made on the emulator."""
+    """Return production's parameters. Creates the secret and the alarm topic on the emulator."""
     with closing(emulator.client("secretsmanager")) as secrets, closing(emulator.client("sns")) as sns:
         secret = secrets.create_secret(Name=SECRET, SecretString=secret_value(1))["ARN"]
         topic = sns.create_topic(Name="alarms")["TopicArn"]
@@ -56,7 +56,7 @@ def production(emulator: Emulator) -> Mapping[str, str]:
         "StripeSecretKey": "",
         "StripeWebhookSecret": "",
         **saved_parameters(SAMCONFIG, "production"),
-        **UNKNOWN_TO_THE_EMULATOR,
+        **UNSUPPORTED_BY_EMULATOR,
         "StripeSecretArn": secret,
         "AlarmTopicArn": topic,
         "PaymentsPerSecond": "100",
@@ -80,35 +80,35 @@ def users(stack: Stack) -> Iterator[UserPool]:
 
 @pytest.fixture(scope="module")
 def buyer(users: UserPool) -> str:
-    """The token of a buyer who signed in."""
+    """Return the token of a buyer who signed in."""
     return users.tokens("alice@example.com", "buyer")["AccessToken"]
 
 
 @pytest.fixture(scope="module")
-def early(shop: HttpShop, buyer: str) -> Reply:
-    """The reply to a buyer's token before the authorizer can fetch the pool's keys."""
+def early_reply(shop: HttpShop, buyer: str) -> Reply:
+    """Return the reply to a buyer's token before the authorizer can fetch the pool's keys."""
     return shop.send_with(buyer, "GET", "/products")
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, shop: HttpShop, users: UserPool, early: Reply) -> str:
-    """The token of an administrator who signed in after the authorizer could fetch the pool's keys, and offers tea."""
-    assert early
-    # The webhook fetches the secret when it starts, and waits before it fetches again: see the test of rotation.
-    assert tell(shop, 1) == 200
+def admin(stack: Stack, shop: HttpShop, users: UserPool, early_reply: Reply) -> str:
+    """Let the authorizer fetch the pool's keys, sign an admin in, create the product `tea`, and return the token."""
+    assert early_reply
+    # The webhook fetches the secret at its start, and again only after a cool-down. The rotation test waits for it.
+    assert send_event(shop, 1) == 200
     point_authorizer_at_emulator(stack)
     token = users.tokens("ada@example.com", "admin")["AccessToken"]
     offer_tea(shop, token)
     return token
 
 
-def described(stack: Stack, service: str, operation: str, **request: Any) -> dict[str, Any]:
+def call_aws(stack: Stack, service: str, operation: str, **request: Any) -> dict[str, Any]:
     with closing(stack.client(service)) as client:
         answer: dict[str, Any] = getattr(client, operation)(**request)
         return answer
 
 
-def tell(shop: HttpShop, number: int) -> int:
+def send_event(shop: HttpShop, number: int) -> int:
     """Send the webhook an event about no order, signed with the secret of this number. Return the status."""
     body = json.dumps({"id": "evt_1", "type": "charge.updated", "data": {"object": {}}})
     signature = sign(body.encode(), f"whsec_Planted{number}", int(utc_now().timestamp()))
@@ -117,13 +117,15 @@ def tell(shop: HttpShop, number: int) -> int:
 
 
 @pytest.mark.usefixtures("admin")
-def test_token_fails_with_500_until_the_issuers_keys_can_be_fetched(shop: HttpShop, early: Reply, buyer: str) -> None:
-    assert (early.status, early.code) == (500, "internal_error")
+def test_token_fails_with_500_until_the_issuers_keys_can_be_fetched(
+    shop: HttpShop, early_reply: Reply, buyer: str
+) -> None:
+    assert (early_reply.status, early_reply.code) == (500, "internal_error")
     # API Gateway does not cache the failure.
     assert shop.send_with(buyer, "GET", "/products").status == 200
 
 
-def test_a_buyer_who_signed_in_with_cognito_orders_and_pays(shop: HttpShop, buyer: str, admin: str) -> None:
+def test_cognito_buyer_orders_and_pays(shop: HttpShop, buyer: str, admin: str) -> None:
     placed, paid = buy_tea(shop, buyer)
 
     assert (placed.status, paid.status, paid.body["status"]) == (201, 200, "confirmed")
@@ -131,19 +133,19 @@ def test_a_buyer_who_signed_in_with_cognito_orders_and_pays(shop: HttpShop, buye
 
 
 @pytest.mark.usefixtures("admin")
-def test_groups_say_what_a_user_may(shop: HttpShop, users: UserPool) -> None:
+def test_groups_are_the_users_roles(shop: HttpShop, users: UserPool) -> None:
     order = '{"items":[{"productId":"tea","quantity":1}]}'
     seller = users.tokens("sam@example.com", "seller")["AccessToken"]
-    nobody = users.tokens("noah@example.com")["AccessToken"]
+    user_without_group = users.tokens("noah@example.com")["AccessToken"]
 
-    for token in (seller, nobody):
+    for token in (seller, user_without_group):
         assert shop.send_with(token, "GET", "/products").status == 200
         assert shop.send_with(token, "POST", "/orders", content=order).status == 403
         assert shop.send_with(token, "PUT", "/admin/products/tea", content="{}").status == 403
 
 
 @pytest.mark.usefixtures("admin")
-def test_no_other_token_of_the_pool_opens_anything(shop: HttpShop, users: UserPool, stack: Stack) -> None:
+def test_other_tokens_of_the_pool_are_unauthorized(shop: HttpShop, users: UserPool, stack: Stack) -> None:
     tokens = users.tokens("bob@example.com", "buyer")
     of_another_app = users.tokens("carol@example.com", "buyer", app="another")["AccessToken"]
     head, payload, signature = tokens["AccessToken"].split(".")
@@ -153,39 +155,39 @@ def test_no_other_token_of_the_pool_opens_anything(shop: HttpShop, users: UserPo
         assert shop.send_with(token, "GET", "/products").status == 401
 
 
-def test_the_tables_cannot_be_deleted(stack: Stack) -> None:
+def test_tables_are_protected_from_deletion(stack: Stack) -> None:
     for table in (stack.deployment.orders_table, stack.deployment.products_table):
-        assert described(stack, "dynamodb", "describe_table", TableName=table)["Table"]["DeletionProtectionEnabled"]
+        assert call_aws(stack, "dynamodb", "describe_table", TableName=table)["Table"]["DeletionProtectionEnabled"]
         with pytest.raises(Exception, match="protect"):
-            described(stack, "dynamodb", "delete_table", TableName=table)
+            call_aws(stack, "dynamodb", "delete_table", TableName=table)
 
 
-def test_logs_are_kept_for_a_year(stack: Stack) -> None:
-    groups = described(stack, "logs", "describe_log_groups")["logGroups"]
+def test_log_retention_is_one_year(stack: Stack) -> None:
+    groups = call_aws(stack, "logs", "describe_log_groups")["logGroups"]
 
-    kept = {group["logGroupName"]: group.get("retentionInDays") for group in groups}
-    assert kept[f"/aws/lambda/{STACK_NAME}"] == kept[f"/aws/apigateway/{STACK_NAME}"] == 365
+    retention = {group["logGroupName"]: group.get("retentionInDays") for group in groups}
+    assert retention[f"/aws/lambda/{STACK_NAME}"] == retention[f"/aws/apigateway/{STACK_NAME}"] == 365
 
 
-def test_every_alarm_tells_the_topic(stack: Stack) -> None:
-    alarms = described(stack, "cloudwatch", "describe_alarms")["MetricAlarms"]
+def test_every_alarm_notifies_the_topic(stack: Stack) -> None:
+    alarms = call_aws(stack, "cloudwatch", "describe_alarms")["MetricAlarms"]
 
     assert len(alarms) > 20
     assert {action.rpartition(":")[2] for alarm in alarms for action in alarm["AlarmActions"]} == {"alarms"}
     assert all(alarm["AlarmActions"] == alarm["OKActions"] != [] for alarm in alarms)
 
 
-def test_the_dashboard_shows_what_is_there(stack: Stack) -> None:
-    body = described(stack, "cloudwatch", "get_dashboard", DashboardName=STACK_NAME)["DashboardBody"]
+def test_dashboard_has_widgets_and_no_unresolved_placeholder(stack: Stack) -> None:
+    body = call_aws(stack, "cloudwatch", "get_dashboard", DashboardName=STACK_NAME)["DashboardBody"]
 
     widgets = json.loads(body)["widgets"]
     assert {widget["type"] for widget in widgets} >= {"alarm", "metric"}
-    assert set(re.findall(r"\$\{[^}]*}", body)) <= {"${PROP('Dim.reason')}"}  # for CloudWatch itself
+    assert set(re.findall(r"\$\{[^}]*}", body)) <= {"${PROP('Dim.reason')}"}  # resolved by CloudWatch
 
 
-def test_no_environment_and_no_log_has_stripes_key(stack: Stack) -> None:
+def test_stripe_key_is_in_no_environment_and_no_log(stack: Stack) -> None:
     environments = json.dumps(
-        [each.get("Environment") for each in described(stack, "lambda", "list_functions")["Functions"]]
+        [each.get("Environment") for each in call_aws(stack, "lambda", "list_functions")["Functions"]]
     )
 
     assert "Planted" not in environments
@@ -193,14 +195,14 @@ def test_no_environment_and_no_log_has_stripes_key(stack: Stack) -> None:
 
 
 @pytest.mark.usefixtures("admin")
-def test_a_rotated_secret_is_taken_up_without_a_deployment(stack: Stack, shop: HttpShop, buyer: str) -> None:
-    described(stack, "secretsmanager", "put_secret_value", SecretId=SECRET, SecretString=secret_value(2))
+def test_rotated_secret_is_used_without_a_deployment(stack: Stack, shop: HttpShop, buyer: str) -> None:
+    call_aws(stack, "secretsmanager", "put_secret_value", SecretId=SECRET, SecretString=secret_value(2))
     rotated = utc_now()
 
-    # A function fetches the secret again once it has not for so long. Most of that has passed in the tests before.
-    while tell(shop, 2) != 200:
+    # A function fetches the secret again only after the cool-down. Most of it has passed during earlier tests.
+    while send_event(shop, 2) != 200:
         assert (utc_now() - rotated).total_seconds() < 2 * SECRET_COOL_DOWN_SECONDS
         time.sleep(0.5)
-    assert tell(shop, 1) == 400
+    assert send_event(shop, 1) == 400
     _, paid = buy_tea(shop, buyer)
     assert paid.status == 200

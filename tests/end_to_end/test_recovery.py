@@ -1,4 +1,4 @@
-"""Payments that were left unknown, on the deployed stack: the reconciler, news from Stripe, and a worker that dies."""
+"""Recovery of payments on the deployed stack: the reconciler, the webhook, and killed functions."""
 
 import json
 import os
@@ -20,21 +20,21 @@ from local.stack import WEBHOOK_SECRET, Stack
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply, Stock
 
-RECOVERY_TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
-killing = pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers in Linux's /proc")
+needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux's /proc to find the workers")
 
 
-def tell(shop: HttpShop, type_: str, order: str, intent: str, secret: str = WEBHOOK_SECRET) -> Reply:
-    """Bring news to the webhook, as Stripe does."""
+def send_event(shop: HttpShop, type_: str, order: str, intent: str, secret: str = WEBHOOK_SECRET) -> Reply:
+    """Send an event to the webhook, as Stripe does."""
     data: dict[str, Any] = {"object": {"id": intent, "object": "payment_intent", "metadata": {"orderId": order}}}
     payload = json.dumps({"id": "evt_1", "object": "event", "type": type_, "data": data})
     headers = {"Stripe-Signature": sign(payload.encode(), secret, int(time.time()))}
     return shop.send_with(None, "POST", "/webhooks/stripe", content=payload, headers=headers)
 
 
-def workers(stack: Stack, function: str) -> set[int]:
-    """The processes that run a function of this stack, found by the environment that Lambda gives them."""
+def find_workers(stack: Stack, function: str) -> set[int]:
+    """Return the ids of processes that run a function of this stack. Their environment variables identify them."""
     emulator = f"AWS_ENDPOINT_URL=http://127.0.0.1:{stack.emulator.port}".encode()
     found = set()
     for process in Path("/proc").iterdir():
@@ -58,7 +58,7 @@ def workers(stack: Stack, function: str) -> set[int]:
         ("pm_dummy_timeout_before_charge", "cancelled", Stock(5, 0, 5)),
     ],
 )
-def test_the_reconciler_brings_an_unknown_outcome_to_its_end(shop: HttpShop, card: str, end: str, stock: Stock) -> None:
+def test_reconciler_settles_payment_with_unknown_outcome(shop: HttpShop, card: str, end: str, stock: Stock) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     assert shop.pay(order, card).status == 202
@@ -70,19 +70,19 @@ def test_the_reconciler_brings_an_unknown_outcome_to_its_end(shop: HttpShop, car
     assert shop.stock(product) == stock
 
 
-def test_news_from_stripe_settles_a_payment_whose_reply_was_lost(shop: HttpShop) -> None:
+def test_webhook_settles_payment_with_lost_reply(shop: HttpShop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
     intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
 
-    replies = [tell(shop, "payment_intent.succeeded", order, intent) for _ in range(2)]
+    replies = [send_event(shop, "payment_intent.succeeded", order, intent) for _ in range(2)]
 
     assert [(reply.status, reply.body) for reply in replies] == [(200, {"received": True})] * 2
     assert shop.status(order)["status"] == "confirmed"
     assert shop.stock(product) == Stock(stock=3, reserved=0, available=3)
 
 
-def test_the_dummy_stripe_tells_of_a_payment_on_request(stack: Stack, shop: HttpShop) -> None:
+def test_event_command_settles_payment(stack: Stack, shop: HttpShop) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
 
@@ -91,42 +91,42 @@ def test_the_dummy_stripe_tells_of_a_payment_on_request(stack: Stack, shop: Http
 
 
 @pytest.mark.parametrize(
-    ("order", "event_type"), [("ord_nobody_has", stripe_events.SUCCEEDED), ("ord_1", "payment_intent.dreamt")]
+    ("order", "event_type"), [("ord_unknown", stripe_events.SUCCEEDED), ("ord_1", "payment_intent.unknown")]
 )
-def test_what_the_dummy_stripe_cannot_tell_of_is_said(stack: Stack, order: str, event_type: str) -> None:
+def test_event_command_rejects_unknown_order_or_event_type(stack: Stack, order: str, event_type: str) -> None:
     with pytest.raises(CommandError):
         stripe_events.send(stack.description(), order, event_type)
 
 
-def test_news_that_another_signed_is_refused_and_changes_nothing(shop: HttpShop) -> None:
+def test_event_with_wrong_signature_is_refused(shop: HttpShop) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = shop.pay(order, "pm_dummy_timeout_after_charge").body["paymentIntentId"]
     before = shop.status(order)
 
-    reply = tell(shop, "payment_intent.succeeded", order, intent, secret="whsec_mallory")
+    reply = send_event(shop, "payment_intent.succeeded", order, intent, secret="whsec_mallory")
 
     assert (reply.status, reply.code) == (400, "invalid_signature")
     assert shop.status(order) == before
 
 
-def kill_when(stack: Stack, function: str, happened: Callable[[], bool]) -> None:
-    """Kill all workers of a function once something has happened."""
-    deadline = time.monotonic() + RECOVERY_TIMEOUT_SECONDS
-    while not happened():
+def kill_when(stack: Stack, function: str, is_due: Callable[[], bool]) -> None:
+    """Kill all workers of a function once `is_due`."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not is_due():
         assert time.monotonic() < deadline
-    for worker in workers(stack, function):
+    for worker in find_workers(stack, function):
         with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
 
 
 def is_charged(stack: Stack, shop: HttpShop, order: str) -> bool:
-    """Whether Stripe has charged for an order."""
+    """Return whether Stripe has charged an order."""
     store = DynamoDBStore(shop.dynamodb, stack.deployment.dummy_stripe_table)
     return any(charge.metadata["orderId"] == order for charge in store.charges())
 
 
-def check_brought_to_its_end(stack: Stack, shop: HttpShop, order: str, product: str, *ends: str) -> None:
-    """Reconcile an order of 2 of 5, and check that it ends in one of these ways and stays there."""
+def check_settled(stack: Stack, shop: HttpShop, order: str, product: str, *ends: str) -> None:
+    """Reconcile an order of 2 out of 5 units, and check that it has one of these statuses and cannot be paid again."""
     assert shop.status(order)["status"] == "pending"
     shop.expire_lease(order)
     shop.reconcile()
@@ -137,8 +137,8 @@ def check_brought_to_its_end(stack: Stack, shop: HttpShop, order: str, product: 
     assert shop.pay(order).code == "payment_already_attempted"
 
 
-@killing
-def test_a_payment_whose_worker_is_killed_after_its_claim_is_brought_to_its_end(stack: Stack, shop: HttpShop) -> None:
+@needs_proc
+def test_payment_killed_after_its_claim_is_settled(stack: Stack, shop: HttpShop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
 
@@ -147,24 +147,24 @@ def test_a_payment_whose_worker_is_killed_after_its_claim_is_brought_to_its_end(
         kill_when(stack, "InitiatePayment", lambda: shop.stock(product).reserved == 2)
         assert paying.result().status >= 500
 
-    check_brought_to_its_end(stack, shop, order, product, "confirmed", "cancelled")
+    check_settled(stack, shop, order, product, "confirmed", "cancelled")
 
 
-@killing
-def test_a_payment_whose_worker_is_killed_after_its_charge_is_confirmed(stack: Stack, shop: HttpShop) -> None:
+@needs_proc
+def test_payment_killed_after_its_charge_is_confirmed(stack: Stack, shop: HttpShop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
 
     with ThreadPoolExecutor(1) as pool:
-        paying = pool.submit(shop.pay, order, "pm_dummy_slow")  # charges at once, and tells it three seconds later
+        paying = pool.submit(shop.pay, order, "pm_dummy_slow")  # charges at once, responds three seconds later
         kill_when(stack, "InitiatePayment", lambda: is_charged(stack, shop, order))
         assert paying.result().status >= 500
 
-    check_brought_to_its_end(stack, shop, order, product, "confirmed")
+    check_settled(stack, shop, order, product, "confirmed")
 
 
-@killing
-def test_what_a_killed_reconciler_leaves_the_next_one_brings_to_its_end(stack: Stack, shop: HttpShop) -> None:
+@needs_proc
+def test_next_reconciler_completes_work_of_killed_one(stack: Stack, shop: HttpShop) -> None:
     product = shop.add_product(stock=50)
     orders = [shop.order((product, 1)) for _ in range(12)]
     with ThreadPoolExecutor(4) as pool:

@@ -1,4 +1,4 @@
-"""What `sam local` takes from the running stack: the functions' environment, and a door to what they call."""
+"""`sam local` uses the running stack: the functions' environment, and a proxy to DynamoDB and EventBridge."""
 
 from contextlib import closing
 from ipaddress import IPv4Network
@@ -15,7 +15,7 @@ from local.sam_local.sam import logical_id, read_function_variables
 from local.stack import Stack
 
 
-def test_the_functions_environment_is_as_it_is_deployed(stack: Stack) -> None:
+def test_function_environment_matches_the_deployment(stack: Stack) -> None:
     variables = read_function_variables(stack.description(), "http://host.docker.internal:4711")
 
     assert set(variables) == {logical_id(path.parent.name) for path in PROJECT.glob("functions/*/handler.py")}
@@ -26,7 +26,7 @@ def test_the_functions_environment_is_as_it_is_deployed(stack: Stack) -> None:
     assert variables["AuthorizerFunction"]["JWT_JWKS"] == stack.identity.jwks_json()
 
 
-def test_the_door_leads_to_the_stacks_tables(stack: Stack) -> None:
+def test_proxy_reaches_the_stacks_tables(stack: Stack) -> None:
     access = ContainerAccess("127.0.0.1", IPv4Network("127.0.0.0/8"))
     with (
         serve_dynamodb_proxy(stack.emulator.endpoint_url, access) as port,
@@ -35,7 +35,7 @@ def test_the_door_leads_to_the_stacks_tables(stack: Stack) -> None:
         assert stack.deployment.orders_table in client.list_tables()["TableNames"]
 
 
-def test_the_door_leads_to_the_stacks_event_buses_and_only_for_events_to_be_put(stack: Stack) -> None:
+def test_proxy_allows_only_put_events_on_event_buses(stack: Stack) -> None:
     access = ContainerAccess("127.0.0.1", IPv4Network("127.0.0.0/8"))
     entry = {"EventBusName": "order-payments-order-events", "Source": "tests", "DetailType": "t", "Detail": "{}"}
     with (

@@ -1,4 +1,4 @@
-"""Who gets in: over HTTP, through API Gateway and the authorizer, with nothing changed for those who do not."""
+"""Authentication over HTTP, through API Gateway and the authorizer."""
 
 import base64
 import json
@@ -18,27 +18,27 @@ from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN, ALICE, Shop, Stock
 
 
-def encoded(part: Any) -> str:
+def encode(part: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
 
-def tampered(token: str) -> str:
-    """The token of somebody who made themselves an admin."""
+def tamper(token: str) -> str:
+    """Return the token with an admin role added and its old signature."""
     header, payload, signature = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
-    return f"{header}.{encoded({**claims, 'roles': ['admin', 'buyer']})}.{signature}"
+    return f"{header}.{encode({**claims, 'roles': ['admin', 'buyer']})}.{signature}"
 
 
-def unsigned(token: str, algorithm: str) -> str:
-    """The token's claims without a signature."""
-    return f"{encoded({'alg': algorithm, 'typ': 'JWT'})}.{token.split('.')[1]}."
+def remove_signature(token: str, algorithm: str) -> str:
+    """Return the token's claims without a signature."""
+    return f"{encode({'alg': algorithm, 'typ': 'JWT'})}.{token.split('.')[1]}."
 
 
-def with_claims(stack: Stack, **changed: Any) -> str:
-    """A token that the stack's issuer signed, with claims changed, or left out where they are None."""
+def sign_claims(stack: Stack, **changed: Any) -> str:
+    """Return a token with changed claims, signed by the stack's issuer. `None` removes a claim."""
     claims = jwt.decode(stack.token(ALICE.sub, ALICE.roles), options={"verify_signature": False}) | changed
     kept = {name: value for name, value in claims.items() if value is not None}
-    parts = f"{encoded({'alg': 'RS256', 'kid': stack.identity.key_id})}.{encoded(kept)}"
+    parts = f"{encode({'alg': 'RS256', 'kid': stack.identity.key_id})}.{encode(kept)}"
     signature = stack.identity.key.sign(parts.encode(), PKCS1v15(), SHA256())
     return f"{parts}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
@@ -52,27 +52,27 @@ def bad_token(stack: Stack, case: str) -> str | None:
         "no audience": {"aud": None},
         "no expiry": {"exp": None},
         "no subject": {"sub": None},
-        "a subject that is a number": {"sub": 1},
-        "an empty subject": {"sub": ""},
+        "numeric subject": {"sub": 1},
+        "empty subject": {"sub": ""},
         "not valid yet": {"nbf": 4102444800},
-        "roles that are a text": {"roles": "buyer"},
+        "roles as a string": {"roles": "buyer"},
     }
     if case in claims:
-        return with_claims(stack, **claims[case])
-    made: dict[str, str | None] = {
+        return sign_claims(stack, **claims[case])
+    tokens: dict[str, str | None] = {
         "none": None,
         "not a token": "x",
         "three words": "a b c",
         "expired": stack.token(ALICE.sub, ALICE.roles, expires_in=timedelta(seconds=-60)),
-        "tampered": tampered(good),
-        "alg none": unsigned(good, "none"),
-        "alg None": unsigned(good, "None"),
+        "tampered": tamper(good),
+        "alg none": remove_signature(good, "none"),
+        "alg None": remove_signature(good, "None"),
         "truncated": good[:-10],
         "without signature": good.rpartition(".")[0] + ".",
         "twice": f"{good} {good}",
         "huge": good + "x" * 6000,
     }
-    return made[case]
+    return tokens[case]
 
 
 BAD_TOKENS = [
@@ -93,15 +93,15 @@ BAD_TOKENS = [
     "no audience",
     "no expiry",
     "no subject",
-    "a subject that is a number",
-    "an empty subject",
+    "numeric subject",
+    "empty subject",
     "not valid yet",
-    "roles that are a text",
+    "roles as a string",
 ]
 
 
 @pytest.mark.parametrize("case", BAD_TOKENS)
-def test_a_bad_token_is_unauthorized_and_pays_nothing(stack: Stack, shop: HttpShop, case: str) -> None:
+def test_bad_token_is_unauthorized_and_pays_nothing(stack: Stack, shop: HttpShop, case: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 1))
     before = shop.status(order)
@@ -116,13 +116,13 @@ def test_a_bad_token_is_unauthorized_and_pays_nothing(stack: Stack, shop: HttpSh
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.needs_token], ids=lambda route: route.function)
-def test_no_route_answers_without_a_token(shop: HttpShop, route: Route) -> None:
+def test_every_route_requires_a_token(shop: HttpShop, route: Route) -> None:
     reply = shop.send_with(None, route.method, route.path.format(orderId="ord_" + "0" * 32, productId="tea"))
 
     assert (reply.status, reply.code) == (401, "unauthorized")
 
 
-def test_an_authorization_that_is_no_bearer_token_is_unauthorized(stack: Stack, shop: HttpShop) -> None:
+def test_other_authorization_scheme_is_unauthorized(stack: Stack, shop: HttpShop) -> None:
     token = stack.token(ALICE.sub, ALICE.roles)
 
     for authorization in (token, f"Basic {token}", f"Token {token}", "Bearer"):
@@ -130,7 +130,7 @@ def test_an_authorization_that_is_no_bearer_token_is_unauthorized(stack: Stack, 
         assert (reply.status, reply.code) == (401, "unauthorized")
 
 
-def test_one_token_is_right_for_every_route_its_roles_may_call(stack: Stack, shop: HttpShop) -> None:
+def test_token_is_valid_for_every_route_of_its_roles(stack: Stack, shop: HttpShop) -> None:
     token = stack.token("erin", ["buyer"])
     product = shop.add_product(stock=5)
     items = json.dumps({"items": [{"productId": product, "quantity": 1}]})
@@ -144,15 +144,15 @@ def test_one_token_is_right_for_every_route_its_roles_may_call(stack: Stack, sho
     assert [reply.status for reply in (read, placed, paid, followed, put)] == [200, 201, 200, 200, 403]
 
 
-def test_a_token_that_has_expired_is_refused_though_the_gateway_still_allows_it(stack: Stack, shop: HttpShop) -> None:
+def test_expired_token_is_refused_despite_cached_authorization(stack: Stack, shop: HttpShop) -> None:
     product = shop.add_product()
-    # Good for two more seconds. API Gateway keeps the authorizer's answer for longer.
+    # Valid for two more seconds. API Gateway caches the authorizer's result for longer.
     token = stack.token(ALICE.sub, ALICE.roles, expires_in=timedelta(seconds=2 - TOKEN_LEEWAY_SECONDS))
 
     reply = shop.send_with(token, "GET", f"/products/{product}")
     assert reply.status == 200
-    patience = time.monotonic() + 10
-    while reply.status == 200 and time.monotonic() < patience:
+    deadline = time.monotonic() + 10
+    while reply.status == 200 and time.monotonic() < deadline:
         reply = shop.send_with(token, "GET", f"/products/{product}")
 
     assert (reply.status, reply.code) == (401, "unauthorized")
@@ -162,7 +162,7 @@ def test_a_token_that_has_expired_is_refused_though_the_gateway_still_allows_it(
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/"), ("GET", "/nothing"), ("DELETE", "/orders"), ("GET", "/admin")]
 )
-def test_an_unknown_route_is_a_problem(shop: Shop, method: str, path: str) -> None:
+def test_unknown_route_responds_with_a_problem(shop: Shop, method: str, path: str) -> None:
     reply = shop.call(method, path, ADMIN)
 
     assert (reply.status, reply.code) == (404, "not_found")

@@ -1,4 +1,4 @@
-"""The release before this one, updated to this one while payments are in flight: nothing is lost, nobody is refused."""
+"""An update from the previous release with payments in flight, and a rollback, lose nothing and refuse no buyer."""
 
 import json
 import subprocess
@@ -36,25 +36,25 @@ from tests.support.shop import Reply, Stock
 UPDATE_TIMEOUT_SECONDS = 300
 PAYERS = 2
 STOCK = 100_000
-KEY = "key-of-the-release-before"
+KEY = "previous-release"
 CARDS = {
     "paid": "pm_card_visa",
     "declined": "pm_card_visa_chargeDeclined",
-    "charged, and not told": "pm_dummy_timeout_after_charge",
-    "not charged, and not told": "pm_dummy_timeout_before_charge",
+    "charged, outcome unknown": "pm_dummy_timeout_after_charge",
+    "not charged, outcome unknown": "pm_dummy_timeout_before_charge",
 }
-STATUSES = {"paid": 200, "declined": 402, "charged, and not told": 202, "not charged, and not told": 202}
+STATUSES = {"paid": 200, "declined": 402, "charged, outcome unknown": 202, "not charged, outcome unknown": 202}
 
 
 @pytest.fixture(scope="module")
 def checkout() -> Path:
-    """The release before."""
+    """Return the folder of the previous release."""
     return previous_release.checkout()
 
 
 @contextmanager
-def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
-    """The release before, as its own `make run` has it."""
+def start_release(checkout: Path, log: Path) -> Iterator[Stack]:
+    """Run the previous release's local stack, as its `make run` does, and yield it."""
     state = checkout / ".local"
     with start_process(
         [sys.executable, "-m", "local", "run"],
@@ -68,7 +68,7 @@ def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
             assert time.monotonic() < deadline, log.read_text()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.1)
-                pytest.fail(f"The release before has ended: {log.read_text()}")
+                pytest.fail(f"The previous release stopped: {log.read_text()}")
         description = json.loads((state / DESCRIPTION).read_text())
         port = int(description["awsEndpointUrl"].rpartition(":")[2])
         tables = description["tables"]
@@ -86,10 +86,10 @@ def running_release(checkout: Path, log: Path) -> Iterator[Stack]:
 
 
 class CurrentApi(httpx.BaseTransport):
-    """Carries requests to the API under the id that it has at the moment.
+    """Sends requests to the API under its current id.
 
-    CloudFormation changes an API in place. MiniStack replaces one whose routes change. Until the stack has the new
-    id, it responds 404 to the old one. Such a request was not executed, so it is sent again.
+    CloudFormation changes an API in place. MiniStack replaces an API whose routes change, and responds 404 to the old
+    id. Such a request was not executed, so it is sent again.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -119,20 +119,20 @@ class CurrentApi(httpx.BaseTransport):
 
 @dataclass
 class Customers:
-    """Buyers who go on ordering one of a product and paying it, each in a thread, until they are told to stop."""
+    """Buyers who place and pay orders in a loop, each in a thread, until `stop` is set."""
 
     shop: HttpShop
     product: str
-    enough: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
     paid: list[str] = field(default_factory=list)
 
     def buy(self) -> None:
-        """Buy until it is enough. Raises where an order or a payment is not answered as it should be."""
-        while not self.enough.is_set():
+        """Buy until `stop` is set. Raises if an order or a payment is refused."""
+        while not self.stop.is_set():
             self.buy_one()
 
     def buy_one(self) -> None:
-        """Place an order and pay it."""
+        """Place and pay one order."""
         order = self.shop.order((self.product, 1))
         reply = self.shop.pay(order)
         assert (reply.status, reply.body["status"]) == (200, "confirmed"), reply
@@ -141,7 +141,7 @@ class Customers:
 
 @dataclass(frozen=True)
 class Updated:
-    """The stack after its update, and what there was before."""
+    """The stack after its update, and the orders from before."""
 
     stack: Stack
     shop: HttpShop
@@ -149,12 +149,12 @@ class Updated:
     listener: Listener
     product: str
     orders: dict[str, str]
-    """By what had become of it when the update began."""
-    recorded: Reply
-    """How the payment was answered that was paid under `KEY`."""
-    slow: Reply
-    """How the payment was answered that Stripe had been asked for when the update began."""
-    bought_meanwhile: list[str]
+    """By the payment's state when the update began."""
+    paid_reply: Reply
+    """The response to the payment with the idempotency key `KEY`."""
+    slow_reply: Reply
+    """The response to the payment that waited for Stripe when the update began."""
+    bought_during_update: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         if not build.is_current():
             build.make()
     with (
-        running_release(checkout, state / "logs" / "release-before.log") as stack,
+        start_release(checkout, state / "logs" / "previous-release.log") as stack,
         closing(
             httpx.Client(base_url=stack.api_url, transport=CurrentApi(stack), timeout=UPDATE_TIMEOUT_SECONDS)
         ) as http,
@@ -184,60 +184,58 @@ def updated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         buying = [pool.submit(customers.buy) for _ in range(PAYERS)]
         with build.lock():
             deployed = deploy(build.template, local_parameters(stack.identity), stack.emulator, state)
-        # The new release, too, is to be bought from.
+        # At least one purchase after the update.
         customers.buy_one()
-        customers.enough.set()
+        customers.stop.set()
         for each in buying:
             each.result()
 
         yield Updated(stack, shop, deployed, listener, product, orders, replies["paid"], slow.result(), customers.paid)
 
 
-def settle_what_is_in_flight(shop: HttpShop, orders: Mapping[str, str]) -> None:
-    """Settle the payments left unknown, unless the reconciler's schedule has done so during a slow deployment."""
-    for kind in ("charged, and not told", "not charged, and not told"):
+def settle_unknown_payments(shop: HttpShop, orders: Mapping[str, str]) -> None:
+    """Settle the payments with an unknown outcome, unless the scheduled reconciler already did."""
+    for kind in ("charged, outcome unknown", "not charged, outcome unknown"):
         if shop.status(orders[kind])["status"] == "pending":
             shop.expire_lease(orders[kind])
             shop.reconcile()
 
 
-def test_it_is_this_release_that_runs_on_the_tables_of_before(updated: Updated) -> None:
+def test_update_keeps_the_tables_and_deploys_this_release(updated: Updated) -> None:
     before = updated.stack.deployment
-    there = updated.stack.outputs()
+    outputs = updated.stack.outputs()
 
-    assert (there["OrdersTable"], there["ProductsTable"]) == (before.orders_table, before.products_table)
-    assert "AuditStateMachine" in there
-    assert there["ApiId"] == updated.deployed.api_id
-
-
-def test_nobody_who_buys_meanwhile_is_refused(updated: Updated) -> None:
-    assert len(updated.bought_meanwhile) > PAYERS
-    assert {updated.shop.status(order)["status"] for order in updated.bought_meanwhile} == {"confirmed"}
+    assert (outputs["OrdersTable"], outputs["ProductsTable"]) == (before.orders_table, before.products_table)
+    assert "AuditStateMachine" in outputs
+    assert outputs["ApiId"] == updated.deployed.api_id
 
 
-def test_a_payment_that_was_under_way_is_answered(updated: Updated) -> None:
-    assert (updated.slow.status, updated.slow.body["status"]) == (200, "confirmed")
+def test_purchases_during_the_update_are_confirmed(updated: Updated) -> None:
+    assert len(updated.bought_during_update) > PAYERS
+    assert {updated.shop.status(order)["status"] for order in updated.bought_during_update} == {"confirmed"}
+
+
+def test_payment_in_flight_during_the_update_is_confirmed(updated: Updated) -> None:
+    assert (updated.slow_reply.status, updated.slow_reply.body["status"]) == (200, "confirmed")
 
 
 @pytest.mark.parametrize(
-    ("kind", "end"), [("charged, and not told", "confirmed"), ("not charged, and not told", "cancelled")]
+    ("kind", "end"), [("charged, outcome unknown", "confirmed"), ("not charged, outcome unknown", "cancelled")]
 )
-def test_a_payment_left_unknown_by_the_release_before_is_settled_by_this_one(
-    updated: Updated, kind: str, end: str
-) -> None:
-    settle_what_is_in_flight(updated.shop, updated.orders)
+def test_unknown_payment_of_previous_release_is_settled(updated: Updated, kind: str, end: str) -> None:
+    settle_unknown_payments(updated.shop, updated.orders)
 
     assert updated.shop.status(updated.orders[kind])["status"] == end
 
 
-def test_an_answer_that_the_release_before_recorded_is_given_again(updated: Updated) -> None:
-    again = updated.shop.pay(updated.orders["paid"], CARDS["paid"], key=KEY)
+def test_recorded_response_of_previous_release_is_replayed(updated: Updated) -> None:
+    replayed = updated.shop.pay(updated.orders["paid"], CARDS["paid"], key=KEY)
 
-    assert (again.status, again.body) == (updated.recorded.status, updated.recorded.body)
-    assert again.headers["idempotent-replayed"] == "true"
+    assert (replayed.status, replayed.body) == (updated.paid_reply.status, updated.paid_reply.body)
+    assert replayed.headers["idempotent-replayed"] == "true"
 
 
-def test_an_order_that_was_settled_before_stays_as_it_is(updated: Updated) -> None:
+def test_order_settled_before_the_update_is_unchanged(updated: Updated) -> None:
     for kind, status in (("paid", "confirmed"), ("declined", "cancelled")):
         reply = updated.shop.pay(updated.orders[kind], key="another")
 
@@ -245,13 +243,13 @@ def test_an_order_that_was_settled_before_stays_as_it_is(updated: Updated) -> No
         assert reply.body["order"]["status"] == status
 
 
-def test_an_order_that_was_placed_before_is_paid_after(updated: Updated) -> None:
+def test_order_placed_before_the_update_can_be_paid(updated: Updated) -> None:
     assert updated.shop.pay(updated.orders["unpaid"]).status == 200
 
 
-def test_every_charge_is_a_confirmed_orders_and_the_stock_is_right(updated: Updated) -> None:
-    settle_what_is_in_flight(updated.shop, updated.orders)
-    orders = {*updated.orders.values(), *updated.bought_meanwhile}
+def test_charges_match_confirmed_orders_and_stock(updated: Updated) -> None:
+    settle_unknown_payments(updated.shop, updated.orders)
+    orders = {*updated.orders.values(), *updated.bought_during_update}
     confirmed = sorted(order for order in orders if updated.shop.status(order)["status"] == "confirmed")
     ledger = DynamoDBStore(updated.shop.dynamodb, updated.stack.deployment.dummy_stripe_table).charges()
     charged = [charge.metadata["orderId"] for charge in ledger if charge.status is ChargeStatus.SUCCEEDED]
@@ -261,20 +259,20 @@ def test_every_charge_is_a_confirmed_orders_and_the_stock_is_right(updated: Upda
     assert updated.shop.stock(updated.product) == Stock(left, 0, left)
 
 
-def test_every_event_is_published_once_or_more_and_in_order(updated: Updated) -> None:
-    settle_what_is_in_flight(updated.shop, updated.orders)
-    ends = {"paid": "confirmed", "declined": "cancelled", "charged, and not told": "confirmed"}
+def test_events_are_published_in_order_at_least_once(updated: Updated) -> None:
+    settle_unknown_payments(updated.shop, updated.orders)
+    ends = {"paid": "confirmed", "declined": "cancelled", "charged, outcome unknown": "confirmed"}
     expected = {updated.orders[kind]: end for kind, end in ends.items()}
-    expected |= dict.fromkeys([*updated.bought_meanwhile, updated.orders["slow"]], "confirmed")
+    expected |= dict.fromkeys([*updated.bought_during_update, updated.orders["slow"]], "confirmed")
 
     for order, end in expected.items():
-        came = [event["detail-type"] for event in updated.listener.wait_for(order, 2)]
+        received = [event["detail-type"] for event in updated.listener.wait_for(order, 2)]
 
-        assert list(dict.fromkeys(came)) == ["order.created", f"order.{end}"]
+        assert list(dict.fromkeys(received)) == ["order.created", f"order.{end}"]
 
 
-def test_the_audit_finds_nothing(updated: Updated) -> None:
-    settle_what_is_in_flight(updated.shop, updated.orders)
+def test_audit_finds_no_mismatch(updated: Updated) -> None:
+    settle_unknown_payments(updated.shop, updated.orders)
     with ExitStack() as closing_all:
 
         def client(service: str) -> Any:
@@ -283,12 +281,12 @@ def test_the_audit_finds_nothing(updated: Updated) -> None:
         report = DeployedStack(STACK_NAME, client).audit({"lookAgainAfterSeconds": 0})
 
     assert (report["mismatches"], report["unjudged"]) == (0, 0)
-    assert report["orders"] >= len(updated.orders) + len(updated.bought_meanwhile)
+    assert report["orders"] >= len(updated.orders) + len(updated.bought_during_update)
 
 
 @pytest.fixture(scope="module")
 def rolled_back(updated: Updated, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The release before again, as docs/operations.md says. Returns orders that this release took, by their kind."""
+    """Roll back as docs/deploy.md describes, and return the orders that this release created, by kind."""
     state = tmp_path_factory.mktemp("roll-back")
     (state / "logs").mkdir()
     shop = updated.shop
@@ -303,36 +301,32 @@ def rolled_back(updated: Updated, checkout: Path, tmp_path_factory: pytest.TempP
     return orders
 
 
-def test_after_rolling_back_it_is_the_release_before_that_runs_on_the_same_tables(
-    updated: Updated, rolled_back: dict[str, str]
-) -> None:
-    there = updated.stack.outputs()
+def test_rollback_keeps_the_tables_and_deploys_previous_release(updated: Updated, rolled_back: dict[str, str]) -> None:
+    outputs = updated.stack.outputs()
 
-    assert there["OrdersTable"] == updated.stack.deployment.orders_table
-    assert "AuditStateMachine" not in there
+    assert outputs["OrdersTable"] == updated.stack.deployment.orders_table
+    assert "AuditStateMachine" not in outputs
     assert rolled_back
 
 
 @pytest.mark.parametrize(
-    ("kind", "end"), [("charged, and not told", "confirmed"), ("not charged, and not told", "cancelled")]
+    ("kind", "end"), [("charged, outcome unknown", "confirmed"), ("not charged, outcome unknown", "cancelled")]
 )
-def test_what_this_release_left_unknown_the_release_before_settles(
+def test_unknown_payment_is_settled_after_the_rollback(
     updated: Updated, rolled_back: dict[str, str], kind: str, end: str
 ) -> None:
-    settle_what_is_in_flight(updated.shop, rolled_back)
+    settle_unknown_payments(updated.shop, rolled_back)
 
     assert updated.shop.status(rolled_back[kind])["status"] == end
 
 
-def test_what_this_release_recorded_the_release_before_tells(updated: Updated, rolled_back: dict[str, str]) -> None:
-    again = updated.shop.pay(rolled_back["paid"], CARDS["paid"], key=KEY)
+def test_recorded_response_is_replayed_after_the_rollback(updated: Updated, rolled_back: dict[str, str]) -> None:
+    replayed = updated.shop.pay(rolled_back["paid"], CARDS["paid"], key=KEY)
 
-    assert (again.status, again.body["status"]) == (200, "confirmed")
-    assert again.headers["idempotent-replayed"] == "true"
+    assert (replayed.status, replayed.body["status"]) == (200, "confirmed")
+    assert replayed.headers["idempotent-replayed"] == "true"
     assert updated.shop.status(rolled_back["declined"])["reason"]["code"] == "card_declined"
 
 
-def test_what_this_release_took_orders_for_is_paid_at_the_release_before(
-    updated: Updated, rolled_back: dict[str, str]
-) -> None:
+def test_unpaid_order_can_be_paid_after_the_rollback(updated: Updated, rolled_back: dict[str, str]) -> None:
     assert updated.shop.pay(rolled_back["unpaid"]).status == 200

@@ -1,4 +1,4 @@
-"""A web page that is open beside the stack reaches the API, and nothing else of this machine."""
+"""A web page in the developer's browser can call the API, but not the emulator."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from local.stack import Stack
 from tests.support.http_shop import HttpShop
 from tests.support.shop import ALICE
 
-OF_PAGES = {
+PAGE_HEADERS = {
     "origin": {"Origin": "https://evil.example"},
     "fetch metadata": {"Sec-Fetch-Site": "cross-site"},
     "rebound name": {"Host": "evil.example"},
@@ -24,7 +24,7 @@ def emulator(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize("headers", OF_PAGES.values(), ids=OF_PAGES.keys())
+@pytest.mark.parametrize("headers", PAGE_HEADERS.values(), ids=PAGE_HEADERS.keys())
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -44,20 +44,20 @@ def test_web_page_does_not_reach_the_emulator(
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_web_page_does_not_reach_the_api_past_its_short_address(stack: Stack, emulator: httpx.Client) -> None:
+def test_web_page_does_not_reach_the_api_through_the_emulator(stack: Stack, emulator: httpx.Client) -> None:
     api = {"Host": f"{stack.deployment.api_id}.execute-api.localhost:{stack.emulator.port}"}
 
     assert emulator.get("/v1/products", headers=api).status_code == 401
-    assert emulator.get("/v1/products", headers={**api, **OF_PAGES["origin"]}).status_code == 403
+    assert emulator.get("/v1/products", headers={**api, **PAGE_HEADERS["origin"]}).status_code == 403
 
 
 def test_web_page_reaches_the_api_with_a_token(shop: HttpShop) -> None:
-    reply = shop.send("GET", "/products", ALICE, headers={**OF_PAGES["origin"], **OF_PAGES["fetch metadata"]})
+    reply = shop.send("GET", "/products", ALICE, headers={**PAGE_HEADERS["origin"], **PAGE_HEADERS["fetch metadata"]})
 
     assert (reply.status, reply.headers["access-control-allow-origin"]) == (200, "https://evil.example")
 
 
-def test_key_of_the_emulator_reaches_no_log(stack: Stack, shop: HttpShop) -> None:
+def test_emulator_key_is_in_no_log(stack: Stack, shop: HttpShop) -> None:
     assert shop.send("GET", "/products", ALICE).status == 200
 
     files = [path for path in (stack.state / "logs").iterdir() if path.is_file()]

@@ -71,7 +71,7 @@ def first_tries(*faults: Fault) -> Callable[[str], Plan]:
 
 NONE, DONE, LATE = Effect
 THROTTLED = client_error("ThrottlingException", 400)
-UNEXPECTED_CODE = client_error("IncompleteSignatureException", 400)
+BAD_REQUEST = client_error("IncompleteSignatureException", 400)
 HTML_500 = client_error("500", 500)
 """The error that botocore raises for a 500 response that it cannot parse."""
 
@@ -89,7 +89,7 @@ DYNAMODB_FAULTS = {
     "late": FaultCase(first_tries(dynamodb_error(LATE, TIMED_OUT))),
     "later": FaultCase(first_tries(dynamodb_error(LATE, TIMED_OUT)), arrives_after_reconciling=True),
     "throttled": FaultCase(first_tries(dynamodb_error(NONE, THROTTLED))),
-    "bad request": FaultCase(first_tries(dynamodb_error(NONE, UNEXPECTED_CODE))),
+    "bad request": FaultCase(first_tries(dynamodb_error(NONE, BAD_REQUEST))),
     "html": FaultCase(first_tries(dynamodb_error(NONE, HTML_500))),
     "done, html": FaultCase(first_tries(dynamodb_error(DONE, HTML_500))),
     "down": FaultCase(
@@ -107,7 +107,7 @@ reply lost       | 503 payable   200 confirmed  200 confirmed     402 cancelled 
 late             | 503 payable   503 cancelled  202 confirmed     202 cancelled     202 payable    503 cancelled
 later            | 503 payable   503 cancelled  202 confirmed     202 cancelled     202 cancelled  503 cancelled
 throttled        | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
-bad request         | 500 payable   500 payable    202 confirmed     202 cancelled     202 cancelled  500 payable
+bad request      | 500 payable   500 payable    202 confirmed     202 cancelled     202 cancelled  500 payable
 html             | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
 done, html       | 503 payable   200 confirmed  200 confirmed     402 cancelled     422 payable    422 cancelled
 down             | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
@@ -202,12 +202,16 @@ def world(tables: World) -> World:
 
 
 @pytest.mark.parametrize(("call", "fault", "answered", "end"), parse_cells(DYNAMODB_EXPECTATIONS))
-def test_payment_survives_dynamodb_fault(world: World, call: str, fault: str, answered: str, end: str) -> None:
+def test_dynamodb_fault_gives_expected_response_and_outcome(
+    world: World, call: str, fault: str, answered: str, end: str
+) -> None:
     check_payment(world, DYNAMODB_CALLS[call], DYNAMODB_FAULTS[fault], answered, end)
 
 
 @pytest.mark.parametrize(("call", "fault", "answered", "end"), parse_cells(STRIPE_EXPECTATIONS))
-def test_payment_survives_stripe_fault(world: World, call: str, fault: str, answered: str, end: str) -> None:
+def test_stripe_fault_gives_expected_response_and_outcome(
+    world: World, call: str, fault: str, answered: str, end: str
+) -> None:
     check_payment(world, STRIPE_CALLS[call], STRIPE_FAULTS[fault], answered, end)
 
 
@@ -293,7 +297,7 @@ def test_fault_while_recording_refund_refunds_once(world: World, request_name: s
         ("done, down", 503, "settled"),
     ],
 )
-def test_override_survives_dynamodb_fault(
+def test_override_with_dynamodb_fault_settles_or_stays_payable(
     world: World, status: OrderStatus, fault: str, answered: int, end: str
 ) -> None:
     order = world.place({"tea": 2})
