@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: the console of the deployed stack, in the machine's Chromium."""
+"""Fixtures of the browser tests: the console of the deployed stack in the installed Chromium."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -16,19 +16,19 @@ from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN
 
 SCREENSHOTS = STATE / "screenshots"
-# The first call of a function starts it, on a machine that may have other things to do.
-PATIENCE_MS = 30_000
+# The first call of a function starts it, which takes long on a busy machine.
+TIMEOUT_MILLISECONDS = 30_000
 
 OpenConsole = Callable[..., ConsolePage]
 
 
-# Not of the session: while Playwright runs, its event loop is that of this thread, where other tests run their own.
+# Not session-scoped: Playwright runs an event loop in this thread, where other tests run their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
         pytest.skip(f"needs one of {', '.join(PROGRAMS)}")
-    expect.set_options(timeout=PATIENCE_MS)
+    expect.set_options(timeout=TIMEOUT_MILLISECONDS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program)
         yield running
@@ -43,7 +43,7 @@ def shop(stack: Stack) -> Iterator[HttpShop]:
 
 @pytest.fixture
 def product(shop: HttpShop, request: pytest.FixtureRequest) -> str:
-    """Name of a product that is this test's alone; there are ten of it."""
+    """Create a product for this test alone, with a stock of ten, and return its name."""
     name = re.sub(r"[\W_]+", " ", request.node.name.removeprefix("test_")).strip().capitalize()
     put_product(shop, name, stock=10)
     return name
@@ -55,22 +55,22 @@ def put_product(shop: HttpShop, name: str, *, stock: int) -> None:
 
 
 def id_of(product: str) -> str:
-    """The id of the product with this name."""
+    """Return the id of the product with this name."""
     return re.sub(r"\W+", "-", product.lower()).strip("-")[:64]
 
 
 @pytest.fixture
 def open_console(stack: Stack, browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenConsole]:
-    """Opens the console in a browser of its own, with Playwright's options of a context.
+    """Return a function that opens the console in a new browser context, with Playwright's context options.
 
-    In the end a screenshot of each is kept, and the browser must have had nothing to complain of but the refusals
-    that the test says it `expects`.
+    After the test, each console's screenshot is saved. The browser must have logged no errors, and exactly the HTTP
+    error statuses in `expects`.
     """
     opened: list[tuple[ConsolePage, set[int]]] = []
 
     def open_one(*, user: str = "Buyer", expects: tuple[int, ...] = (), **options: Any) -> ConsolePage:
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MILLISECONDS)
         page = ConsolePage(context, stack.api_url.removesuffix("v1"))
         opened.append((page, set(expects)))
         if user != "Buyer":

@@ -1,4 +1,4 @@
-"""The console is used by keyboard, on a phone, in the light and in the dark."""
+"""Accessibility of the console: keyboard, contrast, names, small screens, light and dark scheme."""
 
 import pytest
 from playwright.sync_api import expect
@@ -8,8 +8,8 @@ from tests.support.http_shop import HttpShop
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
 
-# Texts below WCAG's contrast for AA: 4.5:1, or 3:1 where they are large.
-TOO_FAINT = """
+# Finds texts below the contrast of WCAG level AA: 4.5:1, or 3:1 for large text.
+FIND_LOW_CONTRAST = """
 () => {
   const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const luminance = (colour) => {
@@ -41,7 +41,7 @@ TOO_FAINT = """
   return faint;
 }
 """
-NAMELESS = """
+FIND_UNNAMED_CONTROLS = """
 () => [...document.querySelectorAll("button, input, select, textarea, [role=img], [role=region]")]
   .filter((element) => element.checkVisibility())
   .filter((element) => !(element.ariaLabel || element.getAttribute("aria-labelledby") || element.labels?.length
@@ -54,21 +54,21 @@ NAMELESS = """
 @pytest.mark.parametrize(
     "card", ["pm_card_visa", "pm_card_chargeDeclinedExpiredCard", "pm_dummy_timeout_before_charge"]
 )
-def test_every_text_can_be_read(open_console: OpenConsole, product: str, scheme: str, card: str) -> None:
+def test_text_has_enough_contrast(open_console: OpenConsole, product: str, scheme: str, card: str) -> None:
     declined = card == "pm_card_chargeDeclinedExpiredCard"
     console = open_console(color_scheme=scheme, expects=(402,) if declined else ())
-    assert console.page.evaluate(TOO_FAINT) == []
+    assert console.page.evaluate(FIND_LOW_CONTRAST) == []
     console.place_order(product)
-    assert console.page.evaluate(TOO_FAINT) == []
+    assert console.page.evaluate(FIND_LOW_CONTRAST) == []
     console.choose_card(card)
     console.pay_button.click()
     expect(console.steps.last).to_contain_text("Answered")
-    assert console.page.evaluate(TOO_FAINT) == []
+    assert console.page.evaluate(FIND_LOW_CONTRAST) == []
     console.sign_in("Admin")
-    assert console.page.evaluate(TOO_FAINT) == []
+    assert console.page.evaluate(FIND_LOW_CONTRAST) == []
 
 
-def test_an_order_is_placed_and_paid_by_keyboard(open_console: OpenConsole, product: str) -> None:
+def test_order_is_placed_and_paid_by_keyboard(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     keyboard = console.page.keyboard
 
@@ -78,7 +78,7 @@ def test_an_order_is_placed_and_paid_by_keyboard(open_console: OpenConsole, prod
             if target.evaluate("element => element === document.activeElement"):
                 return
             keyboard.press("Tab")
-        raise AssertionError(f"{selector} is not reached")
+        raise AssertionError(f"Tab does not reach {selector}")
 
     go_to("#product-search")
     keyboard.type(product)
@@ -99,17 +99,17 @@ def test_an_order_is_placed_and_paid_by_keyboard(open_console: OpenConsole, prod
     expect(console.pay_button).to_be_focused()
 
 
-def test_everything_has_a_name(open_console: OpenConsole, product: str) -> None:
+def test_every_control_has_an_accessible_name(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     console.place_order(product)
-    assert console.page.evaluate(NAMELESS) == []
+    assert console.page.evaluate(FIND_UNNAMED_CONTROLS) == []
     console.sign_in("Admin")
     console.edit(product)
-    assert console.page.evaluate(NAMELESS) == []
+    assert console.page.evaluate(FIND_UNNAMED_CONTROLS) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(open_console: OpenConsole, product: str, scheme: str) -> None:
+def test_console_fits_a_phone(open_console: OpenConsole, product: str, scheme: str) -> None:
     console = open_console(color_scheme=scheme, expects=(402,), **PHONE)
     console.place_order(product, 2)
     assert console.find_overflow() == []
@@ -122,7 +122,7 @@ def test_it_fits_a_phone(open_console: OpenConsole, product: str, scheme: str) -
     assert console.find_overflow() == []
 
 
-def test_nothing_moves_for_who_does_not_want_it(open_console: OpenConsole, product: str) -> None:
+def test_reduced_motion_stops_animations(open_console: OpenConsole, product: str) -> None:
     console = open_console(reduced_motion="reduce")
     console.place_order(product)
     console.choose_card("pm_dummy_slow")
@@ -132,7 +132,7 @@ def test_nothing_moves_for_who_does_not_want_it(open_console: OpenConsole, produ
     expect(console.status).to_have_text("confirmed")
 
 
-def test_text_is_never_markup(open_console: OpenConsole, shop: HttpShop) -> None:
+def test_text_is_never_rendered_as_markup(open_console: OpenConsole, shop: HttpShop) -> None:
     name = "<img src=x onerror=alert(1)> <b>bold</b>"
     put_product(shop, name, stock=1)
     console = open_console()
@@ -142,22 +142,22 @@ def test_text_is_never_markup(open_console: OpenConsole, shop: HttpShop) -> None
     assert console.page.locator("main img, main b").filter(has_not_text="POST").count() == 0
 
 
-def test_it_asks_nobody_but_this_stack(open_console: OpenConsole, product: str) -> None:
+def test_console_sends_requests_only_to_the_stack(open_console: OpenConsole, product: str) -> None:
     console = open_console()
-    asked: list[str] = []
-    console.page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    console.page.on("request", lambda request: requested.append(request.url))
     console.reload()
     console.place_order(product)
     console.pay_button.click()
     expect(console.status).to_have_text("confirmed")
     own = console.page.evaluate("location.origin") + "/"
-    assert [url for url in asked if not url.startswith(own)] == []
-    local_only = {url.removeprefix(own) for url in asked if not url.startswith((own + "v1/", own + "console/"))}
+    assert [url for url in requested if not url.startswith(own)] == []
+    local_only = {url.removeprefix(own) for url in requested if not url.startswith((own + "v1/", own + "console/"))}
     assert local_only == {"", "session.json", "stripe/ledger.json"}
 
 
 @pytest.mark.parametrize("width", [320, 600, 970, 1024, 1100, 1280])
-def test_it_is_no_wider_than_the_window(open_console: OpenConsole, product: str, width: int) -> None:
+def test_console_is_no_wider_than_the_window(open_console: OpenConsole, product: str, width: int) -> None:
     console = open_console(viewport={"width": width, "height": 800}, expects=(402,))
     order = console.place_order(product)
     console.choose_card("pm_card_visa_chargeDeclinedVelocityLimitExceeded")

@@ -1,4 +1,4 @@
-"""The panel of calls shows what somebody asked for, and stays open where somebody reads."""
+"""The console's panel of API calls."""
 
 import re
 
@@ -7,9 +7,7 @@ from playwright.sync_api import Route, expect
 from tests.browser.conftest import OpenConsole
 
 
-def test_waiting_for_an_outcome_leaves_the_call_open_that_is_being_read(
-    open_console: OpenConsole, product: str
-) -> None:
+def test_polling_leaves_open_call_open(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     order = console.place_order(product)
     console.choose_card("pm_dummy_timeout_before_charge")
@@ -21,7 +19,7 @@ def test_waiting_for_an_outcome_leaves_the_call_open_that_is_being_read(
     expect(console.open_calls).to_contain_text("202 Accepted")
 
 
-def test_the_calls_of_waiting_are_among_the_polls(open_console: OpenConsole, product: str) -> None:
+def test_polls_are_listed_on_request(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     order = console.place_order(product)
     console.choose_card("pm_dummy_timeout_before_charge")
@@ -30,13 +28,13 @@ def test_the_calls_of_waiting_are_among_the_polls(open_console: OpenConsole, pro
 
     console.page.get_by_label("polls, too").check()
 
-    looked = console.page.locator("#calls > li").filter(has_text=re.compile("GET.*/status"))
-    expect(looked.first).to_be_visible()
+    polls = console.page.locator("#calls > li").filter(has_text=re.compile("GET.*/status"))
+    expect(polls.first).to_be_visible()
     expect(console.open_calls).to_have_count(1)
     expect(console.open_calls).to_contain_text("202 Accepted")
 
 
-def test_no_number_of_polls_drives_out_what_was_asked_for(open_console: OpenConsole, product: str) -> None:
+def test_polls_do_not_push_out_user_calls(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     order = console.place_order(product)
 

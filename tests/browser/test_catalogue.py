@@ -1,4 +1,4 @@
-"""The console shows of a large catalogue what somebody wants to see, and reads no more than that."""
+"""Paging, search and polling of a large catalogue on the console."""
 
 import re
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from tests.support.console_page import ConsolePage
 from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN
 
-PARTS = 230
+PART_COUNT = 230
 POLL_MS = 3_100
 
 
 @pytest.fixture
 def many_parts(shop: HttpShop) -> Iterator[list[str]]:
-    """Ids of more products than the console reads at once."""
-    ids = [f"part-{number:03}" for number in range(PARTS)]
+    """Create more products than the console reads at once, and return their ids."""
+    ids = [f"part-{number:03}" for number in range(PART_COUNT)]
     for number, product_id in enumerate(ids):
         shop.write_product(product_id, name=f"Spare part {number}", unitPrice=250, currency="usd", stock=5)
     yield ids
@@ -28,22 +28,22 @@ def many_parts(shop: HttpShop) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def unread(many_parts: list[str], shop: HttpShop) -> str:
-    """Name of a part that is not among the first hundred products."""
+def unread_product(many_parts: list[str], shop: HttpShop) -> str:
+    """Return the name of a product beyond the first page of 100."""
     last_page = shop.pages("products", ADMIN, limit=100)[-1]
     name: str = next(product["name"] for product in last_page if product["productId"] in many_parts)
     return name
 
 
-def reads_of_products(console: ConsolePage) -> list[str]:
-    """The addresses of the catalogue's pages that are read from now on."""
+def record_product_reads(console: ConsolePage) -> list[str]:
+    """Return a list that collects the URLs of catalogue reads from now on."""
     reads: list[str] = []
     console.page.on("request", lambda request: reads.append(request.url) if "/v1/products" in request.url else None)
     return reads
 
 
-def seen(console: ConsolePage, visibility: str) -> None:
-    """Have the page believe that it is `visible` or `hidden`."""
+def set_visibility(console: ConsolePage, visibility: str) -> None:
+    """Simulate that the page becomes `visible` or `hidden`."""
     console.page.evaluate(
         """(state) => {
           Object.defineProperty(document, "visibilityState", { configurable: true, get: () => state });
@@ -54,7 +54,7 @@ def seen(console: ConsolePage, visibility: str) -> None:
 
 
 @pytest.mark.usefixtures("many_parts")
-def test_a_catalogue_that_is_not_shown_whole_says_so(open_console: OpenConsole) -> None:
+def test_partial_catalogue_notes_that_there_is_more(open_console: OpenConsole) -> None:
     console = open_console()
 
     expect(console.catalogue_note).to_have_text("Showing the first 100 products; there are more.")
@@ -62,7 +62,7 @@ def test_a_catalogue_that_is_not_shown_whole_says_so(open_console: OpenConsole) 
 
 
 @pytest.mark.usefixtures("many_parts")
-def test_more_products_are_shown_when_wanted_until_there_are_no_more(open_console: OpenConsole) -> None:
+def test_button_shows_more_products_until_the_last(open_console: OpenConsole) -> None:
     console = open_console()
     expect(console.products).to_have_count(100)
 
@@ -73,22 +73,20 @@ def test_more_products_are_shown_when_wanted_until_there_are_no_more(open_consol
         console.more_products.press("Enter")
         expect(console.products.nth(shown)).to_be_attached()
 
-    assert console.products.count() >= PARTS
+    assert console.products.count() >= PART_COUNT
     expect(console.catalogue_note).to_be_empty()
     expect(console.page.locator("#product-list")).to_be_focused()
 
 
-def test_a_search_finds_by_name_what_was_not_read_yet(open_console: OpenConsole, unread: str) -> None:
+def test_search_finds_unread_product_by_name(open_console: OpenConsole, unread_product: str) -> None:
     console = open_console()
 
-    console.search.fill(unread.upper())
+    console.search.fill(unread_product.upper())
 
-    expect(console.page.get_by_role("button", name=f"Add {unread}", exact=True)).to_be_visible()
+    expect(console.page.get_by_role("button", name=f"Add {unread_product}", exact=True)).to_be_visible()
 
 
-def test_a_search_that_is_faster_than_the_first_page_finds_what_is_behind_it(
-    open_console: OpenConsole, unread: str
-) -> None:
+def test_search_before_the_first_page_finds_later_product(open_console: OpenConsole, unread_product: str) -> None:
     console = open_console()
     first: list[Route] = []
 
@@ -97,16 +95,16 @@ def test_a_search_that_is_faster_than_the_first_page_finds_what_is_behind_it(
 
     console.page.route("**/v1/products?*", hold, times=1)
     console.reload()
-    console.search.fill(unread)
+    console.search.fill(unread_product)
     console.page.wait_for_timeout(500)
     expect(console.catalogue_note).to_be_empty()
 
     first[0].continue_()
 
-    expect(console.page.get_by_role("button", name=f"Add {unread}", exact=True)).to_be_visible()
+    expect(console.page.get_by_role("button", name=f"Add {unread_product}", exact=True)).to_be_visible()
 
 
-def test_a_search_finds_by_id(open_console: OpenConsole, product: str) -> None:
+def test_search_finds_product_by_id(open_console: OpenConsole, product: str) -> None:
     console = open_console()
 
     console.search.fill(id_of(product))
@@ -116,7 +114,7 @@ def test_a_search_finds_by_id(open_console: OpenConsole, product: str) -> None:
     expect(console.catalogue_note).to_have_text(re.compile(r"^1 found among \d+ products\.$"))
 
 
-def test_a_search_that_finds_nothing_says_among_how_many(open_console: OpenConsole, product: str) -> None:
+def test_search_without_result_shows_products_searched(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     console.find(product)
 
@@ -126,34 +124,34 @@ def test_a_search_that_finds_nothing_says_among_how_many(open_console: OpenConso
     expect(console.products).to_have_count(0)
 
 
-def test_what_was_found_and_ordered_can_be_paid(open_console: OpenConsole, unread: str) -> None:
+def test_found_product_can_be_ordered_and_paid(open_console: OpenConsole, unread_product: str) -> None:
     console = open_console()
-    console.place_order(unread)
+    console.place_order(unread_product)
     console.pay_button.click()
     expect(console.status).to_have_text("confirmed")
-    expect(console.stock_of(unread)).to_have_text(["4", "0", "4"])
+    expect(console.stock_of(unread_product)).to_have_text(["4", "0", "4"])
 
 
-def test_the_basket_keeps_what_the_next_user_has_not_read(open_console: OpenConsole, unread: str) -> None:
+def test_basket_survives_switching_users(open_console: OpenConsole, unread_product: str) -> None:
     console = open_console()
-    console.search.fill(unread)
-    console.page.get_by_role("button", name=f"Add {unread}", exact=True).click()
+    console.search.fill(unread_product)
+    console.page.get_by_role("button", name=f"Add {unread_product}", exact=True).click()
 
     console.search.fill("")
     console.sign_in("Second buyer")
 
-    expect(console.page.locator("#basket")).to_contain_text(unread)
+    expect(console.page.locator("#basket")).to_contain_text(unread_product)
     expect(console.page.locator("#basket-total")).to_have_text("$2.50")
 
 
-def test_only_the_page_is_read_again_of_which_something_is_shown(open_console: OpenConsole, unread: str) -> None:
+def test_poll_reads_only_pages_of_shown_products(open_console: OpenConsole, unread_product: str) -> None:
     console = open_console()
     console.page.clock.install()
     console.reload()
-    console.search.fill(unread)
+    console.search.fill(unread_product)
     console.page.clock.run_for(1_000)
-    expect(console.page.get_by_role("button", name=f"Add {unread}", exact=True)).to_be_visible()
-    reads = reads_of_products(console)
+    expect(console.page.get_by_role("button", name=f"Add {unread_product}", exact=True)).to_be_visible()
+    reads = record_product_reads(console)
 
     poll_times(console, 3)
 
@@ -162,49 +160,49 @@ def test_only_the_page_is_read_again_of_which_something_is_shown(open_console: O
 
 
 @pytest.mark.usefixtures("many_parts")
-def test_a_poll_reads_one_page_however_many_are_shown(open_console: OpenConsole) -> None:
+def test_poll_reads_one_page_at_a_time(open_console: OpenConsole) -> None:
     console = open_console()
     console.page.clock.install()
     console.reload()
     expect(console.products).to_have_count(100)
     console.more_products.click()
     expect(console.products).to_have_count(200)
-    reads = reads_of_products(console)
+    reads = record_product_reads(console)
 
     poll_times(console, 4)
 
     assert reads[0] == reads[2] != reads[1] == reads[3]
 
 
-def test_nothing_is_read_while_nobody_looks(open_console: OpenConsole, product: str) -> None:
+def test_hidden_page_sends_no_requests(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     console.page.clock.install()
     console.reload()
     console.find(product)
-    seen(console, "hidden")
+    set_visibility(console, "hidden")
     console.page.wait_for_load_state("networkidle")
-    asked: list[str] = []
-    console.page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    console.page.on("request", lambda request: requested.append(request.url))
 
     for _ in range(4):
         console.page.clock.run_for(POLL_MS)
 
-    assert asked == []
+    assert requested == []
 
 
-def test_who_looks_again_sees_what_has_happened(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+def test_page_refreshes_when_visible_again(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     console = open_console()
     console.find(product)
     expect(console.stock_of(product)).to_have_text(["10", "0", "10"])
-    seen(console, "hidden")
+    set_visibility(console, "hidden")
     shop.add_product(product_id=id_of(product), name=product, stock=7)
 
-    seen(console, "visible")
+    set_visibility(console, "visible")
 
     expect(console.stock_of(product)).to_have_text(["7", "0", "7"])
 
 
-def test_why_a_stock_was_refused_stays_told(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+def test_stock_error_remains_visible_after_polls(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     shop.pay(shop.order((id_of(product), 3)), "pm_dummy_timeout_before_charge")
     console = open_console(user="Admin", expects=(409,))
     console.page.clock.install()
@@ -221,14 +219,14 @@ def test_why_a_stock_was_refused_stays_told(open_console: OpenConsole, shop: Htt
 
 
 def poll_times(console: ConsolePage, times: int) -> None:
-    """Let the time of so many polls pass; each reads the catalogue."""
+    """Advance the page's clock by a number of polls. Each reads the catalogue."""
     for _ in range(times):
         with console.page.expect_response(re.compile("/v1/products")) as response:
             console.page.clock.run_for(POLL_MS)
         response.value.finished()
 
 
-def test_prices_have_the_decimals_that_the_command_line_shows(open_console: OpenConsole) -> None:
+def test_prices_have_the_decimals_of_the_command_line(open_console: OpenConsole) -> None:
     shown = open_console().page.evaluate(
         """async (currencies) => {
           const { money } = await import("/console/format.js");

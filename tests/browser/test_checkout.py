@@ -1,4 +1,4 @@
-"""Orders are placed and paid on the console, and what comes of it is shown."""
+"""Placing and paying orders on the console."""
 
 import subprocess
 
@@ -11,7 +11,7 @@ from tests.support.http_shop import HttpShop
 from tests.support.shop import Stock
 
 
-def test_a_buyer_pays(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+def test_buyer_pays_order(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     console = open_console()
     order = console.place_order(product, 2)
     expect(console.page.get_by_role("img")).to_have_attribute("aria-label", "The order is pending: nothing held.")
@@ -29,7 +29,7 @@ def test_a_buyer_pays(open_console: OpenConsole, shop: HttpShop, product: str) -
     assert shop.stock(id_of(product)) == Stock(8, 0, 8)
 
 
-def test_a_declined_card_cancels_the_order(open_console: OpenConsole, product: str) -> None:
+def test_declined_card_cancels_order(open_console: OpenConsole, product: str) -> None:
     console = open_console(expects=(402,))
     order = console.place_order(product)
     console.choose_card("pm_card_visa_chargeDeclinedInsufficientFunds")
@@ -44,7 +44,7 @@ def test_a_declined_card_cancels_the_order(open_console: OpenConsole, product: s
     expect(console.stock_of(product)).to_have_text(["10", "0", "10"])
 
 
-def test_what_is_not_there_cannot_be_paid(open_console: OpenConsole, product: str) -> None:
+def test_order_above_stock_is_cancelled(open_console: OpenConsole, product: str) -> None:
     console = open_console(expects=(422,))
     console.find(product)
     console.page.get_by_role("button", name=f"Add {product}").click()
@@ -59,7 +59,7 @@ def test_what_is_not_there_cannot_be_paid(open_console: OpenConsole, product: st
     expect(console.stock_of(product)).to_have_text(["10", "0", "10"])
 
 
-def test_a_double_click_sends_one_payment(open_console: OpenConsole, product: str) -> None:
+def test_double_click_sends_one_payment(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     console.place_order(product)
 
@@ -70,7 +70,7 @@ def test_a_double_click_sends_one_payment(open_console: OpenConsole, product: st
     expect(console.stock_of(product)).to_have_text(["9", "0", "9"])
 
 
-def test_two_clicks_in_one_moment_send_one_payment(open_console: OpenConsole, product: str) -> None:
+def test_simultaneous_clicks_send_one_payment(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     console.place_order(product)
 
@@ -80,9 +80,7 @@ def test_two_clicks_in_one_moment_send_one_payment(open_console: OpenConsole, pr
     assert len(console.payments) == 1
 
 
-def test_paying_again_under_the_same_key_is_answered_alike_and_under_another_refused(
-    open_console: OpenConsole, product: str
-) -> None:
+def test_payment_is_replayed_only_with_the_same_key(open_console: OpenConsole, product: str) -> None:
     console = open_console(expects=(409,))
     console.place_order(product)
     console.pay_button.click()
@@ -99,7 +97,7 @@ def test_paying_again_under_the_same_key_is_answered_alike_and_under_another_ref
     expect(console.stock_of(product)).to_have_text(["9", "0", "9"])
 
 
-def test_a_key_that_no_header_can_carry_is_not_sent(open_console: OpenConsole, product: str) -> None:
+def test_key_invalid_in_a_header_is_not_sent(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     console.place_order(product)
 
@@ -114,7 +112,7 @@ def test_a_key_that_no_header_can_carry_is_not_sent(open_console: OpenConsole, p
     expect(console.status).to_have_text("confirmed")
 
 
-def test_an_expired_token_is_refused(open_console: OpenConsole, product: str) -> None:
+def test_expired_token_is_refused(open_console: OpenConsole, product: str) -> None:
     console = open_console(expects=(401,))
     order = console.place_order(product)
 
@@ -129,7 +127,7 @@ def test_an_expired_token_is_refused(open_console: OpenConsole, product: str) ->
     assert console.order_id == order
 
 
-def test_others_cannot_pay_the_order(open_console: OpenConsole, product: str) -> None:
+def test_other_users_cannot_pay_order(open_console: OpenConsole, product: str) -> None:
     console = open_console(expects=(403,))
     console.place_order(product)
 
@@ -143,7 +141,7 @@ def test_others_cannot_pay_the_order(open_console: OpenConsole, product: str) ->
     expect(console.status).to_have_text("pending")
 
 
-def test_an_admin_settles_an_order_by_hand(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+def test_admin_settles_order_by_hand(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     buyer, admin = open_console(), open_console(user="Admin")
     order = buyer.place_order(product, 3)
     admin.open_order(order)
@@ -158,7 +156,7 @@ def test_an_admin_settles_an_order_by_hand(open_console: OpenConsole, shop: Http
     assert shop.stock(id_of(product)) == Stock(7, 0, 7)
 
 
-def test_an_admin_changes_the_stock_with_a_reason(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+def test_admin_adjusts_stock_with_reason(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     console = open_console(user="Admin")
     console.edit(product)
     shop.pay(shop.order((id_of(product), 4)))
@@ -172,7 +170,7 @@ def test_an_admin_changes_the_stock_with_a_reason(open_console: OpenConsole, sho
     assert shop.stock(id_of(product)) == Stock(21, 0, 21)
 
 
-def test_a_price_change_puts_no_sold_units_back(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+def test_price_change_keeps_sold_units(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     console = open_console(user="Admin", expects=(412,))
     console.edit(product)
     shop.pay(shop.order((id_of(product), 4)))
@@ -189,13 +187,13 @@ def test_a_price_change_puts_no_sold_units_back(open_console: OpenConsole, shop:
     assert shop.stock(id_of(product)) == Stock(6, 0, 6)
 
 
-def test_two_buyers_race_for_the_last_unit(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+def test_two_buyers_race_for_last_unit(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     put_product(shop, product, stock=1)
     one, other = open_console(), open_console(user="Second buyer")
     for console in (one, other):
         console.place_order(product)
 
-    # Neither waits for an answer.
+    # Both clicks happen before either response.
     for console in (one, other):
         console.pay_button.evaluate("button => setTimeout(() => button.click(), 50)")
 
@@ -209,9 +207,7 @@ def test_two_buyers_race_for_the_last_unit(open_console: OpenConsole, shop: Http
     loser.error_statuses.clear()
 
 
-def test_an_outcome_that_stripe_does_not_tell_is_waited_for(
-    open_console: OpenConsole, stack: Stack, product: str
-) -> None:
+def test_console_waits_for_unknown_outcome(open_console: OpenConsole, stack: Stack, product: str) -> None:
     console = open_console()
     order = console.place_order(product)
     console.choose_card("pm_dummy_timeout_after_charge")
@@ -228,9 +224,7 @@ def test_an_outcome_that_stripe_does_not_tell_is_waited_for(
     expect(console.stock_of(product)).to_have_text(["9", "0", "9"])
 
 
-def test_an_order_in_flight_is_shown_as_that_also_to_who_did_not_send_its_payment(
-    open_console: OpenConsole, product: str
-) -> None:
+def test_other_tabs_and_admin_see_payment_in_flight(open_console: OpenConsole, product: str) -> None:
     payer, other_tab, admin = open_console(), open_console(), open_console(user="Admin")
     order = payer.place_order(product)
     payer.choose_card("pm_dummy_timeout_after_charge")
@@ -246,7 +240,7 @@ def test_an_order_in_flight_is_shown_as_that_also_to_who_did_not_send_its_paymen
     expect(other_tab.pay_button).to_contain_text("Try to pay again")
 
 
-def test_a_call_is_copied_as_a_command_that_runs(open_console: OpenConsole, product: str) -> None:
+def test_copied_curl_command_runs(open_console: OpenConsole, product: str) -> None:
     console = open_console(permissions=["clipboard-read", "clipboard-write"])
     console.place_order(product)
     console.page.get_by_role("button", name="Copy as curl").click()
