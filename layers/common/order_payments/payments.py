@@ -7,13 +7,13 @@
 
 Two steps end an attempt that does not succeed:
 
-- Void, if Stripe certainly charged nothing because it refused the request: remove the attempt and release the stock.
-  The order can be paid again.
+- Void, if step 3 certainly charged nothing because Stripe refused or did not get the request: remove the attempt and
+  release the stock. The order can be paid again.
 - Fence, if a charge is still possible: cancel the PaymentIntent, then settle the order by the intent's final state.
 
 Three rules make this safe:
 
-- An order is paid with one PaymentIntent, and Stripe charges an intent at most once.
+- An attempt has one PaymentIntent, which Stripe charges at most once.
 - An order is claimed before its intent is confirmed, so the reconciler finds every attempt that may have charged.
 - An intent is either paid or cancelled, never both. After a cancellation no charge can follow, so any process may fence
   an abandoned attempt.
@@ -94,7 +94,7 @@ def initiate_payment(
     OrderNotFound, Forbidden, PaymentAlreadyAttempted, PaymentInProgress
         The caller cannot pay this order. Nothing was changed.
     InsufficientStock, TooManyAttempts, PaymentFailed
-        The order is `cancelled`, and its stock is released.
+        The order is `cancelled` and holds no stock.
     InvalidPaymentMethod, AmountNotChargeable, PaymentProviderError, Busy
         Nothing was charged, no stock is held, and the order can be paid again.
     """
@@ -201,7 +201,7 @@ def settle_paid(
     if order.status is not OrderStatus.CANCELLED and order.payment_intent_id == intent_id:
         return order
     if order.status is OrderStatus.PENDING:
-        # Another attempt is in flight, or this one was voided in between. A retry can decide once that has ended.
+        # Another attempt is in flight, or this one was just voided. A later retry can confirm or refund.
         raise errors.Busy("Another attempt to pay this order is in progress. Try again later.")
     return refund_late_payment(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
 
@@ -363,6 +363,7 @@ def _replay_or_refuse(order: Order, request: PaymentRequest) -> PaymentResult:
 
 
 def _make_result(order: Order, *, replayed: bool = False) -> PaymentResult:
+    """Return a confirmed or pending order as the result. Raise the error of a cancelled order."""
     if order.status is OrderStatus.PENDING:
         count(Count.PAYMENT_UNKNOWN)
     if order.status is not OrderStatus.CANCELLED:

@@ -82,8 +82,8 @@ class DynamoDBStore:
             "ConditionExpression": "attribute_not_exists(id)",
         }
         if intent.version > 1:
-            # Of two calls that read the same intent, only one can write it. Confirm and cancel therefore exclude each
-            # other, and two confirmations charge once.
+            # If two calls read the same intent, only one can write it. Confirm and cancel therefore exclude each other,
+            # and two confirmations charge once.
             put["ConditionExpression"] = "version = :read"
             put["ExpressionAttributeValues"] = {":read": {"N": str(intent.version - 1)}}
         writes: list[TransactWriteItemTypeDef] = [{"Put": put}]
@@ -109,8 +109,8 @@ class DynamoDBStore:
                 self._client.put_item(
                     TableName=self._table,
                     Item=_record_item(record),
-                    # Of two requests with the same key, only one runs; as `can_be_taken`. The owner is compared because
-                    # botocore retries the write after a lost response.
+                    # Lets one request per key run, as `can_be_taken` does. The owner is compared because botocore
+                    # retries the write after a lost response.
                     ConditionExpression=(
                         "attribute_not_exists(id) OR #owner = :me OR expiresAt < :now OR "
                         "(attribute_not_exists(answer) AND claimedUntil < :now AND fingerprint = :same)"

@@ -16,7 +16,7 @@ AUDIT_WINDOW = timedelta(hours=48)
 RECHECK_DELAY = timedelta(seconds=60)
 
 MAXIMUM_STRIPE_RETRIES = 5
-"""Waits of one audit for calls that Stripe does not respond to, for example because of its rate limit."""
+"""Times that an audit waits and retries calls without a response from Stripe, for example at its rate limit."""
 
 MAXIMUM_FINDINGS = 200
 MAXIMUM_SUSPECTS = 200
@@ -75,7 +75,7 @@ class Finding(JsonModel):
     found: str
     expected: str
 
-    def shortened(self) -> "Finding":
+    def shorten(self) -> "Finding":
         """Return the finding with each text cut to `MAXIMUM_FINDING_TEXT_LENGTH`."""
         return self.model_copy(
             update={
@@ -148,7 +148,7 @@ class Audit(JsonModel):
 
     def report(self, finding: Finding) -> None:
         """Log and count a finding, and keep it while there is room."""
-        finding = finding.shortened()
+        finding = finding.shorten()
         logger.error("audit mismatch", **finding.to_json())
         self.mismatches += 1
         if len(self.findings) < MAXIMUM_FINDINGS:

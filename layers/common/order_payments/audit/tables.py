@@ -74,9 +74,9 @@ class AuditedTables:
     def _scan(self, table: str, key: str, limit: int, after: str | None, *, consistent: bool) -> TablePage:
         start: dict[str, Any] = {"ExclusiveStartKey": to_wire({key: after})} if after is not None else {}
         with translate_read_errors():
-            answer = self._client.scan(TableName=table, ConsistentRead=consistent, Limit=limit, **start)
-        last = from_wire(answer["LastEvaluatedKey"])[key] if "LastEvaluatedKey" in answer else None
-        return TablePage(list(map(from_wire, answer["Items"])), last)
+            response = self._client.scan(TableName=table, ConsistentRead=consistent, Limit=limit, **start)
+        last = from_wire(response["LastEvaluatedKey"])[key] if "LastEvaluatedKey" in response else None
+        return TablePage(list(map(from_wire, response["Items"])), last)
 
     def get_order_item(self, order_id: str) -> Item | None:
         """Return an order's item, strongly consistent; None if there is none."""

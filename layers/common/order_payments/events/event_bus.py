@@ -28,7 +28,7 @@ _BYTES_OF_TIME = 14
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
 # Errors that depend on the event alone, so that a retry cannot succeed.
 REJECTION_CODES = frozenset({"InvalidArgument", "MalformedDetail", "RedactionFailure"})
-# Of a whole request: https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html
+# Errors of a whole request: https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html
 _REQUEST_REJECTION_CODES = frozenset({"ValidationError", "ValidationException"})
 
 # Short, so that the result of the batch is still reported in time.
