@@ -189,7 +189,7 @@ class Repair:
         except WriteOutcomeUnknown:
             outcome = "unknown: the response was lost. Run an audit"
         applied = step.model_copy(update={"outcome": outcome})
-        logger.warning("repair step applied", **applied.to_json())
+        logger.warning("repair step finished", **applied.to_json())
         return applied
 
     def _apply(self, step: Step, deadline: Deadline) -> str:
