@@ -1,6 +1,6 @@
-"""Composition of the functions: each part of the service, made from the environment.
+"""Composition root of the functions: builds each component from the environment.
 
-A function imports this module before all else, so that it also gets the quick start of `start_up`.
+Functions import this module first, because the import also prepares their fast start (see `start_up`).
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Components:
-    """The parts of one function. Each is imported and made when it is first asked for, so that no other is loaded.
+    """The components of one function. Each is imported and built on first access, so a function loads only its own.
 
-    A function asks for its parts while it starts: an invalid environment then stops it, and no request waits for them.
+    Access them while the function starts: an invalid environment then stops the start, and no request waits for them.
     """
 
     @cached_property
@@ -86,5 +86,5 @@ class Components:
         return EventSettings.from_environment()
 
     def finish_start(self, warm_up: Callable[[], object] | None = None) -> None:
-        """End the function's start, with a warm_up read through `dynamodb` if there is one (see `start_up`)."""
+        """Complete the function's start. `warm_up` is a read through `dynamodb` (see `start_up`)."""
         start_up.finish_start(self.dynamodb if warm_up else None, warm_up)

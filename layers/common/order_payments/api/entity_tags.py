@@ -1,4 +1,4 @@
-"""Entity tags of products, and the preconditions of requests on them (RFC 9110, sections 8.8.3 and 13.1)."""
+"""Entity tags of products, and request preconditions (RFC 9110, sections 8.8.3 and 13.1)."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ from order_payments.api.views import ProductView
 from order_payments.domain.products import Product
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
-# A malformed If-Match matches nothing, so nothing is written. A malformed If-None-Match would match nothing, too.
+# A malformed If-Match matches nothing, which refuses the write. A malformed If-None-Match would match nothing as well,
+# and so permit the write: its schema requires this pattern.
 _TAGS = rf"^[ \t]*(?:\*|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*)[ \t]*$"
 
 IfMatch = Annotated[
@@ -22,7 +23,7 @@ IfMatch = Annotated[
     Header(
         alias="If-Match",
         max_length=1024,
-        description="Entity tags, or `*`: change the product only if it exists and has one of these tags.",
+        description="Entity tags, or `*`. The product is changed only if it exists and has one of these tags.",
     ),
 ]
 IfNoneMatch = Annotated[
@@ -31,19 +32,19 @@ IfNoneMatch = Annotated[
         alias="If-None-Match",
         max_length=1024,
         pattern=_TAGS,
-        description="`*`: create the product only if it does not exist. Or entity tags that it must not have.",
+        description="`*` creates the product only if it does not exist. Entity tags are those that it must not have.",
     ),
 ]
 
 
 def entity_tag(product: Product) -> str:
-    """Return the strong entity tag of the representation that `GET /products/{productId}` shows."""
+    """Return the strong entity tag of the representation that `GET /products/{productId}` returns."""
     representation = json.dumps(ProductView.of(product).to_json(), sort_keys=True)
     return f'"{hashlib.sha256(representation.encode()).hexdigest()[:32]}"'
 
 
 def meets_preconditions(product: Product | None, *, if_match: str | None, if_none_match: str | None) -> bool:
-    """Return whether the product that is for sale now, if there is one, meets the preconditions of a request."""
+    """Return whether the product, or None if none is for sale, meets the preconditions of a request."""
     if if_match is not None and not _has_tag_of(if_match, product):
         return False
     return if_none_match is None or not _has_tag_of(if_none_match.replace("W/", ""), product)
@@ -60,7 +61,7 @@ def product_response(product: Product, headers: Mapping[str, str] | None = None)
 
 
 def _has_tag_of(header: str, product: Product | None) -> bool:
-    """Compare strongly: a weak tag in `header` never matches."""
+    """Return whether `header` matches the product, by strong comparison: a weak tag never matches."""
     if product is None:
         return False
     if re.fullmatch(_TAGS.removeprefix("^").removesuffix("$"), header) is None:

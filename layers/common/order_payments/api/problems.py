@@ -19,7 +19,7 @@ PROBLEM_TYPE_PREFIX = "urn:problem-type:order-payments:"
 
 
 class ProblemType(NamedTuple):
-    """A kind of problem: its HTTP status, its stable code for programs, and its title."""
+    """Type of a problem: HTTP status, stable code for programs, and title."""
 
     status: HTTPStatus
     code: str
@@ -43,7 +43,7 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.ProductNotFound: ProblemType(HTTPStatus.NOT_FOUND, "product_not_found", "Product not found"),
     errors.UnknownProduct: ProblemType(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_product", "Unknown product"),
     errors.MixedCurrencies: ProblemType(HTTPStatus.UNPROCESSABLE_ENTITY, "mixed_currencies", "Mixed currencies"),
-    errors.StockBelowReserved: ProblemType(HTTPStatus.CONFLICT, "stock_below_reserved", "Stock below what is reserved"),
+    errors.StockBelowReserved: ProblemType(HTTPStatus.CONFLICT, "stock_below_reserved", "Stock below reserved units"),
     errors.PreconditionFailed: ProblemType(
         HTTPStatus.PRECONDITION_FAILED, "precondition_failed", "Precondition failed"
     ),
@@ -67,7 +67,7 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     ),
     errors.Busy: ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Busy"),
 }
-"""The problem that each error becomes. The gateway's own responses, in `template.yaml`, have the same form."""
+"""Problem type of each error. The gateway's own responses, in `template.yaml`, have the same form."""
 
 
 def problem(
@@ -78,7 +78,7 @@ def problem(
     faults: Iterable[FaultView] = (),
     order: Order | None = None,
 ) -> Response[str]:
-    """Return the response of a problem. `faults` are what is wrong with the request, `order` is what it is about."""
+    """Return a problem response. `faults` lists the faults of the request; `order` is the order concerned."""
     view = ProblemView(
         type=PROBLEM_TYPE_PREFIX + problem_type.code,
         title=problem_type.title,
@@ -93,7 +93,7 @@ def problem(
 
 
 def problem_of(error: OrderPaymentError, request_id: str) -> Response[str]:
-    """Return the response of an error; one that was replayed carries the id of the request that met it first."""
+    """Return the response for an error. A replayed error has the id of the request that first caused it."""
     attempt = error.order.attempt if error.order and error.replayed else None
     response = problem(
         PROBLEM_TYPES[type(error)],

@@ -1,4 +1,4 @@
-"""Checks of a request before its endpoint runs: its caller, its size and encoding, its path, its JSON."""
+"""Checks before an endpoint runs: caller, body size and encoding, path, and JSON."""
 
 import json
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ from order_payments.domain.identity import Caller
 from order_payments.runtime.clock import utc_now
 
 MAXIMUM_BODY_BYTES = 256 * 1024
-"""More than the largest order and Stripe's largest event."""
+"""Larger than the largest order request and Stripe's largest event."""
 
 TOKEN_LEEWAY_SECONDS = 10
-"""Tolerated difference between our clock and the issuer's; the authorizer tolerates the same."""
+"""Tolerated difference between our clock and the issuer's. The authorizer tolerates the same."""
 
-NOT_UTF_8 = "The body is not UTF-8 text. Send JSON in UTF-8, not compressed."
+NOT_UTF_8 = "The body is not UTF-8 text. Send uncompressed JSON in UTF-8."
 
 
 class Unauthenticated(OrderPaymentError):
-    """The request has no identity, or one that has expired since it was verified."""
+    """The request has no identity, or an expired one."""
 
 
 class RequestTooLarge(OrderPaymentError):
-    """The body is longer than any that an endpoint needs."""
+    """The body exceeds `MAXIMUM_BODY_BYTES`."""
 
 
 class UnsupportedEncoding(OrderPaymentError):
-    """The body is compressed, or encoded in another way that the service does not read."""
+    """The body has a content encoding, such as compression."""
 
 
 class InvalidQuery(OrderPaymentError):
@@ -41,9 +41,10 @@ class InvalidQuery(OrderPaymentError):
 
 
 def caller_of(event: Mapping[str, Any], route: Route) -> Caller:
-    """Return the caller that the authorizer identified. Raises `Unauthenticated`, or `Forbidden` without a role for it.
+    """Return the caller that the authorizer identified.
 
-    API Gateway caches the authorizer's response, so the token may have expired since it was verified.
+    Raises `Unauthenticated`, or `Forbidden` if the caller has no role for the route. API Gateway caches the
+    authorizer's response, so the token may have expired since it was verified.
     """
     try:
         caller = Caller.from_authorizer_context(event["requestContext"].get("authorizer") or {})
@@ -57,41 +58,41 @@ def caller_of(event: Mapping[str, Any], route: Route) -> Caller:
 
 
 def check_body_and_path(event: Mapping[str, Any]) -> None:
-    """Refuse a body that is too large or encoded, and an id that cannot be one."""
+    """Refuse a body that is too large or encoded, and an id with unprintable characters."""
     if len((event.get("body") or "").encode(errors="surrogatepass")) > MAXIMUM_BODY_BYTES:
-        raise RequestTooLarge(f"A body has at most {MAXIMUM_BODY_BYTES} bytes.")
+        raise RequestTooLarge(f"The body has more than {MAXIMUM_BODY_BYTES} bytes.")
     if event.get("body") and event["httpMethod"] != "GET" and (encoding := _content_encoding(event)):
         raise UnsupportedEncoding(f"The body is encoded as {encoding}. Send it without Content-Encoding.")
     for name, value in (event.get("pathParameters") or {}).items():
         if not value.isprintable():
-            # No id has such characters, and Powertools drops a line break at the end of a path.
+            # Powertools drops a line break at the end of a path, so the endpoint would see a valid id.
             raise not_found(name)
 
 
 def not_found(parameter: str) -> OrderPaymentError:
-    """Return the error of a path in which this parameter is the id of nothing."""
+    """Return the error for a path parameter that is no existing id."""
     if parameter == "productId":
         return ProductNotFound("There is no such product.")
     return OrderNotFound("There is no such order.")
 
 
 def query_of(event: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the query parameters with all their values."""
+    """Return the query parameters, each with all its values."""
     single = {name: [value] for name, value in (event.get("queryStringParameters") or {}).items()}
     return single | (event.get("multiValueQueryStringParameters") or {})
 
 
 def header_of(event: Mapping[str, Any], name: str) -> str | None:
-    """Return the value of a header, whose `name` is in lower case."""
+    """Return the value of a header, or None. `name` is in lower case."""
     headers: Mapping[str, str] = event.get("headers") or {}
     return next((value for each, value in headers.items() if each.lower() == name), None)
 
 
 def normalize_event(event: Mapping[str, Any], route_path: str) -> dict[str, Any]:
-    """Return the event without what varies between gateways.
+    """Return the event without differences between gateways.
 
-    The path is that of the route, without the base path of a custom domain. There is no content type: a body is JSON
-    whatever its label, because curl calls everything a form.
+    The path becomes the route's, without the base path of a custom domain. The content type is removed, because a body
+    is parsed as JSON in any case: curl labels every body as a form.
     """
     return {
         **event,
@@ -108,13 +109,13 @@ def normalize_event(event: Mapping[str, Any], route_path: str) -> dict[str, Any]
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text, as `json.loads` does. Raises `json.JSONDecodeError` for every fault.
 
-    That includes nesting too deep, numbers too long and odd text. `null` is refused: a body that says nothing is left
-    out. So is an object that names a member twice: a program that checks one of them may be charged for the other. A
-    byte order mark is ignored, as RFC 8259, section 8.1 allows.
+    Faults include deep nesting, long numbers and invalid text. `null` is refused: omit an empty body. A repeated member
+    name is refused, because a client that checks one value may be charged for the other. A byte order mark is ignored,
+    as RFC 8259, section 8.1 allows.
     """
     text = text.removeprefix("\ufeff")
     if "\0" in text or "\ufffd" in text:
-        # UTF-16 or UTF-32 has null bytes, which JSON has not. A gateway replaces bytes that are not UTF-8 by U+FFFD.
+        # UTF-16 and UTF-32 contain null bytes, JSON does not. A gateway replaces bytes that are not UTF-8 with U+FFFD.
         raise json.JSONDecodeError(NOT_UTF_8, "", 0)
     try:
         value = from_json(text, allow_inf_nan=False)
@@ -128,12 +129,12 @@ def parse_json(text: str) -> Any:
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in members}) < len(members):
-        raise ValueError("an object names a member twice")
+        raise ValueError("an object repeats a member name")
     return dict(members)
 
 
 def _content_encoding(event: Mapping[str, Any]) -> str | None:
-    """Return the content encodings of the body, or None if it has none but `identity`."""
+    """Return the content encodings of the body, or None if there are none besides `identity`."""
     value = header_of(event, "content-encoding") or ""
     codings = [coding.strip().lower() for coding in value.split(",")]
     return value if set(codings) - {"", "identity"} else None

@@ -1,6 +1,6 @@
-"""Resolver of one endpoint: an HTTP request in, a response or a problem out.
+"""Resolver of one endpoint: turns an API Gateway event into a response or a problem.
 
-Each function serves one route with an `Api`, which is Powertools' resolver with our rules built in.
+Each function serves one route with an `Api`, which is Powertools' resolver with the rules of this service.
 """
 
 import re
@@ -46,18 +46,18 @@ if TYPE_CHECKING:
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 _TIME_TO_RESPOND_SECONDS = 1.0
-"""Kept back from the time that Lambda gives, so that the response still gets out."""
+"""Part of Lambda's remaining time that is reserved for sending the response."""
 
 
 class Api(APIGatewayRestResolver):
-    """The resolver of one route: checks the caller before anything else, and returns every error as a problem.
+    """Resolver of one route. It checks the caller first, and returns every error as a problem.
 
     Parameters
     ----------
     serves
-        The route, which also says who may call.
+        The route, with its permitted callers.
     raises
-        The domain errors that are this endpoint's own, for its documentation.
+        The endpoint's own domain errors, for the OpenAPI document.
     """
 
     def __init__(self, serves: Route, *, raises: Sequence[type[OrderPaymentError]] = ()) -> None:
@@ -81,7 +81,7 @@ class Api(APIGatewayRestResolver):
         status_code: int = HTTPStatus.OK,
         openapi_extensions: dict[str, Any] | None = None,
     ) -> Callable[[Endpoint], Endpoint]:
-        """Return the decorator of the function that serves the route. Its path parameters have names in snake case."""
+        """Return the decorator for the function that serves the route. Its path parameters are in snake case."""
         rule = re.sub(r"{(\w+)}", lambda parameter: f"<{to_snake(parameter[1])}>", self.serves.path)
         return self.route(
             rule,
@@ -93,37 +93,37 @@ class Api(APIGatewayRestResolver):
 
     @property
     def caller(self) -> Caller:
-        """The user who calls."""
+        """The authenticated user."""
         caller: Caller = self.context["caller"]
         return caller
 
     @property
     def request_id(self) -> str:
-        """API Gateway's id of the request, which the client sees, too."""
+        """API Gateway's id of the request, which the client also receives."""
         request_id: str = self.current_event.request_context.request_id
         return request_id
 
     @property
     def deadline(self) -> Deadline:
-        """The time by which the endpoint must return."""
+        """The deadline by which the endpoint must return."""
         milliseconds = self.lambda_context.get_remaining_time_in_millis()
         return Deadline.after(milliseconds / 1000 - _TIME_TO_RESPOND_SECONDS)
 
     @property
     def raw_body(self) -> bytes:
-        """The body as it was sent."""
+        """The body as the client sent it."""
         body = self.current_event.body or ""
         return b64decode(body) if self.current_event.is_base64_encoded else body.encode()
 
     def location(self, path: str) -> str:
-        """Return `path` of this API as this client sees it: behind the stage, or the base path of a custom domain."""
+        """Return `path` as this client addresses it: after the stage, or after the base path of a custom domain."""
         return f"{self.context['path_prefix']}{path}"
 
     def resolve(self, event: Mapping[str, Any], context: "LambdaContext") -> dict[str, Any]:
-        """Return the response to one request from API Gateway. This is the function's entry point."""
+        """Return the response to one API Gateway event. This is the function's entry point."""
         request_context = event["requestContext"]
         path_parameters = event.get("pathParameters") or {}
-        logger.thread_safe_clear_keys()  # what the request before left, as the id of the request that it followed
+        logger.thread_safe_clear_keys()  # of the previous request, such as its `correlationId`
         with logger.append_context_keys(
             requestId=request_context["requestId"],
             **{name: value[:64] for name, value in path_parameters.items() if name == "orderId"},
@@ -142,14 +142,14 @@ class Api(APIGatewayRestResolver):
             return response
 
     def _check(self, event: Mapping[str, Any]) -> None:
-        """Identify the caller and check the role, then refuse what no endpoint accepts."""
+        """Authenticate and authorize the caller, then refuse what no endpoint accepts."""
         if self.serves.needs_token:
             self.context["caller"] = caller_of(event, self.serves)
         check_body_and_path(event)
         self._check_query(query_of(event))
 
     def _check_query(self, query: Mapping[str, Sequence[str]]) -> None:
-        """Refuse an unknown parameter, and a single one that is repeated: a typo must not silently do nothing."""
+        """Refuse unknown parameters, and repeated ones that take one value, so that a typo is reported."""
         (route,) = self._static_routes + self._dynamic_routes
         declared = {parameter.alias: parameter for parameter in route.dependant.query_params}
         for name, values in query.items():
@@ -160,7 +160,7 @@ class Api(APIGatewayRestResolver):
                 raise InvalidQuery("The query parameter is repeated. Send it once.", parameter=name)
 
     def _cors_headers(self, event: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Return the headers that let the web page that sent the request read the response, if it may.
+        """Return the headers that let an allowed web page read the response.
 
         https://fetch.spec.whatwg.org/#http-cors-protocol
         """
@@ -187,10 +187,10 @@ class Api(APIGatewayRestResolver):
         faults = [
             FaultView(location=["body"], message=fault["ctx"]["error"])
             if fault["type"] == "json_invalid"
-            else FaultView(location=_as_sent(fault["loc"]), message=fault["msg"])
+            else FaultView(location=_location_for_client(fault["loc"]), message=fault["msg"])
             for fault in error.errors()
         ]
-        detail = "The request does not have the form that it must have."
+        detail = "The request is invalid. Correct what `errors` lists."
         return problem(INVALID_REQUEST, detail, request_id=self.request_id, faults=faults)
 
     def _respond_to_unreadable(self, _: Exception) -> Response[str]:
@@ -198,14 +198,14 @@ class Api(APIGatewayRestResolver):
         return problem(INVALID_REQUEST, NOT_UTF_8, request_id=self.request_id, faults=[fault])
 
     def _respond_to_not_found(self, _: NotFoundError) -> Response[str]:
-        """Respond to a path whose id cannot be one: it has characters that no route takes."""
+        """Respond 404 to a path with an id that no route accepts."""
         for name in self.current_event.path_parameters:
             return self._respond_to_error(not_found(name))
         return problem(NOT_FOUND, "There is no such route.", request_id=self.request_id)
 
 
-def _as_sent(location: Sequence[str | int]) -> list[str | int]:
-    """Return the path to an invalid value in the client's words: path parameters have other names in Python."""
+def _location_for_client(location: Sequence[str | int]) -> list[str | int]:
+    """Return the location of an invalid value in the client's names: path parameters are in snake case in Python."""
     return [to_camel(str(part)) for part in location] if location[0] == "path" else list(location)
 
 

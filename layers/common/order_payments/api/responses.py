@@ -1,4 +1,4 @@
-"""Success responses: their headers, and how OpenAPI describes them."""
+"""Success responses: their headers and their OpenAPI descriptions."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -11,21 +11,22 @@ UNKNOWN_RETRY_AFTER_SECONDS = 5
 
 HEADERS: "Mapping[str, OpenAPIResponseHeader]" = {
     "Location": {"description": "Path of the order's status.", "schema": {"type": "string"}},
-    "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}},
+    "Retry-After": {"description": "Seconds to wait before the next request.", "schema": {"type": "integer"}},
     "ETag": {
-        "description": "Strong entity tag of the product, for `If-Match`. It changes with any field, stock included.",
+        "description": "Strong entity tag of the product, for `If-Match`. Any change to the product or its stock "
+        "changes it.",
         "schema": {"type": "string"},
     },
     REPLAYED_HEADER: {
-        "description": "`true` where the same request was answered before and nothing was done again.",
+        "description": "`true` if this is the recorded response of an earlier, identical request.",
         "schema": {"type": "string", "enum": ["true"]},
     },
 }
-"""The headers of our responses, as OpenAPI describes them."""
+"""OpenAPI descriptions of the response headers."""
 EXPOSED_HEADERS = (*HEADERS, "WWW-Authenticate", "x-amzn-RequestId")
-"""The response headers that a web page may read (CORS)."""
+"""Response headers that a web page may read (CORS)."""
 
 
 def success(description: str, *headers: str) -> "OpenAPIResponse":
-    """Return what OpenAPI says of a success: its meaning, and which of `HEADERS` it carries."""
+    """Return the OpenAPI description of a success response with these `HEADERS`."""
     return {"description": description, "headers": {name: HEADERS[name] for name in headers}}

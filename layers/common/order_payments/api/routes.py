@@ -1,4 +1,4 @@
-"""Table of the API's routes and of who may call each.
+"""Table of the API's routes and their permitted callers.
 
 The authorizer's policy, the functions' own checks, `docs/openapi.json` and the tests derive from it. A test compares it
 with `template.yaml`. It imports only the standard library and the roles, because the authorizer's cold start loads it.
@@ -11,7 +11,7 @@ from order_payments.domain.identity import Role
 
 
 class Callers(Enum):
-    """Callers of a route that are not defined by a role."""
+    """Callers that are not defined by a role."""
 
     ANY_USER = "any signed-in user"
     STRIPE = "Stripe, which signs its requests and has no token"
@@ -23,7 +23,7 @@ ADMINS = frozenset({Role.ADMIN})
 
 
 class Route(NamedTuple):
-    """A method and path, the folder in `functions/` that serves them, and the callers: roles, of which one suffices."""
+    """A route: the folder in `functions/` that serves it, its method and path, and its callers (any of the roles)."""
 
     function: str
     method: str
@@ -32,7 +32,7 @@ class Route(NamedTuple):
 
     @property
     def needs_token(self) -> bool:
-        """Whether the authorizer stands before the route."""
+        """True if the authorizer protects the route."""
         return self.callers is not STRIPE
 
     def admits(self, roles: frozenset[Role]) -> bool:

@@ -1,6 +1,6 @@
-"""Bodies of requests and answers: camelCase, money in minor units, times in RFC 3339.
+"""Bodies of requests and responses: camelCase, money in minor units, times in RFC 3339.
 
-One model for each body of the contract; each is made from the domain object that it shows.
+Each body of the contract has one model, which is built from a domain object.
 """
 
 from datetime import datetime
@@ -21,13 +21,13 @@ Time = Annotated[str, BeforeValidator(_as_text), Field(json_schema_extra={"forma
 
 
 class RequestBody(BaseModel):
-    """What a client sends. A field that it does not name is refused, so that a typo never silently does nothing."""
+    """Base of request bodies. Unknown fields are refused, so that a typo is reported."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
 
 class View(BaseModel):
-    """What a client gets: `snake_case` in Python, `camelCase` in JSON."""
+    """Base of response bodies: `snake_case` in Python, `camelCase` in JSON."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -35,22 +35,22 @@ class View(BaseModel):
         validate_by_alias=False,
         extra="forbid",
         frozen=True,
-        # A function shows some of the views, and builds those alone.
+        # A function returns only some of the views, so validators are built on first use.
         defer_build=True,
     )
 
     @classmethod
     def of(cls, shown: Any) -> Self:
-        """Return the view of a domain object, whose attributes are named as the fields."""
+        """Return the view of a domain object, whose attributes have the names of the fields."""
         return cls.model_validate(shown, from_attributes=True)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, ready for `json.dumps`."""
+        """Return plain values for `json.dumps`."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 class ReasonView(View):
-    """Why an order is cancelled, in Stripe's words where Stripe said so, or why an admin settled it."""
+    """Reason for a cancellation, from Stripe if Stripe caused it, or an admin's reason for settling the order."""
 
     code: str = Field(examples=["card_declined"])
     decline_code: str | None = Field(examples=["insufficient_funds"])
@@ -58,7 +58,7 @@ class ReasonView(View):
 
 
 class OrderStatusView(View):
-    """How an order stands."""
+    """Status of an order."""
 
     order_id: str = Field(examples=["ord_468909abedb74305b37f8bb1ce2b0ce1"])
     status: OrderStatus
@@ -73,7 +73,7 @@ class OrderStatusView(View):
 
 
 class OrderLineView(View):
-    """A line of an order; `unit_price` is the product's at the time of the order."""
+    """A line of an order. `unitPrice` is the product's price when the order was placed."""
 
     product_id: str = Field(examples=["green-tea"])
     name: str = Field(examples=["Green tea"])
@@ -93,14 +93,14 @@ class OrderView(OrderStatusView):
 
 
 class OrdersView(View):
-    """A page of orders; `cursor` asks for the next one, and is null on the last."""
+    """A page of orders. `cursor` requests the next page; it is null on the last page."""
 
     orders: list[OrderView]
     cursor: str | None
 
 
 class ProductView(View):
-    """A product: `stock` on the shelf, of which `reserved` is held by payments and `available` can be sold."""
+    """A product. Payments hold `reserved` units of `stock`; the other units are `available`."""
 
     product_id: str = Field(examples=["green-tea"])
     name: str = Field(examples=["Green tea"])
@@ -112,21 +112,21 @@ class ProductView(View):
 
 
 class ProductsView(View):
-    """A page of products; `cursor` asks for the next one, and is null on the last."""
+    """A page of products. `cursor` requests the next page; it is null on the last page."""
 
     products: list[ProductView]
     cursor: str | None
 
 
 class FaultView(View):
-    """One thing wrong with a request: where, as a path into it, and what."""
+    """A fault of a request: its location, as a path into the request, and a message."""
 
     location: list[str | int]
     message: str
 
 
 class ProblemView(View):
-    """An error, as RFC 9457 has it, with a stable `code` for programs."""
+    """An error in the form of RFC 9457, with a stable `code` for programs."""
 
     type: str
     title: str
@@ -138,7 +138,7 @@ class ProblemView(View):
     order: OrderStatusView | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; `errors` and `order` only where there are any."""
+        """Return plain values, without `errors` and `order` if there are none."""
         return self.model_dump(
             mode="json", by_alias=True, exclude={n for n in ("errors", "order") if getattr(self, n) is None}
         )

@@ -1,4 +1,4 @@
-"""Errors of the domain. `api/problems.py` maps each to its HTTP response."""
+"""Domain errors. `api/problems.py` maps each to its HTTP response."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -8,9 +8,10 @@ if TYPE_CHECKING:
 
 
 class OrderPaymentError(Exception):
-    """Base of every error of this service; its text is for the caller to read.
+    """Base class of this service's errors. The client receives the message.
 
-    `order` is the order it is about, where the caller may see it; `replayed` says that the same was answered before.
+    `order` is the order concerned, if the caller may see it. `replayed` is true for the recorded result of an earlier,
+    identical request.
     """
 
     def __init__(self, message: str, *, order: "Order | None" = None, replayed: bool = False) -> None:
@@ -20,15 +21,15 @@ class OrderPaymentError(Exception):
 
 
 class Forbidden(OrderPaymentError):
-    """The caller is known, and may not do this."""
+    """The caller is authenticated, and not permitted to do this."""
 
 
 class InvalidSignature(OrderPaymentError):
-    """A message that claims to be Stripe's is not signed by Stripe, or not of now."""
+    """A webhook event is not signed by Stripe, or its signature is too old."""
 
 
 class InvalidRequest(OrderPaymentError):
-    """The request breaks a rule that its schema cannot state. `field` is the Python name of the field at fault."""
+    """The request breaks a rule that its schema cannot express. `field` is the Python name of the field at fault."""
 
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
@@ -36,19 +37,19 @@ class InvalidRequest(OrderPaymentError):
 
 
 class InvalidCursor(OrderPaymentError):
-    """The cursor was not made for this listing and this user."""
+    """The cursor does not belong to this listing and this user."""
 
 
 class OrderNotFound(OrderPaymentError):
-    """There is no order with this id."""
+    """No order has this id."""
 
 
 class ProductNotFound(OrderPaymentError):
-    """There is no product with this id."""
+    """No product has this id."""
 
 
 class UnknownProduct(OrderPaymentError):
-    """An order asks for products that do not exist. `lines` are their positions in the request, with their ids."""
+    """An order request names unknown products. `lines` holds their positions in the request, with their ids."""
 
     def __init__(self, lines: Iterable[tuple[int, str]]) -> None:
         super().__init__("The order names products that do not exist.")
@@ -56,35 +57,35 @@ class UnknownProduct(OrderPaymentError):
 
 
 class MixedCurrencies(OrderPaymentError):
-    """The products of one order are priced in several currencies."""
+    """The products of an order have different currencies."""
 
 
 class StockBelowReserved(OrderPaymentError):
-    """The new stock is less than what payments in flight hold of it."""
+    """The new stock is less than the units that payments in flight hold."""
 
 
 class PreconditionFailed(OrderPaymentError):
-    """The product is not in the state that `If-Match` or `If-None-Match` requires."""
+    """The product does not meet `If-Match` or `If-None-Match`."""
 
 
 class PaymentAlreadyAttempted(OrderPaymentError):
-    """The order's one payment was made, or an admin settled the order."""
+    """The order's one payment was already attempted, or an admin settled the order."""
 
 
 class PaymentInProgress(OrderPaymentError):
-    """An attempt to pay this order is in flight."""
+    """A payment attempt of the order is in flight."""
 
 
 class OrderNotPending(OrderPaymentError):
-    """The order is settled, so that nobody can settle it by hand."""
+    """The order is already settled, so an admin cannot settle it."""
 
 
 class IdempotencyKeyReused(OrderPaymentError):
-    """The caller's idempotency key belongs to another request."""
+    """The caller used this idempotency key for another request."""
 
 
 class InsufficientStock(OrderPaymentError):
-    """Some products of the order cannot be had; `shortages` names each of them. A payment has cancelled the order."""
+    """The stock does not cover the order. `shortages` names each short product. A payment also cancels the order."""
 
     def __init__(self, shortages: "Iterable[Shortage]", *, order: "Order", replayed: bool = False) -> None:
         super().__init__("Some products are not available in the quantity ordered.", order=order, replayed=replayed)
@@ -92,29 +93,29 @@ class InsufficientStock(OrderPaymentError):
 
 
 class TooManyAttempts(OrderPaymentError):
-    """Stripe refused as many attempts to pay this order as are allowed. The order is cancelled."""
+    """Stripe refused the maximum number of attempts to pay the order. The order is cancelled."""
 
 
 class PaymentFailed(OrderPaymentError):
-    """The payment definitely failed and the order is cancelled, with the reason on it."""
+    """The payment definitely failed. The order is cancelled and has the reason."""
 
 
 class InvalidPaymentMethod(OrderPaymentError):
-    """Stripe does not accept the payment method that the buyer named. Nothing was charged."""
+    """Stripe does not accept the buyer's payment method. Nothing was charged."""
 
 
 class AmountNotChargeable(OrderPaymentError):
-    """Stripe cannot charge the order's total in its currency. Nothing was charged; the order stays pending."""
+    """Stripe cannot charge the order's total in its currency. Nothing was charged, and the order stays pending."""
 
 
 class PaymentProviderError(OrderPaymentError):
-    """Stripe refused or did not take the request, through no fault of the buyer's. Nothing was charged."""
+    """Stripe refused or did not receive the request, and the buyer is not at fault. Nothing was charged."""
 
 
 class Busy(OrderPaymentError):
-    """Contention, throttling, a rate limit or held stock outlasted our retries. No attempt is recorded.
+    """Contention, throttling, a rate limit or held stock outlasted the retries. No attempt is recorded.
 
-    The caller may try again after `retry_after_seconds`.
+    The client can retry after `retry_after_seconds`.
     """
 
     def __init__(self, message: str, *, order: "Order | None" = None, retry_after_seconds: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Who is calling: the roles, and how the authorizer hands the caller on to the functions behind it."""
+"""Callers: their roles, and the context in which the authorizer passes them to the functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from enum import StrEnum
 from typing import Self
 from urllib.parse import quote
 
-# Printable ASCII except what ends or escapes a JSON string, and the percent sign itself.
+# Printable ASCII except the percent sign and the characters that end or escape a JSON string.
 _LOG_SAFE = "".join(set(map(chr, range(0x20, 0x7F))) - set('"\\%'))
 
 
 class Role(StrEnum):
-    """What a user may be; the specification's actors."""
+    """Role of a user. The roles are the actors of the specification."""
 
     BUYER = "buyer"
     SELLER = "seller"
@@ -27,10 +27,10 @@ class Caller:
     expires_at: int
 
     def to_authorizer_context(self) -> dict[str, str]:
-        """Return the authorizer's `context`: API Gateway passes on strings, numbers and booleans only.
+        """Return the authorizer's `context`. API Gateway passes on only strings, numbers and booleans.
 
-        `loggedUserId` is for the access log, which is JSON, and into which API Gateway writes values unescaped. It is
-        the user id with unsafe characters percent-encoded.
+        `loggedUserId` is the user id for the access log, with unsafe characters percent-encoded: the log is JSON, and
+        API Gateway writes values into it unescaped.
         """
         return {
             "sub": self.user_id,
@@ -41,8 +41,8 @@ class Caller:
 
     @classmethod
     def from_authorizer_context(cls, context: Mapping[str, object]) -> Self:
-        """From `event.requestContext.authorizer`. Raises `KeyError` or `ValueError` for anything odd."""
+        """Read the caller from `event.requestContext.authorizer`. Raises `KeyError` or `ValueError` if invalid."""
         user_id, roles, expires_at = (str(context[name]) for name in ("sub", "roles", "exp"))
         if not user_id:
-            raise ValueError("the authorizer handed on no user id")
+            raise ValueError("the authorizer context has no user id")
         return cls(user_id, frozenset(map(Role, roles.split())), int(expires_at))

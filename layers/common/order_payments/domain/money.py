@@ -1,9 +1,9 @@
-"""Amounts of money, and the one table of what Stripe can charge in each currency.
+"""Amounts of money, and the table of Stripe's rules for amounts in each currency.
 
 An amount is an integer in the currency's minor unit as Stripe counts it: 4599 is 45.99 USD. This module imports
 nothing of the service, so that tools can read the table.
 
-Sources, of which copies were read on 2026-11-29:
+Sources, read as copies on 2026-11-29:
 
 - Minimums, and the step of ISK and UGX: https://docs.stripe.com/currencies in two public copies, one retrieved on
   2026-07-10 and one older that still lists BGN.
@@ -14,9 +14,9 @@ Sources, of which copies were read on 2026-11-29:
 - Withdrawn currencies: Stripe's support pages about HRK (2023) and BGN (2026). ISO 4217 replaced ANG by XCG, and
   electronic payments in ANG ended on 2025-03-31 (amendment 176).
 
-The table does not know what depends on the account or the card: Stripe converts the amount and compares it with the
+Rules that depend on the account or the card are not in the table. Stripe converts the amount and compares it with the
 minimum of the account's settlement currency, and card networks have lower maximums (American Express: nine digits).
-Stripe itself then refuses the amount.
+Stripe refuses such amounts itself.
 """
 
 from typing import NamedTuple
@@ -25,8 +25,8 @@ from typing import NamedTuple
 class Currency(NamedTuple):
     """The rules for an amount in one currency: a multiple of `step` from `minimum` to `maximum`, in minor units.
 
-    `decimals` is the number of decimals of the minor unit in Stripe's API. A currency that Stripe does not charge any
-    more has `is_charged` false; its row remains so that earlier amounts can be displayed.
+    `decimals` is the number of decimals of the minor unit in Stripe's API. `is_charged` is false for a currency that
+    Stripe no longer charges; its row remains so that earlier amounts can be displayed.
     """
 
     code: str
@@ -94,9 +94,9 @@ def is_currency(code: str) -> bool:
 
 
 def charge_fault(amount: int, currency: str) -> str | None:
-    """Return the rule that a charge of `amount` breaks, as a sentence for the caller, or None if there is none.
+    """Return the rule that a charge of `amount` breaks, as a sentence for the client, or None.
 
-    A fault means that no account and no card can be charged. Without one Stripe may still refuse: see the module.
+    A fault applies to every account and card. Without a fault Stripe may still refuse: see the module's docstring.
     """
     if is_currency(currency) and amount < TABLE[currency].minimum:
         return f"The smallest amount that can be charged is {as_text(TABLE[currency].minimum, currency)}."
@@ -104,7 +104,7 @@ def charge_fault(amount: int, currency: str) -> str | None:
 
 
 def price_fault(amount: int, currency: str) -> str | None:
-    """Return the rule that a unit price breaks, as a sentence, or None. Several units may add up to the minimum."""
+    """Return the rule that a unit price breaks, or None. It ignores the minimum, which several units can reach."""
     if not is_currency(currency):
         return f"Stripe does not charge in {currency.upper()}."
     rules = TABLE[currency]
@@ -116,12 +116,12 @@ def price_fault(amount: int, currency: str) -> str | None:
 
 
 def as_text(amount: int, currency: str) -> str:
-    """Return an amount for people: `45.99 USD`."""
+    """Return the amount with its currency, for people: `45.99 USD`."""
     return f"{as_number(amount, currency)} {currency.upper()}"
 
 
 def as_number(amount: int, currency: str) -> str:
-    """Return an amount in the major unit with the currency's decimals: `0.50` (USD), `50` (JPY), `0.050` (KWD)."""
+    """Return the amount in the major unit with the currency's decimals: `0.50` (USD), `50` (JPY), `0.050` (KWD)."""
     decimals = TABLE[currency].decimals if currency in TABLE else 2
     if not decimals:
         return f"{amount:,}"

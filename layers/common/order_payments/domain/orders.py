@@ -1,4 +1,4 @@
-"""An order, its lines and its status, and the one table of what the status may become."""
+"""Orders: lines, payment attempt, late refund, override, and the table of status transitions."""
 
 import re
 import uuid
@@ -12,30 +12,30 @@ from typing import ClassVar
 from order_payments.domain.idempotency import idempotency_digest
 
 MAXIMUM_PRODUCTS = 99
-"""Different products in an order: a transaction takes 100 items, and the order is one of them."""
+"""Different products in an order. A transaction takes 100 items, and the order is one of them."""
 
 MAXIMUM_REFUSED_ATTEMPTS = 5
-"""Attempts to pay an order that Stripe may refuse. Each holds the stock for a moment and uses Stripe's rate."""
+"""Refused attempts after which an order is cancelled. Each briefly holds stock and uses Stripe's rate limit."""
 
 _ORDER_ID = re.compile(r"ord_[0-9a-f]{32}")
 
 
 def order_id_for(buyer_id: str, idempotency_key: str) -> str:
-    """The id of the order that a buyer places under an idempotency key, so that the same request finds it again."""
+    """Return the order id for a buyer's idempotency key, so that a repeated request finds the same order."""
     return f"ord_{idempotency_digest(buyer_id, idempotency_key)}"
 
 
 NO_ORDER = "ord_" + 32 * "0"
-"""An id that no order has."""
+"""A well-formed id that no order has."""
 
 
 def is_order_id(text: str) -> bool:
-    """Whether `text` has the form of an order's id; what has not is the id of no order."""
+    """Return whether `text` has the form of an order id."""
     return _ORDER_ID.fullmatch(text) is not None
 
 
 class OrderStatus(StrEnum):
-    """Where an order is in its life."""
+    """Status of an order."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -47,7 +47,7 @@ TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
     OrderStatus.CONFIRMED: frozenset(),
     OrderStatus.CANCELLED: frozenset(),
 }
-"""From each status, those that may follow. Every write of a status takes its condition from here."""
+"""The statuses that may follow each status. Every write of a status takes its condition from here."""
 
 
 def statuses_before(status: OrderStatus) -> tuple[OrderStatus, ...]:
@@ -67,7 +67,7 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an order was cancelled, or settled by hand: Stripe's `code`, `decline_code` and message, or ours."""
+    """Reason for a cancellation or an override: Stripe's `code`, `decline_code` and message, or this service's."""
 
     code: str
     message: str
@@ -76,7 +76,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A product of which an order wants more than can be sold."""
+    """A product of which an order needs more units than are available."""
 
     product_id: str
     requested: int
@@ -87,8 +87,8 @@ class Shortage:
 class PaymentAttempt:
     """The one attempt to pay an order.
 
-    It is in flight while its order is `pending`. `shortages` is not empty where it ended for want of stock.
-    `idempotency_key` is the client's, and `request_id` that of the request that made it, to be told again with it.
+    It is in flight while its order is `pending`. `shortages` is not empty if insufficient stock ended it.
+    `idempotency_key` is the client's. `request_id` is the id of the request that made the attempt, for replays.
     """
 
     attempt_id: str
@@ -101,13 +101,13 @@ class PaymentAttempt:
 
     @staticmethod
     def new_id() -> str:
-        """A fresh attempt id; it is also the idempotency key of the attempt's confirmation at Stripe."""
+        """Return a new attempt id. It is also the idempotency key of the attempt's confirmation at Stripe."""
         return f"att_{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True, slots=True)
 class LateRefund:
-    """Money that came too late and goes back. It is owed until `refund_id`, Stripe's, is known."""
+    """Refund of a payment that arrived too late. It is owed until Stripe's `refund_id` is known."""
 
     payment_intent_id: str
     owed_since: datetime
@@ -116,7 +116,7 @@ class LateRefund:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An admin's settlement of an order by hand: who did it, when, why, and with which request."""
+    """An admin's settlement of an order: the admin, the time, the reason and the request's id."""
 
     by: str
     at: datetime
@@ -142,11 +142,11 @@ class Order:
     refund: LateRefund | None = None
     override: Override | None = None
     refused_attempts: int = 0
-    """Attempts that Stripe refused, so that they were voided."""
+    """Number of attempts that Stripe refused."""
     request_id: str | None = None
-    """API Gateway's id of the request that placed it."""
+    """API Gateway's id of the request that placed the order."""
     request_fingerprint: str | None = None
-    """Of what that request said, where it had an idempotency key."""
+    """Digest of that request, if it had an idempotency key."""
 
     @classmethod
     def place(
@@ -160,7 +160,7 @@ class Order:
         request_id: str | None = None,
         request_fingerprint: str | None = None,
     ) -> "Order":
-        """A new order, `pending`, with an id of its own where none is given."""
+        """Return a new `pending` order, with a random id unless `order_id` is given."""
         return cls(
             order_id=order_id or f"ord_{uuid.uuid4().hex}",
             buyer_id=buyer_id,
@@ -176,11 +176,11 @@ class Order:
 
     @property
     def payment_intent_id(self) -> str | None:
-        """The PaymentIntent that the attempt pays with, once there is one."""
+        """Id of the attempt's PaymentIntent, or None without an attempt."""
         return self.attempt.payment_intent_id if self.attempt else None
 
     def as_placed(self) -> "Order":
-        """The order as it was before anything happened to it."""
+        """Return the order as it was when it was placed."""
         return replace(
             self,
             status=OrderStatus.PENDING,
@@ -194,9 +194,10 @@ class Order:
 
     @property
     def last_request_id(self) -> str | None:
-        """API Gateway's id of the request that made the order what it is, or began what did; it follows a payment.
+        """API Gateway's id of the request that caused the order's current state.
 
-        Of what was left to the reconciler that is the payer's, and of money that came without one, who placed it.
+        That is the admin's request after an override, the payer's if there is an attempt (also if the reconciler
+        settled it), and otherwise the request that placed the order.
         """
         if self.override is not None:
             return self.override.request_id
@@ -204,17 +205,17 @@ class Order:
 
     @property
     def is_payable(self) -> bool:
-        """Whether it can be claimed: `pending`, and nobody has tried to pay it."""
+        """True if the order can be claimed: it is `pending` and has no attempt."""
         return self.status is OrderStatus.PENDING and self.attempt is None
 
     @property
     def owes_refund(self) -> bool:
-        """Whether money for it came too late and has not gone back yet."""
+        """True if a late payment is not refunded yet."""
         return self.refund is not None and self.refund.refund_id is None
 
     @property
     def in_flight(self) -> PaymentAttempt | None:
-        """The attempt in flight: of an order that was claimed and is not settled. None for any other order."""
+        """The attempt of an order that is claimed and not settled, otherwise None."""
         return self.attempt if self.status is OrderStatus.PENDING else None
 
     def require_in_flight(self) -> PaymentAttempt:
@@ -224,7 +225,7 @@ class Order:
         return self.in_flight
 
     def quantities(self) -> dict[str, int]:
-        """What the order wants of each product, its lines summed: a transaction may touch a product once."""
+        """Return the total quantity of each product: a transaction may write an item only once."""
         wanted: Counter[str] = Counter()
         for line in self.lines:
             wanted[line.product_id] += line.quantity

@@ -1,4 +1,4 @@
-"""A product and its stock."""
+"""Products and their stock."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MAXIMUM_STOCK = 1_000_000_000
 
 
 def is_product_id(text: str) -> bool:
-    """Whether `text` has the form of a product's id; what has not is the id of no product."""
+    """Return whether `text` has the form of a product id."""
     return _PRODUCT_ID.fullmatch(text) is not None
 
 
@@ -23,7 +23,8 @@ def is_product_id(text: str) -> bool:
 class Product:
     """A product for sale. `unit_price` is in the minor unit of `currency`.
 
-    `stock` is what is on the shelf and `available` what can still be sold of it: `0 <= available <= stock`.
+    `stock` is the number of units on the shelf, and `available` the number that can still be sold:
+    `0 <= available <= stock`.
     """
 
     product_id: str
@@ -35,12 +36,12 @@ class Product:
 
     @property
     def reserved(self) -> int:
-        """What payments in flight hold."""
+        """Units that payments in flight hold."""
         return self.stock - self.available
 
 
 def faults_in_offer(name: object, unit_price: int | None, currency: object) -> Iterator[str]:
-    """Yield what is wrong with the name and the price of a product. `unit_price` is None if it is no whole number."""
+    """Yield the faults of a product's name and price. `unit_price` is None if it is not a whole number."""
     if not is_line_of_text(name, maximum_length=MAXIMUM_NAME_LENGTH):
         yield f"name must be one line of text of at most {MAXIMUM_NAME_LENGTH} characters"
     if unit_price is None or unit_price < 1:
@@ -52,7 +53,7 @@ def faults_in_offer(name: object, unit_price: int | None, currency: object) -> I
 
 
 def faults_in_stock(stock: int, available: int) -> Iterator[str]:
-    """Yield what is wrong with the numbers of a stock."""
+    """Yield the faults of a product's stock figures."""
     if not 0 <= stock <= MAXIMUM_STOCK:
         yield f"stock must be from 0 to {MAXIMUM_STOCK}"
     if not 0 <= available <= stock:

@@ -1,4 +1,4 @@
-"""Clients of AWS services that give up in seconds, not in botocore's minutes."""
+"""AWS clients with timeouts of seconds. botocore's defaults take minutes."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ from botocore.config import Config
 
 
 class CallLimits(NamedTuple):
-    """How long a client waits for a service, and how often it sends a request."""
+    """Timeouts of a client's calls, and the maximum number of attempts."""
 
     connect_timeout_seconds: float
     read_timeout_seconds: float
@@ -15,9 +15,9 @@ class CallLimits(NamedTuple):
 
     @property
     def longest_call_seconds(self) -> float:
-        """Seconds that a call may take if the service does not respond.
+        """Longest duration of a call if the service does not respond.
 
-        botocore pauses for up to 1, 2, 4 … seconds between tries. The call takes longer if the service has several
+        botocore pauses for up to 1, 2, 4 … seconds between attempts. The call takes longer if the service has several
         addresses and none responds, or if it sends its response slowly.
         """
         pauses = float(2 ** (self.max_attempts - 1) - 1)
@@ -25,7 +25,7 @@ class CallLimits(NamedTuple):
 
 
 def aws_client(service: str, limits: CallLimits, **options: Any) -> Any:
-    """Return a client of a service. `options` are further ones of botocore's `Config`."""
+    """Return a client of a service. `options` are passed to botocore's `Config`."""
     return boto3.client(  # type: ignore[call-overload]  # the stubs want a literal name
         service,
         config=Config(

@@ -1,4 +1,4 @@
-"""A value fetched from a server, kept for a while, and fetched again at a limited rate."""
+"""Cache of a value that is fetched from a server at a limited rate."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -7,10 +7,10 @@ Value = TypeVar("Value")
 
 
 class CachedValue(Generic[Value]):
-    """The value that was fetched last. It stays in use while a fetch fails.
+    """The value of the last successful fetch. It stays in use while fetches fail.
 
-    `fetch` returns None if it fails, and logs why. `clock` returns seconds since the epoch: a monotonic clock would
-    stand still while Lambda keeps the process frozen, and in a snapshot.
+    `fetch` returns None on failure, and logs the reason. `clock` returns seconds since the epoch: a monotonic clock
+    stands still while Lambda keeps the process frozen, and in a snapshot.
     """
 
     def __init__(
@@ -31,17 +31,17 @@ class CachedValue(Generic[Value]):
         return self._is_within(seconds, self._fetched_at)
 
     def refresh(self, *, pause_seconds: float) -> None:
-        """Fetch the value again, unless a fetch is under way or ended within the last `pause_seconds`."""
+        """Fetch the value again, unless a fetch is in progress or ended within the last `pause_seconds`."""
         if self._is_within(pause_seconds, self._tried_at):
             return
-        # Set before the fetch, so that other threads go on with the value that there is.
+        # Set before the fetch, so that other threads continue with the cached value.
         started_at = self._tried_at = self._clock()
         value = self._fetch()
-        # The pause begins when the fetch ends: a server that hangs takes longer than a short pause.
+        # The pause begins when the fetch ends: a hanging server can take longer than a short pause.
         self._tried_at = self._clock()
         if value is not None:
             self.value, self._fetched_at = value, started_at
 
     def _is_within(self, seconds: float, since: float) -> bool:
-        # If the clock was set back, the time passed is negative, and the value would never be old.
+        # If the clock was set back, the elapsed time is negative, and without the check for 0 nothing would expire.
         return 0 <= self._clock() - since < seconds

@@ -1,4 +1,4 @@
-"""Time as the service keeps it: UTC, to the millisecond, written as RFC 3339 with `Z`."""
+"""UTC times to the millisecond, written in RFC 3339 with `Z`, and deadlines."""
 
 import re
 import time
@@ -8,31 +8,31 @@ _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.
 
 
 def utc_now() -> datetime:
-    """The time now, cut to the millisecond, so that what is stored and what is held in memory are equal."""
+    """Return the current time, truncated to the millisecond, so that stored and in-memory times are equal."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def rfc3339(moment: datetime) -> str:
-    """`2026-11-23T10:15:30.123Z`. All have the same width, so that they sort as text."""
+    """Format a time as `2026-11-23T10:15:30.123Z`. The fixed width makes times sort as text."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def is_rfc3339(text: str) -> bool:
-    """Whether `text` has the form of what `rfc3339` writes."""
+    """Return whether `text` has the form that `rfc3339` writes."""
     return _RFC_3339.fullmatch(text) is not None
 
 
 def from_rfc3339(text: str) -> datetime:
-    """The moment that `rfc3339` wrote. Raises `ValueError` for a text that is not of that form."""
+    """Parse a time that `rfc3339` wrote. Raises `ValueError` if it is invalid or has no zone."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError("a time without its zone")
+        raise ValueError("the time has no zone")
     return moment
 
 
 class Deadline:
-    """A moment on the monotonic clock by which work must be done."""
+    """A time on the monotonic clock by which work must end."""
 
     __slots__ = ("_at",)
 
@@ -41,15 +41,15 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """The deadline `seconds` from now."""
+        """Return the deadline `seconds` from now."""
         return cls(time.monotonic() + seconds)
 
     def remaining(self) -> float:
-        """Seconds left; negative once it has passed."""
+        """Return the seconds left; negative after the deadline."""
         return self._at - time.monotonic()
 
     def within(self, seconds: float) -> "Deadline":
-        """This deadline, or the one `seconds` from now where that is earlier."""
+        """Return the earlier one of this deadline and `seconds` from now."""
         return Deadline(min(self._at, time.monotonic() + seconds))
 
     def earlier_by(self, seconds: float) -> "Deadline":

@@ -1,18 +1,18 @@
 """Names of the metrics that the functions write.
 
-The authorizer reads them here, so this module imports nothing that would slow its start.
+The authorizer uses this module, so it imports nothing that would slow the authorizer's start.
 """
 
 from enum import StrEnum
 
 
 class Count(StrEnum):
-    """What is counted. Alarms and the dashboard, in `template.yaml`, know these names."""
+    """Counters. The alarms and the dashboard in `template.yaml` use these names."""
 
     ORDER_CREATED = "OrderCreated"
     PAYMENT_CONFIRMED = "PaymentConfirmed"
     PAYMENT_CANCELLED = "PaymentCancelled"
-    """Also by `reason`: Stripe's error code, or ours."""
+    """Also published by `reason`: Stripe's error code, or this service's."""
     SETTLED_BY_HAND = "SettledByHand"
     PAYMENT_UNKNOWN = "PaymentUnknown"
     PAYMENT_VOIDED = "PaymentVoided"
@@ -21,30 +21,30 @@ class Count(StrEnum):
     RECONCILIATION_FAILED = "ReconciliationFailed"
     BUSY = "Busy"
     THROTTLED = "Throttled"
-    """Calls that DynamoDB throttled, of a table or an index, and botocore did not get through either."""
+    """DynamoDB calls that were still throttled, by a table or an index, after botocore's retries."""
     STRIPE_EVENT_UNREADABLE = "StripeEventUnreadable"
-    """Events that Stripe signed and the webhook cannot read, as those of the thin payload style."""
+    """Signed Stripe events that the webhook cannot read, such as those of the thin payload style."""
     INTERNAL_ERROR = "InternalError"
-    """Requests and reconciled payments that met an unexpected exception of ours. It rolls deployments back."""
+    """Unexpected exceptions in requests and reconciled payments. They roll deployments back."""
     AUTHORIZER_FAILED = "AuthorizerFailed"
-    """Requests whose token the authorizer could not judge: no keys, or an unexpected exception."""
+    """Requests whose token the authorizer could not verify: no keys, or an unexpected exception."""
     MISMATCH = "Mismatch"
-    """Charges, orders and stock that do not fit together: a person has to look."""
+    """Charges, orders and stock that do not match. A person must investigate."""
     AUDIT_UNJUDGED = "AuditUnjudged"
-    """Orders, charges and products that an audit could not judge, so that a mismatch may be among them."""
+    """Orders, charges and products that an audit could not check, so a mismatch may be among them."""
 
 
 class Gauge(StrEnum):
-    """What is measured at one moment, by its unit."""
+    """Gauges, in seconds."""
 
     OLDEST_UNSETTLED = "OldestUnsettledAge"
-    """Seconds for which the oldest payment is unsettled that is not its payer's any more; 0 where there is none."""
+    """Age of the oldest unsettled payment whose lease has expired; 0 if there is none."""
 
 
 class Latency(StrEnum):
-    """What others take to answer a call, in milliseconds, the repetitions of the SDK that makes it included.
+    """Latency of calls to other services in milliseconds, including the SDK's retries.
 
-    Reads of DynamoDB are not among them: it measures them itself, and a line for each would cost a status read 4 %.
+    DynamoDB reads are excluded: DynamoDB measures them itself, and a line for each would slow a status read by 4 %.
     """
 
     DYNAMODB_WRITE = "DynamoDBWriteLatency"

@@ -1,6 +1,6 @@
-"""Retry budgets: for how long each step retries what contention or throttling keeps from DynamoDB and EventBridge.
+"""Retry budgets: how long each step retries after contention or throttling of DynamoDB, and the backoff.
 
-Measured: docs/performance.md, "Hot product". Retries of calls to Stripe are in `stripe_adapter/retries.py`.
+Measured in docs/performance.md, "Hot product". Retries of Stripe calls are in `stripe_adapter/retries.py`.
 """
 
 import random
@@ -16,14 +16,15 @@ ORDER_PAGE_BUDGET_SECONDS = 3.0
 AUDIT_READ_BUDGET_SECONDS = 5.0
 
 BACKOFF_FIRST_SECONDS = 0.05
-"""Longer on average than a transaction holds its items, which is 5 to 20 ms."""
+"""Its average pause is longer than a transaction holds its items, which is 5 to 20 ms."""
 
 BACKOFF_LONGEST_SECONDS = 0.15
-"""Short enough for tens of tries in a budget, and long enough for rejected tries not to use up an item's throughput."""
+"""Short enough for dozens of attempts in a budget, and long enough that rejected attempts do not use up an item's
+throughput."""
 
 
 def retry_until(deadline: Deadline) -> Iterator[None]:
-    """Yield once, and again after each random pause of up to a growing limit, until `deadline`.
+    """Yield once, and again after each random pause, until `deadline`. The limit of the pauses grows.
 
     Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
     """

@@ -1,10 +1,10 @@
-"""The environment of the functions, typed, and the only module that reads it.
+"""Typed settings from the environment variables. No other module reads them.
 
-Each function reads the groups it needs once, while it starts. A value that is missing or wrong ends the process
-there with one line that names the variable and never its value, so that a misconfigured function serves no request.
+Each function reads the groups it needs once, while it starts. A missing or invalid value ends the start with one line
+that names the variable and never its value, so that a misconfigured function serves no request.
 
-Not pydantic's: the authorizer reads its settings from here and must start without it. Named tuples, as they are made
-in a quarter of a dataclass's time; a dataclass where there is a secret, which it can leave out of its text.
+pydantic is not used, because the authorizer reads its settings here and must start without it. The classes are named
+tuples, which take a quarter of a dataclass's time to create, or dataclasses if `repr` must leave out a secret.
 """
 
 import os
@@ -16,14 +16,14 @@ from typing import NamedTuple, Self
 
 
 class StripeBackend(StrEnum):
-    """Which Stripe the SDK talks to: the one in this process, or a server over HTTP."""
+    """Backend of the Stripe SDK: the dummy in this process, or a server over HTTP."""
 
     DUMMY = "dummy"
     API = "api"
 
 
 class InitializationType(StrEnum):
-    """When Lambda starts the function.
+    """Lambda's initialization type of the function.
 
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
     """
@@ -34,25 +34,25 @@ class InitializationType(StrEnum):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Return the type, `ON_DEMAND` for an unknown one: a request may wait for the start."""
+        """Return the type. An unknown type becomes `ON_DEMAND`, because a request may be waiting for the start."""
         kind = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE")
         return cls(kind) if kind in tuple(cls) else cls.ON_DEMAND
 
     @property
     def is_ahead_of_requests(self) -> bool:
-        """Whether no request waits for the start."""
+        """True if Lambda starts the function before a request arrives."""
         return self is not InitializationType.ON_DEMAND
 
 
 class InvalidSettings(Exception):
-    """The environment or the secret does not let this function run. Raised while a function starts, it ends the start.
+    """The environment or the secret is invalid. Raised while a function starts, it ends the start.
 
-    The message names the variable, and never its value.
+    The message names the variable and never its value.
     """
 
 
 class CorsSettings(NamedTuple):
-    """The web pages that may read responses, by their origins (`https://shop.example`); `*` for all of them."""
+    """Origins of the web pages that may read responses (`https://shop.example`), or `*` for all."""
 
     allowed_origins: frozenset[str]
 
@@ -64,17 +64,17 @@ class CorsSettings(NamedTuple):
         return cls(origins)
 
     def allows(self, origin: str) -> bool:
-        """Whether pages of this origin may read."""
+        """Return whether pages of this origin may read responses."""
         return origin in self.allowed_origins or "*" in self.allowed_origins
 
 
 def function_name(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the name of the Lambda function, None outside Lambda."""
+    """Return the name of the Lambda function, or None outside Lambda."""
     return environment.get("AWS_LAMBDA_FUNCTION_NAME")
 
 
 def metric_namespace(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the CloudWatch namespace of the metrics, another for each stack of an account."""
+    """Return the CloudWatch namespace of the metrics. Each stack of an account has its own."""
     return environment.get("POWERTOOLS_METRICS_NAMESPACE") or "order-payments"
 
 
@@ -103,7 +103,7 @@ class StockAdjustmentSettings(NamedTuple):
 
 
 class EventSettings(NamedTuple):
-    """Name of the EventBridge bus that order events go to, and address of the queue for what cannot be published."""
+    """Name of the EventBridge bus for order events, and URL of their dead-letter queue."""
 
     event_bus: str
     dead_letters_url: str
@@ -118,9 +118,9 @@ class EventSettings(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StripeSettings:
-    """How to reach Stripe.
+    """Connection to Stripe.
 
-    The key is `secret_key`, or in the secret of Secrets Manager that `secret_arn` names; one of them is set.
+    Either `secret_key` is set, or `secret_arn`, which names the Secrets Manager secret that contains the key.
     `backend` is `dummy` (in process, no network) or `api` (Stripe's test mode, or the server at `api_base`).
     `dummy_table` names the DynamoDB table that holds the dummy's state; without it the state is in memory.
     """
@@ -144,7 +144,7 @@ class StripeSettings:
             raise InvalidSettings(f"STRIPE_BACKEND must be {' or '.join(StripeBackend)}")
         api_base = environment.get("STRIPE_API_BASE") or None
         if api_base is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", api_base):
-            raise InvalidSettings("STRIPE_API_BASE must be an address that begins with https:// or http://")
+            raise InvalidSettings("STRIPE_API_BASE must be a URL that begins with https:// or http://")
         return cls(
             secret_key=secret_key,
             backend=StripeBackend(backend),
@@ -156,9 +156,9 @@ class StripeSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """The secret with which Stripe signs webhook events; None if it is not configured, or in Secrets Manager.
+    """The secret with which Stripe signs webhook events; None if it is in Secrets Manager or not configured.
 
-    It may be missing: Stripe gives it only for a deployed address. Payments work without it.
+    It is optional, because Stripe issues it only for a deployed URL. Payments work without it.
     """
 
     signing_secret: str | None = field(repr=False)
@@ -171,9 +171,9 @@ class WebhookSettings:
 
 
 class ReconcilerSettings(NamedTuple):
-    """The reconciler's share of Stripe's rate limit: how many orders it may start to settle in a second.
+    """The reconciler's share of Stripe's rate limit, as the number of orders that it may start per second.
 
-    An order takes one call of an endpoint, or one call of each of two endpoints if it was paid.
+    An order takes one call of one endpoint, or of each of two endpoints if it was paid.
     """
 
     orders_per_second: float
@@ -187,9 +187,9 @@ class ReconcilerSettings(NamedTuple):
 
 
 class JwtSettings(NamedTuple):
-    """Whose tokens to trust: `jwks` is the key set itself as JSON, `jwks_url` where to fetch it; one of them is set.
+    """The trusted issuer and its keys. Either `jwks` is set, the key set as JSON, or `jwks_url`, its address.
 
-    `audience` is what a token has in `audience_claim`, and `token_use` what it says to be for, where that is asked.
+    A token must have `audience` in the claim `audience_claim` and, if `token_use` is set, its value in that claim.
     """
 
     issuer: str
@@ -218,9 +218,9 @@ class JwtSettings(NamedTuple):
 
 
 def checked_secret_key(value: object, name: str) -> str:
-    """The Stripe key, if it is one of test mode. Raises `InvalidSettings`, which says where it is, and not what."""
+    """Return `value` if it is a key of test mode. Raises `InvalidSettings` with `name` and without the value."""
     if not isinstance(value, str) or not re.fullmatch(r"sk_test_\S+", value):
-        raise InvalidSettings(f"{name} must be a test mode key: sk_test_ and what follows it")
+        raise InvalidSettings(f"{name} must be a test mode key, which begins with sk_test_")
     return value
 
 
