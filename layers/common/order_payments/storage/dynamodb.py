@@ -1,8 +1,8 @@
-"""DynamoDB as the tables use it: plain values in and out, AWS error codes turned into errors of ours, and transactions.
+"""Access to DynamoDB: plain Python values, AWS error codes as errors of this module, and transactions.
 
-A request is repeated in two places. botocore repeats what is throttled or lost, a few times and with one
-`ClientRequestToken`, so that DynamoDB applies a repeated transaction once. `write_transaction` repeats what another
-transaction got in the way of, which botocore does not.
+Requests are retried in two places. botocore retries throttled and lost requests a few times, with one
+`ClientRequestToken`, so DynamoDB applies a retried transaction once. `write_transaction` retries conflicts with other
+transactions, which botocore does not.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 Item = dict[str, Any]
-"""An item, or part of one, in plain Python values; numbers are `decimal.Decimal` when read."""
+"""An item, or part of one, as plain Python values. Numbers that were read are `decimal.Decimal`."""
 
-# Short, so that a request can still be answered if DynamoDB does not respond.
+# Short, so that a function can still respond if DynamoDB does not.
 DYNAMODB_LIMITS = CallLimits(connect_timeout_seconds=0.5, read_timeout_seconds=2.0, max_attempts=2)
 DYNAMODB_CALL_SECONDS = DYNAMODB_LIMITS.longest_call_seconds
 DYNAMODB_MAX_CONNECTIONS = 64
@@ -54,7 +54,7 @@ class _Deserializer(TypeDeserializer):
 
 
 class _Serializer(TypeSerializer):
-    """Writes a number as it was read, for conditions on what is stored."""
+    """Writes a number exactly as it was read, for conditions on stored values."""
 
     def _serialize_n(self, value: Decimal | int) -> str:
         return str(value)
@@ -65,88 +65,88 @@ _deserializer = _Deserializer()
 
 
 class ConditionFailed(Exception):
-    """A condition did not hold. `old_item` is the item that it was tried on, or None where there is none."""
+    """The condition of a write was not met. `old_item` is the stored item, or None if there is none."""
 
     def __init__(self, old_item: Item | None) -> None:
-        super().__init__("the condition of a write did not hold")
+        super().__init__("the condition of a write was not met")
         self.old_item = old_item
 
 
 class TransactionRefused(Exception):
-    """Conditions of a transaction did not hold, so none of it was written.
+    """Conditions of a transaction were not met, so nothing was written.
 
-    `old_items` maps the position of each failed one to the item that it was tried on, or None where there is none.
+    `old_items` maps the position of each failed write to the stored item, or to None if there is none.
     """
 
     def __init__(self, old_items: Mapping[int, Item | None]) -> None:
-        super().__init__(f"the conditions of a transaction did not hold at {sorted(old_items)}")
+        super().__init__(f"conditions of a transaction were not met, at positions {sorted(old_items)}")
         self.old_items = old_items
 
 
 class TransactionConflict(Exception):
-    """A transaction was under way on the item, so the write was not made. It can be tried again."""
+    """A transaction on the same item was in progress, so the write was not made. It can be retried."""
 
 
 class WriteRejected(Exception):
-    """DynamoDB will not make this write, and it is no matter of the domain: a right is missing, say."""
+    """DynamoDB rejected a write for a technical reason, such as a missing permission."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"DynamoDB rejected a write: {code}")
 
 
 class WriteOutcomeUnknown(Exception):
-    """A write was sent and no answer told whether it was made. Reading does."""
+    """A write was sent, and no response confirms or denies it. Read the item to find out."""
 
 
 def dynamodb_client() -> "DynamoDBClient":
-    """Return a client that gives up within `DYNAMODB_CALL_SECONDS` and rejects responses that are not DynamoDB's."""
+    """Return a client that gives up within `DYNAMODB_CALL_SECONDS` and rejects responses of other servers."""
     client: DynamoDBClient = aws_client(
         "dynamodb",
         DYNAMODB_LIMITS,
         tcp_keepalive=True,
-        # The threads of the reconciler share a client. botocore would keep ten connections and drop the others.
+        # The reconciler's threads share a client. By default, botocore keeps ten connections and drops the others.
         max_pool_connections=DYNAMODB_MAX_CONNECTIONS,
-        # DynamoDB checks what it is sent, and mypy what we send: a third check takes time with every request.
+        # DynamoDB validates requests, and mypy checks the code. A third check would slow every request.
         parameter_validation=False,
     )
-    client.meta.events.register("after-call.dynamodb", _check_answer)
+    client.meta.events.register("after-call.dynamodb", _check_response)
     return client
 
 
-def _check_answer(parsed: Mapping[str, Any], **_: object) -> None:
-    """Refuse what DynamoDB cannot have said: botocore takes any body under a 200 for a success, a web page, too."""
+def _check_response(parsed: Mapping[str, Any], **_: object) -> None:
+    """Reject a response of another server: botocore accepts any body with status 200, even a web page."""
     metadata = parsed["ResponseMetadata"]
     if metadata["HTTPStatusCode"] == 200 and "RequestId" not in metadata:
-        raise HTTPClientError(error="an answer that is not DynamoDB's")
+        raise HTTPClientError(error="the response is not from DynamoDB")
 
 
 def to_wire(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"n": 1}` as `{"n": {"N": "1"}}`."""
+    """Convert `{"n": 1}` to `{"n": {"N": "1"}}`."""
     return {name: _serializer.serialize(value) for name, value in values.items()}
 
 
 def from_wire(values: Mapping[str, Any]) -> Item:
-    """`{"n": {"N": "1"}}` as `{"n": Decimal("1")}`."""
+    """Convert `{"n": {"N": "1"}}` to `{"n": Decimal("1")}`."""
     return {name: _deserializer.deserialize(value) for name, value in values.items()}
 
 
 @contextmanager
 def translate_read_errors() -> Iterator[None]:
-    """Around a read: what DynamoDB cannot answer now is `Busy`."""
+    """Raise `Busy` if DynamoDB is throttled, fails or does not respond to the block's read."""
     try:
         yield
     except ClientError as error:
         if isinstance(_write_error(error), WriteOutcomeUnknown):
-            raise Busy("The database is busy.") from error
+            raise Busy("The database is busy. Try again.") from error
         raise
     except (SdkConnectionError, HTTPClientError) as error:
-        raise Busy("The database does not answer.") from error
+        raise Busy("The database does not respond. Try again.") from error
 
 
 def batch_get(
     client: "DynamoDBClient", table_name: str, keys: "Sequence[Mapping[str, Any]]", *, deadline: Deadline
 ) -> list[Item]:
-    """Those of up to 100 items that exist, strongly consistent and in any order. Raises `Busy`."""
+    """Read up to 100 items, strongly consistent. Returns those that exist, in any order. Raises `Busy`."""
     found: list[Item] = []
     wanted: Mapping[str, Any] = {table_name: {"Keys": keys, "ConsistentRead": True}}
     for _ in retry_until(deadline):
@@ -157,7 +157,7 @@ def batch_get(
         if not wanted:
             return found
         count(Count.THROTTLED)
-    raise Busy("The database is busy.")
+    raise Busy("The database is busy. Try again.")
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def translate_write_errors() -> Iterator[None]:
     except ClientError as error:
         match _code(error):
             case "ConditionalCheckFailedException":
-                # Of the item on the error, botocore's types know nothing.
+                # botocore's types lack the error's item.
                 old_item: Any = error.response.get("Item")
                 raise ConditionFailed(from_wire(old_item) if old_item else None) from error
             case "TransactionConflictException":
@@ -185,18 +185,18 @@ def translate_write_errors() -> Iterator[None]:
 def write_transaction(
     client: "DynamoDBClient", writes: "Sequence[TransactWriteItemTypeDef]", *, deadline: Deadline
 ) -> None:
-    """Write all of `writes` or none. A conflict with another transaction is tried again until `deadline`.
+    """Write all of `writes` or none. Conflicts with other transactions are retried until `deadline`.
 
     Raises
     ------
     TransactionRefused
-        Some condition does not hold. That is a business answer, whatever else was in the way.
+        A condition was not met. This takes precedence over a conflict in the same response.
     Busy
-        Conflicts outlasted `deadline`; nothing was written.
+        Conflicts outlasted `deadline`. Nothing was written.
     WriteOutcomeUnknown
-        No answer came, or none but that DynamoDB is throttled or at fault: it may have been written.
+        DynamoDB did not respond, or reported throttling or a server error. The writes may have been made.
     WriteRejected
-        DynamoDB will not write this.
+        DynamoDB rejected the transaction for a technical reason.
     """
     for _ in retry_until(deadline):
         try:
@@ -222,7 +222,7 @@ def write_transaction(
             raise WriteOutcomeUnknown from error
         else:
             return
-    raise Busy("Too many others write the same items.")
+    raise Busy("Too many concurrent writes to the same items. Try again.")
 
 
 def _code(error: ClientError) -> str:
@@ -230,10 +230,10 @@ def _code(error: ClientError) -> str:
 
 
 def _write_error(error: ClientError) -> Exception:
-    """Return the error for a write that DynamoDB did not accept.
+    """Return the error for a write that DynamoDB did not confirm.
 
-    botocore has sent it several times by then. That the last one was throttled, or met a fault of DynamoDB's, says
-    nothing of the first.
+    botocore has sent the write several times. If the last attempt was throttled or met a server error, an earlier one
+    may still have succeeded.
     """
     if _code(error) in _THROTTLED_CODES:
         count(Count.THROTTLED)

@@ -1,4 +1,4 @@
-"""How an order is stored: an item of the orders table, made of an order and read back."""
+"""Conversion between orders and items of the orders table."""
 
 from order_payments.domain.orders import (
     LateRefund,
@@ -15,7 +15,7 @@ from order_payments.storage.dynamodb import Item
 
 
 def order_to_item(order: Order) -> Item:
-    """Return the whole item of a new order."""
+    """Return the complete item of an order."""
     item: Item = {
         "orderId": order.order_id,
         "buyerId": order.buyer_id,
@@ -48,7 +48,7 @@ def order_to_item(order: Order) -> Item:
 
 
 def order_from_item(item: Item) -> Order:
-    """The order that `order_to_item` and the table's updates wrote."""
+    """Return the order that an item stores."""
     return Order(
         order_id=item["orderId"],
         buyer_id=item["buyerId"],
@@ -72,7 +72,7 @@ def order_from_item(item: Item) -> Order:
 
 
 def attempt_to_item(attempt: PaymentAttempt) -> Item:
-    """The `payment` map of an order."""
+    """Return the `payment` map of an order."""
     item: Item = {
         "attemptId": attempt.attempt_id,
         "paymentIntentId": attempt.payment_intent_id,
@@ -107,7 +107,7 @@ def _attempt_from_item(item: Item) -> PaymentAttempt:
 
 
 def reason_to_item(reason: Reason) -> Item:
-    """The `reason` map of an order."""
+    """Return the `reason` map of an order."""
     return {"code": reason.code, "declineCode": reason.decline_code, "message": reason.message}
 
 
@@ -116,7 +116,7 @@ def _reason_from_item(item: Item) -> Reason:
 
 
 def refund_to_item(refund: LateRefund) -> Item:
-    """The `refund` map of an order."""
+    """Return the `refund` map of an order."""
     item: Item = {"paymentIntentId": refund.payment_intent_id, "owedSince": rfc3339(refund.owed_since)}
     if refund.refund_id is not None:
         item["refundId"] = refund.refund_id
@@ -128,7 +128,7 @@ def _refund_from_item(item: Item) -> LateRefund:
 
 
 def override_to_item(override: Override) -> Item:
-    """The `override` map of an order."""
+    """Return the `override` map of an order."""
     item: Item = {"by": override.by, "at": rfc3339(override.at), "reason": override.reason}
     if override.request_id is not None:
         item["requestId"] = override.request_id

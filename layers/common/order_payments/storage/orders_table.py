@@ -1,7 +1,7 @@
-"""The orders table: every access pattern on orders, one method each.
+"""The orders table, with one method for each access pattern.
 
-All writes are conditional, so that the database decides every race; a refusal carries the order as it is, and the
-methods that move an order return it as it is then recorded, whoever moved it.
+All writes are conditional, so the database decides every race. Methods that change an order return it as recorded,
+also if another writer changed it.
 """
 
 import zlib
@@ -59,12 +59,12 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
-"""Partition keys of the `unsettled` index; each takes 1,000 writes a second, and a payment makes two."""
+"""Partition keys of the `unsettled` index. Each takes 1,000 writes per second, and a payment makes two."""
 
 MAXIMUM_PAGE_BYTES = 5_000_000
-"""Lambda takes 6 MB, the JSON around our JSON included."""
-_CHARACTER_BYTES = 12  # an emoji, escaped
-_OTHER_BYTES = 250  # of an order or a line, besides names
+"""Lambda's limit is 6 MB for the whole response, which contains the body as escaped JSON."""
+_CHARACTER_BYTES = 12  # at most, for an escaped emoji
+_OTHER_BYTES = 250  # at most, for an order or a line without its name
 
 _NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
 _UNSETTLED_ATTRIBUTES = "unsettledShard, unsettledSince, firstUnsettledSince"
@@ -74,7 +74,7 @@ _REFUSAL_VALUES = {":none": 0, ":one": 1}
 
 
 class Condition(NamedTuple):
-    """A condition on an order, with the values that it names."""
+    """A condition on an order, with its values."""
 
     text: str
     values: Mapping[str, Any] = {}
@@ -83,7 +83,7 @@ class Condition(NamedTuple):
 def may_become(status: OrderStatus) -> Condition:
     """Return the condition that an order may move to `status`.
 
-    Every condition on an order's status comes from here, so that `TRANSITIONS` is the only table of them.
+    Every condition on an order's status comes from here, so `TRANSITIONS` is the only table of transitions.
     """
     before = {f":before_{number}": before for number, before in enumerate(statuses_before(status))}
     return Condition(f"#status IN ({', '.join(before)})", before)
@@ -103,9 +103,9 @@ def _is_in_flight(attempt: PaymentAttempt) -> Condition:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """An order with an attempt in flight, or a refund owed, as the `unsettled` index has found it.
+    """An entry of the `unsettled` index: an order with an attempt in flight or an owed refund.
 
-    `since_text` is when it was left, as it is stored: whoever parses it must reckon with anything.
+    `since_text` is the stored time, unparsed, because another service may have written any text.
     """
 
     order_id: str
@@ -113,23 +113,23 @@ class Unsettled:
 
 
 class NotClaimable(Exception):
-    """The order was claimed or settled before; `order` is what is recorded."""
+    """The order is already claimed or settled. `order` is the recorded order."""
 
     def __init__(self, order: Order) -> None:
-        super().__init__(f"order {order.order_id} is not to be claimed")
+        super().__init__(f"order {order.order_id} cannot be claimed")
         self.order = order
 
 
 class StockTooShort(Exception):
-    """The shelf does not have the quantity that the order wants of some products, so it was not claimed."""
+    """The stock does not cover the order, so it was not claimed. `shortages` names each short product."""
 
     def __init__(self, shortages: Iterable[Shortage]) -> None:
-        super().__init__("the stock is too short")
+        super().__init__("the stock does not cover the order")
         self.shortages = tuple(shortages)
 
 
 class OrdersTable:
-    """Orders by `orderId`. A write that also moves stock takes its part for each product from `products`."""
+    """Orders by `orderId`. A transaction that also moves stock takes the writes of the products from `products`."""
 
     def __init__(self, client: "DynamoDBClient", table_name: str, products: ProductsTable) -> None:
         self._client = client
@@ -137,9 +137,9 @@ class OrdersTable:
         self._products = products
 
     def create(self, order: Order) -> Order:
-        """Write a new order. Returns the one that is recorded: another where its id was taken.
+        """Write a new order and return it, or return the recorded order if the id is taken.
 
-        An id is taken where the same request comes again, by the client's or by botocore's doing.
+        The id is taken if the client repeats the request, or if botocore retries the write.
         """
         try:
             with translate_write_errors():
@@ -151,11 +151,11 @@ class OrdersTable:
         except ConditionFailed:
             return self.get(order.order_id)
         except (TransactionConflict, WriteOutcomeUnknown):
-            raise Busy("The database does not answer.") from None
+            raise Busy("The database does not respond. Try again.") from None
         return order
 
     def get(self, order_id: str) -> Order:
-        """The order as it is now, strongly consistent. Raises `OrderNotFound`."""
+        """Return the order by a strongly consistent read. Raises `OrderNotFound`."""
         if not is_order_id(order_id):
             raise OrderNotFound("There is no such order.")
         with translate_read_errors():
@@ -165,11 +165,10 @@ class OrdersTable:
         return _existing(from_wire(item) if item else None)
 
     def page_of_buyer(self, buyer_id: str, *, limit: int, after: tuple[str, ...] | None) -> Page[Order]:
-        """Return up to `limit` of a buyer's orders as they are now, the newest first, from behind `after`.
+        """Return up to `limit` of a buyer's current orders, newest first, after the key `after`.
 
-        A page has fewer orders if they would not fit into one response, or if the index names orders that are gone.
-        Only the last page has no `last`. The index follows the table with a delay: an order that was placed a moment
-        ago may be missing.
+        A page has fewer orders if more do not fit into one response, or if the index names deleted orders. Only the
+        last page has no `last`. The index is eventually consistent, so an order that was just placed may be missing.
         """
         start: dict[str, Any] = {}
         if after:
@@ -201,26 +200,26 @@ class OrdersTable:
                 return Page(shown, last=None)
             if shown or deadline.remaining() < 0:
                 return Page(shown, (keys[-1]["createdAt"], keys[-1]["orderId"]))
-            # The table has none of these orders: without another read the client would see an empty page.
+            # The table has none of these orders. Read on, because the client would get an empty page.
             start = {"ExclusiveStartKey": found[:limit][-1]}
 
     def claim(self, order: Order, attempt: PaymentAttempt, *, deadline: Deadline) -> Order:
         """Make `attempt` the order's one attempt and hold its stock, in one transaction.
 
-        The condition on the order stops a second payer, and one who comes after an override; that on each product
-        stops the sale of what is not there. Where both fail, the order's says more: nothing is to be sold any more.
+        The condition on the order stops a second payer, and a payer after an override. The condition on each product
+        stops overselling. If both fail, the order's result takes precedence.
 
         Raises
         ------
         NotClaimable, OrderNotFound
-            Another payer or an admin was first.
+            Another payer or an admin was first, or the order does not exist.
         StockTooShort
-            Nothing was written: see `cancel_unclaimed`.
+            The stock does not cover the order. See `cancel_unclaimed`.
         Busy
-            Other payments hold the units, contention outlasted `deadline`, or the database does not answer.
+            Other payments hold the units, contention outlasted `deadline`, or the database does not respond.
         """
         claimed = replace(order, attempt=attempt, updated_at=attempt.started_at)
-        # Of payers who read the order at the same time, none may pass the limit of refused attempts.
+        # Concurrent payers who read the same order must not exceed the limit of refused attempts.
         no_more_refusals = Condition(
             "(attribute_not_exists(refusedAttempts) OR refusedAttempts <= :refused_attempts)",
             {":refused_attempts": order.refused_attempts},
@@ -238,9 +237,9 @@ class OrdersTable:
         return self._move_payable(order, claimed, [write, *self._stock_moves(order, self._products.hold)], deadline)
 
     def settle_confirmed(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
-        """Confirm the order and make its holds reductions of the stock, in one transaction.
+        """Confirm the order and turn its holds into reductions of the stock, in one transaction.
 
-        Units whose hold is gone are sold from what is available, if there are as many.
+        If the hold of a product is missing, its units are taken from the available ones, if there are enough.
         """
         return self._settle(
             order,
@@ -268,10 +267,10 @@ class OrdersTable:
         without_holds: "Sequence[TransactWriteItemTypeDef]" = (),
         deadline: Deadline,
     ) -> Order:
-        """Write `settled` on the condition that its attempt is still in flight.
+        """Write `settled` if the attempt is still in flight, so that a second settlement cannot move the stock again.
 
-        The condition stops a second settlement from moving the stock again. Returns the order as it is recorded: as
-        somebody else settled it meanwhile, or still in flight where contention did not let us in.
+        Returns the recorded order: `settled`, the result of another settlement, or the order still in flight if
+        contention prevented the write.
         """
         update = f"SET #status = :status, updatedAt = :now REMOVE {_UNSETTLED_ATTRIBUTES}"
         values: dict[str, Any] = {":status": settled.status, ":now": rfc3339(settled.updated_at)}
@@ -285,9 +284,9 @@ class OrdersTable:
         )
 
     def void(self, order: Order, *, was_refused: bool, now: datetime, deadline: Deadline) -> Order:
-        """Remove the attempt and release its holds, in one transaction. The order can be paid again.
+        """Remove the attempt and release its holds, in one transaction. The order can then be paid again.
 
-        Only for an attempt that certainly charged nothing. One that `was_refused` counts in `refused_attempts`.
+        The attempt must certainly have charged nothing. If it `was_refused`, it counts in `refused_attempts`.
         """
         refusal = f", {_COUNT_REFUSAL}" if was_refused else ""
         write = self._update(
@@ -301,7 +300,7 @@ class OrdersTable:
         return self._move_in_flight(order, voided, [write, *releases], deadline=deadline)
 
     def count_refused_attempt(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
-        """Count an attempt that Stripe refused before the order was claimed. Returns the order as it is recorded."""
+        """Count an attempt that Stripe refused before the order was claimed. Returns the recorded order."""
         write = self._update(
             order.order_id,
             f"SET {_COUNT_REFUSAL}, updatedAt = :now",
@@ -314,10 +313,10 @@ class OrdersTable:
     def cancel_unclaimed(
         self, order: Order, reason: Reason, *, attempt: PaymentAttempt | None, now: datetime, deadline: Deadline
     ) -> Order:
-        """Cancel an order that cannot be claimed, and record the `attempt` that was to pay it, if there is one.
+        """Cancel an unclaimed order, and record the `attempt` that was meant to pay it, if there is one.
 
-        The condition stops it if another payer claimed the order, or an admin settled it, in between. Returns the
-        order as it is then recorded.
+        The condition fails if another payer claimed the order or an admin settled it meanwhile. Returns the recorded
+        order.
         """
         cancelled = replace(order, status=OrderStatus.CANCELLED, reason=reason, attempt=attempt, updated_at=now)
         write = self._update(
@@ -336,9 +335,9 @@ class OrdersTable:
     def settle_by_hand(
         self, order: Order, status: OrderStatus, reason: Reason, override: Override, *, deadline: Deadline
     ) -> Order:
-        """Settle an order that nobody tries to pay, as an admin says; confirming it takes the stock with it.
+        """Settle an order without an attempt, as an admin decides. Confirming it also reduces the stock.
 
-        The condition stops it where a payer claimed the order in between, who may be charged. Raises as `claim` does.
+        The condition fails if a payer, who may be charged, claimed the order meanwhile. Raises as `claim` does.
         """
         settled = replace(order, status=status, reason=reason, override=override, updated_at=override.at)
         write = self._update(
@@ -356,9 +355,9 @@ class OrdersTable:
         return self._move_payable(order, settled, [write, *sales], deadline)
 
     def owe_refund(self, order: Order, refund: LateRefund, *, deadline: Deadline) -> Order:
-        """Record that money for a settled order has to go back, before it goes: the reconciler will find it.
+        """Record that a settled order owes a refund, before the refund is sent, so that the reconciler finds it.
 
-        The condition keeps a second one from owing it again. Returns the order as it is then recorded.
+        The condition prevents a second refund. Returns the recorded order.
         """
         write = self._update(
             order.order_id,
@@ -373,7 +372,7 @@ class OrdersTable:
         return self._write_alone(write, replace(order, refund=refund), deadline)
 
     def record_refund(self, order: Order, refund: LateRefund, *, deadline: Deadline) -> Order:
-        """Record that the money went back. Returns the order as it is then recorded."""
+        """Record that the refund was sent. Returns the recorded order."""
         is_owed = Condition(
             "refund.paymentIntentId = :intent AND attribute_not_exists(refund.refundId)",
             {":intent": refund.payment_intent_id},
@@ -383,16 +382,16 @@ class OrdersTable:
         return self._write_alone(write, replace(order, refund=refund), deadline)
 
     def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:
-        """Up to `limit` of a shard's orders that are unsettled since `before` or longer, the oldest first.
+        """Return up to `limit` entries of a shard that are unsettled since `before` or longer, oldest first.
 
-        The index follows the table with a delay, so that what it finds has to be read before anything is done.
+        The index is eventually consistent, so read each order before acting on it.
         """
         return self._unsettled(shard, "<=", before, limit)
 
     def unsettled_ahead(self, shard: str, *, after: datetime, limit: int) -> list[Unsettled]:
-        """Return up to `limit` of a shard's entries that sort behind the time `after`.
+        """Return up to `limit` entries of a shard that sort after the time `after`.
 
-        Such an entry has a time in the future, or a text that is no time. `unsettled` would not find it for years.
+        Such an entry has a time in the future, or an invalid one. `unsettled` would not find it for years.
         """
         return self._unsettled(shard, ">", after, limit)
 
@@ -410,7 +409,7 @@ class OrdersTable:
     def remove_stale_entry(self, order_id: str) -> bool:
         """Remove an order from the `unsettled` index if it has nothing to settle. Returns whether it was removed.
 
-        The condition keeps the entry of an order that was claimed, or that came to owe a refund, in the meantime.
+        The condition keeps the entry of an order that was claimed, or that owes a refund, since it was read.
         Raises `TransactionConflict`, `WriteOutcomeUnknown` or `WriteRejected`.
         """
         is_settled = _is_settled()
@@ -428,10 +427,9 @@ class OrdersTable:
         return True
 
     def postpone(self, order_id: str, *, to: datetime) -> datetime | None:
-        """Put an order that could not be settled behind those unsettled since `to`, so that it does not block them.
+        """Move an order that could not be settled behind those unsettled since `to`, so that it does not block them.
 
-        Returns since when it was in sight of the reconciler before anybody did that; None where it is not any more, or
-        nobody can tell.
+        Returns the time at which it first became unsettled, or None if it is no longer listed or the time is unknown.
         """
         write = self._update(
             order_id,
@@ -457,7 +455,7 @@ class OrdersTable:
     def _move_payable(
         self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", deadline: Deadline
     ) -> Order:
-        """Write what turns an order that nobody has claimed or settled into `moved`. Raises as `claim` does."""
+        """Write `moved` over an order that is neither claimed nor settled. Raises as `claim` does."""
         try:
             write_transaction(self._client, writes, deadline=deadline)
         except TransactionRefused as refused:
@@ -465,19 +463,19 @@ class OrdersTable:
                 raise NotClaimable(_existing(refused.old_items[0])) from refused
             shortages = _shortages(order, refused.old_items)
             if not shortages:
-                raise Busy("Other payments hold the last units at the moment.", order=order) from refused
+                raise Busy("Other payments hold the remaining units. Try again.", order=order) from refused
             raise StockTooShort(shortages) from refused
         except WriteOutcomeUnknown:
             recorded = self.get(order.order_id)
             if recorded.is_payable:
-                raise Busy("The database does not answer.") from None
+                raise Busy("The database does not respond. Try again.") from None
             if (recorded.attempt, recorded.override) != (moved.attempt, moved.override):
                 raise NotClaimable(recorded) from None
             return recorded
         return moved
 
     def _write_alone(self, write: "TransactWriteItemTypeDef", moved: Order, deadline: Deadline) -> Order:
-        """Write what turns an order into `moved`, or return it as it is recorded. Raises `Busy`."""
+        """Write `moved`, without stock, or return the recorded order if the condition fails. Raises `Busy`."""
         for _ in retry_until(deadline):
             try:
                 with translate_write_errors():
@@ -489,7 +487,7 @@ class OrdersTable:
             except WriteOutcomeUnknown:
                 return self.get(moved.order_id)
             return moved
-        raise Busy("Too many others write the same order.")
+        raise Busy("Too many concurrent writes to the order. Try again.")
 
     def _stock_moves(
         self, order: Order, move: "Callable[[str, int], TransactWriteItemTypeDef]"
@@ -505,10 +503,10 @@ class OrdersTable:
         without_holds: "Sequence[TransactWriteItemTypeDef]" = (),
         deadline: Deadline,
     ) -> Order:
-        """Write what turns `order` into `moved`, or return it as it is recorded: moved by another, or in flight.
+        """Write `moved` over an order in flight. Returns it, or the recorded order if it was not written.
 
-        Holds do not outlast an edit of the products table by another service. A product whose hold is gone is reported
-        and gets its write of `without_holds`, or stays as it is, so that the order still ends.
+        Another service that edits the products table can remove holds. A product without its hold is reported. Its
+        write is replaced by the one of `without_holds`, or dropped, so that the order is settled in any case.
         """
         alternatives = list(zip_longest(writes, [None, *without_holds]))
         reported: set[str] = set()
@@ -557,14 +555,14 @@ class OrdersTable:
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
-        # DynamoDB refuses names that are not used, and an empty map of them.
+        # DynamoDB rejects unused names, and an empty map of names.
         if names := {name: attribute for name, attribute in _NAMES.items() if name in update + condition}:
             write["Update"]["ExpressionAttributeNames"] = names
         return write
 
 
 def _fit_to_page(orders: list[Order]) -> list[Order]:
-    """Return as many of the orders as fit into a response, at least one of those given."""
+    """Return the first of the orders that fit into a response, at least one if there is any."""
     sizes = accumulate(
         _OTHER_BYTES + sum(_OTHER_BYTES + _CHARACTER_BYTES * len(line.name) for line in order.lines) for order in orders
     )
@@ -582,16 +580,16 @@ def _key(order_id: str) -> dict[str, Any]:
 
 
 def shard_of(order_id: str) -> str:
-    """Where an order is in the `unsettled` index while it is there."""
+    """Return the order's partition key in the `unsettled` index."""
     return UNSETTLED_SHARDS[zlib.crc32(order_id.encode()) % len(UNSETTLED_SHARDS)]
 
 
 def _shortages(order: Order, old_items: Mapping[int, Item | None]) -> list[Shortage]:
-    """Return the products of which the shelf has too little, from the refused writes of a transaction.
+    """Return the products whose stock is too low, from the refused writes of a transaction.
 
-    Position 0 is the order; the products follow. Units that other payments hold may come back, so they are no shortage.
-    Nor is a product whose `available` exceeds its `stock`: it is not for sale until it is repaired, but its units are
-    there. A product whose stock is not readable has none.
+    Position 0 is the order; the products follow. Units that other payments hold may be released, so they are not a
+    shortage. Neither is an `available` above `stock`: the product cannot be sold until it is repaired, but its units
+    exist. Unreadable stock counts as 0.
     """
     wanted = list(order.quantities().items())
     shortages = []

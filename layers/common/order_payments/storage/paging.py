@@ -1,4 +1,4 @@
-"""Listings in pages: a cursor tells where the next one begins."""
+"""Pagination of listings with cursors."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ _SEAL_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Entry]):
-    """Some entries of a listing. `last` is the key of the last one where more follow, to go on from."""
+    """One page of a listing. `last` is the key after which the next page begins, or None on the last page."""
 
     entries: Sequence[Entry]
     last: tuple[str, ...] | None
@@ -26,21 +26,20 @@ class Page(Generic[Entry]):
 class Cursors:
     """The cursors of one listing.
 
-    A cursor is sealed to the listing and to the caller, so that one of another listing, of another caller, or that
-    was changed on its way is noticed. It is no secret and gives no right: every listing shows a caller what is theirs
-    to see, wherever it begins. So whoever makes one by the rules here may have it, as long as it has the form of a
-    key: `key` says of each part whether it has.
+    A cursor is bound to the listing and the caller by a digest, so a cursor of another listing or caller, or a modified
+    one, is refused. It is not a secret and grants no permission, because each listing contains only what the caller may
+    see. A client can therefore compute a cursor. `key` has a function for each part of the key, which checks its form.
     """
 
     listing: str
     key: tuple[Callable[[str], bool], ...]
 
     def cursor(self, page: Page[Entry], caller_id: str) -> str | None:
-        """The cursor for what follows `page`, if anything does."""
+        """Return the cursor for the page after `page`, or None if that is the last."""
         return self._seal(json.dumps(page.last).encode(), caller_id) if page.last else None
 
     def position(self, cursor: str | None, caller_id: str) -> tuple[str, ...] | None:
-        """Return the key to continue from, None without a cursor. Raises `InvalidCursor` for one that is not ours."""
+        """Return the key to continue after, or None without a cursor. Raises `InvalidCursor`."""
         if cursor is None:
             return None
         try:
@@ -50,7 +49,7 @@ class Cursors:
             parts = None
         if isinstance(parts, list) and len(parts) == len(self.key) and all(map(_fits, self.key, parts)):
             return tuple(parts)
-        raise InvalidCursor("This cursor is not one of this listing for this user.")
+        raise InvalidCursor("The cursor does not belong to this listing and user. Use the previous page's cursor.")
 
     def _seal(self, position: bytes, caller_id: str) -> str:
         sealed = json.dumps([self.listing, caller_id]).encode() + position

@@ -1,4 +1,4 @@
-"""The products table: every access pattern on products, one method each."""
+"""The products table, with one method for each access pattern."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PRODUCT_PAGE_LIMIT_SECONDS = 6.0
 
 Precondition = Callable[[Product | None], bool]
-"""Decides from the product that is for sale now, or None if there is none, whether a write is still wanted."""
+"""Returns whether a write is still wanted, given the product for sale, or None if there is none."""
 
 _IS_NUMBER = "attribute_type({}, :number)"
 _CAN_SELL = (
@@ -40,10 +40,10 @@ _CAN_SELL = (
     f"({_IS_NUMBER.format('available')} AND available >= :quantity AND available <= stock)"
     " OR (attribute_not_exists(available) AND stock >= :quantity))"
 )
-"""DynamoDB rejects a transaction that calculates with a text, so that its other writes would not be made either."""
+"""Checks types, because DynamoDB rejects a whole transaction if one of its updates calculates with a string."""
 
 _HAS_HOLD = f"{_IS_NUMBER.format('available')} AND available < stock"
-"""Misses a hold that is gone while another payment holds units of the product: a condition cannot calculate."""
+"""Does not notice a missing hold while another payment holds units of the product: a condition cannot calculate."""
 
 _OFFER = ("name", "unitPrice", "currency")
 _STOCK = ("stock", "available")
@@ -51,7 +51,7 @@ _LONGEST_LOGGED_ID = 200
 
 
 class InvalidProductItem(Exception):
-    """An item of the products table that is not a product. `faults` says why, and quotes no value."""
+    """An item of the products table that is not a valid product. `faults` has the reasons, and quotes no value."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -61,8 +61,8 @@ class InvalidProductItem(Exception):
 class ProductsTable:
     """Products by `productId`.
 
-    The stock methods return a write for a transaction that also moves an order: stock never moves alone. Each names
-    the product once with the quantity it wants in all.
+    The stock methods return a write for a transaction that also changes an order: stock never moves alone. A
+    transaction has one write per product, with the total quantity.
     """
 
     def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
@@ -70,7 +70,7 @@ class ProductsTable:
         self._table_name = table_name
 
     def get(self, product_id: str) -> Product:
-        """Return the product as it is now. Raises `ProductNotFound`."""
+        """Return the product by a strongly consistent read. Raises `ProductNotFound`."""
         product = _for_sale(self._read(product_id))
         if product is None:
             raise ProductNotFound("There is no such product.")
@@ -86,7 +86,7 @@ class ProductsTable:
         return from_wire(item) if item else None
 
     def get_many(self, product_ids: Iterable[str]) -> dict[str, Product]:
-        """Those of up to 100 products that exist, by id."""
+        """Return those of up to 100 products that exist, by id."""
         keys = [_key(product_id) for product_id in product_ids]
         items = batch_get(
             self._client, self._table_name, keys, deadline=Deadline.after(retry_budgets.PRODUCT_BUDGET_SECONDS)
@@ -94,15 +94,15 @@ class ProductsTable:
         return {product.product_id: product for product in filter(None, map(_for_sale, items))}
 
     def page(self, *, limit: int, after: tuple[str, ...] | None) -> Page[Product]:
-        """Up to `limit` products as they are now, in an order of DynamoDB's own that stays, from behind `after`.
+        """Return up to `limit` current products after the key `after`, in DynamoDB's own, stable order.
 
-        Fewer if there are many items that are not for sale. Raises `Busy` if there was nothing else to go on from.
+        A page has fewer products if many items are not for sale. Raises `Busy` if these leave no key to continue from.
         """
         found: list[Product] = []
         start: dict[str, Any] = {"ExclusiveStartKey": _key(*after)} if after else {}
         deadline = Deadline.after(retry_budgets.PRODUCT_BUDGET_SECONDS)
         last_resort = Deadline.after(PRODUCT_PAGE_LIMIT_SECONDS)
-        read_last: str | None = None
+        last_id: str | None = None
         while True:
             with translate_read_errors():
                 answer = self._client.scan(
@@ -110,17 +110,15 @@ class ProductsTable:
                 )
             items = [from_wire(item) for item in answer["Items"]]
             found += filter(None, map(_for_sale, items))
-            # A cursor has the form of a product's id, which the key of another service's item may not have.
-            read_last = next(
-                (item["productId"] for item in reversed(items) if is_product_id(item["productId"])), read_last
-            )
+            # A cursor has the form of a product id, which the keys of other services' items may not have.
+            last_id = next((item["productId"] for item in reversed(items) if is_product_id(item["productId"])), last_id)
             if len(found) > limit:
                 return Page(found[:limit], last=(found[limit - 1].product_id,))
             if "LastEvaluatedKey" not in answer:
                 return Page(found, last=None)
-            if deadline.remaining() < 0 and read_last is not None:
-                # There are many that cannot be shown. Whoever asks goes on from here.
-                return Page(found, last=(read_last,))
+            if deadline.remaining() < 0 and last_id is not None:
+                # Many items are not for sale. The client continues from here.
+                return Page(found, last=(last_id,))
             if last_resort.remaining() < 0:
                 raise Busy("The table has too many items that are not products.")
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
@@ -136,19 +134,19 @@ class ProductsTable:
         precondition: Precondition | None = None,
         count_held: Callable[[str], int] = lambda _: 0,
     ) -> Product:
-        """Create the product, or set what is given. Without `stock`, its stock stays. What payments hold stays held.
+        """Create the product or update it. Without `stock`, its stock is unchanged. Held units stay held.
 
-        Each write carries the condition that the attributes it was computed from are unchanged, because a condition
-        cannot calculate. If a payment moved the stock in between, the item is read again.
+        Each write requires that the attributes it was computed from are unchanged, because a condition cannot
+        calculate. If a payment moved the stock meanwhile, the item is read again.
 
-        `count_held` returns how many units payments in flight hold. It is called if the item does not say so: a new
-        item, one without `available`, and one that is not a product, which this repairs. While the stored numbers are
-        invalid no payment can hold more of them.
+        `count_held` returns how many units payments in flight hold. It is called if the item does not contain that
+        number: a new item, one without `available`, and an invalid product, which this write repairs. While the stored
+        figures are invalid, no payment can hold more units.
 
         Raises
         ------
         InvalidRequest
-            `stock` is missing and the item has none that can be kept.
+            `stock` is missing, and no valid stock is stored.
         PreconditionFailed
             `precondition` returned false.
         StockBelowReserved
@@ -159,21 +157,21 @@ class ProductsTable:
             item = self._read(product_id)
             before = _product_or_none(item)
             if written is not None and before == written:
-                # botocore repeats a write whose reply was lost, and then meets the result of its own write.
+                # botocore retried a write whose response was lost, and the retry failed on the first one's result.
                 return written
             if precondition is not None and not precondition(before):
-                raise PreconditionFailed("The product is not as the request expects it. Read it again to get its ETag.")
+                raise PreconditionFailed("The product does not meet the precondition. Read it again to get its ETag.")
             new_stock = _stock_to_keep(item) if stock is None else stock
             if new_stock is None:
                 raise InvalidRequest(
-                    "A product that is new, or whose stored stock is invalid, needs stock.", field="stock"
+                    "`stock` is required for a new product, and if the stored stock is invalid.", field="stock"
                 )
             is_hold_known = before is not None and item is not None and "available" in item
             reserved = _reserved_in(item)
             if reserved is None:
                 reserved = count_held(product_id)
             if new_stock < reserved:
-                raise StockBelowReserved(f"Payments in flight hold {reserved} of this product.")
+                raise StockBelowReserved(f"Payments in flight hold {reserved} units of this product.")
             if item is not None and before is None:
                 logger.warning("invalid product item replaced", productId=product_id, held=reserved)
             written = Product(product_id, name, unit_price, currency, new_stock, new_stock - reserved)
@@ -184,13 +182,13 @@ class ProductsTable:
             except (ConditionFailed, TransactionConflict, InvalidProductItem):
                 continue
             except WriteOutcomeUnknown:
-                raise Busy("The database does not answer.") from None
-        raise Busy("Too many payments move the stock of this product.")
+                raise Busy("The database does not respond. Try again.") from None
+        raise Busy("Too many payments are changing this product's stock. Try again.")
 
     def _write(self, item: Item | None, after: Product, *, with_stock: bool, unchanged: Iterable[str]) -> Product:
-        """Write `after` over `item` if the attributes `unchanged` are as they were read, and return what is stored.
+        """Write `after` if the attributes `unchanged` are still those of `item`, and return the stored product.
 
-        A write without the stock is made even if payments moved the stock since it was read.
+        A write without stock succeeds even if payments moved the stock meanwhile.
         """
         values = product_to_item(after)
         written = {name: values[name] for name in ((*_OFFER, *_STOCK) if with_stock else _OFFER)}
@@ -210,14 +208,14 @@ class ProductsTable:
         return product_from_item(from_wire(stored["Attributes"]))
 
     def adjust(self, product_id: str, change: int) -> "tuple[Product, TransactWriteItemTypeDef]":
-        """Return the product with `change` more units, and the write that makes it so if it is unchanged until then.
+        """Return the product with `change` more units, and its write, which fails if the product changes meanwhile.
 
         Raises
         ------
         ProductNotFound
-            There is no such product, or its item is invalid.
+            The product does not exist, or its item is invalid.
         StockBelowReserved
-            Payments in flight hold more than would be left.
+            Payments in flight hold more than the new stock.
         InvalidRequest
             The stock would exceed `MAXIMUM_STOCK`.
         """
@@ -248,26 +246,26 @@ class ProductsTable:
         }
 
     def hold(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
-        """Set `quantity` aside for a payment, if so much can be sold. Without it two orders sell the last unit.
+        """Hold `quantity` units for a payment if they are available, so that two orders cannot sell the last unit.
 
-        A product that another service wrote with `stock` alone counts as wholly available.
+        A product that another service wrote with `stock` alone counts as fully available.
         """
         update = "SET available = if_not_exists(available, stock) - :quantity"
         return self._move(product_id, quantity, update, _CAN_SELL)
 
     def take(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
-        """Make a hold a reduction of the stock: the payment succeeded. A hold keeps `available` below `stock`."""
+        """Turn a hold into a reduction of the stock after a successful payment."""
         is_held = f"(attribute_not_exists(available) OR ({_HAS_HOLD}))"
         condition = f"{_IS_NUMBER.format('stock')} AND stock >= :quantity AND {is_held}"
         return self._move(product_id, quantity, "SET stock = stock - :quantity", condition)
 
     def sell(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
-        """Reduce the stock without a hold before it, as an admin does who confirms an order by hand."""
+        """Reduce the stock without an earlier hold, as when an admin confirms an order."""
         update = "SET available = if_not_exists(available, stock) - :quantity, stock = stock - :quantity"
         return self._move(product_id, quantity, update, _CAN_SELL)
 
     def release(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
-        """Give a hold back: the payment failed. The condition keeps it from creating a product that is gone."""
+        """Release a hold after a failed payment. The condition prevents it from creating a deleted product."""
         condition = f"{_IS_NUMBER.format('stock')} AND {_HAS_HOLD}"
         return self._move(product_id, quantity, "SET available = available + :quantity", condition)
 
@@ -302,9 +300,9 @@ def _unchanged(item: Item, names: Iterable[str]) -> _Unchanged:
 
 
 def stock_in(item: Item) -> tuple[int, int] | None:
-    """Return `stock` and `available` of a product item; None if either is not a whole number.
+    """Return `stock` and `available` of a product item, or None if either is not a whole number.
 
-    A product that another service wrote with `stock` alone is wholly available.
+    A product that another service wrote with `stock` alone is fully available.
     """
     stock = _whole_number(item.get("stock"))
     available = _whole_number(item["available"]) if "available" in item else stock
@@ -314,7 +312,7 @@ def stock_in(item: Item) -> tuple[int, int] | None:
 def product_from_item(item: Item) -> Product:
     """Return the product that `item` stores. Raises `InvalidProductItem`.
 
-    This is the only reader of product items: what it refuses is not for sale.
+    This is the only reader of product items: an item that it refuses is not for sale.
     """
     product_id, name, currency = (item.get(attribute) for attribute in ("productId", "name", "currency"))
     unit_price, numbers = _whole_number(item.get("unitPrice")), stock_in(item)
@@ -327,7 +325,7 @@ def product_from_item(item: Item) -> Product:
 
 
 def is_product_item(item: Item) -> bool:
-    """Return whether `item` is meant to be a product. Other items of the table belong to other services.
+    """Return whether `item` is meant to be a product. Other items in the table belong to other services.
 
     Ids with `#` are reserved for items that are part of a product.
     """
@@ -342,7 +340,7 @@ def _product_or_none(item: Item | None) -> Product | None:
 
 
 def _for_sale(item: Item | None) -> Product | None:
-    """Return the product that `item` stores, if it can be sold. Report an invalid product: a person must repair it."""
+    """Return the product that `item` stores, or None if it is not for sale. Log an invalid product for repair."""
     if item is None or not is_product_item(item):
         return None
     try:
@@ -355,13 +353,13 @@ def _for_sale(item: Item | None) -> Product | None:
 
 
 def _reserved_in(item: Item | None) -> int | None:
-    """Return how many units payments hold, if the item has valid numbers. Its other fields may be invalid."""
+    """Return how many units payments hold if the stock figures are valid, else None. Other fields may be invalid."""
     numbers = stock_in(item) if item and "available" in item else None
     return None if numbers is None or any(faults_in_stock(*numbers)) else numbers[0] - numbers[1]
 
 
 def _stock_to_keep(item: Item | None) -> int | None:
-    """Return the stored stock, if it is one that a product can have."""
+    """Return the stored stock if it is valid, else None."""
     stock = _whole_number((item or {}).get("stock"))
     return None if stock is None or any(faults_in_stock(stock, stock)) else stock
 

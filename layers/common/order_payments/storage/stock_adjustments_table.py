@@ -1,4 +1,4 @@
-"""The ledger of stock adjustments: who changed a product's stock, by how much, and why."""
+"""Ledger of stock adjustments: who changed a product's stock, by how much, and why."""
 
 import uuid
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 ADJUSTMENT_RETENTION = timedelta(days=90)
-"""How long a record is kept, and so an idempotency key is known. DynamoDB deletes it within days afterwards."""
+"""Retention of a record and its idempotency key. DynamoDB deletes expired records within days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class StockAdjustment:
 
 
 def adjustment_id_for(admin_id: str, idempotency_key: str | None) -> str:
-    """Return the id of an adjustment, which follows from the admin's idempotency key, if any."""
+    """Return the id of an adjustment, derived from the admin's idempotency key if there is one."""
     return f"adj_{idempotency_digest(admin_id, idempotency_key) if idempotency_key else uuid.uuid4().hex}"
 
 
@@ -55,7 +55,7 @@ class AppliedAdjustment(NamedTuple):
 
 
 class StockAdjustmentsTable:
-    """Adjustments by `adjustmentId`. One transaction writes the record and the stock: neither is there alone."""
+    """Adjustments by `adjustmentId`. One transaction writes the record and the stock."""
 
     def __init__(self, client: "DynamoDBClient", table_name: str, products: ProductsTable) -> None:
         self._client = client
@@ -63,7 +63,7 @@ class StockAdjustmentsTable:
         self._products = products
 
     def apply(self, adjustment: StockAdjustment, *, deadline: Deadline) -> AppliedAdjustment:
-        """Change the stock and record why; for a repeated request, return what the first one made of the product.
+        """Change the stock and record the reason. For a repeated request, return the recorded product.
 
         Raises
         ------
@@ -72,25 +72,25 @@ class StockAdjustmentsTable:
         ProductNotFound, StockBelowReserved, InvalidRequest
             See `ProductsTable.adjust`. Nothing was written.
         Busy
-            Payments moved the stock for longer than `deadline`, or the database does not respond.
+            Payments moved the stock until `deadline`, or the database does not respond.
         """
-        came_before = True
+        is_first_try = True
         for _ in retry_until(deadline):
             if applied := self._find(adjustment):
-                return applied._replace(replayed=came_before or applied.replayed)
-            came_before = False
+                return applied._replace(replayed=is_first_try or applied.replayed)
+            is_first_try = False
             product, write = self._products.adjust(adjustment.product_id, adjustment.change)
             try:
                 write_transaction(self._client, [self._record(adjustment, product), write], deadline=deadline)
             except TransactionRefused:
-                # The same request was faster, or the product changed after it was read.
+                # A concurrent copy of the request was first, or the product changed after it was read.
                 continue
             except WriteOutcomeUnknown:
                 if applied := self._find(adjustment):
                     return applied
-                raise Busy("The database does not answer.") from None
+                raise Busy("The database does not respond. Try again.") from None
             return AppliedAdjustment(product, replayed=False)
-        raise Busy("Too many payments move the stock of this product.")
+        raise Busy("Too many payments are changing this product's stock. Try again.")
 
     def _find(self, adjustment: StockAdjustment) -> AppliedAdjustment | None:
         with translate_read_errors():
@@ -132,6 +132,6 @@ class StockAdjustmentsTable:
 
 
 def _product_from(item: Item) -> Product:
-    """Return the product of a record as it was then, by the rules of then."""
+    """Return the product of a record, without today's validation: its rules may have been others."""
     unit_price, stock, available = (int(item[name]) for name in ("unitPrice", "stock", "available"))
     return Product(item["productId"], item["name"], unit_price, item["currency"], stock, available)
