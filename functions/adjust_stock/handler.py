@@ -1,4 +1,4 @@
-"""`POST /admin/products/{productId}/stock-adjustments`: an admin adds units to a product's stock, or takes some off."""
+"""`POST /admin/products/{productId}/stock-adjustments`: an admin adds units to a product's stock or removes some."""
 
 from order_payments.composition import Components
 
@@ -28,7 +28,7 @@ def _require_nonzero(change: int) -> int:
 
 
 class StockAdjustmentRequest(RequestBody):
-    """By how many units the stock changes, and why. The reason is kept with the change."""
+    """The units to add or, if negative, to remove, and the reason. Both are recorded."""
 
     change: Annotated[
         int,
@@ -50,7 +50,7 @@ api = Api(route_of("adjust_stock"), raises=[ProductNotFound, StockBelowReserved,
 def adjust_stock(
     product_id: str, body: StockAdjustmentRequest, idempotency_key: IdempotencyKey = None
 ) -> Response[ProductView]:
-    """Change the stock by so many units, but take none that payments in flight hold."""
+    """Change the stock by `change` units. Units that payments in flight hold cannot be removed."""
     admin_id = api.caller.user_id
     adjustment = StockAdjustment(
         adjustment_id_for(admin_id, idempotency_key),

@@ -1,4 +1,4 @@
-"""Every day, and on demand: whether orders, stock and Stripe's charges fit together. A state machine calls it on."""
+"""Audit: checks that orders, stock and Stripe's charges match. A state machine invokes it daily and on demand."""
 
 from order_payments.composition import Components
 
@@ -20,7 +20,7 @@ stripe = components.stripe
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point. Takes an `Audit` as it was handed on, `{}` for a new one; returns it further on."""
+    """Continue an `Audit`, or start one if `event` is `{}`, and return it. Entry point of the function."""
     with logger.append_context_keys(invocationId=context.aws_request_id):
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - AUDIT_REPORT_SECONDS)
         audit = Audit.model_validate(event)
@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         try:
             continue_audit(audit, tables=tables, stripe=stripe, deadline=deadline)
         finally:
-            # What was found before it failed is found: it may fail again and again.
+            # Count the findings also if this invocation fails, because it may fail repeatedly.
             count(Count.MISMATCH, audit.mismatches - known)
             count(Count.AUDIT_UNJUDGED, audit.unjudged - known_unjudged)
             write_metrics()

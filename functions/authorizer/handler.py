@@ -1,4 +1,4 @@
-"""Lambda authorizer of the REST API: identifies the caller and returns the routes that the caller may call."""
+"""Lambda authorizer of the REST API: verifies the bearer token and returns the routes that its owner may call."""
 
 from order_payments.runtime.start_up import finish_start
 
@@ -16,7 +16,7 @@ with count_start_failures():
 
     from order_payments.runtime.settings import JwtSettings
 
-    # Composed while the function starts, so that one that is misconfigured answers no request.
+    # Built while the function starts, so that a misconfigured function serves no request.
     _SETTINGS = JwtSettings.from_environment()
     _VERIFIER = TokenVerifier(
         _SETTINGS.issuer,
@@ -32,14 +32,14 @@ LOGGED_KID_LENGTH = 64
 
 
 class AuthorizerFailed(Exception):
-    """The token could not be judged. API Gateway responds 500 and does not cache the result."""
+    """The token could not be verified. API Gateway responds 500 and does not cache the result."""
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Verify the bearer token and return the policy of its owner.
 
-    Raise the exception that API Gateway answers with 401, named `Unauthorized`, if the token is at fault. Raise
-    `AuthorizerFailed`, answered 500, if the service or the issuer is at fault.
+    If the token is at fault, raises an exception with the message `Unauthorized`, to which API Gateway responds 401. If
+    the service or the issuer is at fault, raises `AuthorizerFailed`, to which it responds 500.
     https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html
     """
     request: dict[str, str | None] = {}
@@ -52,24 +52,24 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     except TokenRefused as refused:
         kid = refused.kid and refused.kid[:LOGGED_KID_LENGTH]
         write_line("INFO", "token refused", reason=refused.reason, kid=kid, **request)
-        failure = Exception("Unauthorized")  # API Gateway knows this exception, and no other
+        failure = Exception("Unauthorized")  # API Gateway responds 401 to this message only
     except NoKeys:
         write_line("ERROR", "authorizer failed", reason="no_keys", **request)
         write_counts(Count.AUTHORIZER_FAILED)
         failure = AuthorizerFailed("no keys")
-    except Exception as error:  # noqa: BLE001 - the one boundary: no fault of ours may let a caller in
-        # Not the error's own text, nor its cause's: they may quote the token.
+    except Exception as error:  # noqa: BLE001 - no unexpected error may let a caller in
+        # Log neither the error's text nor its cause's, because they may quote the token.
         write_line("ERROR", "authorizer failed", reason="unexpected_error", error=_error_location(error), **request)
         write_counts(Count.AUTHORIZER_FAILED, Count.INTERNAL_ERROR)
         failure = AuthorizerFailed("unexpected error")
     else:
         return answer
-    # Raised outside of the handlers above, so that it carries no context for the runtime to log.
+    # Raised outside the handlers above, so that it carries no context for the runtime to log.
     raise failure
 
 
 def _bearer_token(event: dict[str, Any]) -> str:
-    """The token of the one `Authorization` header (RFC 6750, section 2.1)."""
+    """Return the token of the only `Authorization` header (RFC 6750, section 2.1). Raises `TokenRefused`."""
     single = [value for name, value in (event.get("headers") or {}).items() if name.lower() == "authorization"]
     multiple = [
         value
@@ -77,7 +77,7 @@ def _bearer_token(event: dict[str, Any]) -> str:
         if name.lower() == "authorization"
         for value in values
     ]
-    # API Gateway gives each header twice over. Two values are two identities: whoever reads the other one disagrees.
+    # API Gateway passes each header in both maps. Two values are ambiguous: another reader may choose the other one.
     given = multiple or single
     if not given:
         raise TokenRefused("no_token")
@@ -90,7 +90,7 @@ def _bearer_token(event: dict[str, Any]) -> str:
 
 
 def _request_ids(event: dict[str, Any], context: object) -> dict[str, str | None]:
-    """API Gateway's id of the request, which the client has seen too, and Lambda's own."""
+    """Return API Gateway's request id, which the client also receives, and Lambda's."""
     request_id = (event.get("requestContext") or {}).get("requestId")
     function_request_id = getattr(context, "aws_request_id", None)
     return {
@@ -100,7 +100,7 @@ def _request_ids(event: dict[str, Any], context: object) -> dict[str, str | None
 
 
 def _error_location(error: Exception) -> str:
-    """What kind of error, and where it came from."""
+    """Return the error's class, and the file and line that raised it."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

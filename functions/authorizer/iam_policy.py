@@ -1,4 +1,4 @@
-"""IAM policy that lets a caller through to the routes that its roles may call."""
+"""IAM policy for the routes that a caller's roles may call."""
 
 import re
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from order_payments.api.routes import ROUTES, Route
 from order_payments.domain.identity import Caller
 
-# What follows the stage is the client's raw input: it may hold anything, wildcards too, so it goes no further.
+# The text after the stage is the client's raw input and may contain wildcards, so it must not enter the policy.
 _METHOD_ARN = re.compile(
     r"(?P<stage_arn>arn:aws[a-z-]*:execute-api:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9]+/[A-Za-z0-9_-]+)/[A-Z]+/.*",
     re.DOTALL,
@@ -14,16 +14,16 @@ _METHOD_ARN = re.compile(
 
 
 def build_response(caller: Caller, method_arn: str) -> dict[str, Any]:
-    """Return the authorizer's response: the caller, for the functions, and every route that its roles may call.
+    """Return the authorizer's response: the caller's context, and a policy with every route that its roles may call.
 
-    It lists all of them because API Gateway caches it for the token and applies it to the token's next requests,
-    whichever route they are for. Raises `ValueError` for an ARN that is not a method's.
+    The policy has all routes, because API Gateway caches it for the token and applies it to later requests of other
+    routes. Raises `ValueError` if `method_arn` is not the ARN of an API method.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
     """
     match = _METHOD_ARN.fullmatch(method_arn)
     if match is None:
-        raise ValueError("methodArn names no method of an API's stage")
+        raise ValueError("methodArn is not the ARN of an API method")
     return {
         "principalId": caller.user_id,
         "policyDocument": {
@@ -36,7 +36,7 @@ def build_response(caller: Caller, method_arn: str) -> dict[str, Any]:
                         f"{match['stage_arn']}/{route.method}{_pattern(route)}{slash}"
                         for route in ROUTES
                         if route.admits(caller.roles)
-                        # A path is the same with a slash after it, but its ARN is not.
+                        # API Gateway also serves the path with a trailing slash, whose ARN differs.
                         for slash in ("", "/")
                     ],
                 }
@@ -47,10 +47,10 @@ def build_response(caller: Caller, method_arn: str) -> dict[str, Any]:
 
 
 def _pattern(route: Route) -> str:
-    """Return the route's path as IAM matches it, with a wildcard for each parameter.
+    """Return the route's path as an IAM pattern, with a wildcard for each parameter.
 
-    To IAM `*` is any text, an empty one and slashes included. `?*` keeps `GET /orders/{orderId}` from covering the list
-    `GET /orders/`, if that is for other callers. It still covers what lies below an id: a test compares the callers of
+    In IAM, `*` matches any text, including slashes and empty text. `?*` keeps `GET /orders/{orderId}` from matching the
+    list `GET /orders/` if that has other callers. The pattern also matches longer paths: a test compares the callers of
     such routes.
     """
     pattern = re.sub(r"{[^}]+}", "*", route.path)

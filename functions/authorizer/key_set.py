@@ -1,6 +1,6 @@
-"""The keys that tokens may be signed with: read from a JWK set, fetched where it has an address, kept for a while.
+"""Keys that verify tokens: read from a JWK set, which is fetched and cached if it has a URL.
 
-JWK sets are RFC 7517 and RFC 7518, section 6; Ed25519 keys RFC 8037.
+JWK sets: RFC 7517, and RFC 7518, section 6. Ed25519 keys: RFC 8037.
 """
 
 import http.client
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 
-# The algorithms that a key's type and curve allow. There is no other list: what is not in here verifies nothing, so
-# neither `none` nor the HMACs can, whose "public key" would be everybody's secret (RFC 8725, section 2.1).
+# The algorithms that a key's type and curve allow. No other algorithm is accepted: not `none`, and not HMAC, for which
+# the public key would be the secret (RFC 8725, section 2.1).
 _ALGORITHMS_OF_KEY_TYPE = {
     ("RSA", None): _RSA_ALGORITHMS,
     ("EC", "P-256"): frozenset({"ES256"}),
@@ -41,17 +41,17 @@ KEY_SET_MAX_AGE_SECONDS = 600
 KEY_SET_COOL_DOWN_SECONDS = 30
 NO_KEYS_COOL_DOWN_SECONDS = 1
 KEY_SET_FETCH_TIMEOUT_SECONDS = 2
-"""For the whole fetch: a server that sends its response byte by byte is given up as well."""
+"""For the whole fetch, so that a server that sends its response byte by byte also times out."""
 
 USER_AGENT = "order-payments"
-"""Issuers behind a CDN may answer `Python-urllib` with 403."""
+"""Issuers behind a CDN may respond 403 to `Python-urllib`."""
 
 MAX_KEY_SET_BYTES = 64 * 1024
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class KeySetError(Exception):
-    """There is no JWK set: the document is none, or the key server did not answer with a document.
+    """The document is not a JWK set, or the key server did not return one.
 
     `status` is the key server's HTTP status, if it responded with an error.
     """
@@ -62,12 +62,12 @@ class KeySetError(Exception):
 
 
 class NoKeys(Exception):
-    """There is no key at all to verify a token with, so no token can be judged."""
+    """No key is available, so no token can be verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key, and the algorithms that its type, its curve and its owner allow for it."""
+    """A public key, and the algorithms that its type, curve and `alg` allow."""
 
     kid: str | None
     public_key: "AllowedPublicKeys"
@@ -82,7 +82,7 @@ class KeySet:
 
     @classmethod
     def parse(cls, document: str | bytes) -> Self:
-        """Read a JWK set. A key that cannot be used is passed over (RFC 7517, section 5), so the set may come empty."""
+        """Parse a JWK set. Unusable keys are skipped (RFC 7517, section 5), so the result may be empty."""
         try:
             jwks = json.loads(document)["keys"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -91,14 +91,14 @@ class KeySet:
             raise KeySetError("the keys are not an array")
         return cls(tuple(key for jwk in jwks if (key := _usable_key(jwk)) is not None))
 
-    def knows(self, kid: str) -> bool:
+    def has_key(self, kid: str) -> bool:
         return any(key.kid == kid for key in self.keys)
 
     def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
-        """Return the one key of this id that may verify this algorithm. Without an id, the set must have one key.
+        """Return the only key with this id that allows the algorithm. Without an id, the set must have one key.
 
-        The same key may be listed several times, as with and without `alg`. Different keys under one id are ambiguous,
-        and none of them is used.
+        A key may be listed several times, such as with and without `alg`. Different keys with one id are ambiguous, and
+        none of them is used.
         """
         if kid is None and not _are_same_key(self.keys):
             return None
@@ -107,13 +107,13 @@ class KeySet:
 
 
 class FetchedKeySet:
-    """A key set that lives on a server.
+    """A key set that is fetched from a server and cached.
 
-    It is fetched when it is older than `KEY_SET_MAX_AGE_SECONDS`, so that a removed key ends with that, and when a
-    token names a key that it does not have, so that a new key is good at once. No caller can cause more than one fetch
-    in `KEY_SET_COOL_DOWN_SECONDS`, neither with made-up key ids nor by waiting for the server to fail. While the server
-    fails, the keys of the last fetch stay good. While there are no keys at all, no token can be judged, and the pause
-    between fetches is `NO_KEYS_COOL_DOWN_SECONDS`. `clock` returns seconds since the epoch.
+    It is fetched when it is older than `KEY_SET_MAX_AGE_SECONDS`, so that a removed key expires, and when a token names
+    an unknown key, so that a new key works at once. There is at most one fetch in `KEY_SET_COOL_DOWN_SECONDS`, even if
+    callers invent key ids or the server fails. While the server fails, the last keys stay in use. While there are no
+    keys, no token can be verified, and the pause between fetches is `NO_KEYS_COOL_DOWN_SECONDS`. `clock` returns
+    seconds since the epoch.
     """
 
     def __init__(self, fetch: Callable[[], bytes], clock: Callable[[], float]) -> None:
@@ -123,7 +123,7 @@ class FetchedKeySet:
     def find(self, kid: str | None, algorithm: str) -> "AllowedPublicKeys | None":
         key_set = self._cached.value
         is_fresh = self._cached.is_younger_than(KEY_SET_MAX_AGE_SECONDS)
-        if not is_fresh or not key_set.keys or (kid is not None and not key_set.knows(kid)):
+        if not is_fresh or not key_set.keys or (kid is not None and not key_set.has_key(kid)):
             self._cached.refresh(pause_seconds=KEY_SET_COOL_DOWN_SECONDS if key_set.keys else NO_KEYS_COOL_DOWN_SECONDS)
         if not self._cached.value.keys:
             raise NoKeys
@@ -141,7 +141,7 @@ class FetchedKeySet:
 
 
 def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> KeySet | FetchedKeySet:
-    """Return the keys that the settings name: the set itself, or the server that has it, which is not called yet."""
+    """Return the configured keys: the key set itself, or one that is fetched on first use."""
     if settings.jwks is not None:
         try:
             key_set = KeySet.parse(settings.jwks)
@@ -152,28 +152,29 @@ def keys_from(settings: JwtSettings, clock: Callable[[], float]) -> KeySet | Fet
         return key_set
     url = settings.jwks_url or ""
     if not _is_trustworthy(url):
-        raise InvalidSettings("JWT_JWKS_URL must begin with https:// (http:// only for this machine)")
+        raise InvalidSettings("JWT_JWKS_URL must begin with https:// (http:// only for localhost)")
     return FetchedKeySet(lambda: fetch(url), clock)
 
 
 def fetch(url: str) -> bytes:
-    """Return the document at the address, from that server alone: neither a redirect nor a proxy is followed.
+    """Return the document at `url`, without following redirects or using a proxy. Raises `KeySetError`.
 
-    In a thread of its own: a socket's timeout begins again with each byte, and does not bound the name lookup.
+    It runs in a thread of its own, because a socket's timeout restarts with each byte and does not bound the DNS
+    lookup.
     """
     outcome: list[bytes | Exception] = []
 
     def run() -> None:
         try:
             outcome.append(_download(url))
-        except Exception as error:  # noqa: BLE001 - it is raised where the document is waited for
+        except Exception as error:  # noqa: BLE001 - raised below, in the calling thread
             outcome.append(error)
 
     thread = threading.Thread(target=run, name="key-set", daemon=True)
     thread.start()
     thread.join(KEY_SET_FETCH_TIMEOUT_SECONDS)
     if not outcome:
-        raise KeySetError("the key server is too slow")
+        raise KeySetError("the key server timed out")
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
@@ -191,12 +192,12 @@ def _download(url: str) -> bytes:
     except (OSError, http.client.HTTPException) as error:
         raise KeySetError(f"the key server failed: {type(error).__name__}") from error
     if len(document) > MAX_KEY_SET_BYTES:
-        raise KeySetError("the key server sent too much")
+        raise KeySetError("the key set is too large")
     return document
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would let whoever controls the answer choose the server, plain http and our own network included."""
+    """Refuses redirects, which could lead to plain HTTP or into our own network."""
 
     def redirect_request(self, *_arguments: Any, **_named_arguments: Any) -> None:
         return None
@@ -217,20 +218,20 @@ def _is_trustworthy(url: str) -> bool:
 
 
 def _usable_key(jwk: object) -> VerificationKey | None:
-    """The JWK as a key, if it can be read, is public, is meant for signatures and is strong enough."""
+    """Return the JWK as a key if it is readable, public, meant for signatures and strong enough, else None."""
     if not isinstance(jwk, dict):
         return None
     kid, key_operations = jwk.get("kid"), jwk.get("key_ops", ["verify"])
     if not isinstance(kid, str | None) or not isinstance(key_operations, list):
         return None
-    # A private key in a key set is everybody's key.
+    # A published private key is compromised.
     if "d" in jwk or jwk.get("use", "sig") != "sig" or "verify" not in key_operations:
         return None
     try:
         algorithms = _ALGORITHMS_OF_KEY_TYPE[jwk["kty"], jwk.get("crv")]
         if "alg" in jwk:
             algorithms &= {jwk["alg"]}
-        # Any of the algorithms reads the key: those of one key type read it alike.
+        # All algorithms of a key type parse the key in the same way.
         public_key = jwt.PyJWK(jwk, algorithm=min(algorithms)).key
     except (KeyError, TypeError, ValueError, jwt.PyJWTError):
         return None

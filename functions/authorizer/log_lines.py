@@ -1,7 +1,7 @@
-"""The log: one line of JSON on standard output, which is what Lambda keeps.
+"""Log lines and metrics of the authorizer, as JSON on standard output.
 
-By hand, because Powertools' logger would add a third and more to the time of this function's imports. The fields are
-named as Powertools names them, so that one query finds the lines of every function.
+Powertools' logger is not used, because it would lengthen this function's imports by more than a third. The fields have
+Powertools' names, so that one query finds the lines of every function.
 """
 
 import json
@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.settings import function_name, metric_namespace
 
-SERVICE = "order-payments"  # as POWERTOOLS_SERVICE_NAME has it for the other functions
+SERVICE = "order-payments"  # POWERTOOLS_SERVICE_NAME of the other functions
 
 _FUNCTION_NAME = function_name()
 _METRIC_NAMESPACE = metric_namespace()
 
 
 def write_line(level: str, message: str, **fields: str | int | None) -> None:
-    """Write one line. Fields without a value are left out. Ids and outcomes only, never a token or its claims."""
+    """Write one log line, without fields that are None. Log ids and outcomes, never a token or its claims."""
     line = {
         "level": level,
         "message": message,
@@ -34,7 +34,7 @@ def write_line(level: str, message: str, **fields: str | int | None) -> None:
 
 
 def write_counts(*metrics: Count) -> None:
-    """Count one of each metric: one line in CloudWatch's embedded metric format, as the other functions write it."""
+    """Count one of each metric, in one line of CloudWatch's embedded metric format."""
     directive = {
         "Namespace": _METRIC_NAMESPACE,
         "Dimensions": [["service"]],
@@ -51,7 +51,7 @@ def write_counts(*metrics: Count) -> None:
 
 @contextmanager
 def count_start_failures() -> Iterator[None]:
-    """Count a failure of the block, which then ends the start: no request reaches the handler to count it."""
+    """Count a failure of the block, which ends the start, so that no handler can count it."""
     try:
         yield
     except BaseException:

@@ -1,8 +1,8 @@
-"""From a bearer token to the caller whom it names, or to the reason why it names nobody.
+"""Verification of bearer tokens.
 
-JSON Web Tokens are RFC 7519, their signatures RFC 7515, the attacks to expect and what to do about them RFC 8725.
-PyJWT checks the form, the signature, the issuer and the audience. Checked here is what it leaves to its caller, takes
-more lightly, or checks against a clock of its own.
+JSON Web Tokens: RFC 7519. Signatures: RFC 7515. Known attacks and defences: RFC 8725. PyJWT checks the form, the
+signature, the issuer and the audience. This module checks what PyJWT leaves to its caller, checks less strictly, or
+checks against its own clock.
 """
 
 import base64
@@ -20,17 +20,17 @@ from order_payments.domain.identity import Caller, Role
 if TYPE_CHECKING:
     from jwt.algorithms import AllowedPublicKeys
 
-# API Gateway passes no longer one: the request line and all headers have at most 10,240 bytes together.
+# API Gateway limits the request line and all headers together to 10,240 bytes.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 MAX_TOKEN_LENGTH = 10 * 1024
-MAX_USER_ID_LENGTH = 255  # as OpenID Connect Core 1.0, section 2, has it for `sub`
+MAX_USER_ID_LENGTH = 255  # limit of `sub` in OpenID Connect Core 1.0, section 2
 LEEWAY_SECONDS = 10
-LATEST_TIME = 253_402_300_799  # the end of the year 9999, beyond which no time can be written
+LATEST_TIME = 253_402_300_799  # the end of the year 9999, the last time that RFC 3339 can express
 
-# Three parts, none empty: neither an encrypted token, which has five, nor one without a signature.
+# Three parts, none empty. An encrypted token has five, and the signature of an unsigned token is empty.
 _SIGNED_TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
-# A token made for another purpose, such as a logout token, says so in `typ` (RFC 8725, section 3.11).
+# A token for another purpose, such as a logout token, has another `typ` (RFC 8725, section 3.11).
 _ACCESS_TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 
 _REASONS: dict[type[jwt.PyJWTError], str] = {
@@ -42,7 +42,7 @@ _REASONS: dict[type[jwt.PyJWTError], str] = {
 
 
 class TokenRefused(Exception):
-    """The request names nobody. `reason` is a stable code for the log; the client is told none."""
+    """The token does not identify a caller. `reason` is a stable code for the log; the client does not receive it."""
 
     def __init__(self, reason: str, kid: str | None = None) -> None:
         super().__init__(reason)
@@ -52,9 +52,9 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TokenVerifier:
-    """Verifies tokens of one issuer for one audience. `clock` gives seconds since the epoch.
+    """Verifier of tokens from one issuer for one audience. `clock` returns seconds since the epoch.
 
-    Amazon Cognito has an access token's audience in `client_id`, and in `token_use` what kind of token it is.
+    An access token of Amazon Cognito has the audience in `client_id`, and the kind of token in `token_use`.
     https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-access-token.html
     """
 
@@ -67,7 +67,7 @@ class TokenVerifier:
     token_use: str | None = None
 
     def verify(self, token: str) -> Caller:
-        """Return the caller whom the token names. Raises `TokenRefused`, and `NoKeys` if no token can be judged."""
+        """Return the caller that the token identifies. Raises `TokenRefused`, or `NoKeys` if no key is available."""
         if len(token) > MAX_TOKEN_LENGTH:
             raise TokenRefused("token_too_long")
         parts = _SIGNED_TOKEN.fullmatch(token)
@@ -80,13 +80,13 @@ class TokenVerifier:
         return Caller(_user_id(claims), self._roles(claims), self._check_times(claims))
 
     def _choose_key(self, header: dict[str, Any]) -> "tuple[str, AllowedPublicKeys]":
-        """The algorithm and the key: ours, by the header's `kid`. What else the header offers as a key is not read."""
+        """Return the algorithm and the trusted key with the header's `kid`. Keys inside the header are ignored."""
         algorithm, kid, token_type = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
         if not isinstance(algorithm, str) or algorithm not in ALLOWED_ALGORITHMS:
             raise TokenRefused("wrong_algorithm")
         if not isinstance(token_type, str) or token_type.lower() not in _ACCESS_TOKEN_TYPES:
             raise TokenRefused("wrong_type")
-        # PyJWT understands one extension, the detached payload. There is none here.
+        # PyJWT accepts one extension, the detached payload. This service accepts none.
         if "crit" in header:
             raise TokenRefused("unknown_extension")
         if "kid" in header and not isinstance(kid, str):
@@ -101,16 +101,16 @@ class TokenVerifier:
             jwt.decode(
                 token,
                 key,
-                # One of the allowed ones, and one that the key allows: `_choose_key` saw to both.
+                # `_choose_key` has checked that it is allowed, and that the key allows it.
                 algorithms=[algorithm],
                 issuer=self.issuer,
                 audience=self.audience if self._audience_is_aud else None,
                 options={
                     "require": ["iss", self.audience_claim, "exp", "sub"],
-                    # Else `_check_purpose` does.
+                    # `_check_purpose` checks any other audience claim.
                     "verify_aud": self._audience_is_aud,
                     "enforce_minimum_key_length": True,
-                    # `_check_times` does: PyJWT takes "1", true and 1e300 for times, and reads the machine's clock.
+                    # `_check_times` checks these: PyJWT accepts "1", true and 1e300, and reads the system clock.
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,
@@ -124,14 +124,14 @@ class TokenVerifier:
         return self.audience_claim == "aud"
 
     def _check_purpose(self, claims: dict[str, Any]) -> None:
-        """Refuse a token that was made for another client, or for another use than to call us."""
+        """Refuse a token for another client or another use."""
         if not self._audience_is_aud and claims[self.audience_claim] != self.audience:
             raise TokenRefused("wrong_audience")
         if self.token_use is not None and claims.get("token_use") != self.token_use:
             raise TokenRefused("wrong_use")
 
     def _check_times(self, claims: dict[str, Any]) -> int:
-        """Refuse a token that is not of this time. Returns when it expires, for what is decided on it later."""
+        """Refuse a token that has expired or is not yet valid. Returns its expiry, in seconds since the epoch."""
         now = self.clock()
         expires_at = _time(claims["exp"])
         if expires_at <= now - LEEWAY_SECONDS:
@@ -141,7 +141,7 @@ class TokenVerifier:
         return int(expires_at)
 
     def _roles(self, claims: dict[str, Any]) -> frozenset[Role]:
-        """The roles that we know. The issuer may have others, for other services."""
+        """Return the roles of this service. The issuer may have others, for other services."""
         names = claims.get(self.roles_claim, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TokenRefused("malformed_roles")
@@ -150,21 +150,21 @@ class TokenVerifier:
 
 def _user_id(claims: dict[str, Any]) -> str:
     user_id = claims["sub"]
-    # It goes into log lines and other systems' keys, where a line break or a direction mark makes it look like another.
+    # The id enters log lines and other systems' keys, where a line break or direction mark can make it look different.
     if not isinstance(user_id, str) or not 0 < len(user_id) <= MAX_USER_ID_LENGTH or not user_id.isprintable():
         raise TokenRefused("malformed_user_id")
     return user_id
 
 
 def _time(value: object) -> float:
-    """A claim as a NumericDate. Not a truth value, which Python counts as a number, and neither NaN nor infinite."""
+    """Return a claim as a NumericDate. Refuses booleans, which are numbers in Python, NaN and infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST_TIME:
         raise TokenRefused("malformed_time")
     return value
 
 
 def _read_json(part: str) -> dict[str, Any]:
-    """The JSON object in a part of the token. Its form as base64 is PyJWT's to check, for all three parts alike."""
+    """Return the JSON object in a part of the token. PyJWT checks the base64 form of all three parts."""
     try:
         text = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
         content = json.loads(text, object_pairs_hook=_without_duplicates)
@@ -176,7 +176,7 @@ def _read_json(part: str) -> dict[str, Any]:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a repeated name one reader takes the first value and another the last (RFC 7519, section 4)."""
+    """Return the object's members. Refuses repeated names, which parsers read differently (RFC 7519, section 4)."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a name is repeated")

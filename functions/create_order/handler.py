@@ -1,4 +1,4 @@
-"""`POST /orders`: a buyer places an order. It is `pending`; nothing is held or charged yet."""
+"""`POST /orders`: a buyer places an order. It is `pending`: no stock is held and nothing is charged."""
 
 from order_payments.composition import Components
 
@@ -19,14 +19,14 @@ from order_payments.domain.orders import NO_ORDER
 
 
 class ItemRequest(RequestBody):
-    """One line to order."""
+    """One line of an order."""
 
     product_id: Annotated[str, Field(min_length=1, max_length=64, examples=["green-tea"])]
     quantity: Annotated[int, Field(strict=True, ge=1, le=place_order.MAXIMUM_QUANTITY, examples=[2])]
 
 
 class OrderRequest(RequestBody):
-    """What to order. Prices are the products', never the client's."""
+    """The lines of an order. Prices come from the products, never from the client."""
 
     items: Annotated[list[ItemRequest], Field(min_length=1, max_length=place_order.MAXIMUM_LINES)]
 
@@ -39,10 +39,10 @@ api = Api(route_of("create_order"), raises=[UnknownProduct, MixedCurrencies, Ide
 
 @api.endpoint(
     status_code=HTTPStatus.CREATED,
-    responses={201: success("The order, `pending`.", "Location", REPLAYED_HEADER)},
+    responses={201: success("The placed order, which is `pending`.", "Location", REPLAYED_HEADER)},
 )
 def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> Response[OrderView]:
-    """Place an order at the products' current prices; for a repeated request, return the order placed before."""
+    """Place an order at the products' current prices. A repeated request returns the order placed before."""
     items = [place_order.Item(item.product_id, item.quantity) for item in body.items]
     placed = place_order.place_order(
         place_order.PlaceOrderRequest(api.caller.user_id, items, api.request_id, idempotency_key),

@@ -1,4 +1,4 @@
-"""`GET /orders/{orderId}/status`: how an order stands, for its buyer and for admins."""
+"""`GET /orders/{orderId}/status`: the status of an order, for its buyer and for admins."""
 
 from order_payments.composition import Components
 
@@ -15,12 +15,12 @@ orders = components.orders
 api = Api(route_of("get_order_status"), raises=[OrderNotFound, Forbidden])
 
 
-@api.endpoint(responses={200: success("How the order stands.")})
+@api.endpoint(responses={200: success("The order's status.")})
 def get_order_status(order_id: str) -> OrderStatusView:
-    """Read the order's status."""
+    """Return the order's status."""
     order = orders.get(order_id)
     if Role.ADMIN not in api.caller.roles and order.buyer_id != api.caller.user_id:
-        raise Forbidden("This order is somebody else's.")
+        raise Forbidden("The order belongs to another buyer.")
     return OrderStatusView.of(order)
 
 

@@ -18,7 +18,7 @@ api = Api(route_of("get_product"), raises=[ProductNotFound])
 
 @api.endpoint(responses={200: success("The product.", "ETag")})
 def get_product(product_id: str) -> Response[ProductView]:
-    """Read the product."""
+    """Return the product."""
     return product_response(products.get(product_id))
 
 

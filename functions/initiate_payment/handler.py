@@ -1,4 +1,4 @@
-"""`POST /orders/{orderId}/payment`: the buyer pays an order of theirs, once."""
+"""`POST /orders/{orderId}/payment`: a buyer pays for an order. An order has one payment attempt."""
 
 from order_payments.composition import Components
 
@@ -19,7 +19,7 @@ from order_payments.domain.orders import NO_ORDER, OrderStatus
 
 
 class PaymentBody(RequestBody):
-    """How to pay: the id of a Stripe PaymentMethod."""
+    """The payment method: the id of a Stripe PaymentMethod."""
 
     payment_method_id: Annotated[str, Field(min_length=1, max_length=255, examples=["pm_card_visa"])] = "pm_card_visa"
 
@@ -50,7 +50,7 @@ api = Api(
     responses={
         200: success("Paid: the order is `confirmed` and the stock reduced.", REPLAYED_HEADER),
         202: success(
-            "The outcome is not known yet. The order is `pending` and settled within minutes.",
+            "The outcome is not known yet. The order stays `pending` and is settled within minutes.",
             "Location",
             "Retry-After",
         ),

@@ -1,4 +1,4 @@
-"""`GET /orders`: a buyer's own orders, the newest first."""
+"""`GET /orders`: a buyer's own orders, newest first."""
 
 from order_payments.composition import Components
 
@@ -19,11 +19,11 @@ api = Api(route_of("list_orders"))
 
 @api.endpoint(responses={200: success("A page of the caller's orders.")})
 def list_orders(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OrdersView:
-    """List the caller's orders, the newest first."""
+    """List the caller's orders, newest first."""
     buyer_id = api.caller.user_id
     page = orders.page_of_buyer(buyer_id, limit=limit, after=cursors.position(cursor, buyer_id))
     return OrdersView(orders=[OrderView.of(order) for order in page.entries], cursor=cursors.cursor(page, buyer_id))
 
 
 handler = api.resolve
-components.finish_start(warm_up=lambda: orders.page_of_buyer("nobody", limit=1, after=None))
+components.finish_start(warm_up=lambda: orders.page_of_buyer("none", limit=1, after=None))

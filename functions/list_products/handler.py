@@ -1,4 +1,4 @@
-"""`GET /products`: the catalogue, with what there is of each product."""
+"""`GET /products`: the catalogue, with the stock of each product."""
 
 from order_payments.composition import Components
 

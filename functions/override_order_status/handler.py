@@ -1,4 +1,4 @@
-"""`PUT /admin/orders/{orderId}/status`: an admin settles an order by hand that nobody has tried to pay."""
+"""`PUT /admin/orders/{orderId}/status`: an admin settles an order that has no payment attempt."""
 
 from order_payments.composition import Components
 
@@ -18,7 +18,7 @@ from order_payments.runtime.observability import logger
 
 
 class OverrideRequest(RequestBody):
-    """How the order ends, and why, which is kept on the order and shown to its buyer."""
+    """The outcome and its reason. The reason is stored with the order and shown to its buyer."""
 
     status: Literal["confirmed", "cancelled"]
     reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["Paid by bank transfer."])]
@@ -31,9 +31,9 @@ api = Api(
 )
 
 
-@api.endpoint(responses={200: success("The order, settled.")})
+@api.endpoint(responses={200: success("The settled order.")})
 def override_order_status(order_id: str, body: OverrideRequest) -> OrderStatusView:
-    """Confirm the order, which takes its stock, or cancel it."""
+    """Confirm the order and reduce its stock, or cancel it."""
     admin_id = api.caller.user_id
     order = override_status(
         order_id,

@@ -1,4 +1,4 @@
-"""The orders table's stream: tell others what became of each order, on an EventBridge bus."""
+"""Event publisher: publishes the changes in the orders table's stream on an EventBridge bus."""
 
 from order_payments.composition import Components
 
@@ -26,28 +26,28 @@ Record = Mapping[str, Any]
 
 
 class NothingPublished(Exception):
-    """The first record of a batch is not done: Lambda divides the batch, until that one is alone."""
+    """The first record of a batch could not be published. Lambda divides the batch until that record is alone."""
 
 
 def publish_order_events(
     records: Sequence[Record], bus: EventBus, dead_letters: DeadLetterQueue, *, deadline: Deadline
 ) -> int:
-    """Publish what a batch of records says, in its order. Return how many records are done, from the first on.
+    """Publish the events of a batch of records, in order. Return how many records are done, from the first on.
 
-    What follows an event that EventBridge does not take now waits for it: an order's events keep their order. A record
-    that cannot be read, and an event that EventBridge will never take, go to the dead-letter queue. Nothing waits for
-    them.
+    If EventBridge does not accept an event now, later records wait for it, so that an order's events keep their order.
+    A record that cannot be read, and an event that EventBridge will never accept, go to the dead-letter queue and block
+    no others.
     """
 
     def give_up(record: Record) -> bool:
         return deadline.remaining() >= SQS_CALL_SECONDS and dead_letters.send(record, **locate_record(record))
 
     def publish(events: Mapping[int, OrderEvent]) -> int | None:
-        """Publish events by their records' places. Return the first place that is not done."""
-        places = {event.event_id: place for place, event in events.items()}
+        """Publish events, keyed by the position of their record. Return the first position that is not done."""
+        positions = {event.event_id: position for position, event in events.items()}
 
         def give_up_event(event: OrderEvent) -> bool:
-            record = records[places[event.event_id]]
+            record = records[positions[event.event_id]]
             logger.error(
                 "order event rejected", eventId=event.event_id, bytes=count_bytes(event), **locate_record(record)
             )
@@ -58,29 +58,29 @@ def publish_order_events(
         return list(events)[done] if done < len(events) else None
 
     events: dict[int, OrderEvent] = {}
-    for place, record in enumerate(records):
+    for position, record in enumerate(records):
         try:
             event = read_event(record)
-        except Exception:  # noqa: BLE001 - whatever is wrong with it, the others are to be published
+        except Exception:  # noqa: BLE001 - no invalid record may block the others
             logger.exception("stream record unreadable", **locate_record(record))
-            # First what comes before it: neither is done again because the other could not be.
+            # Publish the events before it first, so that neither result causes the other to be repeated.
             not_done = publish(events)
             if not_done is not None:
                 return not_done
             events = {}
             if not give_up(record):
-                return place
+                return position
         else:
             if event is not None:
-                events[place] = event
+                events[position] = event
     not_done = publish(events)
     return len(records) if not_done is None else not_done
 
 
 def count_outcomes(orders: Sequence[Order]) -> None:
-    """Count what became of orders.
+    """Count orders by outcome.
 
-    Here, because the stream knows of every settlement, whoever made it, and tells of it once in all but bad times.
+    The stream contains every settlement, regardless of the function that made it, and usually delivers it once.
     """
     by_hand = [order for order in orders if order.override is not None]
     by_payment = [order for order in orders if order.override is None]
@@ -92,7 +92,7 @@ def count_outcomes(orders: Sequence[Order]) -> None:
 
 
 def locate_record(record: Record) -> dict[str, Any]:
-    """Where a record is found: its order, and its place in the stream."""
+    """Return the record's order id and its position in the stream."""
     change = record.get("dynamodb", {})
     return {
         "orderId": change.get("Keys", {}).get("orderId", {}).get("S"),
@@ -101,9 +101,9 @@ def locate_record(record: Record) -> dict[str, Any]:
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point. Returns the first record that is not done; Lambda goes on from there.
+    """Publish a batch. Returns the first record that is not done, from which Lambda continues.
 
-    Not Powertools' BatchProcessor: that goes on behind a failed record, and what it publishes there overtakes it.
+    Powertools' BatchProcessor is not used: it continues after a failed record, so later events would overtake it.
     """
     with logger.append_context_keys(invocationId=context.aws_request_id):
         records = event["Records"]

@@ -1,4 +1,4 @@
-"""`PUT /admin/products/{productId}`: an admin creates a product, or sets its name and price, and perhaps its stock."""
+"""`PUT /admin/products/{productId}`: an admin creates a product, or updates its name, price and optional stock."""
 
 from order_payments.composition import Components
 
@@ -28,17 +28,17 @@ def _require_chargeable(currency: str) -> str:
 
 
 class ProductRequest(RequestBody):
-    """The product to store. `unitPrice` is in the minor unit of `currency`. Without `stock`, the stored stock stays."""
+    """The product. `unitPrice` is in the minor unit of `currency`. Without `stock`, the stored stock is unchanged."""
 
     name: Annotated[str, Field(max_length=MAXIMUM_NAME_LENGTH, pattern=LINE_OF_TEXT, examples=["Green tea"])]
     unit_price: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_AMOUNT, examples=[4599])]
     currency: Annotated[str, AfterValidator(_require_chargeable), Field(json_schema_extra={"enum": sorted(CURRENCIES)})]
-    # Optional, and never null. A factory is a default that the schema does not show.
+    # Optional, but never null. The schema does not show the default of a factory.
     stock: Annotated[int, Field(default_factory=int, strict=True, ge=0, le=MAXIMUM_STOCK, examples=[25])]
 
     @property
     def given_stock(self) -> int | None:
-        """The stock, or None if the request does not name it."""
+        """The stock, or None if the request has none."""
         return self.stock if "stock" in self.model_fields_set else None
 
 
@@ -48,14 +48,14 @@ tables = components.audited_tables
 api = Api(route_of("put_product"), raises=[ProductNotFound, PreconditionFailed, StockBelowReserved])
 
 
-@api.endpoint(responses={200: success("The product as it is now.", "ETag")})
+@api.endpoint(responses={200: success("The stored product.", "ETag")})
 def put_product(
     product_id: Annotated[str, Path(pattern=PRODUCT_ID_PATTERN)],
     body: ProductRequest,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response[ProductView]:
-    """Create or change the product. What payments in flight hold of it stays held."""
+    """Create or update the product. Units that payments in flight hold stay held."""
     if fault := price_fault(body.unit_price, body.currency):
         raise InvalidRequest(fault, field="unit_price")
 

@@ -1,4 +1,4 @@
-"""Reconciler: settles the payments whose outcome was left unknown. Runs every minute."""
+"""Reconciler: settles payments whose outcome is unknown, and sends owed refunds. Runs every minute."""
 
 from order_payments.composition import Components
 
@@ -27,16 +27,16 @@ from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
 
 BATCH_SIZE = 1250
-"""Entries read from each shard at a time: for all shards together, more than a run settles in its minute."""
+"""Entries read from each shard at a time. All shards together have more than a run can settle in its minute."""
 CONCURRENCY = 64
-"""Orders settled at the same time: 80 per second, each for half a second while Stripe responds normally, and more."""
+"""Orders settled at the same time. At half a second per order, 40 are enough for 80 orders per second."""
 UNANSWERED_LIMIT = 16
-"""Orders that Stripe leaves open in succession before the run checks whether Stripe responds at all."""
+"""Consecutive orders without an outcome after which the run checks whether Stripe responds."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far the clock of another writer may be ahead of ours before its entries count as dated in the future."""
+"""How far another writer's clock may be ahead before its entries count as dated in the future."""
 ORDER_TIME_LIMIT_SECONDS = TIME_TO_SETTLE_SECONDS + 2 * DYNAMODB_CALL_SECONDS + 2.0
-"""Longest time that one order may take if neither Stripe nor DynamoDB responds: read, fence, settle, postpone. No order
-starts with less time left. The function's timeout is a minute plus this time, so two runs do not work in parallel."""
+"""Longest time for one order if neither Stripe nor DynamoDB responds: read, fence, settle, postpone. No order starts
+with less time left. The function's timeout is a minute plus this time, so two runs do not work in parallel."""
 RECONCILER_REPORT_SECONDS = 2.0
 
 reconciler_settings = ReconcilerSettings.from_environment()
@@ -46,7 +46,7 @@ stripe = components.stripe
 
 
 class EntryOutcome(StrEnum):
-    """Outcome of one entry: `cleared` had nothing to settle, `left` has no outcome yet or was not tried."""
+    """Outcome of one entry. `cleared`: nothing to settle. `left`: not settled yet, or not tried."""
 
     SETTLED = "settled"
     REFUNDED = "refunded"
@@ -57,7 +57,7 @@ class EntryOutcome(StrEnum):
 
 @dataclass(slots=True)
 class Tally:
-    """Entries of a run by outcome, and the age of the oldest entry that stays."""
+    """Number of entries by outcome, and the age of the oldest entry that stays unsettled."""
 
     settled: int = 0
     refunded: int = 0
@@ -74,7 +74,7 @@ class Tally:
 
 
 class Pace:
-    """Spreads the orders of all threads evenly over time, at most `per_second`."""
+    """Rate limiter of all threads together: spaces orders evenly, at most `per_second`."""
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
@@ -90,7 +90,7 @@ class Pace:
 
 
 class Run:
-    """One run of the reconciler, whose entries are settled by several threads."""
+    """One run of the reconciler. Several threads settle its entries."""
 
     def __init__(
         self, orders: OrdersTable, stripe: StripeGateway, *, now: datetime, deadline: Deadline, pace: Pace
@@ -107,9 +107,9 @@ class Run:
         self.unreadable_shards: set[str] = set()
 
     def batches(self) -> Iterator[list[Unsettled]]:
-        """Yield the unsettled entries, each once, oldest first, until all were yielded or the run has to end.
+        """Yield batches of unsettled entries, oldest first and each entry once, until none is left or the run ends.
 
-        Entries are read even if there is no time left to settle them, so that the run reports their age.
+        Entries are read even if no time is left to settle them, so that the run reports their age.
         """
         seen: dict[str, set[str]] = {shard: set() for shard in UNSETTLED_SHARDS}
         shards = list(UNSETTLED_SHARDS)
@@ -121,7 +121,7 @@ class Run:
                 if self._deadline.remaining() < DYNAMODB_CALL_SECONDS:
                     break
                 ids = seen[shard]
-                # A settled or postponed entry leaves this query with a delay: the index follows the table.
+                # The index is eventually consistent: settled and postponed entries may still be in the result.
                 limit = BATCH_SIZE + len(ids)
                 try:
                     found = self._orders.unsettled(shard, before=self._now - LEASE, limit=limit)
@@ -146,7 +146,7 @@ class Run:
     def settle(self, entry: Unsettled) -> tuple[EntryOutcome, int]:
         """Settle one order. Returns the outcome, and the order's age in seconds if it stays unsettled.
 
-        Raises nothing. An order that was tried and stays unsettled moves behind the others.
+        Raises nothing. An order that was tried and stays unsettled moves to the back of the queue.
         """
         age_seconds = self._age_of(entry)
         if not self._may_start():
@@ -155,19 +155,19 @@ class Run:
         if not self._may_start():
             return EntryOutcome.LEFT, age_seconds
         logger.thread_safe_append_keys(orderId=entry.order_id)
-        postponed_to = utc_now() - LEASE  # behind all that this run could find, and within reach of the next
-        by = self._deadline.earlier_by(DYNAMODB_CALL_SECONDS)  # to postpone the order
+        postponed_to = utc_now() - LEASE  # after all entries of this run, and due in the next one
+        order_deadline = self._deadline.earlier_by(DYNAMODB_CALL_SECONDS)  # leaves time to postpone the order
         try:
             listed_since = from_rfc3339(entry.since_text)
             order = self._orders.get(entry.order_id)
             since = unsettled_since(order)
             if since is None:
                 return self._clear(order), age_seconds
-            # An attempt dated in the future is from a clock that is ahead. By ours its lease is over, if an earlier run
-            # has corrected its entry.
+            # An attempt dated in the future comes from a clock that is ahead. Its lease has expired by our clock if an
+            # earlier run has corrected its entry.
             is_overdue = self._is_ahead(since) and not self._is_ahead(listed_since)
             before = since if is_overdue else self._now - LEASE
-            order = reconcile(order, before=before, orders=self._orders, stripe=self._stripe, deadline=by)
+            order = reconcile(order, before=before, orders=self._orders, stripe=self._stripe, deadline=order_deadline)
             since = unsettled_since(order)
             if since is None:
                 self._unanswered = 0
@@ -176,15 +176,15 @@ class Run:
             outcome, age_seconds = EntryOutcome.LEFT, max(age_seconds, seconds_between(since, self._now))
             if self._is_ahead(listed_since):
                 logger.warning("unsettled entry corrected: dated in the future", unsettledSince=entry.since_text)
-                postponed_to = utc_now()  # its payer may still be at work: the lease starts now
+                postponed_to = utc_now()  # the payer may still be at work, so the lease starts now
             elif since > self._now - LEASE:
                 return outcome, age_seconds
             else:
-                self._check_stripe_responds(order, by)
+                self._check_stripe_responds(order, order_deadline)
         except Busy:
             logger.warning("payment reconciliation failed: database busy")
             outcome = EntryOutcome.FAILED
-        except Exception:  # noqa: BLE001 - any fault of one order must not keep the others waiting
+        except Exception:  # noqa: BLE001 - one order's error must not block the others
             logger.exception("payment reconciliation failed")
             count(Count.INTERNAL_ERROR)
             outcome = EntryOutcome.FAILED
@@ -192,33 +192,35 @@ class Run:
             logger.thread_safe_clear_keys()
         first = self._orders.postpone(entry.order_id, to=postponed_to)
         if outcome is EntryOutcome.FAILED and first is not None:
-            # Earlier runs postponed it, too, and an order that cannot be read does not say since when it waits.
+            # Earlier runs may have postponed it, and the start time of an unreadable order is unknown.
             age_seconds = max(age_seconds, seconds_between(first, self._now))
         return outcome, age_seconds
 
     def _may_start(self) -> bool:
-        """Return whether there is time for another order, and a Stripe to ask about it. If not, the run is over."""
+        """Return whether another order may start. If time is short or Stripe does not respond, the run ends."""
         if self._is_stripe_unresponsive or self._deadline.remaining() < ORDER_TIME_LIMIT_SECONDS:
             self._is_over = True
         return not self._is_over
 
     def _clear(self, order: Order) -> EntryOutcome:
-        """Remove the entry of an order that has nothing to settle. It would come back in every run."""
+        """Remove the entry of an order with nothing to settle, which would come back in every run."""
         if not self._orders.remove_stale_entry(order.order_id):
-            return EntryOutcome.SETTLED  # by someone else, after the entry was read
+            return EntryOutcome.SETTLED  # by another function, after the entry was read
         logger.warning("unsettled entry removed: nothing to settle", status=order.status)
         return EntryOutcome.CLEARED
 
-    def _check_stripe_responds(self, order: Order, by: Deadline) -> None:
-        """Stop the run if Stripe does not respond: each further order would cost its thread a timeout, and a write."""
+    def _check_stripe_responds(self, order: Order, deadline: Deadline) -> None:
+        """Stop the run if Stripe does not respond, because each further order would cost a timeout and a write."""
         with self._lock:
             self._unanswered += 1
             if self._unanswered < UNANSWERED_LIMIT:
                 return
             self._unanswered = 0
-        # Stripe may also have responded each time that the payment is still being processed.
+        # Stripe may have responded each time that the payment is still processing.
         intent_id = order.refund.payment_intent_id if order.refund else order.payment_intent_id
-        state = self._stripe.retrieve_state(order, intent_id or "", deadline=by.earlier_by(TIME_TO_SETTLE_SECONDS))
+        state = self._stripe.retrieve_state(
+            order, intent_id or "", deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
+        )
         if isinstance(state, Unknown):
             self._is_stripe_unresponsive = True
             logger.warning("reconciler run stopped: stripe does not respond")
@@ -227,7 +229,7 @@ class Run:
         return moment > self._now + CLOCK_TOLERANCE
 
     def _age_of(self, entry: Unsettled) -> int:
-        """Return the entry's age in seconds: 0 if it is dated in the future, or has no readable time."""
+        """Return the entry's age in seconds, or 0 if it is dated in the future or has no readable time."""
         try:
             return max(0, seconds_between(from_rfc3339(entry.since_text), self._now))
         except ValueError:
@@ -235,7 +237,7 @@ class Run:
 
 
 def reconcile_payments(orders: OrdersTable, stripe: StripeGateway, *, now: datetime, deadline: Deadline) -> Tally:
-    """Settle all that is unsettled for longer than the lease at `now`, until `deadline`, the oldest first."""
+    """Settle the orders that are unsettled for longer than the lease at `now`, oldest first, until `deadline`."""
     tally = Tally()
     run = Run(orders, stripe, now=now, deadline=deadline, pace=Pace(reconciler_settings.orders_per_second))
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="reconcile") as pool:
@@ -252,14 +254,14 @@ def seconds_between(since: datetime, now: datetime) -> int:
 
 
 def unsettled_since(order: Order) -> datetime | None:
-    """Return when the order's attempt started, or its refund was owed; None if there is nothing to settle."""
+    """Return when the order's attempt started or its refund became owed, or None if there is nothing to settle."""
     if order.owes_refund and order.refund is not None:
         return order.refund.owed_since
     return order.in_flight.started_at if order.in_flight else None
 
 
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Run the reconciler. Returns the tally."""
+    """Run the reconciler and return its tally."""
     with logger.append_context_keys(requestId=context.aws_request_id):
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - RECONCILER_REPORT_SECONDS)
         tally = reconcile_payments(orders, stripe, now=utc_now(), deadline=deadline)

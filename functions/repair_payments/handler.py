@@ -1,4 +1,4 @@
-"""On demand: what can be done about what an audit found. Without `apply` it only says so."""
+"""Repair: plans repairs for an audit's findings or, with `apply`, makes them. Runs on demand."""
 
 from order_payments.composition import Components
 
@@ -23,7 +23,7 @@ stripe = components.stripe
 
 
 class RepairRequest(BaseModel):
-    """`findings` of an audit, to be told a plan; or a plan's `steps` with `apply`, to be done."""
+    """An audit's `findings`, to plan repairs, or a plan's `steps` with `apply`, to make them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,7 +33,7 @@ class RepairRequest(BaseModel):
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The function's entry point. Returns the steps: planned, or done, each with its outcome."""
+    """Return the planned steps or, with `apply`, each step with its outcome. Entry point of the function."""
     with logger.append_context_keys(invocationId=context.aws_request_id):
         request = RepairRequest.model_validate(event)
         reading = Deadline.after(context.get_remaining_time_in_millis() / 1000 - 2 * REPAIR_STEP_SECONDS)
@@ -47,7 +47,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 steps.append(step.model_copy(update={"outcome": "not done: no time was left"}))
                 continue
             steps.append(repair.apply(step, deadline=deadline))
-            # What it did for this order says nothing of the next.
+            # The log keys of this order must not appear in the lines of the next.
             logger.thread_safe_clear_keys()
         write_metrics()
         return {"steps": [step.to_json() for step in steps]}

@@ -1,4 +1,4 @@
-"""`POST /webhooks/stripe`: Stripe reports a change of a PaymentIntent, which is read again before anything is done.
+"""`POST /webhooks/stripe`: Stripe reports a change of a PaymentIntent, which the service reads again before it acts.
 
 https://docs.stripe.com/webhooks
 """
@@ -29,16 +29,16 @@ SUBSCRIBED_EVENTS = FINAL_EVENTS | {
     "payment_intent.processing",
     "payment_intent.requires_action",
 }
-"""The events to subscribe to. https://docs.stripe.com/api/events/types"""
+"""Event types to subscribe to. https://docs.stripe.com/api/events/types"""
 
 EVENT_BODY = {
-    "description": "An event, as Stripe signed it.",
+    "description": "The event that Stripe signed.",
     "content": {"application/json": {"schema": {"type": "object"}}},
 }
 
 
 class Event(BaseModel):
-    """As much of an event about one of our intents as we need. https://docs.stripe.com/api/events/object"""
+    """The fields that the webhook needs of an event. https://docs.stripe.com/api/events/object"""
 
     id: str
     type: str
@@ -47,7 +47,7 @@ class Event(BaseModel):
 
 
 class Receipt(View):
-    """The response after which Stripe does not send the event again."""
+    """Acknowledgement of an event. Stripe does not send the event again."""
 
     received: Literal[True] = True
 
@@ -59,13 +59,13 @@ stripe = components.stripe
 api = Api(route_of("stripe_webhook"), raises=[InvalidSignature])
 
 
-@api.endpoint(responses={200: success("Received.")}, openapi_extensions={"requestBody": EVENT_BODY})
+@api.endpoint(responses={200: success("The event was received.")}, openapi_extensions={"requestBody": EVENT_BODY})
 def receive_event(
-    signature: Annotated[str, Header(alias="Stripe-Signature", description="Made with the webhook's secret.")] = "",
+    signature: Annotated[str, Header(alias="Stripe-Signature", description="Signed with the webhook's secret.")] = "",
 ) -> Receipt:
-    """Check the signature, read the order's PaymentIntent from Stripe, and settle the order if that is final.
+    """Verify the signature, read the order's PaymentIntent from Stripe, and settle the order if the intent is final.
 
-    The event's own account of the payment is not used, so it may arrive twice, late or out of order.
+    The payment data in the event is not used, so an event may arrive twice, late or out of order.
     """
     event = signed_event(signature)
     if event is None or event.type not in SUBSCRIBED_EVENTS:
@@ -83,7 +83,7 @@ def receive_event(
 
 
 def signed_event(signature: str) -> Event | None:
-    """Return the event if Stripe signed it within the last five minutes, and None if it is about nothing of ours.
+    """Return the event if Stripe signed it within the last five minutes, or None if it does not concern this service.
 
     Raises `InvalidSignature`.
     """
@@ -91,8 +91,8 @@ def signed_event(signature: str) -> Event | None:
         payload = api.raw_body.decode()
         check_signature(payload, signature)
     except (SignatureVerificationError, ValueError, TypeError):
-        # The SDK does not reckon with a signature that is not ASCII.
-        raise InvalidSignature("The signature does not fit the message.") from None
+        # The SDK raises other errors for a signature that is not ASCII.
+        raise InvalidSignature("The signature does not match the event.") from None
     try:
         return Event.model_validate_json(payload)
     except ValidationError:
@@ -101,9 +101,9 @@ def signed_event(signature: str) -> Event | None:
 
 
 def log_unreadable_event(payload: str) -> None:
-    """Log a signed event that is not about one of our intents, unless it is of a type that has another subject.
+    """Log a signed event without an intent of this service, unless its type concerns another object.
 
-    The webhook still responds 200, as the event stays unreadable however often Stripe sends it.
+    The webhook still responds 200, because retries would not make the event readable.
     """
     try:
         event = json.loads(payload)
@@ -123,13 +123,13 @@ def log_unreadable_event(payload: str) -> None:
 
 
 def check_signature(payload: str, signature: str) -> None:
-    """Raise the SDK's error unless Stripe signed this, with the secret in use or one that is new.
+    """Raise the SDK's error unless Stripe signed the event with the cached secret, or with a new one.
 
-    Raise `InvalidSignature` if no secret is configured: with an empty one every caller can sign.
+    Raises `InvalidSignature` if no secret is configured: any caller can sign with an empty one.
     """
     secret = signing_secret()
     if secret is None:
-        raise InvalidSignature("The signature does not fit the message.")
+        raise InvalidSignature("The signature does not match the event.")
     try:
         WebhookSignature.verify_header(payload, signature, secret, Webhook.DEFAULT_TOLERANCE)
     except SignatureVerificationError:
@@ -142,12 +142,12 @@ def check_signature(payload: str, signature: str) -> None:
 
 
 def signing_secret() -> str | None:
-    """Return the secret that Stripe signs with, None if none is configured."""
+    """Return the webhook's signing secret, or None if none is configured."""
     return stripe.secrets.webhook_secret() if stripe.secrets else webhook_settings.signing_secret
 
 
 if signing_secret() is None:
-    # Logged at the start, not per request, so that a stranger's calls neither flood the log nor raise an alarm.
+    # Logged once per start, so that unauthenticated calls neither flood the log nor raise an alarm.
     logger.error("webhook secret missing")
 handler = api.resolve
 components.finish_start(warm_up=lambda: orders.get(NO_ORDER))

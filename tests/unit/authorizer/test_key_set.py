@@ -414,7 +414,7 @@ def test_key_set_is_read_up_to_the_maximum_size(key_server: KeyServer) -> None:
     assert len(fetch(key_server.url)) == MAX_KEY_SET_BYTES
 
     key_server.body += b" "
-    with pytest.raises(KeySetError, match="too much"):
+    with pytest.raises(KeySetError, match="too large"):
         fetch(key_server.url)
 
 
@@ -444,7 +444,7 @@ def test_fetch_times_out_if_the_server_sends_slowly(
     key_server.has_slow_headers = has_slow_headers
     started = time.monotonic()
 
-    with pytest.raises(KeySetError, match="slow"):
+    with pytest.raises(KeySetError, match="timed out"):
         fetch(key_server.url)
 
     assert time.monotonic() - started < 1
