@@ -178,12 +178,12 @@ def test_links_lead_to_files_and_headings(document: str) -> None:
 
 
 def test_code_refers_to_documents_and_sections_that_exist() -> None:
+    tests = {path: path.read_text() for path in (PROJECT / "tests").rglob("*.py") if path != Path(__file__)}
     broken = []
-    for path, text in code().items():
-        for name, heading in re.findall(r"\b((?:docs/)?[\w-]+\.md)\b(?:, \"([^\"]+)\")?", text):
-            if name not in DOCUMENTS or (
-                heading and not re.search(rf"^#+ {re.escape(heading)}$", text_of(name), re.MULTILINE)
-            ):
+    for path, text in {**code(), **tests}.items():
+        for name, heading in re.findall(r"(?<![\w/])((?:docs/)?[\w-]+\.md)\b(?:`?, \"([^\"]+)\")?", text):
+            document = name if name in DOCUMENTS else f"docs/{name}"
+            if document not in DOCUMENTS or (heading and heading not in headings(text_of(document))):
                 broken.append(f"{path.relative_to(PROJECT)}: {name} {heading}")
 
     assert broken == []
