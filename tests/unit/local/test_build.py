@@ -1,4 +1,4 @@
-"""A build is made again when, and only when, it would come out differently."""
+"""The build is repeated only if its sources or requirements changed."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that were run, `sam build` leaving what it leaves."""
+    """Return a list that receives the commands; `sam build` leaves a template behind."""
     run: list[list[str]] = []
 
     def record(command: list[object], *, directory: Path, **_: object) -> None:
@@ -45,7 +45,7 @@ def make(project: Path, cache: Path) -> Build:
     return made
 
 
-def test_it_is_current_until_a_source_changes(project: Path, tmp_path: Path, commands: list[list[str]]) -> None:
+def test_build_is_current_until_a_source_changes(project: Path, tmp_path: Path, commands: list[list[str]]) -> None:
     made = Build(project, tmp_path / "cache")
     assert not made.is_current()
     made = make(project, tmp_path / "cache")
@@ -58,7 +58,9 @@ def test_it_is_current_until_a_source_changes(project: Path, tmp_path: Path, com
     assert len([command for command in commands if command[0] == "sam"]) == 1
 
 
-def test_the_index_is_asked_once(project: Path, tmp_path: Path, commands: list[list[str]]) -> None:
+def test_wheels_are_downloaded_once_for_the_same_requirements(
+    project: Path, tmp_path: Path, commands: list[list[str]]
+) -> None:
     make(project, tmp_path / "cache")
     (project / "functions/pay/handler.py").write_text("changed")
     make(project, tmp_path / "cache")
@@ -69,13 +71,13 @@ def test_the_index_is_asked_once(project: Path, tmp_path: Path, commands: list[l
     assert sum("download" in command for command in commands) == 2 * downloads > 0
 
 
-def test_what_a_build_that_was_cut_off_left_is_not_trusted(
+def test_files_of_an_interrupted_build_are_not_used(
     project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
 
     def fail(*_: object, **__: object) -> None:
-        (cache / ".aws-sam/deps/half").mkdir(parents=True)
+        (cache / ".aws-sam/deps/partial").mkdir(parents=True)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -85,10 +87,10 @@ def test_what_a_build_that_was_cut_off_left_is_not_trusted(
     assert not Build(project, cache).is_current()
     make(project, cache)
     assert commands
-    assert not (cache / ".aws-sam/deps/half").exists()
+    assert not (cache / ".aws-sam/deps/partial").exists()
 
 
-def test_containers_get_wheels_of_their_own_where_lambdas_do_not_run_on_this_machine(
+def test_containers_get_their_own_build_on_a_machine_unlike_lambda(
     project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "can_run_lambda_wheels", lambda: False)
@@ -96,15 +98,15 @@ def test_containers_get_wheels_of_their_own_where_lambdas_do_not_run_on_this_mac
     make(project, cache)
     assert sum("download" in command for command in commands) == 2
     commands.clear()
-    for_containers = make_container_build(project, cache)
-    with for_containers.lock():
-        for_containers.make()
-    assert not for_containers.template.is_relative_to(cache)
+    container_build = make_container_build(project, cache)
+    with container_build.lock():
+        container_build.make()
+    assert not container_build.template.is_relative_to(cache)
     assert sum("download" in command for command in commands) == 1
     assert not any("install" in command for command in commands)
 
 
-def test_containers_share_the_build_of_a_machine_that_is_like_lambda(
+def test_containers_share_the_build_on_a_machine_like_lambda(
     project: Path, tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "can_run_lambda_wheels", lambda: True)

@@ -1,4 +1,4 @@
-"""How containers reach this machine, by what their engine says of itself."""
+"""The address at which containers reach this machine, for each kind of container engine."""
 
 import gc
 import json
@@ -27,10 +27,10 @@ ON_BRIDGE = ContainerEngine("host.docker.internal", ContainerAccess("172.17.0.1"
 
 
 def no_bridge() -> Mapping[str, Any]:
-    raise AssertionError("its bridge is not on this machine")
+    raise AssertionError("the bridge of this engine is not on this machine")
 
 
-def test_on_linux_containers_come_over_the_bridge() -> None:
+def test_linux_containers_connect_over_the_bridge() -> None:
     engine = detect_engine(DOCKER, lambda: BRIDGE, platform="linux")
 
     assert engine == ON_BRIDGE
@@ -40,7 +40,7 @@ def test_on_linux_containers_come_over_the_bridge() -> None:
 @pytest.mark.parametrize(
     ("info", "platform"), [(DOCKER, "darwin"), ({**DOCKER, "OperatingSystem": "Docker Desktop"}, "linux")]
 )
-def test_an_engine_in_a_virtual_machine_forwards_to_the_loopback_by_itself(info: dict[str, Any], platform: str) -> None:
+def test_engine_in_a_virtual_machine_forwards_to_the_loopback_address(info: dict[str, Any], platform: str) -> None:
     engine = detect_engine(info, no_bridge, platform=platform)
 
     assert engine == ContainerEngine("host.docker.internal", None)
@@ -55,7 +55,7 @@ def test_an_engine_in_a_virtual_machine_forwards_to_the_loopback_by_itself(info:
     ],
     ids=["podman", "docker"],
 )
-def test_a_rootless_engine_lets_only_this_machine_in(
+def test_rootless_engine_admits_only_this_machine(
     info: dict[str, Any], host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = ContainerAccess("192.0.2.7", IPv4Network("192.0.2.7/32"))
@@ -66,7 +66,7 @@ def test_a_rootless_engine_lets_only_this_machine_in(
 
 @contextmanager
 def fake_engine(path: Path, answers: Mapping[str, Any]) -> Iterator[None]:
-    """An engine's API on a socket."""
+    """Serve an engine's API on a Unix socket."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -90,7 +90,7 @@ def fake_engine(path: Path, answers: Mapping[str, Any]) -> Iterator[None]:
         thread.join()
 
 
-def test_the_engine_of_docker_host_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_at_docker_host_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
     answers = {"/version": {"ApiVersion": "1.44"}, "/info": DOCKER, "/networks/bridge": BRIDGE}
@@ -99,10 +99,10 @@ def test_the_engine_of_docker_host_is_asked(tmp_path: Path, monkeypatch: pytest.
         assert connect() == ON_BRIDGE
 
 
-def test_where_no_engine_answers_it_is_said_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_engine_is_reported_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
 
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         with pytest.raises(CommandError, match=r"(?s)no container engine responds.*no\.sock.*Docker.*Podman"):
             connect()
-        gc.collect()  # docker-py 7.1 leaves the socket open that it could not connect
+        gc.collect()  # docker-py 7.1 does not close a socket that failed to connect

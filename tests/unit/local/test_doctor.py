@@ -1,4 +1,4 @@
-"""What is said of the stack that runs, and of the port for the next one."""
+"""The checks of `make doctor`: the running stack, the port and Java."""
 
 import socket
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from local.doctor import CheckResult
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port at which somebody answers."""
+    """Return a port in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -24,41 +24,41 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def runs(monkeypatch: pytest.MonkeyPatch, port: int | None, *, starting: bool = False) -> None:
+def set_running_stack(monkeypatch: pytest.MonkeyPatch, port: int | None, *, starting: bool = False) -> None:
     description = {"apiUrl": f"http://127.0.0.1:{port}/v1"} if port else None
     monkeypatch.setattr(doctor, "find_running_stack", lambda: description)
     monkeypatch.setattr(doctor, "is_running", lambda: description is not None or starting)
 
 
-# The checks are private to `make doctor`, which runs all of them on this machine. Each is tested by itself here.
+# The checks are private, because `make doctor` runs all of them. Here each is tested alone.
 
 
 @pytest.mark.parametrize(
     ("port", "starting", "found"),
     [(3400, False, "running at http://127.0.0.1:3400/v1"), (None, False, "not running"), (None, True, "starting")],
 )
-def test_a_stack_is_reported_with_its_state(
+def test_stack_is_reported_with_its_state(
     monkeypatch: pytest.MonkeyPatch, port: int | None, found: str, *, starting: bool
 ) -> None:
-    runs(monkeypatch, port, starting=starting)
+    set_running_stack(monkeypatch, port, starting=starting)
     assert doctor._stack() == CheckResult("Stack", found)
 
 
-def test_the_port_of_the_running_stack_is_its_own(monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:
-    runs(monkeypatch, taken_port)
+def test_port_of_the_running_stack_is_reported_as_its_own(monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:
+    set_running_stack(monkeypatch, taken_port)
     assert doctor._port(taken_port) == CheckResult(f"Port {taken_port}", "used by the running stack")
 
 
-def test_a_stack_on_another_port_leaves_a_free_port_free(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
-    runs(monkeypatch, 3400)
+def test_free_port_is_reported_while_a_stack_uses_another(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    set_running_stack(monkeypatch, 3400)
     assert doctor._port(free_port) == CheckResult(f"Port {free_port}", "free")
 
 
 @pytest.mark.parametrize("stack_port", [None, 3400])
-def test_a_port_that_somebody_else_has_comes_with_advice(
+def test_port_of_another_program_comes_with_advice(
     monkeypatch: pytest.MonkeyPatch, taken_port: int, stack_port: int | None
 ) -> None:
-    runs(monkeypatch, stack_port)
+    set_running_stack(monkeypatch, stack_port)
 
     finding = doctor._port(taken_port)
 
@@ -66,8 +66,8 @@ def test_a_port_that_somebody_else_has_comes_with_advice(
     assert f"PORT={taken_port + 1} make run" in (finding.advice or "")
 
 
-def test_nothing_is_claimed_of_a_port_while_a_stack_starts(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
-    runs(monkeypatch, None, starting=True)
+def test_port_is_not_checked_while_a_stack_starts(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    set_running_stack(monkeypatch, None, starting=True)
     assert doctor._port(free_port).found == "not checked while a stack is starting"
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_claimed_of_a_port_while_a_stack_starts(monkeypatch: pytest.M
         ("\x7fELF of another machine", "does not run"),
     ],
 )
-def test_a_java_that_is_too_old_or_does_not_run_comes_with_advice(
+def test_old_or_broken_java_comes_with_advice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, found: str
 ) -> None:
     java = tmp_path / "java"

@@ -1,4 +1,4 @@
-"""Containers get to DynamoDB, and nobody to anything else of the emulator."""
+"""The proxy lets containers call the emulator's DynamoDB, and nothing else of the emulator."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ CALL = {
 
 
 class Emulator(ThreadingHTTPServer):
-    """Keeps what reaches it."""
+    """A fake emulator that records its calls."""
 
     daemon_threads = True
 
@@ -67,7 +67,7 @@ def post(port: int, path: str, headers: dict[str, str]) -> httpx.Response:
     return httpx.post(f"http://127.0.0.1:{port}{path}", headers=headers, content=b'{"a":1}', trust_env=False)
 
 
-def test_a_call_of_dynamodb_goes_through_and_so_does_its_answer(emulator: Emulator) -> None:
+def test_dynamodb_call_and_its_response_are_forwarded(emulator: Emulator) -> None:
     with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         answer = post(port, "/", CALL)
 
@@ -79,7 +79,7 @@ def test_a_call_of_dynamodb_goes_through_and_so_does_its_answer(emulator: Emulat
 
 
 @pytest.mark.parametrize("target", [None, "AWSLambda.CreateFunction", "DynamoDBStreams_20120810.ListStreams"])
-def test_no_other_call_does(emulator: Emulator, target: str | None) -> None:
+def test_call_of_another_service_is_refused(emulator: Emulator, target: str | None) -> None:
     headers = CALL | {"X-Amz-Target": target} if target else {}
     with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         assert post(port, "/2015-03-31/functions", headers).status_code == 403
@@ -87,7 +87,7 @@ def test_no_other_call_does(emulator: Emulator, target: str | None) -> None:
     assert not emulator.calls
 
 
-def test_neither_do_two_targets_nor_the_path_of_another_service(emulator: Emulator) -> None:
+def test_second_target_and_path_of_another_service_are_not_forwarded(emulator: Emulator) -> None:
     two = [*CALL.items(), ("X-Amz-Target", "AWSLambda.CreateFunction")]
     with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         url = f"http://127.0.0.1:{port}/2015-03-31/functions"
@@ -99,14 +99,14 @@ def test_neither_do_two_targets_nor_the_path_of_another_service(emulator: Emulat
     assert "x-other" not in headers
 
 
-def test_who_comes_from_elsewhere_is_not_let_in(emulator: Emulator) -> None:
+def test_call_from_another_network_is_refused(emulator: Emulator) -> None:
     with serve_dynamodb_proxy(emulator.url, ContainerAccess("127.0.0.1", IPv4Network("172.17.0.0/16"))) as port:
         assert post(port, "/", CALL).status_code == 403
 
     assert not emulator.calls
 
 
-def test_where_the_stack_has_ended_the_answer_says_so() -> None:
+def test_call_without_a_running_stack_returns_503() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with serve_dynamodb_proxy(url, LOOPBACK) as port:
@@ -115,7 +115,7 @@ def test_where_the_stack_has_ended_the_answer_says_so() -> None:
     assert (answer.status_code, answer.text) == (503, "DynamoDB does not respond. Is the stack running?\n")
 
 
-def test_an_address_that_cannot_be_had_is_told() -> None:
+def test_unavailable_address_is_reported() -> None:
     with (
         pytest.raises(CommandError, match="Cannot listen on ::1, the address for containers"),
         serve_dynamodb_proxy("http://127.0.0.1:1", ContainerAccess("::1", LOOPBACK.peers)),
@@ -124,19 +124,19 @@ def test_an_address_that_cannot_be_had_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "of_a_page",
+    "page_headers",
     [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example"}],
     ids=lambda headers: next(iter(headers)),
 )
-def test_web_page_on_this_machine_is_not_let_in(emulator: Emulator, of_a_page: dict[str, str]) -> None:
+def test_call_from_a_web_page_is_refused(emulator: Emulator, page_headers: dict[str, str]) -> None:
     with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
-        assert post(port, "/", CALL | of_a_page).status_code == 403
+        assert post(port, "/", CALL | page_headers).status_code == 403
 
     assert not emulator.calls
 
 
 @pytest.mark.parametrize("name", ["host.docker.internal", "host.containers.internal"])
-def test_containers_name_of_this_machine_is_let_in(emulator: Emulator, name: str) -> None:
+def test_host_names_that_containers_use_are_accepted(emulator: Emulator, name: str) -> None:
     with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
         assert post(port, "/", CALL | {"Host": f"{name}:{port}"}).status_code == 400
 

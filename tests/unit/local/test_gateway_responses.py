@@ -1,4 +1,4 @@
-"""What API Gateway answers by itself comes from the template alone."""
+"""API Gateway's own error responses, as the template defines them."""
 
 import json
 
@@ -19,18 +19,18 @@ BODY = {
 TEMPLATE = {"Resources": {"Api": {"Properties": {"Body": BODY}}}}
 
 
-def test_they_are_read_as_the_api_takes_them() -> None:
+def test_responses_are_read_from_the_template() -> None:
     throttled = read_gateway_responses(TEMPLATE)["THROTTLED"]
     assert (throttled.type, throttled.status) == ("THROTTLED", 429)
     assert throttled.parameters["gatewayresponse.header.X-Origin"] == "method.request.header.Origin"
 
 
-def test_an_answer_names_its_request_and_leaves_out_what_is_not_known() -> None:
+def test_response_has_its_request_id_and_omits_unknown_variables() -> None:
     status, headers, body = read_gateway_responses(TEMPLATE)["THROTTLED"].render("r-1")
     assert status == 429
     assert headers == [(b"content-type", b"application/problem+json"), (b"x-amzn-requestid", b"r-1")]
     assert json.loads(body) == {"requestId": "r-1", "x": ""}
 
 
-def test_a_template_without_them_has_none() -> None:
+def test_template_without_responses_has_none() -> None:
     assert read_gateway_responses({"Resources": {"Api": {"Properties": {"Body": {}}}}}) == {}

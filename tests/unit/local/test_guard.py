@@ -1,4 +1,4 @@
-"""Programs reach a port of this machine, and web pages do not."""
+"""The guard lets programs on this machine through and refuses web pages."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ KEY = "the-key"
 
 
 class Application:
-    """Keeps the headers that reach it."""
+    """An ASGI application that records the headers that it receives."""
 
     def __init__(self) -> None:
         self.received: list[Headers] = []
@@ -59,7 +59,7 @@ def test_program_passes(headers: Headers) -> None:
     assert application.received == [headers]
 
 
-OF_PAGES = {
+WEB_PAGE_HEADERS = {
     "origin of a site": [HERE, (b"Origin", b"https://evil.example")],
     "origin of a file or a sandbox": [HERE, (b"origin", b"null")],
     "origin of another port": [HERE, (b"origin", b"http://127.0.0.1:8080")],
@@ -70,7 +70,7 @@ OF_PAGES = {
     "redirect of a link from outside the browser": [HERE, (b"sec-fetch-site", b"none")],
     "browser without fetch metadata": [HERE, (b"user-agent", b"Mozilla/5.0 (Macintosh) Safari/605.1.15")],
     "name of this machine in containers": [(b"host", b"host.docker.internal:4566")],
-    "name that was made to point here": [(b"host", b"evil.example:4566")],
+    "rebound DNS name": [(b"host", b"evil.example:4566")],
     "name that begins with ours": [(b"host", b"127.0.0.1.evil.example:4566")],
     "name that ends with ours": [(b"host", b"evillocalhost:4566")],
     "address without fetch metadata": [(b"host", b"0.0.0.0:4566")],
@@ -81,7 +81,7 @@ OF_PAGES = {
 }
 
 
-@pytest.mark.parametrize("headers", OF_PAGES.values(), ids=OF_PAGES.keys())
+@pytest.mark.parametrize("headers", WEB_PAGE_HEADERS.values(), ids=WEB_PAGE_HEADERS.keys())
 def test_web_page_is_refused(headers: Headers) -> None:
     application = Application()
 
@@ -102,7 +102,7 @@ def test_websocket_of_a_web_page_is_refused() -> None:
     assert application.received == []
 
 
-def test_key_lets_a_web_page_pass_and_goes_no_further() -> None:
+def test_key_admits_a_web_page_and_is_not_forwarded() -> None:
     application = Application()
     origin = (b"origin", b"https://shop.example")
 

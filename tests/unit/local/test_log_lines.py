@@ -1,4 +1,4 @@
-"""Log lines for people: one line an event, and nothing of the platform's own."""
+"""Log lines for the terminal: one line per entry, without the platform's lines."""
 
 import io
 import json
@@ -19,7 +19,7 @@ def plain(message: str) -> str:
     return text.plain
 
 
-def test_an_event_is_one_line_with_its_function_and_fields() -> None:
+def test_entry_is_one_line_with_its_function_and_fields() -> None:
     entry = {
         "level": "WARNING",
         "location": "f:1",
@@ -47,14 +47,14 @@ def test_levels_differ_in_colour(level: str) -> None:
     assert style == {"INFO": "green", "WARNING": "yellow", "ERROR": "bold red"}[level]
 
 
-def test_an_exception_keeps_its_traceback() -> None:
+def test_exception_is_shown_with_its_traceback() -> None:
     shown = plain(json.dumps({"level": "ERROR", "message": "failed", "exception": "Traceback\n  KeyError"}))
 
     assert shown.endswith("failed\nTraceback\n  KeyError")
 
 
-@pytest.mark.parametrize("message", ["no JSON", "[1]", '{"level": "INFO"}', "7"])
-def test_what_is_not_of_our_form_is_shown_as_it_is(message: str) -> None:
+@pytest.mark.parametrize("message", ["not JSON", "[1]", '{"level": "INFO"}', "7"])
+def test_unstructured_line_is_shown_unchanged(message: str) -> None:
     assert plain(message + "\n").endswith(message)
 
 
@@ -68,57 +68,55 @@ def test_what_is_not_of_our_form_is_shown_as_it_is(message: str) -> None:
         '{"_aws": {"CloudWatchMetrics": []}, "service": "order-payments", "PaymentUnknown": [1.0]}',
     ],
 )
-def test_what_the_platform_says_or_counts_is_left_out(message: str) -> None:
+def test_platform_lines_and_metrics_are_omitted(message: str) -> None:
     assert format_line(line(message)) is None
 
 
-ANSWERED = {"level": "INFO", "message": "request completed", "status": 200}
+COMPLETED = {"level": "INFO", "message": "request completed", "status": 200}
 
 
-def logged(folder: str, **entry: object) -> LogLine:
+def function_line(folder: str, **entry: object) -> LogLine:
     name = "".join(word.capitalize() for word in folder.split("_"))
     return line(json.dumps({"function_name": f"order-payments-{name}Function-1A2B3C", **entry}))
 
 
 @pytest.mark.parametrize("function", ["list_products", "list_orders", "get_order_status", "get_product"])
-def test_a_read_that_succeeded_is_known_as_such(function: str) -> None:
-    assert is_successful_read(logged(function, **ANSWERED))
+def test_completed_read_is_a_successful_read(function: str) -> None:
+    assert is_successful_read(function_line(function, **COMPLETED))
 
 
-def test_being_let_in_is_part_of_a_read() -> None:
-    assert is_successful_read(logged("authorizer", level="INFO", message="token accepted"))
+def test_accepted_token_counts_as_part_of_a_read() -> None:
+    assert is_successful_read(function_line("authorizer", level="INFO", message="token accepted"))
 
 
 @pytest.mark.parametrize(
     ("function", "entry"),
     [
-        ("initiate_payment", ANSWERED),
-        ("create_order", ANSWERED),
-        ("get_order_status", {**ANSWERED, "status": 404}),
-        ("list_orders", {**ANSWERED, "status": 500}),
+        ("initiate_payment", COMPLETED),
+        ("create_order", COMPLETED),
+        ("get_order_status", {**COMPLETED, "status": 404}),
+        ("list_orders", {**COMPLETED, "status": 500}),
         ("list_orders", {"level": "INFO", "message": "request refused", "code": "forbidden"}),
-        ("list_orders", {**ANSWERED, "level": "WARNING"}),
+        ("list_orders", {**COMPLETED, "level": "WARNING"}),
         ("list_orders", {"level": "INFO", "message": "request completed"}),
         ("authorizer", {"level": "INFO", "message": "token refused", "reason": "expired"}),
         ("reconcile_payments", {"level": "INFO", "message": "reconciler run completed", "settled": 1}),
     ],
 )
-def test_what_changes_something_fails_or_is_refused_is_no_successful_read(
-    function: str, entry: dict[str, object]
-) -> None:
-    assert not is_successful_read(logged(function, **entry))
+def test_writes_failures_and_refusals_are_not_successful_reads(function: str, entry: dict[str, object]) -> None:
+    assert not is_successful_read(function_line(function, **entry))
 
 
-def test_what_a_reader_prints_by_itself_is_no_successful_read() -> None:
+def test_unstructured_line_is_not_a_successful_read() -> None:
     assert not is_successful_read(line("Traceback: something"))
 
 
-def test_the_terminal_shows_no_successful_read_and_the_file_has_it() -> None:
+def test_successful_reads_are_written_to_the_file_only() -> None:
     log, shown = io.StringIO(), []
-    take = make_line_handler(log, lambda text: shown.append(text.plain))
+    handle = make_line_handler(log, lambda text: shown.append(text.plain))
 
-    take(logged("list_products", **ANSWERED))
-    take(logged("create_order", **ANSWERED))
+    handle(function_line("list_products", **COMPLETED))
+    handle(function_line("create_order", **COMPLETED))
 
     in_file = log.getvalue().splitlines()
     assert ["list_products" in in_file[0], "create_order" in in_file[1]] == [True, True]

@@ -1,4 +1,4 @@
-"""What the local stack serves beside the API, and to whom."""
+"""The pages that the local stack serves beside the API, and access to the private ones."""
 
 import json
 import re
@@ -39,10 +39,10 @@ def all_pages() -> dict[str, WebPage]:
 
 @pytest.fixture
 def site() -> Iterator[httpx.Client]:
-    """The pages over HTTP; there is no API behind them."""
-    with socket.create_server(("127.0.0.1", 0)) as nobody, bind_port(0) as bound:
+    """Return a client of the pages, served without an API behind them."""
+    with socket.create_server(("127.0.0.1", 0)) as unused, bind_port(0) as bound:
         address = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        upstream = Upstream(nobody.getsockname()[1], "abcd1234", "v1", {}, "key")
+        upstream = Upstream(unused.getsockname()[1], "abcd1234", "v1", {}, "key")
         with (
             serve_in_thread(Proxy(upstream, all_pages()), bound),
             httpx.Client(base_url=address, trust_env=False) as client,
@@ -52,14 +52,14 @@ def site() -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("host", [b"127.0.0.1:3000", b"localhost:3000", b"LOCALHOST", b"[::1]:3000", b"localhost:8080"])
 @pytest.mark.parametrize("site", [b"same-origin", b"none", None])
-def test_the_stacks_own_pages_and_programs_here_get_private_pages(host: bytes, site: bytes | None) -> None:
+def test_own_pages_and_local_programs_get_private_pages(host: bytes, site: bytes | None) -> None:
     sent = [] if site is None else [(b"Sec-Fetch-Site", site)]
     assert is_from_here([(b"Host", host), *sent])
 
 
 @pytest.mark.parametrize("host", [b"127.0.0.1:3000", b"LOCALHOST:3000", b"[::1]:3000", b"localhost"])
 @pytest.mark.parametrize("scheme", [b"http", b"https"])
-def test_a_page_that_names_this_stack_as_its_origin_gets_private_pages(host: bytes, scheme: bytes) -> None:
+def test_page_with_the_stacks_origin_gets_private_pages(host: bytes, scheme: bytes) -> None:
     assert is_from_here([(b"Host", host), (b"Origin", scheme + b"://" + host.lower())])
 
 
@@ -77,7 +77,7 @@ def test_a_page_that_names_this_stack_as_its_origin_gets_private_pages(host: byt
     ],
 )
 @pytest.mark.parametrize("sites", [[], [(b"sec-fetch-site", b"same-origin")]])
-def test_a_page_that_names_another_origin_gets_no_private_page(origin: bytes, sites: list[tuple[bytes, bytes]]) -> None:
+def test_page_with_another_origin_gets_no_private_page(origin: bytes, sites: list[tuple[bytes, bytes]]) -> None:
     assert not is_from_here([*HERE, *sites, (b"origin", origin)])
     assert not is_from_here([*HERE, *sites, (b"origin", b"http://127.0.0.1:3000"), (b"Origin", origin)])
 
@@ -97,30 +97,30 @@ def test_a_page_that_names_another_origin_gets_no_private_page(origin: bytes, si
         [*HERE, (b"sec-fetch-site", b"same-origin"), (b"Sec-Fetch-Site", b"cross-site")],
     ],
 )
-def test_pages_of_others_get_no_private_page(headers: list[tuple[bytes, bytes]]) -> None:
-    made: list[bytes] = []
-    page = WebPage("application/json", lambda: made.append(b"") or b"secret", private=True)
+def test_foreign_pages_get_no_private_page(headers: list[tuple[bytes, bytes]]) -> None:
+    reads: list[bytes] = []
+    page = WebPage("application/json", lambda: reads.append(b"") or b"secret", private=True)
 
-    status, answered, body = page.respond(headers)
+    status, response_headers, body = page.respond(headers)
 
-    assert (status, made) == (403, [])
+    assert (status, reads) == (403, [])
     assert b"secret" not in body
-    assert (b"cache-control", b"no-store") in answered
+    assert (b"cache-control", b"no-store") in response_headers
 
 
-def test_private_pages_are_kept_nowhere_and_read_by_no_other_origin() -> None:
+def test_private_pages_are_not_cached_or_readable_by_other_origins() -> None:
     private = {path: page for path, page in all_pages().items() if page.private}
     assert set(private) == {"/session.json", "/stripe/ledger.json"}
     for page in private.values():
-        status, answered, _ = page.respond(HERE)
-        headers = dict(answered)
+        status, response_headers, _ = page.respond(HERE)
+        headers = dict(response_headers)
         assert status == 200
         assert headers[b"cache-control"] == b"no-store"
         assert headers[b"cross-origin-resource-policy"] == b"same-origin"
         assert not any(name.startswith(b"access-control") for name in headers)
 
 
-def test_the_console_may_load_nothing_but_the_stacks_own_and_is_framed_nowhere(site: httpx.Client) -> None:
+def test_console_loads_only_own_resources_and_cannot_be_framed(site: httpx.Client) -> None:
     answer = site.get("/")
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert answer.status_code == 200
@@ -129,7 +129,7 @@ def test_the_console_may_load_nothing_but_the_stacks_own_and_is_framed_nowhere(s
     assert "unsafe" not in answer.headers["content-security-policy"]
 
 
-def test_pages_are_read_and_nothing_else(site: httpx.Client) -> None:
+def test_pages_support_get_and_head(site: httpx.Client) -> None:
     head = site.head("/console/style.css")
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) == (CONSOLE / "style.css").stat().st_size
@@ -142,14 +142,14 @@ def test_pages_are_read_and_nothing_else(site: httpx.Client) -> None:
     [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}],
     ids=lambda headers: next(iter(headers)),
 )
-def test_the_stack_answers_403_to_the_pages_of_others(site: httpx.Client, path: str, headers: dict[str, str]) -> None:
+def test_foreign_pages_get_a_403_problem(site: httpx.Client, path: str, headers: dict[str, str]) -> None:
     answer = site.get(path, headers=headers)
     assert answer.status_code == 403
     assert answer.headers["content-type"] == "application/problem+json"
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_what_the_consoles_files_name_is_there() -> None:
+def test_files_that_the_console_references_exist() -> None:
     served = all_pages()
     for file in CONSOLE.iterdir():
         text = file.read_text()
@@ -158,14 +158,14 @@ def test_what_the_consoles_files_name_is_there() -> None:
         assert set(named + imported) <= set(served), file.name
 
 
-def test_no_script_of_the_console_makes_markup_of_text() -> None:
+def test_console_scripts_do_not_build_html_from_text() -> None:
     for file in CONSOLE.iterdir():
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|\sstyle=", file.read_text()), (
             file.name
         )
 
 
-def test_what_changes_on_the_disk_shows_at_once(tmp_path: Path) -> None:
+def test_changed_file_is_served_at_once(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     page = WebPage("text/html", file.read_bytes)
     file.write_text("before")
@@ -174,7 +174,7 @@ def test_what_changes_on_the_disk_shows_at_once(tmp_path: Path) -> None:
     assert page.respond([])[2] == b"after"
 
 
-def test_a_session_has_good_tokens_of_all_users_and_an_expired_one() -> None:
+def test_session_has_valid_tokens_of_all_users_and_an_expired_one() -> None:
     identity = TokenIssuer.generate()
     users = json.loads(console_data.session(identity, USERS))["users"]
     key = identity.key.public_key()
@@ -208,7 +208,7 @@ def pay(store: MemoryStore, card: str) -> str:
     return intent.id
 
 
-def test_the_ledger_shows_intents_with_what_they_were_charged(store: MemoryStore) -> None:
+def test_ledger_has_the_intents_with_their_charges(store: MemoryStore) -> None:
     paid, declined = pay(store, "pm_card_visa"), pay(store, "pm_card_chargeDeclinedExpiredCard")
 
     shown = {intent["id"]: intent for intent in json.loads(console_data.ledger(store))["intents"]}
@@ -223,7 +223,7 @@ def test_the_ledger_shows_intents_with_what_they_were_charged(store: MemoryStore
     assert "client_secret" not in json.dumps(shown)
 
 
-def test_the_ledger_shows_the_newest_intents(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_has_the_newest_intents(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console_data, "SHOWN_INTENTS", 2)
     ids = [pay(store, "pm_card_visa") for _ in range(3)]
     assert [intent["id"] for intent in json.loads(console_data.ledger(store))["intents"]] == [ids[2], ids[1]]
@@ -234,9 +234,7 @@ def test_the_ledger_shows_the_newest_intents(store: MemoryStore, monkeypatch: py
     [card for group in json.loads(console_data.cards()) for card in group["cards"] if "note" in card],
     ids=lambda card: card["id"],
 )
-def test_the_console_says_truly_whether_a_card_is_charged_where_stripe_fails(
-    store: MemoryStore, card: dict[str, str]
-) -> None:
+def test_console_notes_state_correctly_if_a_fault_charges_the_card(store: MemoryStore, card: dict[str, str]) -> None:
     with suppress(stripe.StripeError):
         pay(store, card["id"])
 
@@ -254,7 +252,7 @@ def test_the_console_says_truly_whether_a_card_is_charged_where_stripe_fails(
         assert f"is {'confirmed' if charged else 'cancelled'}" in card["note"]
 
 
-def test_console_gets_the_decimals_of_every_currency_from_the_table(site: httpx.Client) -> None:
+def test_console_gets_the_decimals_of_every_currency(site: httpx.Client) -> None:
     answer = site.get("/console/currencies.js")
 
     exported = answer.text.removeprefix("export const DECIMALS = ").rstrip(";\n")
@@ -262,11 +260,11 @@ def test_console_gets_the_decimals_of_every_currency_from_the_table(site: httpx.
     assert json.loads(exported) == {code: rules.decimals for code, rules in TABLE.items()}
 
 
-def test_another_stripe_has_its_ledger_elsewhere() -> None:
+def test_ledger_is_null_with_another_stripe_backend() -> None:
     assert json.loads(console_data.ledger(None)) == {"intents": None}
 
 
-def test_console_offers_every_card_and_one_that_stripe_refuses() -> None:
+def test_console_offers_every_card_and_an_unknown_one() -> None:
     groups = {group["label"]: [card["id"] for card in group["cards"]] for group in json.loads(console_data.cards())}
     (unknown,) = groups.pop("Stripe refuses")
 

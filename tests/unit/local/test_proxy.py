@@ -1,4 +1,4 @@
-"""The short address changes nothing on the way through."""
+"""The local gateway forwards requests and responses unchanged, with API Gateway's limits and errors."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from local.gateway.responses import GatewayResponse
 
 @dataclass
 class FakeApi:
-    """Answers every request with `answer` and keeps what came, byte for byte."""
+    """A fake API that responds with `answer` and records the bytes of each request."""
 
     listener: socket.socket
     answer: bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -57,7 +57,7 @@ def api() -> Iterator[FakeApi]:
 
 @pytest.fixture
 def port(api: FakeApi) -> Iterator[int]:
-    """Port of a proxy in front of the fake API."""
+    """Return the port of a proxy in front of the fake API."""
     responses = {
         type_: GatewayResponse(
             type_,
@@ -81,7 +81,7 @@ def port(api: FakeApi) -> Iterator[int]:
 
 
 def send(port: int, request: bytes) -> tuple[int, bytes, bytes]:
-    """Status, head and body of the answer to a request that is sent as it stands."""
+    """Send the bytes of a request and return the status, head and body of the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)
         answer = b""
@@ -103,12 +103,12 @@ def send(port: int, request: bytes) -> tuple[int, bytes, bytes]:
         b"/v1/products/%ZZ",
     ],
 )
-def test_the_target_goes_through_as_it_came(api: FakeApi, port: int, target: bytes) -> None:
+def test_request_target_is_forwarded_unchanged(api: FakeApi, port: int, target: bytes) -> None:
     assert send(port, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[0] == 200
     assert api.heads[0].split(b"\r\n")[0] == b"GET " + target + b" HTTP/1.1"
 
 
-def test_the_api_is_named_by_its_own_host(api: FakeApi, port: int) -> None:
+def test_host_header_names_the_upstream_api(api: FakeApi, port: int) -> None:
     send(port, b"GET /v1/a HTTP/1.1\r\nHost: s3.localhost\r\nConnection: close\r\n\r\n")
     hosts = [line for line in api.heads[0].split(b"\r\n") if line.lower().startswith(b"host:")]
     assert [line.lower() for line in hosts] == [
@@ -141,21 +141,21 @@ def test_repeated_response_headers_stay_repeated(api: FakeApi, port: int) -> Non
     assert len(api.heads) == 1
 
 
-def test_a_large_body_goes_through(api: FakeApi, port: int) -> None:
+def test_body_of_maximum_size_is_forwarded(api: FakeApi, port: int) -> None:
     body = b"x" * MAX_BODY_BYTES
     head = b"POST /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
     assert send(port, head + body)[0] == 200
     assert api.bodies == [body]
 
 
-def test_a_chunked_body_arrives_whole(api: FakeApi, port: int) -> None:
+def test_chunked_body_is_forwarded_completely(api: FakeApi, port: int) -> None:
     head = b"POST /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert send(port, head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")[0] == 200
     assert api.bodies == [b"abcde"]
     assert b"chunked" not in api.heads[0].lower()
 
 
-def test_a_body_above_the_gateways_limit_is_refused(api: FakeApi, port: int) -> None:
+def test_body_above_the_gateways_limit_is_refused(api: FakeApi, port: int) -> None:
     body = b"x" * (MAX_BODY_BYTES + 1)
     head = b"POST /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
     status, _, answer = send(port, head + body)
@@ -164,7 +164,7 @@ def test_a_body_above_the_gateways_limit_is_refused(api: FakeApi, port: int) -> 
 
 
 @pytest.mark.parametrize("target", [b"/", b"/v2/a", b"/v1x", b"//v1/a", b"/%761/a"])
-def test_outside_of_the_stage_there_is_nothing(api: FakeApi, port: int, target: bytes) -> None:
+def test_path_outside_the_stage_is_not_found(api: FakeApi, port: int, target: bytes) -> None:
     status, head, answer = send(port, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (status, json.loads(answer)["code"]) == (404, "missing_authentication_token")
     assert b"application/problem+json" in head
@@ -172,18 +172,20 @@ def test_outside_of_the_stage_there_is_nothing(api: FakeApi, port: int, target: 
 
 
 @pytest.mark.parametrize(("status", "expected"), [(b"502", (500, "default_5xx")), (b"429", (429, "throttled"))])
-def test_how_a_function_failed_is_not_told(api: FakeApi, port: int, status: bytes, expected: tuple[int, str]) -> None:
+def test_details_of_a_failed_function_are_not_forwarded(
+    api: FakeApi, port: int, status: bytes, expected: tuple[int, str]
+) -> None:
     api.answer = b"HTTP/1.1 " + status + b" X\r\nContent-Type: application/json\r\ncontent-length: 6\r\n\r\nsecret"
-    answered, _, body = send(port, b"GET /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert (answered, json.loads(body)["code"]) == expected
+    forwarded_status, _, body = send(port, b"GET /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (forwarded_status, json.loads(body)["code"]) == expected
 
 
-def test_a_functions_own_failure_goes_through(api: FakeApi, port: int) -> None:
+def test_error_response_of_a_function_is_forwarded(api: FakeApi, port: int) -> None:
     api.answer = b"HTTP/1.1 503 X\r\nContent-Type: application/problem+json\r\ncontent-length: 2\r\n\r\n{}"
     assert send(port, b"GET /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[::2] == (503, b"{}")
 
 
-def test_without_the_emulator_the_answer_is_a_problem(api: FakeApi, port: int) -> None:
+def test_missing_emulator_is_a_problem_response(api: FakeApi, port: int) -> None:
     api.answer = b"\r\n\r\n"
     status, _, body = send(port, b"GET /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (status, json.loads(body)["code"]) == (500, "default_5xx")
@@ -201,28 +203,28 @@ def test_one_connection_serves_many_requests(api: FakeApi, port: int) -> None:
     assert len(api.heads) == 3
 
 
-def test_a_taken_port_is_told_with_the_way_out() -> None:
+def test_port_in_use_is_reported_with_another_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CommandError, match=rf"Port {port} is in use\..* PORT={port + 1} make run"):
             bind_port(port)
 
 
-def test_a_port_is_taken_before_anybody_listens_on_it() -> None:
-    # Two checkouts that are started at once build for a minute before they listen.
+def test_port_is_reserved_before_the_stack_listens() -> None:
+    # Two stacks that start at the same time build for a minute before they listen.
     with bind_port(0) as first:
         port = first.getsockname()[1]
         with pytest.raises(CommandError, match=f"Port {port} is in use"):
             bind_port(port)
 
 
-def test_a_port_can_be_taken_again_while_connections_of_the_last_stack_fade() -> None:
+def test_port_can_be_bound_again_with_connections_in_time_wait() -> None:
     with bind_port(0) as bound:
         port = bound.getsockname()[1]
         with serve_in_thread(
             Proxy(Upstream(1, "abcd1234", "v1", {}, "key"), {"/": WebPage("text/plain", lambda: b"ok")}), bound
         ):
-            # The server closes first, so that its side of the connection stays for a minute (TIME_WAIT).
+            # The server closes first, so its side of the connection stays in TIME_WAIT for a minute.
             assert send(port, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[0] == 200
 
     bind_port(port).close()

@@ -1,4 +1,4 @@
-"""What `make sam-local` and `make sam-invoke` need and do, but for the containers themselves."""
+"""`make sam-local` and `make sam-invoke`, without the containers."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ class Process:
 
 
 class Sam:
-    """Stands in for the program: keeps the commands, and the environment for the functions that they named."""
+    """A fake `sam` program that records its commands, environments and variables of the functions."""
 
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
@@ -86,7 +86,7 @@ class CurrentBuild:
 
 @pytest.fixture(autouse=True)
 def engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine in a virtual machine, as on macOS."""
+    """Connect to an engine in a virtual machine, as on macOS."""
     monkeypatch.setattr(
         "local.sam_local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", None)
     )
@@ -94,7 +94,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sam:
-    """The program, in a checkout that is built and whose stack runs."""
+    """Return the fake program, in a built checkout with a running stack."""
     sam = Sam()
 
     def deployed(_: object, endpoint_url: str) -> Variables:
@@ -114,7 +114,7 @@ def sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sam:
     return sam
 
 
-def test_a_function_has_the_templates_name_of_its_folder() -> None:
+def test_logical_id_of_a_folder_equals_the_templates() -> None:
     functions = {
         name: resource["Properties"]["CodeUri"].removeprefix("functions/")
         for name, resource in template()["Resources"].items()
@@ -124,11 +124,11 @@ def test_a_function_has_the_templates_name_of_its_folder() -> None:
     assert {logical_id(folder): folder for folder in functions.values()} == functions
 
 
-def test_the_api_is_served_on_the_running_stacks_tables(sam: Sam, tmp_path: Path) -> None:
-    done = CliRunner().invoke(cli.app, ["sam-local", "--port", "3005"])
+def test_api_uses_the_tables_of_the_running_stack(sam: Sam, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["sam-local", "--port", "3005"])
 
-    assert done.exit_code == 0
-    assert "http://127.0.0.1:3005" in done.output
+    assert result.exit_code == 0
+    assert "http://127.0.0.1:3005" in result.output
     ((command,), (variables,)) = (sam.commands, sam.variables)
     assert command[:5] == ["sam", "local", "start-api", "--port", "3005"]
     assert command[command.index("--template") + 1] == str(tmp_path / "sam-local.json")
@@ -142,7 +142,7 @@ def test_the_api_is_served_on_the_running_stacks_tables(sam: Sam, tmp_path: Path
 
 @pytest.mark.usefixtures("sam")
 @pytest.mark.filterwarnings("ignore:.* is deprecated")
-def test_sam_finds_a_layer_that_is_under_a_condition() -> None:
+def test_sam_finds_conditional_layers() -> None:
     with prepare_sam_local(None, show_no_progress) as local:
         stacks, _ = SamLocalStackProvider.get_stacks(str(local.template))
 
@@ -150,7 +150,7 @@ def test_sam_finds_a_layer_that_is_under_a_condition() -> None:
     assert [layer.name for layer in function.layers] == ["Common", "Dummy"]
 
 
-def test_over_a_bridge_dynamodb_is_behind_a_door(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bridge_containers_call_dynamodb_through_the_proxy(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     access = ContainerAccess("127.0.0.1", IPv4Network("127.0.0.0/8"))
     monkeypatch.setattr(
         "local.sam_local.container_engine.connect", lambda: ContainerEngine("host.docker.internal", access)
@@ -165,22 +165,22 @@ def test_over_a_bridge_dynamodb_is_behind_a_door(sam: Sam, monkeypatch: pytest.M
     assert not url.endswith(":4711")
 
 
-def test_a_function_is_called_with_its_event(sam: Sam) -> None:
+def test_function_is_invoked_with_its_sample_event(sam: Sam) -> None:
     assert CliRunner().invoke(cli.app, ["sam-invoke"], env={"FUNCTION": "create_order"}).exit_code == 0
 
     assert sam.commands[0][2:6] == ["invoke", "CreateOrderFunction", "--event", str(EVENTS / "create_order.json")]
 
 
-def test_the_token_of_the_events_is_good_for_calling_the_authorizer_and_not_for_the_api(sam: Sam) -> None:
+def test_sample_token_is_valid_for_invoke_but_not_for_the_api(sam: Sam) -> None:
     CliRunner().invoke(cli.app, ["sam-invoke", "--function", "authorizer"])
     CliRunner().invoke(cli.app, ["sam-local"])
 
-    called, served = (json.loads(variables["AuthorizerFunction"]["JWT_JWKS"])["keys"] for variables in sam.variables)
-    assert [key["kid"] for key in called] == ["stack", "events"]
+    invoked, served = (json.loads(variables["AuthorizerFunction"]["JWT_JWKS"])["keys"] for variables in sam.variables)
+    assert [key["kid"] for key in invoked] == ["stack", "events"]
     assert [key["kid"] for key in served] == ["stack"]
 
 
-def test_an_environment_that_is_given_is_taken_as_it_is(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_environment_file_is_used_unchanged(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sam_local, "find_running_stack", lambda: None)
 
     assert CliRunner().invoke(cli.app, ["sam-local"], env={"ENV_VARS": str(ENV_VARS)}).exit_code == 0
@@ -188,7 +188,7 @@ def test_an_environment_that_is_given_is_taken_as_it_is(sam: Sam, monkeypatch: p
     assert sam.variables == [json.loads(ENV_VARS.read_text())]
 
 
-def test_sam_meets_the_users_engine_and_nothing_of_their_aws(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sam_gets_docker_host_but_no_aws_settings_of_the_user(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///run/some.sock")
     monkeypatch.setenv("AWS_PROFILE", "production")
 
@@ -198,13 +198,13 @@ def test_sam_meets_the_users_engine_and_nothing_of_their_aws(sam: Sam, monkeypat
     assert "AWS_PROFILE" not in sam.environments[0]
 
 
-def test_sams_failure_is_ours(sam: Sam) -> None:
+def test_exit_code_of_sam_is_returned(sam: Sam) -> None:
     sam.exit_code = 3
 
     assert CliRunner().invoke(cli.app, ["sam-local"]).exit_code == 3
 
 
-def test_without_a_running_stack_it_is_said_how_to_get_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_stack_is_reported_with_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sam_local, "find_running_stack", lambda: None)
 
     with (
@@ -214,8 +214,8 @@ def test_without_a_running_stack_it_is_said_how_to_get_tables(monkeypatch: pytes
         pass
 
 
-def test_a_function_that_does_not_exist_is_told_with_those_that_do() -> None:
-    done = CliRunner().invoke(cli.app, ["sam-invoke", "--function", "create_orders"])
+def test_unknown_function_is_refused_with_the_valid_ones() -> None:
+    result = CliRunner().invoke(cli.app, ["sam-invoke", "--function", "create_orders"])
 
-    assert isinstance(done.exception, CommandError)
-    assert "create_order, " in str(done.exception)
+    assert isinstance(result.exception, CommandError)
+    assert "create_order, " in str(result.exception)

@@ -1,4 +1,4 @@
-"""`events/` and `env.local.json`, with which `sam local invoke` calls the functions, do what they are there for."""
+"""The sample events and `env.local.json` for `sam local invoke` work with every function."""
 
 import json
 from typing import Any
@@ -29,25 +29,25 @@ VARIABLES: dict[str, str] = json.loads(ENV_VARS.read_text())["Parameters"]
 
 
 def invoke(function: str) -> Any:
-    """What the function answers to its event; of an HTTP answer the status and the body."""
+    """Invoke the function with its sample event; return the result, or the status and body of an HTTP response."""
     answer = load_function(function).handler(json.loads(EVENT_FILES[function].read_text()), Context())
     return (answer["statusCode"], json.loads(answer["body"])) if "statusCode" in answer else answer
 
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The functions' environment as `env.local.json` has it, but for DynamoDB, which is moto's."""
+    """Set the environment of `env.local.json`, with moto's DynamoDB."""
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL_DYNAMODB")
 
 
-def test_every_function_has_its_event() -> None:
+def test_every_function_has_a_sample_event() -> None:
     assert set(EVENT_FILES) == FUNCTIONS
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
-def test_an_event_is_of_its_functions_route_and_its_caller_has_the_role(route: Route) -> None:
+def test_event_matches_its_route_and_its_caller_has_the_role(route: Route) -> None:
     event = json.loads(EVENT_FILES[route.function].read_text())
     path = event["resource"].format_map(event["pathParameters"] or {})
 
@@ -59,7 +59,7 @@ def test_an_event_is_of_its_functions_route_and_its_caller_has_the_role(route: R
 
 
 @pytest.mark.usefixtures("dynamodb", "variables")
-def test_the_events_tell_of_one_order_that_is_placed_and_paid() -> None:
+def test_events_place_and_pay_one_order() -> None:
     assert invoke("put_product")[0] == 200
     status, order = invoke("create_order")
     assert (status, order["status"]) == (201, "pending")
@@ -82,7 +82,7 @@ def test_the_events_tell_of_one_order_that_is_placed_and_paid() -> None:
 
 
 @pytest.mark.usefixtures("dynamodb", "variables")
-def test_the_events_can_be_sent_again_and_again() -> None:
+def test_events_can_be_repeated() -> None:
     invoke("put_product")
 
     assert invoke("create_order") == invoke("create_order")
@@ -90,7 +90,7 @@ def test_the_events_can_be_sent_again_and_again() -> None:
 
 
 @pytest.mark.usefixtures("dynamodb", "variables")
-def test_the_events_can_settle_the_order_by_hand_as_well() -> None:
+def test_events_can_override_the_order() -> None:
     invoke("put_product")
     invoke("create_order")
 
@@ -100,7 +100,7 @@ def test_the_events_can_settle_the_order_by_hand_as_well() -> None:
     assert invoke("get_product")[1]["stock"] == 8
 
 
-def test_the_environment_is_one_that_the_functions_start_with() -> None:
+def test_functions_start_with_the_sample_environment() -> None:
     TableSettings.from_environment(VARIABLES)
     StripeSettings.from_environment(VARIABLES)
     WebhookSettings.from_environment(VARIABLES)
@@ -109,8 +109,8 @@ def test_the_environment_is_one_that_the_functions_start_with() -> None:
     ReconcilerSettings.from_environment(VARIABLES)
 
 
-def test_the_environment_has_what_only_a_deployment_could_tell_and_nothing_unknown() -> None:
-    """`sam local` passes over what the template does not name, and does not say so."""
+def test_environment_sets_exactly_the_unresolved_variables() -> None:
+    """`sam local` silently ignores variables that the template does not have."""
     parsed = template()
     named = dict(parsed["Globals"]["Function"]["Environment"]["Variables"])
     for resource in parsed["Resources"].values():
@@ -128,6 +128,6 @@ def test_the_environment_has_what_only_a_deployment_could_tell_and_nothing_unkno
     assert set(named) - resolved <= set(VARIABLES) <= set(named)
 
 
-def test_the_events_are_good_for_the_running_stack_too() -> None:
+def test_events_are_valid_for_the_running_stack() -> None:
     assert VARIABLES["STRIPE_WEBHOOK_SECRET"] == WEBHOOK_SECRET
     assert (VARIABLES["JWT_ISSUER"], VARIABLES["JWT_AUDIENCE"]) == (ISSUER, AUDIENCE)

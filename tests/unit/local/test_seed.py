@@ -1,4 +1,4 @@
-"""Catalogues, loaded: which products get there, and in which words the others are refused."""
+"""Loading a catalogue into the API, and the messages for bad rows."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ GOOD = {"productId": "tea", "name": "Tea", "unitPrice": 450, "currency": "usd", 
 
 
 class Api:
-    """Takes products, but for those without a price."""
+    """A fake API that refuses products without a price or with a negative stock."""
 
     def __init__(self) -> None:
         self.products: dict[str, Any] = {}
@@ -34,15 +34,15 @@ class Api:
         return httpx.Response(200, json=body)
 
 
-def refused(column: str, **values: object) -> str:
-    """What is said of a row in which the API refuses this column."""
+def refusal_message(column: str, **values: object) -> str:
+    """Return the message for a row in which the API refuses this column."""
     fault = {"location": ["body", column], "message": "String should match pattern '^[^\\\\x00]*$'"}
     answer = httpx.Response(422, json={"detail": "Bad form.", "code": "validation_error", "errors": [fault, fault]})
     with httpx.Client(base_url="http://api", transport=httpx.MockTransport(lambda _: answer)) as client:
         return load(client, [Row(1, {**GOOD, **values})]).bad[1]
 
 
-def test_bad_rows_are_told_by_number_and_the_others_loaded() -> None:
+def test_bad_rows_are_reported_by_number_and_the_others_loaded() -> None:
     api, done = Api(), []
     rows = [
         Row(2, {"productId": "tea", "unitPrice": 1, "stock": 1}),
@@ -68,7 +68,7 @@ def test_bad_rows_are_told_by_number_and_the_others_loaded() -> None:
 
 
 @pytest.mark.parametrize("product_id", ["-bad", "a/b", "..", "x" * 65, "té", "\ud800"])
-def test_an_id_of_another_form_is_refused_in_words_and_not_sent(product_id: str) -> None:
+def test_malformed_id_is_refused_and_not_sent(product_id: str) -> None:
     api = Api()
 
     report = load(api.client, [Row(1, {**GOOD, "productId": product_id})])
@@ -78,7 +78,7 @@ def test_an_id_of_another_form_is_refused_in_words_and_not_sent(product_id: str)
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({}, "productId is missing. "),
         ({"productId": None}, "productId is missing. "),
@@ -86,8 +86,8 @@ def test_an_id_of_another_form_is_refused_in_words_and_not_sent(product_id: str)
         ({**GOOD, "productId": 17}, "productId: 17 is not a text. Put it in quotes"),
     ],
 )
-def test_an_id_that_is_not_there_or_no_text_is_refused(values: dict[str, object], said: str) -> None:
-    assert load(Api().client, [Row(1, values)]).bad[1].startswith(said)
+def test_missing_or_non_text_id_is_refused(values: dict[str, object], message: str) -> None:
+    assert load(Api().client, [Row(1, values)]).bad[1].startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_an_id_that_is_not_there_or_no_text_is_refused(values: dict[str, object]
         ("name", ["Tea"], 'name: ["Tea"] is not a text'),
         ("unitPrice", "12.5", "unitPrice: '12.5' must be a whole number from 1"),
         ("unitPrice", "450", "unitPrice: '450' is a text. Remove the quotes"),
-        # CSV has no quotes to take off: what looks like a number there is text only where it is too long for one.
+        # Not "remove the quotes": a CSV cell of digits is text only if it is too long for a number.
         ("unitPrice", "9" * 19, f"unitPrice: '{'9' * 19}' must be a whole number from 1"),
         ("stock", -1, "stock: -1 must be a whole number from 0"),
         ("currency", "USD", "currency: 'USD' must be a lower-case ISO 4217 code"),
@@ -107,12 +107,12 @@ def test_an_id_that_is_not_there_or_no_text_is_refused(values: dict[str, object]
         ("name", "x" * 300, f"name: '{'x' * 39}… must be"),
     ],
 )
-def test_a_value_is_refused_in_words_and_once(column: str, value: object, shown: str) -> None:
-    said = refused(column, **{column: value})
+def test_invalid_value_is_refused_with_one_explanation(column: str, value: object, shown: str) -> None:
+    message = refusal_message(column, **{column: value})
 
-    assert said.startswith(shown)
-    assert "pattern" not in said
-    assert ";" not in said
+    assert message.startswith(shown)
+    assert "pattern" not in message
+    assert ";" not in message
 
 
 @pytest.mark.parametrize(
@@ -124,13 +124,13 @@ def test_a_value_is_refused_in_words_and_once(column: str, value: object, shown:
     ],
 )
 def test_refused_price_is_reported_with_the_rule_of_its_currency(price: int, currency: str, rule: str) -> None:
-    said = refused("unitPrice", unitPrice=price, currency=currency)
+    message = refusal_message("unitPrice", unitPrice=price, currency=currency)
 
-    assert said.startswith(f"unitPrice: {price} cannot be charged.")
-    assert rule in said
+    assert message.startswith(f"unitPrice: {price} cannot be charged.")
+    assert rule in message
 
 
-def test_the_words_say_what_the_api_says() -> None:
+def test_rules_in_the_messages_match_the_api() -> None:
     properties = DOCUMENT["components"]["schemas"]["ProductRequest"]["properties"]
 
     assert RULES.keys() == {"productId", *properties} == set(COLUMNS)
@@ -140,7 +140,7 @@ def test_the_words_say_what_the_api_says() -> None:
         assert f"from {int(limits['minimum'])} to {int(limits['maximum']):,}" in RULES[column]
 
 
-def test_loading_again_updates_a_product_and_leaves_its_stock() -> None:
+def test_loading_again_updates_a_product_and_keeps_its_stock() -> None:
     api = Api()
     load(api.client, [Row(1, GOOD)])
     api.products["/v1/admin/products/tea"]["stock"] = 0
@@ -151,7 +151,7 @@ def test_loading_again_updates_a_product_and_leaves_its_stock() -> None:
     assert api.products["/v1/admin/products/tea"] == {"name": "Tea", "unitPrice": 500, "currency": "usd", "stock": 0}
 
 
-def test_stock_is_set_if_asked_for() -> None:
+def test_stock_is_set_on_request() -> None:
     api = Api()
     load(api.client, [Row(1, GOOD)])
 
@@ -160,7 +160,7 @@ def test_stock_is_set_if_asked_for() -> None:
     assert api.products["/v1/admin/products/tea"]["stock"] == 9
 
 
-def test_a_catalogue_is_loaded_twice_with_the_same_end() -> None:
+def test_loading_the_sample_twice_gives_the_same_result() -> None:
     api = Api()
     once = load(api.client, read(SAMPLE))
     products = dict(api.products)

@@ -1,4 +1,4 @@
-"""Runs do not get in each other's way, however the one before ended."""
+"""Stacks and child processes: one stack per folder, cleanup after a run, signals and the environment."""
 
 import json
 import os
@@ -26,13 +26,13 @@ with lock_state(Path(sys.argv[1])):
 """
 
 
-def test_a_description_that_a_killed_run_left_is_no_running_stack(tmp_path: Path) -> None:
+def test_files_of_a_killed_run_are_not_a_running_stack(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text("{}")
     (tmp_path / "lock").touch()
     assert not is_running(tmp_path)
 
 
-def test_a_second_stack_in_the_same_place_is_refused_while_the_first_one_lives(tmp_path: Path) -> None:
+def test_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text("{}")
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -46,7 +46,7 @@ def test_a_second_stack_in_the_same_place_is_refused_while_the_first_one_lives(t
     assert not is_running(tmp_path)
 
 
-def test_a_command_that_fails_is_told_with_the_end_of_its_output(tmp_path: Path) -> None:
+def test_failed_command_is_reported_with_the_end_of_its_output(tmp_path: Path) -> None:
     script = "import sys; print('line of output'); sys.exit(3)"
     with pytest.raises(CommandError, match=r"(?s)it failed with exit code 3.*line of output"):
         run_command(
@@ -58,12 +58,12 @@ def test_a_command_that_fails_is_told_with_the_end_of_its_output(tmp_path: Path)
         )
 
 
-def test_a_missing_program_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_missing_program_is_reported_with_how_to_install_it(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"no-such-program is not installed\..*make setup"):
         run_command(["no-such-program"], environment={}, directory=tmp_path, log=tmp_path / "log", label="it")
 
 
-def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
+def test_child_processes_of_a_command_end_with_it(tmp_path: Path) -> None:
     script = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
     log = tmp_path / "log"
     with start_process(
@@ -78,7 +78,7 @@ def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
     assert not _exists(grandchild)
 
 
-def test_a_command_on_our_terminal_can_tidy_up_before_it_ends(
+def test_command_in_the_foreground_can_clean_up_before_it_ends(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     script = """
@@ -109,7 +109,7 @@ def _exists(process: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_that_comes_while_a_process_starts_waits_until_it_is_held(number: signal.Signals) -> None:
+def test_signal_during_the_start_of_a_process_is_deferred(number: signal.Signals) -> None:
     script = f"""
 import os, signal
 from command_line.signals import Stopped, defer_signals, stop_on_signals
@@ -121,11 +121,11 @@ try:
 except Stopped as stopped:
     print(stopped)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["started", number.name]
+    completed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert completed.stdout.split() == ["started", number.name]
 
 
-def test_programs_see_nothing_of_the_users_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_environment_has_no_aws_settings_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "real")
@@ -136,7 +136,7 @@ def test_programs_see_nothing_of_the_users_aws(tmp_path: Path, monkeypatch: pyte
     assert environment["HOME"] == str(tmp_path)
 
 
-def test_sam_does_not_ask_for_newer_versions(tmp_path: Path) -> None:
+def test_sam_does_not_check_for_newer_versions(tmp_path: Path) -> None:
     make_child_environment(tmp_path)
     metadata = json.loads((tmp_path / ".aws-sam" / "metadata.json").read_text())
     assert time.time() - metadata["lastVersionCheck"] < 60

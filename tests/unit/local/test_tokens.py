@@ -1,4 +1,4 @@
-"""The local identity provider's tokens are what a real one's would be."""
+"""The tokens and keys of the local identity provider."""
 
 import stat
 from datetime import timedelta
@@ -24,28 +24,28 @@ def decode(identity: TokenIssuer, token: str) -> dict[str, object]:
     return claims
 
 
-def test_a_token_verifies_with_the_published_keys(identity: TokenIssuer) -> None:
+def test_token_verifies_with_the_published_keys(identity: TokenIssuer) -> None:
     claims = decode(identity, identity.token("alice", ["buyer", "seller"]))
     assert claims["sub"] == "alice"
     assert claims["roles"] == ["buyer", "seller"]
 
 
-def test_a_token_can_be_expired(identity: TokenIssuer) -> None:
+def test_token_can_be_expired(identity: TokenIssuer) -> None:
     with pytest.raises(jwt.ExpiredSignatureError):
         decode(identity, identity.token("alice", ["buyer"], expires_in=timedelta(seconds=-60)))
 
 
-def test_claims_can_be_replaced_and_left_out(identity: TokenIssuer) -> None:
+def test_claims_can_be_replaced_and_omitted(identity: TokenIssuer) -> None:
     claims = jwt.decode(identity.token("a", [], aud="else", exp=None), options={"verify_signature": False})
     assert claims["aud"] == "else"
     assert "exp" not in claims
 
 
-def test_the_key_set_holds_nothing_private(identity: TokenIssuer) -> None:
+def test_key_set_has_no_private_members(identity: TokenIssuer) -> None:
     assert set(identity.jwks()["keys"][0]) == {"kty", "use", "key_ops", "alg", "kid", "n", "e"}
 
 
-def test_the_saved_key_is_its_owners_and_signs_alike(identity: TokenIssuer, tmp_path: Path) -> None:
+def test_saved_key_is_readable_by_its_owner_only_and_signs_the_same(identity: TokenIssuer, tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_text("left over, readable by all")
     identity.save(path)
