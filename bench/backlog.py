@@ -38,10 +38,10 @@ from order_payments.stripe_adapter.outcomes import Unknown
 from order_payments.stripe_adapter.retries import STRIPE_CALL_TIMEOUT_SECONDS
 
 OUTAGE_MINUTES = 10
-EVERY_SECONDS = 60
+RUN_INTERVAL_SECONDS = 60
 DYNAMODB_SECONDS = 0.02
 """Per order: a read and a transaction."""
-CANCEL_SECONDS, RETRIEVE_SECONDS = 0.4, 0.2
+STRIPE_CANCEL_SECONDS, STRIPE_RETRIEVE_SECONDS = 0.4, 0.2
 PROCESSOR_SECONDS = 0.006
 """Per order. More than `measure_processor` returns, because the dummy has no TLS."""
 DRAIN_LIMIT_MINUTES = 15.0
@@ -138,9 +138,9 @@ class Backlog:
         if self.is_stripe_down:
             self._call(STRIPE_CALL_TIMEOUT_SECONDS)
             return order
-        self._call(CANCEL_SECONDS)
+        self._call(STRIPE_CANCEL_SECONDS)
         if is_paid:
-            self._call(RETRIEVE_SECONDS)
+            self._call(STRIPE_RETRIEVE_SECONDS)
         self._time.sleep(DYNAMODB_SECONDS)
         del self._entries[shard_of(order_id)][order_id]
         return _order(order_id, OrderStatus.CONFIRMED if is_paid else OrderStatus.CANCELLED)
@@ -230,7 +230,7 @@ def drain(reconciler: ModuleType, point: Point) -> Outcome:
             outcome.settled.append(tally.settled)
             outcome.seconds = time.monotonic()
             if len(backlog):
-                time.run([partial(time.sleep, max(0.0, started + EVERY_SECONDS - time.monotonic()))])
+                time.run([partial(time.sleep, max(0.0, started + RUN_INTERVAL_SECONDS - time.monotonic()))])
     outcome.calls = backlog.calls
     return outcome
 
@@ -330,8 +330,9 @@ def family(outcomes: Mapping[str, Outcome], processor: float, hanging: int) -> F
         ),
         notes=[
             f"Unless stated otherwise: {OUTAGE_MINUTES} minutes at 100 payments per second, which is 60,000 orders.",
-            f"In virtual time. Stripe takes {CANCEL_SECONDS:g} s to cancel and {RETRIEVE_SECONDS:g} s to retrieve,"
-            f" DynamoDB {1000 * DYNAMODB_SECONDS:g} ms and the processor {1000 * PROCESSOR_SECONDS:g} ms per order.",
+            f"In virtual time. Stripe takes {STRIPE_CANCEL_SECONDS:g} s to cancel and {STRIPE_RETRIEVE_SECONDS:g} s to"
+            f" retrieve. Each order takes {1000 * DYNAMODB_SECONDS:g} ms of DynamoDB and"
+            f" {1000 * PROCESSOR_SECONDS:g} ms of the processor.",
             "A paid order takes two calls to Stripe, any other order one.",
             "Before: 8 threads, a timeout of 50 s, no rate limit.",
             "Unpaced: limited only by one processor and 64 threads, as with PaymentsPerSecond=1000.",

@@ -29,7 +29,7 @@ RUNS, RUNS_WITHOUT_BYTECODE, RUNS_QUICK = 40, 8, 3
 LIMITS: Mapping[str, float] = {"authorizer": 0.48, "get_order_status": 1.30, "initiate_payment": 1.55}
 """Limits of a function's cold start, as a multiple of the bare client's."""
 
-LARGEST_AUTHORIZER_MB = 20.0
+AUTHORIZER_LIMIT_MB = 20.0
 
 BARE = "bare boto3 client"
 _BARE_PROGRAM = "import boto3; boto3.client('dynamodb')"
@@ -47,7 +47,7 @@ def measure(options: Options) -> Family:
         environment = function_environment(build.template)
         names = _names(PROJECT / "template.yaml")
         starts = {
-            name: Start(path_of(built[logical_id], built), _FUNCTION_PROGRAM, environment)
+            name: Start(search_path_of(built[logical_id], built), _FUNCTION_PROGRAM, environment)
             for logical_id, name in names.items()
         }
         starts[BARE] = Start([bare_sdk(options.scratch)], _BARE_PROGRAM, environment)
@@ -66,7 +66,7 @@ def measure(options: Options) -> Family:
         value = statistics.median(without[name]) / statistics.median(with_bytecode[name])
         figures.append(Figure(f"cold start {name} without ÷ with bytecode", value, "ratio"))
     figures.append(
-        Figure("package of the authorizer, unzipped, without its layer", authorizer / 1e6, "MB", LARGEST_AUTHORIZER_MB)
+        Figure("package of the authorizer, unzipped, without its layer", authorizer / 1e6, "MB", AUTHORIZER_LIMIT_MB)
     )
     return Family(
         "cold_start",
@@ -116,7 +116,7 @@ class Start:
         return Start(copies, self._program, self._given)
 
 
-def path_of(function: Artefact, built: Mapping[str, Artefact]) -> list[Path]:
+def search_path_of(function: Artefact, built: Mapping[str, Artefact]) -> list[Path]:
     """Return the path of a function: its own folder, then its layers, as on Lambda."""
     return [function.folder, *(built[layer].folder / "python" for layer in function.layers)]
 

@@ -43,7 +43,7 @@ BUYERS = (1, 2, 4, 8, 16, 32, 64)
 SHOWN_BUYERS = (8, 32, 64)
 HOLDS_MS = (5, 10, 20)
 MIDDLE_HOLD_MS = 10
-FUNCTION_SECONDS = 27.0
+PAYMENT_DEADLINE_SECONDS = 27.0
 """Time of the function for a payment, without its time to respond."""
 
 AT_ONCE = (0.0, 0.0)
@@ -182,7 +182,7 @@ def contend(service: Service, point: Point, *, product_id: str, number: int) -> 
 
 def _pay(order: Order, table: OrdersTable, gateway: StripeGateway) -> str:
     request = payments.PaymentRequest(order.order_id, order.buyer_id, "pm_card_visa")
-    deadline = Deadline.after(FUNCTION_SECONDS)
+    deadline = Deadline.after(PAYMENT_DEADLINE_SECONDS)
     try:
         return payments.initiate_payment(request, orders=table, stripe=gateway, deadline=deadline).order.status
     except Busy:

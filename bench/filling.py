@@ -16,7 +16,7 @@ from order_payments.runtime.clock import rfc3339
 from order_payments.storage.dynamodb import to_wire
 from order_payments.storage.order_records import order_to_item
 
-ORDERS_OF_A_BUYER = 100
+ORDERS_PER_BUYER = 100
 _BATCH = 25
 _WRITERS = 2
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ class PaidOrder:
     @property
     def buyer(self) -> str:
         """Buyer ID. Consecutive orders belong to the same buyer."""
-        return f"buyer-{self.number // ORDERS_OF_A_BUYER:08}"
+        return f"buyer-{self.number // ORDERS_PER_BUYER:08}"
 
     @property
     def placed_at(self) -> datetime:

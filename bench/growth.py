@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from bench.capacity import Cost, Metered, run_reconciler_an_hour_later
 from bench.figures import Family, Figure, Lines
-from bench.filling import ORDERS_OF_A_BUYER, PaidOrder, fill
+from bench.filling import ORDERS_PER_BUYER, PaidOrder, fill
 from bench.metering import metering
 from bench.options import Options
 from bench.service import Function, Service, call, running_service
@@ -23,7 +23,7 @@ UNKNOWN_PAYMENTS_PER_RUN = 8
 """Payments of unknown outcome that each reconciler run finds."""
 
 _TURNS, _QUICK_TURNS = 300, 20
-_RUNS_EVERY = 10
+_TURNS_PER_RUN = 10
 """Turns between reconciler runs. A run takes as long as many payments."""
 _WARM_UP = 20
 
@@ -103,7 +103,7 @@ def measure(options: Options) -> Family:
 
 def take_turn(shop: Shop, turn: int) -> None:
     for name, (function, request) in REQUESTS.items():
-        if function == "reconcile_payments" and turn % _RUNS_EVERY:
+        if function == "reconcile_payments" and turn % _TURNS_PER_RUN:
             continue
         ask = request(shop, turn)
         started = time.perf_counter()
@@ -146,7 +146,7 @@ def family(shops: Sequence[Shop], costs: Mapping[str, Sequence[Cost]]) -> Family
         notes=[
             "Cost is in DynamoDB's read and write units, of tables and indexes. Time is that of DynamoDB Local, which"
             " stores its tables in SQLite.",
-            f"Each table has the orders of many buyers, {ORDERS_OF_A_BUYER} each. A reconciler run settles"
+            f"Each table has the orders of many buyers, {ORDERS_PER_BUYER} each. A reconciler run settles"
             f" {UNKNOWN_PAYMENTS_PER_RUN} payments of unknown outcome.",
         ],
     )

@@ -28,7 +28,7 @@ PAYMENTS = 1_000_000
 MEMORY_MB = (256, 512, 1024)
 DEPLOYED_MB = 512
 
-MEMORY_OF_A_PROCESSOR_MB = 1769
+MEMORY_PER_VCPU_MB = 1769
 """Memory at which a function has one vCPU. With less, it has a proportional share.
 
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
@@ -59,7 +59,7 @@ class Invocations:
 
     def seconds(self, memory_mb: int) -> float:
         """Return the billed duration of one invocation, rounded up to a millisecond."""
-        share = min(1.0, memory_mb / MEMORY_OF_A_PROCESSOR_MB)
+        share = min(1.0, memory_mb / MEMORY_PER_VCPU_MB)
         return math.ceil(1000 * (self.processor_seconds / share + self.waiting_seconds)) / 1000
 
 
@@ -131,7 +131,7 @@ def family(usage: Usage, prices: Prices, *, looked_up: str) -> Family:
             f"List prices of us-east-1 on {looked_up} (bench/prices.json), without free tiers, on arm64 unless stated"
             " otherwise.",
             f"Measured: DynamoDB units, log bytes, and the processor time of warm functions on this machine. A function"
-            f" has one vCPU at {MEMORY_OF_A_PROCESSOR_MB:,} MB and a proportional share below.",
+            f" has one vCPU at {MEMORY_PER_VCPU_MB:,} MB and a proportional share below.",
             f"Assumed: {STRIPE_SECONDS:g} s for Stripe to create and confirm, {1000 * READ_SECONDS:g} ms for a"
             f" read or a write of DynamoDB and {1000 * TRANSACTION_SECONDS:g} ms for a transaction."
             f" {UNCACHED_AUTHORIZATION_SHARE:.0%} of the requests invoke the authorizer, the others hit API Gateway's"

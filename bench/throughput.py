@@ -35,7 +35,7 @@ DEMANDS: Mapping[str, Sequence[str]] = {
 }
 PROCESSES = 4
 """Processes whose threads are the clients, more than a small machine has processors."""
-FUNCTION_SECONDS = 28.0
+PAYMENT_DEADLINE_SECONDS = 28.0
 STACK, ENGINE = "stack", "DynamoDB Local"
 PAID, UNKNOWN, BUSY = 200, 202, 503
 
@@ -133,7 +133,7 @@ def _start_process(start: Barrier, make: Callable[..., PayOne], arguments: Seque
 
 
 def _pay_in_process(shares: Sequence[Sequence[str]]) -> Round:
-    # Each process takes one part, possibly empty, because all of them start together.
+    # The barrier gives each process exactly one part, possibly empty.
     _Process.start.wait(_START_SECONDS)
     started = time.process_time()
     with ThreadPoolExecutor(len(shares) or 1) as threads:
@@ -190,7 +190,7 @@ def _stack(options: Options) -> Iterator[tuple[Place, Clients]]:
 
 
 def _over_http(api_url: str, headers: Mapping[str, str]) -> PayOne:
-    http = httpx.Client(base_url=api_url, headers=headers, timeout=2 * FUNCTION_SECONDS, trust_env=False)
+    http = httpx.Client(base_url=api_url, headers=headers, timeout=2 * PAYMENT_DEADLINE_SECONDS, trust_env=False)
     return lambda order_id: http.post(f"/orders/{order_id}/payment").status_code
 
 
@@ -214,7 +214,7 @@ def _on_the_engine() -> PayOne:
 
     def pay(order_id: str) -> int:
         request = payments.PaymentRequest(order_id, BUYER, "pm_card_visa")
-        deadline = Deadline.after(FUNCTION_SECONDS)
+        deadline = Deadline.after(PAYMENT_DEADLINE_SECONDS)
         try:
             result = payments.initiate_payment(request, orders=orders, stripe=stripe, deadline=deadline)
         except Busy:

@@ -2,7 +2,7 @@
 
 import json
 
-from bench.filling import ORDERS_OF_A_BUYER, PaidOrder, generate_items
+from bench.filling import ORDERS_PER_BUYER, PaidOrder, generate_items
 from bench.growth import format_power_of_ten
 from order_payments.domain.orders import is_order_id
 from order_payments.storage.dynamodb import to_wire
@@ -17,7 +17,7 @@ def test_generated_items_are_those_that_the_service_writes() -> None:
 
 
 def test_orders_have_unique_ids_and_are_shared_out_to_buyers() -> None:
-    orders = [PaidOrder(number) for number in range(3 * ORDERS_OF_A_BUYER)]
+    orders = [PaidOrder(number) for number in range(3 * ORDERS_PER_BUYER)]
     assert all(is_order_id(order.order_id) for order in orders)
     assert len({order.order_id for order in orders}) == len(orders)
     assert len({order.buyer for order in orders}) == 3
