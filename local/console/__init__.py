@@ -1,1 +1,1 @@
-"""The web console and the API's documentation, which the local stack serves beside the API. Neither is deployed."""
+"""Web console and API reference, served by the local stack only."""

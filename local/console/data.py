@@ -1,4 +1,4 @@
-"""What the console shows that is not in the public API: the run's tokens, and the dummy Stripe's ledger."""
+"""Data of the console that the public API does not have: tokens, test cards and the dummy Stripe's ledger."""
 
 import json
 import time
@@ -13,45 +13,45 @@ from local.tokens import TokenIssuer
 from order_payments.domain.money import TABLE
 from order_payments.runtime.clock import rfc3339
 
-SHOWN_INTENTS = 100
+MAX_INTENTS = 100
 _EXPIRED = timedelta(minutes=-5)
 _UNKNOWN_CARD = {"id": "pm_card_unknown", "name": "No such card", "outcome": "not charged, can be paid again"}
 _FAULTS: Mapping[Fault, tuple[str, str]] = {
     Fault.TIMEOUT_AFTER_CHARGE: (
-        "charged, outcome not told",
-        "Stripe charges the card and no reply arrives. The order waits, and is confirmed later.",
+        "charged, outcome not reported",
+        "Stripe charges the card, but no response arrives. The order stays pending and is confirmed later.",
     ),
     Fault.TIMEOUT_BEFORE_CHARGE: (
-        "not charged, outcome not told",
-        "Stripe charges nothing and no reply arrives. The order waits, and is cancelled later.",
+        "not charged, outcome not reported",
+        "Stripe charges nothing, and no response arrives. The order stays pending and is cancelled later.",
     ),
     Fault.API_ERROR: (
-        "not charged, outcome not told",
-        "Stripe charges nothing, but a 500 does not show that. The order waits, and is cancelled later.",
+        "not charged, outcome not reported",
+        "Stripe charges nothing, but responds 500. The order stays pending and is cancelled later.",
     ),
     Fault.RATE_LIMITED: (
         "not charged, pay again",
-        "Stripe's rate limit rejects every try, so nothing is charged. The order stays pending and can be paid again.",
+        "Stripe's rate limit refuses every try, so nothing is charged. The order stays pending and can be paid again.",
     ),
     Fault.PROCESSING: (
-        "charged in a minute, outcome not told",
-        "Stripe responds that the charge is processing, and it succeeds. The order waits, and is confirmed later.",
+        "charged after a minute, outcome not reported",
+        "Stripe reports the charge as processing, and it succeeds. The order stays pending and is confirmed later.",
     ),
     Fault.SLOW: (
         "charged, response after three seconds",
-        "Stripe charges the card and takes three seconds to respond. The order is confirmed at once.",
+        "Stripe charges the card and responds after three seconds. The order is confirmed at once.",
     ),
 }
-"""The outcome and the note that the console shows for a fault."""
+"""Outcome and note in the console, by fault."""
 
 
 def currencies() -> bytes:
-    """Return the module `currencies.js`, which exports the decimals of each currency by its code."""
+    """Return the module `currencies.js`, which exports the number of decimals by currency code."""
     return f"export const DECIMALS = {json.dumps({code: rules.decimals for code, rules in TABLE.items()})};\n".encode()
 
 
 def cards() -> bytes:
-    """Return the test cards that the console offers, in groups, as JSON."""
+    """Return the test cards by group, as JSON."""
     groups: dict[str, list[dict[str, str]]] = {
         "Succeeds": [],
         "Is declined": [],
@@ -79,7 +79,7 @@ def _outcome(card: PaymentMethod) -> dict[str, str]:
 
 
 def session(identity: TokenIssuer, users: Mapping[str, tuple[str, tuple[str, ...]]]) -> bytes:
-    """Tokens of the run's users, fresh ones: a page may be loaded when those of the start have expired. As JSON."""
+    """Return new tokens of the stack's users, as JSON. The first tokens may have expired."""
     signed = [
         {"name": name, "sub": sub, "roles": roles, "token": identity.token(sub, roles)}
         for name, (sub, roles) in users.items()
@@ -90,10 +90,10 @@ def session(identity: TokenIssuer, users: Mapping[str, tuple[str, tuple[str, ...
 
 
 def ledger(store: Store | None) -> bytes:
-    """The newest intents of the dummy Stripe and what each was charged, as JSON; `null` where the Stripe is another."""
+    """Return the newest intents of the dummy Stripe with their charges, as JSON. `null` without the dummy Stripe."""
     if store is None:
         return _json({"intents": None})
-    newest = sorted(store.intents(), key=lambda intent: intent.created, reverse=True)[:SHOWN_INTENTS]
+    newest = sorted(store.intents(), key=lambda intent: intent.created, reverse=True)[:MAX_INTENTS]
     now = time.time()
     return _json({"intents": [_intent(finish_processing(intent, now)) for intent in newest]})
 
@@ -106,7 +106,7 @@ def _intent(intent: Intent) -> dict[str, Any]:
         "status": intent.status,
         "amount": intent.amount,
         "currency": intent.currency,
-        "createdAt": _time(intent.created),
+        "createdAt": _format_time(intent.created),
         "charges": [_charge(charge) for charge in intent.charges],
     }
 
@@ -119,11 +119,11 @@ def _charge(charge: Charge) -> dict[str, Any]:
         "amountRefunded": charge.amount_refunded,
         "paymentMethod": charge.payment_method,
         "failureCode": charge.failure and (charge.failure.decline_code or charge.failure.code),
-        "createdAt": _time(charge.created),
+        "createdAt": _format_time(charge.created),
     }
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return rfc3339(datetime.fromtimestamp(seconds, UTC))
 
 

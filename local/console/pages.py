@@ -1,4 +1,4 @@
-"""The pages of the local stack, by their paths."""
+"""Web pages of the local stack, by path."""
 
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -20,7 +20,7 @@ _CONTENT_TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
 }
-# Nothing but the console's own files, and no text of a product or an order can become markup.
+# Only the console's own files load, and no text of a product or an order becomes markup.
 _CONSOLE_HEADERS = {
     "content-security-policy": (
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
@@ -32,7 +32,7 @@ _CONSOLE_HEADERS = {
 
 
 def build_pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Mapping[str, WebPage]:
-    """Return all pages: at `/` the console with its own data, at `/docs` Swagger UI, which Powertools carries."""
+    """Return all pages: the console at `/`, and Swagger UI (from Powertools) at `/docs`."""
     assets = files(_SWAGGER_UI)
     docs = _file(_HERE / "docs.html")
     return {

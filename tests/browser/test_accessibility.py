@@ -62,7 +62,7 @@ def test_text_has_enough_contrast(open_console: OpenConsole, product: str, schem
     assert console.page.evaluate(FIND_LOW_CONTRAST) == []
     console.choose_card(card)
     console.pay_button.click()
-    expect(console.steps.last).to_contain_text("Answered")
+    expect(console.steps.last).to_contain_text("Response")
     assert console.page.evaluate(FIND_LOW_CONTRAST) == []
     console.sign_in("Admin")
     assert console.page.evaluate(FIND_LOW_CONTRAST) == []

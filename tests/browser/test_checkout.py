@@ -87,7 +87,7 @@ def test_payment_is_replayed_only_with_the_same_key(open_console: OpenConsole, p
     expect(console.status).to_have_text("confirmed")
 
     console.pay_button.click()
-    expect(console.steps.last).to_contain_text("Answered 200, replayed")
+    expect(console.steps.last).to_contain_text("Response 200, replayed")
     console.page.get_by_role("button", name="New key").click()
     console.pay_button.click()
 
@@ -136,7 +136,7 @@ def test_other_users_cannot_pay_order(open_console: OpenConsole, product: str) -
         expect(console.page.locator("#pay-note")).to_contain_text("403")
         console.pay_button.click()
         expect(console.problem).to_contain_text("forbidden")
-        expect(console.steps.last).to_contain_text("Answered 403")
+        expect(console.steps.last).to_contain_text("Response 403")
 
     expect(console.status).to_have_text("pending")
 
@@ -147,7 +147,7 @@ def test_admin_settles_order_by_hand(open_console: OpenConsole, shop: HttpShop, 
     admin.open_order(order)
     expect(admin.status).to_have_text("pending")
 
-    admin.page.get_by_label("Reason, which the buyer sees, too").fill("Paid in cash.")
+    admin.page.get_by_label("Reason (visible to the buyer)").fill("Paid in cash.")
     admin.page.get_by_role("button", name="Override").click()
 
     expect(admin.status).to_have_text("confirmed")
@@ -217,7 +217,7 @@ def test_console_waits_for_unknown_outcome(open_console: OpenConsole, stack: Sta
     expect(console.page.locator("#waiting")).to_contain_text("Stripe did not report the outcome")
     expect(console.page.get_by_role("img")).to_have_attribute("aria-label", "The order is pending: outcome unknown.")
     expect(console.stock_of(product)).to_have_text(["10", "1", "9"])
-    expect(console.ledger_row(order)).to_contain_text("charged, outcome not told")
+    expect(console.ledger_row(order)).to_contain_text("charged, outcome not reported")
     stripe_events.send(stack.description(), order, stripe_events.SUCCEEDED)
     expect(console.status).to_have_text("confirmed")
     expect(console.page.locator("#waiting")).to_be_hidden()
@@ -236,7 +236,7 @@ def test_other_tabs_and_admin_see_payment_in_flight(open_console: OpenConsole, p
         expect(console.page.get_by_role("img")).to_have_attribute(
             "aria-label", "The order is pending: outcome unknown."
         )
-    expect(other_tab.page.locator("#pay-note")).to_contain_text("under way")
+    expect(other_tab.page.locator("#pay-note")).to_contain_text("in flight")
     expect(other_tab.pay_button).to_contain_text("Try to pay again")
 
 

@@ -52,7 +52,7 @@ def test_ledger_shows_charge_with_unknown_outcome(open_console: OpenConsole, pro
     order = console.place_order(product)
     console.choose_card("pm_dummy_timeout_after_charge")
     console.pay_button.click()
-    expect(console.ledger_row(order)).to_contain_text("charged, outcome not told")
+    expect(console.ledger_row(order)).to_contain_text("charged, outcome not reported")
 
 
 def test_ledger_shows_no_charge_for_waiting_order(open_console: OpenConsole, product: str) -> None:

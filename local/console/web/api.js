@@ -1,24 +1,24 @@
-/** The public API, and a record of every call to it. */
+/** Client of the public API. Records every call. */
 
 import { signal } from "./signal.js";
 
 export const API = "/v1";
-// Of either kind, so that no number of polls drives out what somebody has asked for and may be reading.
-const KEPT_CALLS = 60;
+// Per kind, so that polls do not remove a call that the user may be reading.
+const MAX_CALLS_PER_KIND = 60;
 
 /**
- * All calls, the newest first. A call in the background keeps the page up to date. Its status is null until the answer
- * comes, and 0 if none came.
+ * All calls, newest first. A background call is a poll. The status is null until the response arrives, and 0 if none
+ * arrives.
  */
 export const calls = signal([]);
 
-let made = 0;
+let callCount = 0;
 
 /**
  * Call the API as `user`.
  *
- * @returns {Promise<{ok: boolean, status: number, headers: Headers, body: any, ms: number}>}  It never fails: where no
- *   answer comes, `status` is 0 and `body` tells why in the form of a problem.
+ * @returns {Promise<{ok: boolean, status: number, headers: Headers, body: any, ms: number}>}  It never rejects. Without
+ *   a response, `status` is 0 and `body` is a problem.
  */
 export async function call(method, path, user, { body, idempotencyKey, ifMatch, background = false } = {}) {
   const headers = [["Authorization", "Bearer $TOKEN"]];
@@ -26,31 +26,31 @@ export async function call(method, path, user, { body, idempotencyKey, ifMatch, 
   if (idempotencyKey) headers.push(["Idempotency-Key", idempotencyKey]);
   if (ifMatch) headers.push(["If-Match", ifMatch]);
   const record = {
-    number: ++made,
+    number: ++callCount,
     ...{ method, path: `${API}${path}`, headers, body: body === undefined ? null : JSON.stringify(body) },
     ...{ token: user.token, as: user.sub, background },
-    ...{ status: null, answerHeaders: [], answerBody: "", ms: 0 },
+    ...{ status: null, responseHeaders: [], responseBody: "", ms: 0 },
   };
   calls.set(newest([record, ...calls.value]));
   const started = performance.now();
-  const answer = await answerTo(record);
+  const response = await send(record);
   record.ms = performance.now() - started;
   calls.touch();
-  return { ...answer, ms: record.ms };
+  return { ...response, ms: record.ms };
 }
 
-/** Forget all calls that were answered. */
-export function forgetCalls() {
+/** Remove all finished calls from the record. */
+export function clearCalls() {
   calls.set(calls.value.filter((call) => call.status === null));
 }
 
 function newest(all) {
-  const [asked, polls] = [false, true].map((background) => all.filter((call) => call.background === background));
-  const kept = new Set([...asked.slice(0, KEPT_CALLS), ...polls.slice(0, KEPT_CALLS)]);
+  const [requested, polls] = [false, true].map((background) => all.filter((call) => call.background === background));
+  const kept = new Set([...requested.slice(0, MAX_CALLS_PER_KIND), ...polls.slice(0, MAX_CALLS_PER_KIND)]);
   return all.filter((call) => kept.has(call));
 }
 
-async function answerTo(record) {
+async function send(record) {
   try {
     const response = await fetch(record.path, {
       method: record.method,
@@ -59,22 +59,22 @@ async function answerTo(record) {
       cache: "no-store",
       credentials: "omit",
     });
-    record.answerBody = await response.text();
-    record.answerHeaders = [...response.headers];
+    record.responseBody = await response.text();
+    record.responseHeaders = [...response.headers];
     record.status = response.status;
-    return { ok: response.ok, status: response.status, headers: response.headers, body: parsed(record.answerBody) };
+    return { ok: response.ok, status: response.status, headers: response.headers, body: parse(record.responseBody) };
   } catch (failure) {
     record.status = 0;
-    record.answerBody = String(failure);
-    const problem = { title: "No answer", detail: "The stack did not answer. Is it still running?", code: "no_answer" };
+    record.responseBody = String(failure);
+    const problem = { title: "No response", detail: "The stack did not respond. Start it again: make run", code: "no_response" };
     return { ok: false, status: 0, headers: new Headers(), body: problem };
   }
 }
 
-function parsed(text) {
+function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
-    return { title: "The answer is not JSON", detail: text.slice(0, 200), code: "not_json" };
+    return { title: "The response is not JSON", detail: text.slice(0, 200), code: "not_json" };
   }
 }

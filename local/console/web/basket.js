@@ -1,4 +1,4 @@
-/** The basket: what will be ordered. It is this page's alone; the API hears of it when the order is placed. */
+/** The basket. It exists in this page only, until the order is placed. */
 
 import { byId, el, setText, showList } from "./dom.js";
 import { money } from "./format.js";
@@ -9,19 +9,19 @@ import { signal } from "./signal.js";
 import { user } from "./session.js";
 
 /**
- * How many of which product, as it was when it was put in: the page may have forgotten it since.
+ * Quantity of each product. Keeps the product, because another user may not have read it.
  *
  * @type {{value: Map<string, {product: import("./products.js").Product, quantity: number}>}}
  */
 const basket = signal(new Map());
-let placing = false;
+let isPlacing = false;
 
-/** Put one more of the product in. */
+/** Add one unit of the product. */
 export function add(product) {
   put(product, (basket.value.get(product.productId)?.quantity ?? 0) + 1);
 }
 
-/** Ids of the products in it. */
+/** Return the ids of the products in the basket. */
 export function productsInBasket() {
   return [...basket.value.keys()];
 }
@@ -34,8 +34,8 @@ export function startBasket() {
 }
 
 async function place() {
-  if (placing) return;
-  placing = true;
+  if (isPlacing) return;
+  isPlacing = true;
   const button = byId("place-order");
   button.setAttribute("aria-disabled", "true");
   const items = [...basket.value].map(([productId, { quantity }]) => ({ productId, quantity }));
@@ -43,11 +43,11 @@ async function place() {
   showProblem(byId("basket-problem"), problem);
   if (!problem) {
     basket.set(new Map());
-    // The button is gone with the basket; what comes next is there.
+    // The button disappears with the basket, so move the focus to the next step.
     byId("order-heading").focus();
   }
   button.removeAttribute("aria-disabled");
-  placing = false;
+  isPlacing = false;
 }
 
 function put(product, quantity) {
@@ -64,11 +64,11 @@ function lines() {
 
 function show() {
   const shown = lines();
-  const some = shown.length > 0;
-  byId("basket-none").hidden = some;
-  byId("basket-empty").hidden = byId("basket-foot").hidden = !some;
+  const hasLines = shown.length > 0;
+  byId("basket-none").hidden = hasLines;
+  byId("basket-empty").hidden = byId("basket-foot").hidden = !hasLines;
   showList(byId("basket"), shown, ({ product }) => product.productId, row);
-  if (!some) return;
+  if (!hasLines) return;
   const total = shown.reduce((sum, { product, quantity }) => sum + product.unitPrice * quantity, 0);
   setText(byId("basket-total"), money(total, shown[0].product.currency));
 }
@@ -88,7 +88,7 @@ function row({ product }) {
     update({ product: now, quantity }) {
       if (document.activeElement !== input) input.value = String(quantity);
       setText(amount, money(now.unitPrice * quantity, now.currency));
-      setText(warning, quantity > now.available ? `Only ${now.available} for sale: the payment will say so.` : "");
+      setText(warning, quantity > now.available ? `Only ${now.available} for sale. A payment will fail.` : "");
     },
   });
 

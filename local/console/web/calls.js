@@ -1,6 +1,6 @@
-/** The panel of calls: each request as it was sent, and its answer as it came. */
+/** Panel of API calls with their requests and responses. */
 
-import { calls, forgetCalls } from "./api.js";
+import { calls, clearCalls } from "./api.js";
 import { copyButton } from "./curl.js";
 import { byId, el, setText, showList } from "./dom.js";
 import { duration, withShortIds } from "./format.js";
@@ -12,18 +12,18 @@ const REASONS = {
   504: "Gateway Timeout",
 };
 
-// The newest call is open, until the next one is or a person closes it.
+// The newest call stays open until the next one, or until the user closes it.
 let opened = null;
 
 export function startCalls() {
   byId("show-background").addEventListener("change", show);
-  byId("clear-calls").addEventListener("click", forgetCalls);
+  byId("clear-calls").addEventListener("click", clearCalls);
   calls.watch(show);
 }
 
 function show() {
-  const all = byId("show-background").checked;
-  const shown = calls.value.filter((call) => all || !call.background);
+  const showPolls = byId("show-background").checked;
+  const shown = calls.value.filter((call) => showPolls || !call.background);
   byId("calls-none").hidden = shown.length > 0;
   showList(byId("calls"), shown, (call) => String(call.number), row);
 }
@@ -33,13 +33,13 @@ function row(call) {
   const took = el("span", { class: "took" });
   const title = el("span", { class: "line" }, el("b", {}, call.method), ` ${withShortIds(call.path)}`);
   const details = el("details", { class: "call" }, el("summary", {}, status, title, took));
-  if (!call.background) openInstead(details);
-  let finished = false;
+  if (!call.background) openOnly(details);
+  let isFinished = false;
 
   return Object.assign(el("li", {}, details), {
     update() {
-      if (finished || call.status === null) return;
-      finished = true;
+      if (isFinished || call.status === null) return;
+      isFinished = true;
       setText(status, call.status ? String(call.status) : "none");
       status.className = `badge s${Math.floor(call.status / 100)}`;
       setText(took, duration(call.ms));
@@ -48,7 +48,7 @@ function row(call) {
   });
 }
 
-function openInstead(details) {
+function openOnly(details) {
   if (opened) opened.open = false;
   details.open = true;
   opened = details;
@@ -56,23 +56,23 @@ function openInstead(details) {
 
 function exchange(call) {
   const request = [`${call.method} ${call.path} HTTP/1.1`, ...call.headers.map(line), "", pretty(call.body ?? "")];
-  const answer = [
+  const response = [
     `HTTP/1.1 ${call.status} ${REASONS[call.status] ?? ""}`.trim(),
-    ...call.answerHeaders.map(line),
+    ...call.responseHeaders.map(line),
     "",
-    pretty(call.answerBody),
+    pretty(call.responseBody),
   ];
   return el(
     "div",
     { class: "exchange" },
     el("div", { class: "row" }, el("p", { class: "quiet" }, `as ${call.as}`), copyButton(call)),
     block("Request", request),
-    block("Response", call.status ? answer : [call.answerBody]),
+    block("Response", call.status ? response : [call.responseBody]),
   );
 }
 
 function block(label, lines) {
-  // Focusable, so that who uses a keyboard can scroll it.
+  // Focusable, so that the keyboard can scroll it.
   return el("pre", { tabindex: "0", role: "region", "aria-label": label }, lines.join("\n").trimEnd());
 }
 

@@ -1,4 +1,4 @@
-/** The catalogue, with the stock as it is now: on the shelf, held by payments in flight, for sale. */
+/** The catalogue with live stock: on the shelf, held by payments in flight, and for sale. */
 
 import { add, productsInBasket } from "./basket.js";
 import { byId, el, setText, showList } from "./dom.js";
@@ -6,22 +6,22 @@ import { money } from "./format.js";
 import { showProblem } from "./problem.js";
 import { editProduct } from "./product_editor.js";
 import { productOf, products, readAgain, readMore } from "./products.js";
-import { has, user } from "./session.js";
+import { hasRole, user } from "./session.js";
 
-// A search reads on until so many are found, but no more pages than these before somebody wants it to.
-const ENOUGH_FOUND = 20;
-const PAGES_OF_A_SEARCH = 10;
-// What is typed fast is one search.
-const TYPING_MS = 250;
+// A search reads pages until it has found this many products, up to a maximum of pages.
+const SEARCH_RESULTS = 20;
+const MAX_SEARCH_PAGES = 10;
+// Delay of a search after the last key.
+const SEARCH_DELAY_MS = 250;
 
-let searches = 0;
+let searchCount = 0;
 
 export function startCatalogue() {
   let typing;
   byId("product-search").addEventListener("input", () => {
     show();
     clearTimeout(typing);
-    typing = setTimeout(() => void search(ENOUGH_FOUND), TYPING_MS);
+    typing = setTimeout(() => void search(SEARCH_RESULTS), SEARCH_DELAY_MS);
   });
   byId("more-products").addEventListener("click", readOn);
   products.watch(show);
@@ -29,31 +29,31 @@ export function startCatalogue() {
 }
 
 /**
- * Read again what is shown.
+ * Read the shown products again.
  *
- * @param {{gently?: boolean}} [how]  gently: one page, in turn, so that a large catalogue costs no more than a small one
+ * @param {{onePage?: boolean}} [options]  onePage: only the least recently read page, to keep polls cheap
  */
-export async function refreshCatalogue({ gently = false } = {}) {
+export async function refreshCatalogue({ onePage = false } = {}) {
   const ids = () => [...found().map((product) => product.productId), ...productsInBasket()];
-  report(await readAgain(ids, gently ? 1 : Infinity));
+  report(await readAgain(ids, onePage ? 1 : Infinity));
 }
 
 async function readOn() {
   const button = byId("more-products");
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
-  if (searched().length) await search(found().length + ENOUGH_FOUND);
+  if (searchWords().length) await search(found().length + SEARCH_RESULTS);
   else report(await readMore());
   button.removeAttribute("aria-disabled");
-  // Where there is no more, the button is gone and the focus with it.
+  // A hidden button loses the focus.
   if (button.hidden) byId("product-list").focus();
 }
 
-async function search(enough) {
-  const mine = ++searches;
-  for (let read = 0; read < PAGES_OF_A_SEARCH && products.value.more; read += 1) {
-    // Somebody goes on typing, or this will do.
-    if (mine !== searches || !searched().length || found().length >= enough) return;
+async function search(minResults) {
+  const thisSearch = ++searchCount;
+  for (let read = 0; read < MAX_SEARCH_PAGES && products.value.more; read += 1) {
+    // A newer search started, or this one has enough results.
+    if (thisSearch !== searchCount || !searchWords().length || found().length >= minResults) return;
     const problem = await readMore();
     report(problem);
     if (problem) return;
@@ -65,13 +65,13 @@ function report(problem) {
   if (!problem) setText(byId("stock-age"), `live stock, ${new Date().toLocaleTimeString("en-GB")}`);
 }
 
-/** The words that are searched for. */
-function searched() {
+/** Return the words of the search. */
+function searchWords() {
   return byId("product-search").value.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
 function found() {
-  const words = searched();
+  const words = searchWords();
   return products.value.list.filter(({ name, productId }) => {
     const text = `${name} ${productId}`.toLowerCase();
     return words.every((word) => text.includes(word));
@@ -83,19 +83,19 @@ function show() {
   const { list } = products.value;
   const isRead = list.length > 0 || !products.value.more;
   const more = products.value.more && isRead;
-  showList(byId("catalogue").tBodies[0], shown, (product) => `${product.productId} ${has("admin")}`, row);
+  showList(byId("catalogue").tBodies[0], shown, (product) => `${product.productId} ${hasRole("admin")}`, row);
   byId("catalogue").hidden = shown.length === 0;
-  byId("catalogue").classList.toggle("searched", searched().length > 0);
+  byId("catalogue").classList.toggle("searched", searchWords().length > 0);
   setText(byId("catalogue-note"), isRead ? note(shown.length, list.length, more) : "");
   byId("more-products").hidden = !more;
-  setText(byId("more-products"), searched().length ? "Search further" : "Show more");
+  setText(byId("more-products"), searchWords().length ? "Search further" : "Show more");
 }
 
 function note(shown, read, more) {
   const all = more ? `the first ${read} products; there are more` : read === 1 ? "one product" : `${read} products`;
-  if (searched().length) return shown ? `${shown} found among ${all}.` : `None found among ${all}.`;
+  if (searchWords().length) return shown ? `${shown} found among ${all}.` : `None found among ${all}.`;
   if (more) return `Showing ${all}.`;
-  return read ? "" : "There is nothing in it yet. To fill it: ./shop seed local/shop/catalogue.json";
+  return read ? "" : "The catalogue is empty. To load one: ./shop seed local/shop/catalogue.json";
 }
 
 function row(product) {
@@ -105,7 +105,7 @@ function row(product) {
   const number = () => el("td", { class: "number" });
   const numbers = { stock: number(), reserved: number(), available: number() };
   const cells = [el("th", { scope: "row" }, name, about), ...Object.values(numbers)];
-  const [verb, act] = has("admin") ? ["Edit", editProduct] : ["Add", (id) => add(productOf(id))];
+  const [verb, act] = hasRole("admin") ? ["Edit", editProduct] : ["Add", (id) => add(productOf(id))];
   const button = el("button", { type: "button", onclick: () => act(product.productId) }, verb);
   return Object.assign(el("tr", {}, ...cells, el("td", { class: "act" }, button)), {
     update(now) {
@@ -124,7 +124,7 @@ function showNumber(cell, number) {
   setText(cell, String(number));
   if (before === "" || before === String(number)) return;
   cell.classList.remove("changed");
-  // Reading the layout makes the browser see the class go and come: the animation starts again.
+  // Reading the layout restarts the animation, because the browser then sees the class removed.
   void cell.offsetWidth;
   cell.classList.add("changed");
 }

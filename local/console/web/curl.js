@@ -1,20 +1,20 @@
-/** A call as a command for a shell: what is pasted runs as it is, and shows the token once, in its first line. */
+/** A call as a shell command. The token appears once, in the first line. */
 
 import { el } from "./dom.js";
 
 const COPIED_MS = 1500;
 
 export function asCurl(call) {
-  const target = quoted(new URL(call.path, location.origin).href);
+  const target = quote(new URL(call.path, location.origin).href);
   const headers = call.headers.map(([name, value]) =>
-    value.includes("$TOKEN") ? `-H "${name}: ${value}"` : `-H ${quoted(`${name}: ${value}`)}`,
+    value.includes("$TOKEN") ? `-H "${name}: ${value}"` : `-H ${quote(`${name}: ${value}`)}`,
   );
-  const body = call.body === null ? [] : [`--data-raw ${quoted(call.body)}`];
+  const body = call.body === null ? [] : [`--data-raw ${quote(call.body)}`];
   const options = [`-i -X ${call.method}`, ...headers, ...body];
-  return `TOKEN=${quoted(call.token)}\ncurl ${target} \\\n  ${options.join(" \\\n  ")}\n`;
+  return `TOKEN=${quote(call.token)}\ncurl ${target} \\\n  ${options.join(" \\\n  ")}\n`;
 }
 
-/** A button that copies the call and says that it did. */
+/** Return a button that copies the call as a curl command. */
 export function copyButton(call) {
   const button = el("button", { type: "button", onclick: copy }, "Copy as curl");
   return button;
@@ -24,12 +24,12 @@ export function copyButton(call) {
       await navigator.clipboard.writeText(asCurl(call));
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Not allowed to copy";
+      button.textContent = "Copying not allowed";
     }
     setTimeout(() => (button.textContent = "Copy as curl"), COPIED_MS);
   }
 }
 
-function quoted(text) {
+function quote(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }

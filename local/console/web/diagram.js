@@ -1,8 +1,8 @@
-/** The states of an order as a diagram: where it is, the way that it took, and how long that was. */
+/** State diagram of an order, with the path that it took and the duration. */
 
 import { svg } from "./dom.js";
 import { duration } from "./format.js";
-import { isUnderWay, settledAfter } from "./orders.js";
+import { isPaymentInFlight, settledAfter } from "./orders.js";
 
 const STATES = {
   pending: { x: 92, y: 68 },
@@ -12,9 +12,9 @@ const STATES = {
 const WIDTH = 106;
 const HEIGHT = 58;
 const LINE_HEIGHT = 13;
-const LONGEST_LINE = 14;
+const MAX_LINE_CHARACTERS = 14;
 
-/** Draw the diagram into `place`. Returns what shows an order in it, or none for `null`. */
+/** Draw the diagram into `place`. Returns a function that shows an order record in it, or none for `null`. */
 export function drawDiagram(place) {
   const parts = {
     placing: edge("M22 97 L 86 97", 52, 87),
@@ -36,7 +36,7 @@ export function drawDiagram(place) {
 
 function show(picture, parts, record) {
   const status = record?.order.status;
-  const inFlight = status === "pending" && (record.busy || isUnderWay(record));
+  const inFlight = status === "pending" && (record.busy || isPaymentInFlight(record));
   parts.placing.show(Boolean(record), false, record?.steps[0].took);
   for (const end of ["confirmed", "cancelled"]) {
     parts[end].show(status === end, inFlight, status === end ? settledAfter(record) : undefined);
@@ -46,20 +46,20 @@ function show(picture, parts, record) {
     group.setAttribute("class", `node ${name} ${way}`);
     say(way === "here" ? hint(record) : "");
   }
-  picture.setAttribute("aria-label", spoken(record));
+  picture.setAttribute("aria-label", describe(record));
 }
 
-/** What to know of the state besides its name. */
+/** Return the detail of the current state. */
 function hint(record) {
   const { status, reason } = record.order;
   if (status === "confirmed") return "stock reduced";
   if (status === "cancelled") return reason?.declineCode ?? reason?.code ?? "";
   if (record.busy) return "in flight";
-  return isUnderWay(record) ? "outcome unknown" : "nothing held";
+  return isPaymentInFlight(record) ? "outcome unknown" : "nothing held";
 }
 
-function spoken(record) {
-  if (!record) return "States of an order: placed, it is pending; a payment confirms or cancels it.";
+function describe(record) {
+  if (!record) return "States of an order: pending when placed, then confirmed or cancelled by a payment.";
   const detail = hint(record);
   return `The order is ${record.order.status}${detail ? `: ${detail}` : ""}.`;
 }
@@ -72,7 +72,7 @@ function node(name, { x, y }) {
   return { group: svg("g", {}, box, title, ...details), say };
 
   function say(text) {
-    const lines = inLines(text);
+    const lines = splitLines(text);
     const top = y + HEIGHT / 2 + 4.5 - (lines.length * LINE_HEIGHT) / 2;
     title.setAttribute("y", top);
     details.forEach((detail, place) => {
@@ -82,12 +82,12 @@ function node(name, { x, y }) {
   }
 }
 
-/** A short text as it is; a long one, as Stripe's codes are, in two lines. */
-function inLines(text) {
-  if (text.length <= LONGEST_LINE) return text ? [text] : [];
+/** Split a long text, such as a decline code, into two lines. */
+function splitLines(text) {
+  if (text.length <= MAX_LINE_CHARACTERS) return text ? [text] : [];
   const breaks = [...text.matchAll(/[_ ]/g)].map((match) => match.index + 1);
   const best = Math.min(...breaks.map((at) => Math.max(at, text.length - at)));
-  const at = breaks.find((place) => Math.max(place, text.length - place) === best) ?? LONGEST_LINE;
+  const at = breaks.find((place) => Math.max(place, text.length - place) === best) ?? MAX_LINE_CHARACTERS;
   return [text.slice(0, at), text.slice(at)];
 }
 

@@ -1,29 +1,29 @@
-/** Elements made of data. Text is only ever text: nothing here, or elsewhere, parses markup. */
+/** Creates and updates elements. Text stays text: nothing parses markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element with attributes, listeners (`onclick`) and children.
+ * Create an element with attributes, listeners (`onclick`) and children.
  *
  * @param {string} tag
- * @param {Record<string, unknown>} [attributes] `false`, `null` and `undefined` leave one out
+ * @param {Record<string, unknown>} [attributes] `false`, `null` and `undefined` omit the attribute
  * @param {...(Node | string | null | undefined)} children
  */
 export function el(tag, attributes = {}, ...children) {
   return furnish(document.createElement(tag), attributes, children);
 }
 
-/** The same for SVG. */
+/** Create an SVG element. */
 export function svg(tag, attributes = {}, ...children) {
   return furnish(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** The element of the page with this id. */
+/** Return the element with this id. */
 export function byId(id) {
   return document.getElementById(id);
 }
 
-/** Let `send` handle the form with this id, which the browser would send otherwise. It gets the form. */
+/** Call `send` with the form when it is submitted, instead of the browser's own request. */
 export function onSubmit(id, send) {
   byId(id).addEventListener("submit", (event) => {
     event.preventDefault();
@@ -31,13 +31,13 @@ export function onSubmit(id, send) {
   });
 }
 
-/** Write a text where it differs, so that what a person has selected stays selected. */
+/** Set a text only if it differs, so that the user's selection stays. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
 /**
- * Make `parent` show `items` in their order, and keep the elements of those that it shows already.
+ * Show `items` in `parent`, in order. Keep the elements of items that it already shows.
  *
  * @param {Element} parent
  * @param {object[]} items
@@ -56,7 +56,7 @@ export function showList(parent, items, keyOf, create) {
   const kept = new Set(wanted);
   for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
   wanted.forEach((child, place) => {
-    // An element that is moved loses the focus.
+    // Moving an element removes its focus.
     if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
   });
 }

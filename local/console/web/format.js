@@ -1,9 +1,9 @@
-/** Amounts, times and names as people read them. */
+/** Formats amounts, times and ids. */
 
-// The decimals that Stripe counts. A browser's own differ: it shows a forint without decimals.
+// Stripe's number of decimals. Browsers differ: they show HUF without decimals.
 import { DECIMALS } from "./currencies.js";
 
-/** An amount in the currency's minor unit: 4599 usd is $45.99. */
+/** Format an amount in the currency's minor unit: 4599 usd is $45.99. */
 export function money(amount, currency) {
   const decimals = DECIMALS[currency] ?? 2;
   const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
@@ -11,7 +11,7 @@ export function money(amount, currency) {
   return format.format(amount / 10 ** decimals);
 }
 
-/** A duration in milliseconds: `84 ms`, `1.32 s`, `2 min 5 s`. */
+/** Format milliseconds: `84 ms`, `1.32 s`, `2 min 5 s`. */
 export function duration(milliseconds) {
   if (milliseconds < 1000) return `${Math.max(0, Math.round(milliseconds))} ms`;
   if (milliseconds < 60_000) return `${(milliseconds / 1000).toFixed(2)} s`;
@@ -19,17 +19,17 @@ export function duration(milliseconds) {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** The time of day of an RFC 3339 time, in the reader's zone. */
+/** Format an RFC 3339 time as local time of day. */
 export function timeOfDay(text) {
   return new Date(text).toLocaleTimeString("en-GB");
 }
 
-/** A path in which ids are cut short, so that its end is seen. */
+/** Shorten the order ids in a path, so that its end stays visible. */
 export function withShortIds(path) {
   return path.replace(/ord_\w+/g, shortId);
 }
 
-/** The part of an id that tells it from others at a glance. */
+/** Shorten an id to its first characters. */
 export function shortId(id) {
   return id.length > 14 ? `${id.slice(0, 12)}…` : id;
 }

@@ -1,68 +1,68 @@
-/** Orders beside the dummy Stripe's ledger: what the service says, and what Stripe's side of it is. */
+/** Orders of the service, joined with the dummy Stripe's ledger. */
 
 import { call } from "./api.js";
 import { byId, el, setText, showList } from "./dom.js";
 import { money, shortId, timeOfDay } from "./format.js";
 import { openInPanel } from "./order_panel.js";
-import { learn, orders } from "./orders.js";
-import { has, isExpired, user } from "./session.js";
+import { orders, recordOrder } from "./orders.js";
+import { hasRole, isExpired, user } from "./session.js";
 import { signal } from "./signal.js";
 
-const ROWS_AT_ONCE = 10;
-// As many as the ledger tells, and as one page of orders can have.
-const MOST_ROWS = 100;
-const READ_AT_ONCE = 10;
-// The classes of all cells but the first.
-const CELLS = [
+const ROWS_PER_STEP = 10;
+// The limit of the ledger and of a page of orders.
+const MAX_ROWS = 100;
+const MAX_READS_PER_REFRESH = 10;
+// Classes of all cells except the first.
+const CELL_CLASSES = [
   ...["buyer", "placed", "total number", "status"],
   ...["intent stripe", "charge stripe", "moved stripe number"],
 ];
 
-/** Stripe's PaymentIntents, `null` where it is not the dummy. @type {{value: any[] | null}} */
+/** The dummy Stripe's PaymentIntents, `null` with another Stripe. @type {{value: any[] | null}} */
 const intents = signal([]);
-let most = ROWS_AT_ONCE;
-// Whether the buyer has orders that were not read.
-let areOlder = false;
+let rowLimit = ROWS_PER_STEP;
+// The buyer has older orders that were not read.
+let hasOlderOrders = false;
 
 export function startLedger() {
   byId("more-orders").addEventListener("click", showMore);
   for (const changing of [intents, orders]) changing.watch(show);
 }
 
-/** Read the ledger, and the orders that the signed-in user may see. */
+/** Read the ledger and the orders that the signed-in user may read. */
 export async function refreshLedger() {
-  const answer = await fetch("/stripe/ledger.json", { cache: "no-store" }).catch(() => null);
-  if (answer?.ok) intents.set((await answer.json()).intents);
+  const response = await fetch("/stripe/ledger.json", { cache: "no-store" }).catch(() => null);
+  if (response?.ok) intents.set((await response.json()).intents);
   if (isExpired()) return;
-  const asked = user.value;
+  const reader = user.value;
   const background = true;
-  if (has("buyer")) {
-    const listed = await call("GET", `/orders?limit=${most}`, asked, { background });
-    if (!listed.ok || user.value !== asked) return;
-    areOlder = listed.body.cursor !== null;
-    listed.body.orders.forEach(learn);
-  } else areOlder = false;
+  if (hasRole("buyer")) {
+    const listed = await call("GET", `/orders?limit=${rowLimit}`, reader, { background });
+    if (!listed.ok || user.value !== reader) return;
+    hasOlderOrders = listed.body.cursor !== null;
+    listed.body.orders.forEach(recordOrder);
+  } else hasOlderOrders = false;
   show();
-  if (has("admin")) {
-    const shown = rows().slice(0, most).map((row) => row.id);
+  if (hasRole("admin")) {
+    const shown = rows().slice(0, rowLimit).map((row) => row.id);
     const unsettled = shown.filter((id) => (orders.value.get(id)?.order.status ?? "pending") === "pending");
-    for (const id of unsettled.slice(0, READ_AT_ONCE)) {
-      const read = await call("GET", `/orders/${encodeURIComponent(id)}/status`, asked, { background });
-      if (read.ok) learn(read.body);
+    for (const id of unsettled.slice(0, MAX_READS_PER_REFRESH)) {
+      const read = await call("GET", `/orders/${encodeURIComponent(id)}/status`, reader, { background });
+      if (read.ok) recordOrder(read.body);
     }
   }
 }
 
-/** The orders of either side, joined by their ids, the newest first. */
+/** Return the orders of both sides, joined by id, newest first. */
 function rows() {
   const joined = new Map();
-  const at = (id, createdAt) => {
+  const rowOf = (id, createdAt) => {
     if (!joined.has(id)) joined.set(id, { id, createdAt, order: null, intents: [] });
     return joined.get(id);
   };
-  for (const { order } of orders.value.values()) at(order.orderId, order.createdAt).order = order;
+  for (const { order } of orders.value.values()) rowOf(order.orderId, order.createdAt).order = order;
   for (const intent of intents.value ?? []) {
-    if (intent.orderId) at(intent.orderId, intent.createdAt).intents.push(intent);
+    if (intent.orderId) rowOf(intent.orderId, intent.createdAt).intents.push(intent);
   }
   return [...joined.values()].sort((one, other) => other.createdAt.localeCompare(one.createdAt));
 }
@@ -70,20 +70,20 @@ function rows() {
 async function showMore() {
   const { rows: lines } = byId("ledger").tBodies[0];
   const first = lines.length;
-  most += ROWS_AT_ONCE;
-  // Orders that were not read may be newer than intents that were.
-  if (areOlder) await refreshLedger();
+  rowLimit += ROWS_PER_STEP;
+  // Unread orders may be newer than the intents already read.
+  if (hasOlderOrders) await refreshLedger();
   show();
-  // The button has moved below the new ones, or is gone.
+  // The button moved below the new rows, or is hidden.
   lines[first]?.querySelector("button").focus();
 }
 
 function show() {
   const all = rows();
-  const shown = all.slice(0, most);
-  const more = areOlder || all.length > shown.length;
-  setText(byId("ledger-note"), more ? `Showing the newest ${shown.length}; there are more.` : "");
-  byId("more-orders").hidden = !more || most >= MOST_ROWS;
+  const shown = all.slice(0, rowLimit);
+  const hasMore = hasOlderOrders || all.length > shown.length;
+  setText(byId("ledger-note"), hasMore ? `Showing the newest ${shown.length}; there are more.` : "");
+  byId("more-orders").hidden = !hasMore || rowLimit >= MAX_ROWS;
   byId("ledger").hidden = shown.length === 0;
   byId("ledger-none").hidden = shown.length > 0;
   byId("ledger").classList.toggle("without-stripe", intents.value === null);
@@ -92,13 +92,13 @@ function show() {
 
 function tableRow({ id }) {
   const open = el("button", { type: "button", class: "link", title: id, onclick: () => openInPanel(id) }, shortId(id));
-  const cells = CELLS.map((kind) => el("td", { class: kind }));
-  let known = "";
+  const cells = CELL_CLASSES.map((kind) => el("td", { class: kind }));
+  let shownState = "";
   return Object.assign(el("tr", {}, el("th", { scope: "row" }, open), ...cells), {
     update(row) {
       const state = JSON.stringify(row);
-      if (state === known) return;
-      known = state;
+      if (state === shownState) return;
+      shownState = state;
       contents(row).forEach((content, place) => cells[place].replaceChildren(...content));
     },
   });
@@ -106,15 +106,15 @@ function tableRow({ id }) {
 
 function contents(row) {
   const { order } = row;
-  const some = order ?? row.intents[0];
+  const source = order ?? row.intents[0];
   return [
-    [el("code", { title: some.buyerId }, some.buyerId ?? "")],
+    [el("code", { title: source.buyerId }, source.buyerId ?? "")],
     [timeOfDay(row.createdAt)],
-    [money(order?.totalAmount ?? some.amount, some.currency)],
+    [money(order?.totalAmount ?? source.amount, source.currency)],
     [order ? el("span", { class: `chip ${order.status}` }, order.status) : quiet("not read")],
     row.intents.length ? row.intents.map(intentLine) : [quiet("no PaymentIntent")],
     chargeLines(row),
-    moneyMoved(row),
+    netCharge(row),
   ];
 }
 
@@ -128,15 +128,15 @@ function chargeLines({ order, intents: all }) {
   const lines = charges.map(({ status, paymentMethod, failureCode }) =>
     el("div", {}, `${failureCode ?? status} `, el("code", { class: "quiet" }, paymentMethod)),
   );
-  const untold = order?.status === "pending" && charges.some((charge) => charge.status === "succeeded");
-  return untold ? [...lines, el("div", { class: "warning" }, "charged, outcome not told")] : lines;
+  const isUnreported = order?.status === "pending" && charges.some((charge) => charge.status === "succeeded");
+  return isUnreported ? [...lines, el("div", { class: "warning" }, "charged, outcome not reported")] : lines;
 }
 
-function moneyMoved({ intents: all }) {
+function netCharge({ intents: all }) {
   const paid = all.flatMap((intent) => intent.charges).filter((charge) => charge.status === "succeeded");
-  const moved = paid.reduce((sum, charge) => sum + charge.amount - charge.amountRefunded, 0);
+  const net = paid.reduce((sum, charge) => sum + charge.amount - charge.amountRefunded, 0);
   const refunded = paid.some((charge) => charge.amountRefunded > 0);
-  return [moved ? money(moved, all[0].currency) : refunded ? "refunded" : "–"];
+  return [net ? money(net, all[0].currency) : refunded ? "refunded" : "–"];
 }
 
 function quiet(text) {

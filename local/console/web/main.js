@@ -1,6 +1,6 @@
 /**
- * The checkout console of the local stack. It does what any client of the public API could do; beyond that it reads
- * two things that only this stack has: the run's tokens and the dummy Stripe's ledger.
+ * Checkout console of the local stack. It uses the public API, and two resources of the local stack: the tokens of its
+ * users and the dummy Stripe's ledger.
  */
 
 import { startBasket } from "./basket.js";
@@ -8,7 +8,7 @@ import { refreshCatalogue, startCatalogue } from "./catalogue.js";
 import { startCalls } from "./calls.js";
 import { byId, setText } from "./dom.js";
 import { refreshLedger, startLedger } from "./ledger.js";
-import { news } from "./order_actions.js";
+import { announcement } from "./order_actions.js";
 import { startOrderPanel } from "./order_panel.js";
 import { startPaymentForm } from "./payment_form.js";
 import { startProductEditor } from "./product_editor.js";
@@ -16,14 +16,14 @@ import { isExpired, startSession, user } from "./session.js";
 
 const POLL_MS = 3000;
 
-async function refresh(how) {
+async function refresh(options) {
   if (document.visibilityState !== "visible") return;
-  await Promise.all([refreshCatalogue(how), refreshLedger()]);
+  await Promise.all([refreshCatalogue(options), refreshLedger()]);
 }
 
-/** Keep stock and ledger up to date while somebody looks. */
+/** Refresh stock and ledger while the page is visible. */
 async function poll() {
-  if (!isExpired()) await refresh({ gently: true });
+  if (!isExpired()) await refresh({ onePage: true });
   setTimeout(poll, POLL_MS);
 }
 
@@ -37,11 +37,11 @@ async function start() {
   await startPaymentForm();
   await startSession();
   user.watch(() => void refresh());
-  news.watch((text) => {
+  announcement.watch((text) => {
     setText(byId("announcement"), text);
     if (text) void refresh();
   });
-  // What has happened while nobody looked.
+  // Catch up when the page becomes visible.
   document.addEventListener("visibilitychange", () => isExpired() || void refresh());
   setTimeout(poll, POLL_MS);
 }

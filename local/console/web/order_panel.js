@@ -1,4 +1,4 @@
-/** The panel of one order: its states, what it is, and the steps that it went through. */
+/** Panel of one order: state diagram, facts and steps. */
 
 import { drawDiagram } from "./diagram.js";
 import { byId, el, onSubmit, setText } from "./dom.js";
@@ -10,7 +10,7 @@ import { user } from "./session.js";
 
 const TICK_MS = 500;
 
-// What is shown stays as it is while the order does: a person may be copying its id.
+// Unchanged content is not rendered again, because the user may be selecting it.
 let shown = "";
 
 export function startOrderPanel() {
@@ -29,7 +29,7 @@ export function startOrderPanel() {
   setInterval(showWaiting, TICK_MS);
 }
 
-/** Open an order, say so if that is refused, and go there. */
+/** Open an order, or show why the API refused, and focus the panel. */
 export async function openInPanel(orderId) {
   const problem = await openOrder(orderId, user.value);
   showProblem(byId("open-problem"), problem);
@@ -82,10 +82,11 @@ function stepItem({ label, detail, at, took, kind }, placed) {
 }
 
 function showWaiting() {
-  const lookAt = currentRecord()?.lookAt ?? null;
-  byId("waiting").hidden = lookAt === null;
-  if (lookAt === null) return;
-  const seconds = Math.ceil((lookAt - Date.now()) / 1000);
-  const next = seconds > 0 ? `looking again in ${seconds} s` : "looking";
-  setText(byId("waiting"), `Stripe did not report the outcome; the reconciler will. The stock stays held; ${next}.`);
+  const nextPollAt = currentRecord()?.nextPollAt ?? null;
+  byId("waiting").hidden = nextPollAt === null;
+  if (nextPollAt === null) return;
+  const seconds = Math.ceil((nextPollAt - Date.now()) / 1000);
+  const next = seconds > 0 ? `Checking again in ${seconds} s.` : "Checking.";
+  const state = "Stripe did not report the outcome. The stock stays held until the reconciler settles the order.";
+  setText(byId("waiting"), `${state} ${next}`);
 }

@@ -1,4 +1,4 @@
-/** The orders that this page knows, each with the steps that it went through. */
+/** The orders known to this page, with their steps. */
 
 import { signal } from "./signal.js";
 
@@ -7,31 +7,31 @@ import { signal } from "./signal.js";
  *   `at` in Unix milliseconds, `took` in milliseconds
  *
  * @typedef {object} OrderRecord
- * @property {any} order  the status object, with the lines where they are known
+ * @property {any} order  the status object, with the items if known
  * @property {Step[]} steps
  * @property {string} key  the Idempotency-Key of its payment
- * @property {boolean} busy  a payment or override of ours is under way
- * @property {number | null} lookAt  when its status will be asked for again, in Unix milliseconds
- * @property {number | null} sentAt  when what may settle it was sent
- * @property {any} problem  how the last call about it was refused
+ * @property {boolean} busy  a payment or override sent by this page is in flight
+ * @property {number | null} nextPollAt  time of the next status poll, in Unix milliseconds
+ * @property {number | null} sentAt  time of the latest payment or override, in Unix milliseconds
+ * @property {any} problem  the problem of the last refused call
  */
 
-/** By their ids. @type {{value: Map<string, OrderRecord>}} */
+/** Order records by id. @type {{value: Map<string, OrderRecord>}} */
 export const orders = signal(new Map());
 
-/** Id of the order that is shown. @type {{value: string | null}} */
+/** Id of the shown order. @type {{value: string | null}} */
 export const current = signal(null);
 
-/** The record of the order that is shown. */
+/** Return the record of the shown order. */
 export function currentRecord() {
   return orders.value.get(current.value) ?? null;
 }
 
-/** Take in what the API says of an order, unless something newer is known. */
-export function learn(order) {
+/** Record an order from the API, unless a newer state is known. */
+export function recordOrder(order) {
   const known = orders.value.get(order.orderId);
   if (known && order.updatedAt < known.order.updatedAt) return known;
-  const record = known ?? fresh(order);
+  const record = known ?? createRecord(order);
   const wasPending = !known || known.order.status === "pending";
   const before = JSON.stringify(known?.order);
   record.order = { ...known?.order, ...order };
@@ -42,39 +42,39 @@ export function learn(order) {
   return record;
 }
 
-/** Add a step in the order of time. */
+/** Add a step in chronological order. */
 export function addStep(record, step) {
   record.steps.push(step);
   record.steps.sort((one, other) => one.at - other.at);
 }
 
-/** Whether a payment of an order is under way, whoever sent it: its stock is held until the outcome is known. */
-export function isUnderWay({ order, lookAt }) {
-  return order.status === "pending" && (lookAt !== null || order.paymentIntentId !== null);
+/** Return whether a payment of the order is in flight, sent by this page or another client. */
+export function isPaymentInFlight({ order, nextPollAt }) {
+  return order.status === "pending" && (nextPollAt !== null || order.paymentIntentId !== null);
 }
 
-/** Milliseconds from the placing of an order to its end, or from what was sent to settle it; `null` while pending. */
+/** Return the milliseconds from the request that settled the order, or from its placement. `null` while pending. */
 export function settledAfter({ order, sentAt }) {
   if (order.status === "pending") return null;
   const settled = Date.parse(order.updatedAt);
   return settled - (sentAt !== null && sentAt <= settled ? sentAt : Date.parse(order.createdAt));
 }
 
-function fresh(order) {
+function createRecord(order) {
   return {
     ...{ order, steps: [{ label: "Placed", at: Date.parse(order.createdAt) }], key: crypto.randomUUID() },
-    ...{ busy: false, lookAt: null, sentAt: null, problem: null },
+    ...{ busy: false, nextPollAt: null, sentAt: null, problem: null },
   };
 }
 
 function settlement(record) {
   const { order } = record;
-  const confirmed = order.status === "confirmed";
+  const isConfirmed = order.status === "confirmed";
   return {
-    label: confirmed ? "Confirmed" : "Cancelled",
-    detail: order.reason ? order.reason.message : confirmed ? "the stock is reduced" : "",
+    label: isConfirmed ? "Confirmed" : "Cancelled",
+    detail: order.reason ? order.reason.message : isConfirmed ? "stock reduced" : "",
     at: Date.parse(order.updatedAt),
     took: settledAfter(record),
-    kind: confirmed ? "good" : "bad",
+    kind: isConfirmed ? "good" : "bad",
   };
 }

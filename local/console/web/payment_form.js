@@ -1,10 +1,10 @@
-/** The forms that settle an order: the buyer's payment, and the admin's override. */
+/** Forms that settle an order: the buyer's payment and the admin's override. */
 
 import { byId, el, onSubmit, setText } from "./dom.js";
 import { money } from "./format.js";
 import { override, pay } from "./order_actions.js";
-import { current, currentRecord, isUnderWay, orders } from "./orders.js";
-import { has, isExpired, user } from "./session.js";
+import { current, currentRecord, isPaymentInFlight, orders } from "./orders.js";
+import { hasRole, isExpired, user } from "./session.js";
 
 export async function startPaymentForm() {
   const groups = await (await fetch("/console/cards.json")).json();
@@ -44,36 +44,35 @@ function setKey(key) {
 
 function show() {
   const record = currentRecord();
-  const admin = has("admin");
-  byId("pay").hidden = admin;
-  byId("override").hidden = !admin;
+  const isAdmin = hasRole("admin");
+  byId("pay").hidden = isAdmin;
+  byId("override").hidden = !isAdmin;
   if (!record) return;
   const note = noteOn(record);
-  // Neither settled nor waiting for its outcome: then a payment can be expected to change something.
-  const payable = record.order.status === "pending" && !isUnderWay(record);
+  const isPayable = record.order.status === "pending" && !isPaymentInFlight(record);
   byId("pay-note").hidden = !note;
-  byId("pay-note").classList.toggle("calm", !payable);
+  byId("pay-note").classList.toggle("calm", !isPayable);
   setText(byId("pay-note"), note);
   const key = byId("payment-key");
   if (key.value !== record.key) key.value = record.key;
   const total = money(record.order.totalAmount, record.order.currency);
-  setText(byId("pay-button"), record.busy ? "Paying…" : `${payable ? "Pay" : "Try to pay again"} ${total}`);
-  byId("pay-button").classList.toggle("primary", payable);
+  setText(byId("pay-button"), record.busy ? "Paying…" : `${isPayable ? "Pay" : "Try to pay again"} ${total}`);
+  byId("pay-button").classList.toggle("primary", isPayable);
   for (const button of [byId("pay-button"), byId("override-button")]) {
-    // Not `disabled`: that would take the focus from whoever pressed it. A second press does nothing, see `pay`.
+    // Not `disabled`, which would remove the focus. `pay` ignores a second press.
     button.setAttribute("aria-disabled", String(record.busy));
   }
 }
 
-/** What to expect of a payment of this order by who is signed in, where that is not the usual. */
+/** Return a warning if a payment by the signed-in user will not settle the order. */
 function noteOn(record) {
   const { order } = record;
-  if (isExpired()) return "This token has expired: the API will answer 401.";
-  if (!has("buyer")) return "A seller may do nothing with payments: the API will answer 403.";
-  if (user.value && order.buyerId !== user.value.sub) return "It is another buyer’s order: the API will answer 403.";
-  if (isUnderWay(record)) return "A payment of it is under way: until its outcome is told the API will answer 409.";
+  if (isExpired()) return "This token has expired. The API will return 401.";
+  if (!hasRole("buyer")) return "Sellers cannot pay. The API will return 403.";
+  if (user.value && order.buyerId !== user.value.sub) return "This order belongs to another buyer. The API will return 403.";
+  if (isPaymentInFlight(record)) return "A payment is in flight. The API will return 409 until its outcome is known.";
   if (order.status !== "pending") {
-    return "It is settled. Under the key of its payment the same answer comes again, under a new one 409.";
+    return "This order is settled. The same key returns the recorded response, a new key 409.";
   }
   return "";
 }

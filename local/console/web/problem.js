@@ -1,10 +1,10 @@
-/** Errors (RFC 9457) as people read them. */
+/** Shows problem details (RFC 9457). */
 
 import { el } from "./dom.js";
 
 const shown = new WeakMap();
 
-/** Show a problem in `place`, or nothing there for `null`. The same one again is not announced again. */
+/** Show a problem in `place`, or clear it for `null`. A repeated problem is not announced again. */
 export function showProblem(place, problem) {
   const state = JSON.stringify(problem);
   if (shown.get(place) === state) return;

@@ -1,7 +1,7 @@
 /**
- * The products, read page by page: nobody knows how many there are, and what nobody looks at is not read again.
+ * Products, read page by page. Only pages with shown products are read again.
  *
- * A page's cursor is that of who read the page before it, and moves as products come and go.
+ * A cursor is bound to the user who read the previous page. It changes when products are added or removed.
  */
 
 import { call } from "./api.js";
@@ -12,48 +12,48 @@ import { signal } from "./signal.js";
  * @typedef {{productId: string, name: string, unitPrice: number, currency: string, stock: number, reserved: number,
  *   available: number}} Product
  *
- * @typedef {{ids: string[], next: string | null, readAt: number}} ProductPage  `next` is the cursor of what follows
+ * @typedef {{ids: string[], next: string | null, readAt: number}} ProductPage  `next` is the cursor of the next page
  */
 
-const PRODUCTS_OF_A_PAGE = 100;
+const PRODUCTS_PER_PAGE = 100;
 
-/** Those that were read, by name, and whether there may be more. @type {{value: {list: Product[], more: boolean}}} */
+/** The products read so far, sorted by name, and whether there may be more. @type {{value: {list: Product[], more: boolean}}} */
 export const products = signal({ list: [], more: true });
 
 /** @type {Map<string, Product>} */
 const known = new Map();
 /** @type {ProductPage[]} */
 let pages = [];
-let wanted = 1;
+let pagesWanted = 1;
 let reader = null;
-let work = Promise.resolve(null);
+let lastTask = Promise.resolve(null);
 
-/** What was last read of a product. @returns {Product | undefined} */
+/** Return a product as it was last read. @returns {Product | undefined} */
 export function productOf(productId) {
   return known.get(productId);
 }
 
-/** Take in what the API says of one product. */
-export function learnProduct(product) {
+/** Record a product from the API. */
+export function recordProduct(product) {
   known.set(product.productId, product);
   const { list } = products.value;
   products.set({ ...products.value, list: list.map((other) => known.get(other.productId)) });
 }
 
 /**
- * Read the pages again that hold one of these products, those first that were not read for the longest time.
+ * Read the pages again that hold one of these products, least recently read first.
  *
  * @param {() => Iterable<string>} ids
- * @param {number} most  how many pages at most
- * @returns {Promise<any>}  the problem, if the API refused
+ * @param {number} maxPages
+ * @returns {Promise<any>}  the problem if the API refused
  */
-export function readAgain(ids, most) {
+export function readAgain(ids, maxPages) {
   return inTurn(async () => {
-    const looked = new Set(ids());
-    const due = pages.filter((page) => page.ids.some((id) => looked.has(id)));
+    const shownIds = new Set(ids());
+    const due = pages.filter((page) => page.ids.some((id) => shownIds.has(id)));
     due.sort((one, other) => one.readAt - other.readAt);
-    for (const page of due.slice(0, most)) {
-      // A page before it may have turned out to be the last one.
+    for (const page of due.slice(0, maxPages)) {
+      // An earlier page may have become the last one.
       const place = pages.indexOf(page);
       const problem = place < 0 ? null : await readPage(place);
       if (problem || reader !== user.value) return problem;
@@ -62,36 +62,36 @@ export function readAgain(ids, most) {
   });
 }
 
-/** Read one page more. Returns the problem, if the API refused. */
+/** Read the next page. Returns the problem if the API refused. */
 export function readMore() {
   return inTurn(() => {
-    wanted = pages.length + 1;
+    pagesWanted = pages.length + 1;
     return readWanted();
   });
 }
 
-/** One after the other: two that read at once would tear the pages apart. */
+/** Run reads one after another. Parallel reads would corrupt the list of pages. */
 function inTurn(read) {
-  work = work.then(() => {
+  lastTask = lastTask.then(() => {
     if (reader !== user.value) pages = [];
     reader = user.value;
     return read();
   });
-  return work;
+  return lastTask;
 }
 
 async function readWanted() {
-  while (pages.length < wanted && pages.at(-1)?.next !== null) {
+  while (pages.length < pagesWanted && pages.at(-1)?.next !== null) {
     const problem = await readPage(pages.length);
     if (problem || reader !== user.value) return problem;
   }
-  tell();
+  publish();
   return null;
 }
 
 async function readPage(place) {
   const cursor = pages[place - 1]?.next;
-  const query = new URLSearchParams({ limit: String(PRODUCTS_OF_A_PAGE), ...(cursor ? { cursor } : {}) });
+  const query = new URLSearchParams({ limit: String(PRODUCTS_PER_PAGE), ...(cursor ? { cursor } : {}) });
   const answer = await call("GET", `/products?${query}`, reader, { background: true });
   if (reader !== user.value) return null;
   if (!answer.ok) return answer.body;
@@ -102,14 +102,14 @@ async function readPage(place) {
 
 function replace(place, { ids, next }) {
   const page = (pages[place] ??= { ids: [], next: null, readAt: 0 });
-  // What has come into a full page drives out others, into the page behind it.
-  const driven = page.ids.filter((id) => !ids.includes(id));
+  // New products in a full page push others into the next page.
+  const pushedOut = page.ids.filter((id) => !ids.includes(id));
   Object.assign(page, { ids, next, readAt: performance.now() });
   if (next === null) pages.length = place + 1;
-  else pages[place + 1]?.ids.push(...driven);
+  else pages[place + 1]?.ids.push(...pushedOut);
 }
 
-function tell() {
+function publish() {
   const ids = new Set(pages.flatMap((page) => page.ids));
   const list = [...ids].map((id) => known.get(id)).sort((one, other) => one.name.localeCompare(other.name));
   products.set({ list, more: pages.length > 0 && pages.at(-1).next !== null });

@@ -1,4 +1,4 @@
-/** Who is signed in: one of the run's users, by the token that this run's identity provider signed. */
+/** The signed-in user, with a token of the local stack's identity provider. */
 
 import { byId, el } from "./dom.js";
 import { signal } from "./signal.js";
@@ -6,14 +6,14 @@ import { signal } from "./signal.js";
 /** @typedef {{name: string, sub: string, roles: string[], token: string}} User */
 
 const LABELS = { buyer: "Buyer", buyer2: "Second buyer", seller: "Seller", admin: "Admin", expired: "Expired token" };
-// Of this tab alone, so that two tabs can be two buyers.
-const REMEMBERED = "console.user";
+// Stored per tab, so that two tabs can have different users.
+const USER_KEY = "console.user";
 
 /** @type {{value: User | null}} */
 export const user = signal(null);
 
-/** Whether the user who is signed in has the role. */
-export function has(role) {
+/** Return whether the signed-in user has the role. */
+export function hasRole(role) {
   return Boolean(user.value?.roles.includes(role));
 }
 
@@ -21,15 +21,17 @@ export function isExpired() {
   return user.value?.name === "expired";
 }
 
-/** Ask the local stack for its users, offer them, and sign in who was signed in before. */
+/** Load the stack's users, show them, and sign in the remembered one. */
 export async function startSession() {
-  const answer = await fetch("/session.json", { cache: "no-store" });
-  if (!answer.ok) throw new Error(`The local stack does not hand its tokens to this page (${answer.status}).`);
+  const response = await fetch("/session.json", { cache: "no-store" });
+  if (!response.ok) throw new Error(
+      `The local stack refused to send its tokens (${response.status}). Open the console at 127.0.0.1 or localhost.`,
+    );
   /** @type {{users: User[]}} */
-  const { users } = await answer.json();
-  const remembered = sessionStorage.getItem(REMEMBERED);
-  const first = users.find((known) => known.name === remembered) ?? users[0];
-  byId("sign-in").append(...users.map((known) => choice(known, known === first)));
+  const { users } = await response.json();
+  const remembered = sessionStorage.getItem(USER_KEY);
+  const first = users.find((each) => each.name === remembered) ?? users[0];
+  byId("sign-in").append(...users.map((each) => choice(each, each === first)));
   user.set(first);
 }
 
@@ -39,7 +41,7 @@ function choice(known, checked) {
   return el("label", { title }, radio, el("span", {}, LABELS[known.name] ?? known.name));
 
   function signIn() {
-    sessionStorage.setItem(REMEMBERED, known.name);
+    sessionStorage.setItem(USER_KEY, known.name);
     user.set(known);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * A value that tells when it changes.
+ * Create a value that notifies listeners of changes.
  *
  * @template T
  * @param {T} initial
@@ -15,11 +15,11 @@ export function signal(initial) {
       value = next;
       for (const listener of listeners) listener(value);
     },
-    /** Tell that something inside of the value has changed. */
+    /** Notify the listeners of a change inside the value. */
     touch() {
       this.set(value);
     },
-    /** Call `listener` now, and at each change. */
+    /** Call `listener` now and at each change. */
     watch(listener) {
       listeners.add(listener);
       listener(value);

@@ -224,7 +224,7 @@ def test_ledger_has_the_intents_with_their_charges(store: MemoryStore) -> None:
 
 
 def test_ledger_has_the_newest_intents(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console_data, "SHOWN_INTENTS", 2)
+    monkeypatch.setattr(console_data, "MAX_INTENTS", 2)
     ids = [pay(store, "pm_card_visa") for _ in range(3)]
     assert [intent["id"] for intent in json.loads(console_data.ledger(store))["intents"]] == [ids[2], ids[1]]
 
@@ -244,7 +244,7 @@ def test_console_notes_state_correctly_if_a_fault_charges_the_card(store: Memory
     charged = minute_later.status == "succeeded"
     assert card["outcome"].startswith("charged" if charged else "not charged")
     fault = PAYMENT_METHODS[card["id"]].fault
-    assert ("outcome not told" in card["outcome"]) == (fault not in {Fault.SLOW, Fault.RATE_LIMITED})
+    assert ("outcome not reported" in card["outcome"]) == (fault not in {Fault.SLOW, Fault.RATE_LIMITED})
     assert ("nothing is charged" in card["note"] or "charges nothing" in card["note"]) == (not charged)
     if fault is Fault.RATE_LIMITED:
         assert "can be paid again" in card["note"]
