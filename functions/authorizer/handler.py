@@ -28,7 +28,7 @@ with count_start_failures():
         token_use=_SETTINGS.token_use,
     )
 
-LOGGED_KID_LENGTH = 64
+MAX_LOGGED_KID_LENGTH = 64
 
 
 class AuthorizerFailed(Exception):
@@ -47,10 +47,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     try:
         request = _request_ids(event, context)
         caller = _VERIFIER.verify(_bearer_token(event))
-        answer = build_response(caller, event["methodArn"])
+        response = build_response(caller, event["methodArn"])
         write_line("INFO", "token accepted", userId=caller.user_id, **request)
     except TokenRefused as refused:
-        kid = refused.kid and refused.kid[:LOGGED_KID_LENGTH]
+        kid = refused.kid and refused.kid[:MAX_LOGGED_KID_LENGTH]
         write_line("INFO", "token refused", reason=refused.reason, kid=kid, **request)
         failure = Exception("Unauthorized")  # API Gateway responds 401 to this message only
     except NoKeys:
@@ -63,7 +63,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         write_counts(Count.AUTHORIZER_FAILED, Count.INTERNAL_ERROR)
         failure = AuthorizerFailed("unexpected error")
     else:
-        return answer
+        return response
     # Raised outside the handlers above, so that it carries no context for the runtime to log.
     raise failure
 
@@ -78,12 +78,12 @@ def _bearer_token(event: dict[str, Any]) -> str:
         for value in values
     ]
     # API Gateway passes each header in both maps. Two values are ambiguous: another reader may choose the other one.
-    given = multiple or single
-    if not given:
+    header_values = multiple or single
+    if not header_values:
         raise TokenRefused("no_token")
-    if len(given) > 1 or single not in ([], given):
+    if len(header_values) > 1 or single not in ([], header_values):
         raise TokenRefused("ambiguous_token")
-    scheme, _, token = given[0].partition(" ")
+    scheme, _, token = header_values[0].partition(" ")
     if scheme.lower() != "bearer":
         raise TokenRefused("wrong_scheme")
     return str(token.lstrip(" "))
@@ -101,11 +101,11 @@ def _request_ids(event: dict[str, Any], context: object) -> dict[str, str | None
 
 def _error_location(error: Exception) -> str:
     """Return the error's class, and the file and line that raised it."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f" in {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
-    return f"{type(error).__name__}{where}"
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    location = f" in {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else ""
+    return f"{type(error).__name__}{location}"
 
 
 finish_start()

@@ -102,8 +102,8 @@ class KeySet:
         """
         if kid is None and not _are_same_key(self.keys):
             return None
-        fitting = [key for key in self.keys if kid in (None, key.kid) and algorithm in key.algorithms]
-        return fitting[0].public_key if fitting and _are_same_key(fitting) else None
+        matches = [key for key in self.keys if kid in (None, key.kid) and algorithm in key.algorithms]
+        return matches[0].public_key if matches and _are_same_key(matches) else None
 
 
 class FetchedKeySet:

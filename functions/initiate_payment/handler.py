@@ -11,7 +11,7 @@ from pydantic import Field
 from order_payments import payments
 from order_payments.api.parameters import IdempotencyKey
 from order_payments.api.resolver import Api
-from order_payments.api.responses import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS, success
+from order_payments.api.responses import PENDING_RETRY_AFTER_SECONDS, REPLAYED_HEADER, success
 from order_payments.api.routes import route_of
 from order_payments.api.views import OrderStatusView, RequestBody
 from order_payments.domain import errors
@@ -75,7 +75,7 @@ def initiate_payment(
         response.headers[REPLAYED_HEADER] = "true"
     if result.order.status is OrderStatus.PENDING:
         response.status_code = HTTPStatus.ACCEPTED
-        response.headers["Retry-After"] = str(UNKNOWN_RETRY_AFTER_SECONDS)
+        response.headers["Retry-After"] = str(PENDING_RETRY_AFTER_SECONDS)
         response.headers["Location"] = api.location(f"/orders/{order_id}/status")
     return response
 

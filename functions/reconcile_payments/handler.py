@@ -190,10 +190,10 @@ class Run:
             outcome = EntryOutcome.FAILED
         finally:
             logger.thread_safe_clear_keys()
-        first = self._orders.postpone(entry.order_id, to=postponed_to)
-        if outcome is EntryOutcome.FAILED and first is not None:
+        first_unsettled = self._orders.postpone(entry.order_id, to=postponed_to)
+        if outcome is EntryOutcome.FAILED and first_unsettled is not None:
             # Earlier runs may have postponed it, and the start time of an unreadable order is unknown.
-            age_seconds = max(age_seconds, seconds_between(first, self._now))
+            age_seconds = max(age_seconds, seconds_between(first_unsettled, self._now))
         return outcome, age_seconds
 
     def _may_start(self) -> bool:

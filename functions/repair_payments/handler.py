@@ -36,15 +36,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return the planned steps or, with `apply`, each step with its outcome. Entry point of the function."""
     with logger.append_context_keys(invocationId=context.aws_request_id):
         request = RepairRequest.model_validate(event)
-        reading = Deadline.after(context.get_remaining_time_in_millis() / 1000 - 2 * REPAIR_STEP_SECONDS)
-        repair = Repair(tables, Holds(tables, reading), orders, stripe)
+        read_deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - 2 * REPAIR_STEP_SECONDS)
+        repair = Repair(tables, Holds(tables, read_deadline), orders, stripe)
         if not request.apply:
             return {"steps": [repair.plan(finding).to_json() for finding in request.findings]}
         steps: list[Step] = []
         for step in request.steps:
             deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000)
             if deadline.remaining() < REPAIR_STEP_SECONDS:
-                steps.append(step.model_copy(update={"outcome": "not done: no time was left"}))
+                steps.append(step.model_copy(update={"outcome": "not done: no time left"}))
                 continue
             steps.append(repair.apply(step, deadline=deadline))
             # The log keys of this order must not appear in the lines of the next.

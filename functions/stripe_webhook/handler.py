@@ -78,7 +78,7 @@ def receive_event(
             return Receipt()
         if event.type in FINAL_EVENTS and order.in_flight and order.payment_intent_id == event.intent_id:
             # Stripe retries an event for days until the response is a 2xx.
-            raise Busy("The order cannot be settled now.")
+            raise Busy("The order cannot be settled now. Send the event again.")
     return Receipt()
 
 

@@ -1,1 +1,1 @@
-"""What the functions share: the order domain, its tables, Stripe, and the HTTP edge."""
+"""Shared code of the functions: the order domain, its tables, Stripe, and the HTTP API."""

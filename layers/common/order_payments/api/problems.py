@@ -9,7 +9,7 @@ from aws_lambda_powertools.event_handler import Response
 from pydantic.alias_generators import to_camel
 
 from order_payments.api.requests import InvalidQuery, RequestTooLarge, Unauthenticated, UnsupportedEncoding
-from order_payments.api.responses import REPLAYED_HEADER, UNKNOWN_RETRY_AFTER_SECONDS
+from order_payments.api.responses import PENDING_RETRY_AFTER_SECONDS, REPLAYED_HEADER
 from order_payments.api.views import FaultView, OrderStatusView, ProblemView
 from order_payments.domain import errors
 from order_payments.domain.errors import OrderPaymentError
@@ -108,7 +108,7 @@ def problem_of(error: OrderPaymentError, request_id: str) -> Response[str]:
         case errors.Busy():
             response.headers["Retry-After"] = str(error.retry_after_seconds)
         case errors.PaymentInProgress():
-            response.headers["Retry-After"] = str(UNKNOWN_RETRY_AFTER_SECONDS)
+            response.headers["Retry-After"] = str(PENDING_RETRY_AFTER_SECONDS)
         case Unauthenticated():
             response.headers["WWW-Authenticate"] = "Bearer"
         case UnsupportedEncoding():

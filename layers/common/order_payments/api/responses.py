@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse, OpenAPIResponseHeader
 
 REPLAYED_HEADER = "Idempotent-Replayed"
-UNKNOWN_RETRY_AFTER_SECONDS = 5
+PENDING_RETRY_AFTER_SECONDS = 5
 
 HEADERS: "Mapping[str, OpenAPIResponseHeader]" = {
     "Location": {"description": "Path of the order's status.", "schema": {"type": "string"}},

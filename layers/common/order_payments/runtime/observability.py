@@ -30,7 +30,7 @@ _metrics_lock = Lock()
 def correlate(request_id: str | None) -> None:
     """Add `correlationId` to this thread's log lines until `logger.thread_safe_clear_keys`.
 
-    It is the id of the payer's request. A function that settles the payment later has a request id of its own.
+    It is the id of the request that caused the work. A function that continues the work later has an id of its own.
     """
     if request_id is not None:
         logger.thread_safe_append_keys(correlationId=request_id)

@@ -151,9 +151,9 @@ def batch_get(
     wanted: Mapping[str, Any] = {table_name: {"Keys": keys, "ConsistentRead": True}}
     for _ in retry_until(deadline):
         with translate_read_errors():
-            answer = client.batch_get_item(RequestItems=wanted)
-        found += map(from_wire, answer["Responses"].get(table_name, []))
-        wanted = answer["UnprocessedKeys"]
+            response = client.batch_get_item(RequestItems=wanted)
+        found += map(from_wire, response["Responses"].get(table_name, []))
+        wanted = response["UnprocessedKeys"]
         if not wanted:
             return found
         count(Count.THROTTLED)

@@ -162,7 +162,7 @@ class OrdersTable:
             item = self._client.get_item(TableName=self._table_name, Key=_key(order_id), ConsistentRead=True).get(
                 "Item"
             )
-        return _existing(from_wire(item) if item else None)
+        return _require_order(from_wire(item) if item else None)
 
     def page_of_buyer(self, buyer_id: str, *, limit: int, after: tuple[str, ...] | None) -> Page[Order]:
         """Return up to `limit` of a buyer's current orders, newest first, after the key `after`.
@@ -177,7 +177,7 @@ class OrdersTable:
         deadline = Deadline.after(retry_budgets.ORDER_PAGE_BUDGET_SECONDS)
         while True:
             with translate_read_errors():
-                answer = self._client.query(
+                response = self._client.query(
                     TableName=self._table_name,
                     IndexName="by-buyer",
                     KeyConditionExpression="buyerId = :buyer_id",
@@ -186,7 +186,7 @@ class OrdersTable:
                     Limit=limit + 1,
                     **start,
                 )
-            found = answer["Items"]
+            found = response["Items"]
             keys = [from_wire(item) for item in found[:limit]]
             if not keys:
                 return Page([], last=None)
@@ -196,7 +196,7 @@ class OrdersTable:
             shown = _fit_to_page(existing)
             if len(shown) < len(existing):
                 return Page(shown, (rfc3339(shown[-1].created_at), shown[-1].order_id))
-            if len(found) <= limit and "LastEvaluatedKey" not in answer:
+            if len(found) <= limit and "LastEvaluatedKey" not in response:
                 return Page(shown, last=None)
             if shown or deadline.remaining() < 0:
                 return Page(shown, (keys[-1]["createdAt"], keys[-1]["orderId"]))
@@ -460,7 +460,7 @@ class OrdersTable:
             write_transaction(self._client, writes, deadline=deadline)
         except TransactionRefused as refused:
             if 0 in refused.old_items:
-                raise NotClaimable(_existing(refused.old_items[0])) from refused
+                raise NotClaimable(_require_order(refused.old_items[0])) from refused
             shortages = _shortages(order, refused.old_items)
             if not shortages:
                 raise Busy("Other payments hold the remaining units. Try again.", order=order) from refused
@@ -516,7 +516,7 @@ class OrdersTable:
                 write_transaction(self._client, writes, deadline=deadline)
             except TransactionRefused as refused:
                 if 0 in refused.old_items:
-                    return _existing(refused.old_items[0])
+                    return _require_order(refused.old_items[0])
                 lost = {from_wire(dict(writes[at]["Update"]["Key"]))["productId"] for at in refused.old_items}
                 if lost - reported:
                     logger.error("stock mismatch: holds missing", orderId=order.order_id, productIds=sorted(lost))
@@ -569,7 +569,7 @@ def _fit_to_page(orders: list[Order]) -> list[Order]:
     return orders[: max(1, sum(size <= MAXIMUM_PAGE_BYTES for size in sizes))]
 
 
-def _existing(item: Item | None) -> Order:
+def _require_order(item: Item | None) -> Order:
     if item is None:
         raise OrderNotFound("There is no such order.")
     return order_from_item(item)

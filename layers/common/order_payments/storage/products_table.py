@@ -47,7 +47,7 @@ _HAS_HOLD = f"{_IS_NUMBER.format('available')} AND available < stock"
 
 _OFFER = ("name", "unitPrice", "currency")
 _STOCK = ("stock", "available")
-_LONGEST_LOGGED_ID = 200
+_MAX_LOGGED_ID_LENGTH = 200
 
 
 class InvalidProductItem(Exception):
@@ -101,27 +101,27 @@ class ProductsTable:
         found: list[Product] = []
         start: dict[str, Any] = {"ExclusiveStartKey": _key(*after)} if after else {}
         deadline = Deadline.after(retry_budgets.PRODUCT_BUDGET_SECONDS)
-        last_resort = Deadline.after(PRODUCT_PAGE_LIMIT_SECONDS)
+        final_deadline = Deadline.after(PRODUCT_PAGE_LIMIT_SECONDS)
         last_id: str | None = None
         while True:
             with translate_read_errors():
-                answer = self._client.scan(
+                response = self._client.scan(
                     TableName=self._table_name, ConsistentRead=True, Limit=limit + 1 - len(found), **start
                 )
-            items = [from_wire(item) for item in answer["Items"]]
+            items = [from_wire(item) for item in response["Items"]]
             found += filter(None, map(_for_sale, items))
             # A cursor has the form of a product id, which the keys of other services' items may not have.
             last_id = next((item["productId"] for item in reversed(items) if is_product_id(item["productId"])), last_id)
             if len(found) > limit:
                 return Page(found[:limit], last=(found[limit - 1].product_id,))
-            if "LastEvaluatedKey" not in answer:
+            if "LastEvaluatedKey" not in response:
                 return Page(found, last=None)
             if deadline.remaining() < 0 and last_id is not None:
                 # Many items are not for sale. The client continues from here.
                 return Page(found, last=(last_id,))
-            if last_resort.remaining() < 0:
+            if final_deadline.remaining() < 0:
                 raise Busy("The table has too many items that are not products.")
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+            start = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
 
     def put(
         self,
@@ -346,7 +346,7 @@ def _for_sale(item: Item | None) -> Product | None:
     try:
         return product_from_item(item)
     except InvalidProductItem as invalid:
-        product_id = str(item.get("productId"))[:_LONGEST_LOGGED_ID]
+        product_id = str(item.get("productId"))[:_MAX_LOGGED_ID_LENGTH]
         logger.error("invalid product item", productId=product_id, faults=invalid.faults)
         count(Count.MISMATCH)
         return None
