@@ -17,12 +17,17 @@ import typer.main
 from command_line.project import PROJECT
 from delivery.rendering import template
 from order_payments import payments
+from order_payments.api.parameters import DEFAULT_LIMIT
+from order_payments.api.requests import MAXIMUM_BODY_BYTES
 from order_payments.audit.report import AUDIT_WINDOW
 from order_payments.domain.orders import MAXIMUM_PRODUCTS
+from order_payments.domain.products import MAXIMUM_NAME_LENGTH, MAXIMUM_STOCK
+from order_payments.place_order import MAXIMUM_LINES, MAXIMUM_QUANTITY
 from order_payments.runtime import retry_budgets
 from order_payments.runtime.metric_names import Count, Gauge, Latency
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
 from order_payments.storage.orders_table import UNSETTLED_SHARDS
+from order_payments.storage.stock_adjustments_table import ADJUSTMENT_RETENTION
 
 DOCUMENTS = {
     str(path.relative_to(PROJECT)): path
@@ -323,6 +328,16 @@ def test_numbers_in_sentences_are_those_of_the_code() -> None:
     capacity = template()["Mappings"]["Capacity"]["1000"]
     reserved = capacity["Payers"] + capacity["Webhooks"] + capacity["Authorizers"] + 3
     phrases = {
+        "docs/api.md": [
+            f"limits a body to {MAXIMUM_BODY_BYTES // 1024} KiB",
+            f"1 to {MAXIMUM_LINES} lines",
+            f"`quantity` is 1 to {MAXIMUM_QUANTITY:,}",
+            f"at most {MAXIMUM_PRODUCTS} different products",
+            f"`name`: one line of 1 to {MAXIMUM_NAME_LENGTH} characters",
+            f"`stock`: 0 to {MAXIMUM_STOCK:,}",
+            f"default {DEFAULT_LIMIT})",
+            f"keeps each adjustment for {ADJUSTMENT_RETENTION.days} days",
+        ],
         "docs/architecture.md": [
             f"handles attempts older than {payments.LEASE.seconds} seconds",
             f"up to {stream['BatchSize']} records",
