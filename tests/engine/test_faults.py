@@ -201,18 +201,18 @@ def world(tables: World) -> World:
     return world
 
 
-@pytest.mark.parametrize(("call", "fault", "answered", "end"), parse_cells(DYNAMODB_EXPECTATIONS))
+@pytest.mark.parametrize(("call", "fault", "expected_status", "end"), parse_cells(DYNAMODB_EXPECTATIONS))
 def test_dynamodb_fault_gives_expected_response_and_outcome(
-    world: World, call: str, fault: str, answered: str, end: str
+    world: World, call: str, fault: str, expected_status: str, end: str
 ) -> None:
-    check_payment(world, DYNAMODB_CALLS[call], DYNAMODB_FAULTS[fault], answered, end)
+    check_payment(world, DYNAMODB_CALLS[call], DYNAMODB_FAULTS[fault], expected_status, end)
 
 
-@pytest.mark.parametrize(("call", "fault", "answered", "end"), parse_cells(STRIPE_EXPECTATIONS))
+@pytest.mark.parametrize(("call", "fault", "expected_status", "end"), parse_cells(STRIPE_EXPECTATIONS))
 def test_stripe_fault_gives_expected_response_and_outcome(
-    world: World, call: str, fault: str, answered: str, end: str
+    world: World, call: str, fault: str, expected_status: str, end: str
 ) -> None:
-    check_payment(world, STRIPE_CALLS[call], STRIPE_FAULTS[fault], answered, end)
+    check_payment(world, STRIPE_CALLS[call], STRIPE_FAULTS[fault], expected_status, end)
 
 
 UNKNOWN_OUTCOME_CARD = "pm_dummy_timeout_after_charge"
@@ -284,7 +284,7 @@ def test_fault_while_recording_refund_refunds_once(world: World, request_name: s
 
 @pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.CANCELLED])
 @pytest.mark.parametrize(
-    ("fault", "answered", "end"),
+    ("fault", "expected_status", "end"),
     [
         ("no connection", 503, "payable"),
         ("reply lost", 200, "settled"),
@@ -298,14 +298,14 @@ def test_fault_while_recording_refund_refunds_once(world: World, request_name: s
     ],
 )
 def test_override_with_dynamodb_fault_settles_or_stays_payable(
-    world: World, status: OrderStatus, fault: str, answered: int, end: str
+    world: World, status: OrderStatus, fault: str, expected_status: int, end: str
 ) -> None:
     order = world.place({"tea": 2})
 
     with inject_faults(world, DYNAMODB_FAULTS[fault].plan("settle by hand")) as injection:
         answer = status_of(lambda: world.override(order, status))
 
-    assert answer == answered
+    assert answer == expected_status
     world.check_settled()
     injection.deliver_late()
     world.check_settled()
@@ -359,14 +359,14 @@ def refunds_of(world: World, order: Order) -> int:
     return sum(len(charge.refunds) for charge in world.store.charges() if charge.metadata["orderId"] == order.order_id)
 
 
-def check_payment(world: World, call: Call, fault: FaultCase, answered: str, end: str) -> None:
+def check_payment(world: World, call: Call, fault: FaultCase, expected_status: str, end: str) -> None:
     order = world.place({"tea": call.quantity})
 
     with inject_faults(world, fault.plan(call.request)) as injection:
         status = status_of(lambda: world.pay(order, call.card))
 
     assert call.request in injection.names
-    assert status == int(answered)
+    assert status == int(expected_status)
     world.check_invariants()
     if fault.arrives_after_reconciling:
         world.reconcile()

@@ -151,7 +151,7 @@ class OrderLifecycle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = reset_world(self.tables)
-        self.known: dict[str, ModelOrder] = {}
+        self.models: dict[str, ModelOrder] = {}
         self.elapsed = timedelta()
         self.late_injections: list[Injection] = []
         self.world.wire.clock = lambda: time.time() + self.elapsed.total_seconds()
@@ -167,53 +167,53 @@ class OrderLifecycle(RuleBasedStateMachine):
         self.world.add_product("tea", tea)
         self.world.add_product("mug", mug)
 
-    @precondition(lambda machine: len(machine.known) < MAX_ORDERS)
+    @precondition(lambda machine: len(machine.models) < MAX_ORDERS)
     @rule(target=orders, basket=st.dictionaries(st.sampled_from(PRODUCTS), st.integers(1, 3), min_size=1))
     def place(self, basket: dict[str, int]) -> str:
         order = self.world.place(basket)
-        self.known[order.order_id] = ModelOrder(order)
+        self.models[order.order_id] = ModelOrder(order)
         return order.order_id
 
     @rule(order_id=orders, card=cards, key=st.sampled_from(KEYS), fault=faults)
     def pay(self, order_id: str, card: str, key: str | None, fault: Plan) -> None:
-        known = self.known[order_id]
-        if known.state is not State.PAYABLE:
-            refused = self.refusal(known, (key, card))
-            answer = self.run_step(fault, lambda: self.world.pay(known.order, card, key=key))
+        model = self.models[order_id]
+        if model.state is not State.PAYABLE:
+            refused = self.unpayable_answer(model, (key, card))
+            answer = self.run_step(fault, lambda: self.world.pay(model.order, card, key=key))
             assert answer is None or self.kind(answer) == refused
             return
-        known.too_many = self.world.read_order(known.order).refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS
-        known.short = self.is_short(known) and not known.too_many
-        known.request, known.started_at = (key, card), self.now()
-        is_held = self.is_held(known) and not known.too_many
+        model.too_many = self.world.read_order(model.order).refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS
+        model.short = self.is_short(model) and not model.too_many
+        model.request, model.started_at = (key, card), self.now()
+        is_held = self.is_held(model) and not model.too_many
         possible = State.PAYABLE if is_held else CARDS[card]
-        end = State.CANCELLED if known.short or known.too_many else possible
-        answer = self.run_step(fault, lambda: self.world.pay(known.order, card, key=key))
+        end = State.CANCELLED if model.short or model.too_many else possible
+        answer = self.run_step(fault, lambda: self.world.pay(model.order, card, key=key))
         if answer is None:
-            is_claimed = not (known.short or known.too_many or is_held)
-            self.update_model(known, {State.PAYABLE, end} | ({State.IN_FLIGHT} if is_claimed else set()))
+            is_claimed = not (model.short or model.too_many or is_held)
+            self.update_model(model, {State.PAYABLE, end} | ({State.IN_FLIGHT} if is_claimed else set()))
         else:
-            known.state = end
+            model.state = end
             refused = self.payable_answer(card, is_held=is_held) if end is State.PAYABLE else None
-            assert self.kind(answer) == (refused or self.recorded_answer(known))
+            assert self.kind(answer) == (refused or self.recorded_answer(model))
 
     @rule(order_id=orders, status=st.sampled_from([OrderStatus.CONFIRMED, OrderStatus.CANCELLED]), fault=faults)
     def override(self, order_id: str, status: OrderStatus, fault: Plan) -> None:
-        known = self.known[order_id]
-        answer = self.run_step(fault, lambda: self.world.override(known.order, status))
-        if known.state is State.IN_FLIGHT:
+        model = self.models[order_id]
+        answer = self.run_step(fault, lambda: self.world.override(model.order, status))
+        if model.state is State.IN_FLIGHT:
             assert self.kind(answer) in {PaymentInProgress, None}
-        elif known.state is not State.PAYABLE:
+        elif model.state is not State.PAYABLE:
             assert self.kind(answer) in {OrderNotPending, None}
-        elif status is OrderStatus.CONFIRMED and self.is_short(known):
+        elif status is OrderStatus.CONFIRMED and self.is_short(model):
             assert self.kind(answer) in {InsufficientStock, None}
-        elif status is OrderStatus.CONFIRMED and self.is_held(known):
+        elif status is OrderStatus.CONFIRMED and self.is_held(model):
             assert self.kind(answer) in {Busy, None}
         elif answer is None:
-            self.update_model(known, {State.PAYABLE, State(status)})
+            self.update_model(model, {State.PAYABLE, State(status)})
         else:
             assert self.kind(answer) == status
-            known.state, known.request = State(status), None
+            model.state, model.request = State(status), None
 
     @rule(product=st.sampled_from(PRODUCTS), change=st.integers(-3, 4))
     def restock(self, product: str, change: int) -> None:
@@ -235,10 +235,10 @@ class OrderLifecycle(RuleBasedStateMachine):
 
     @rule(fault=faults)
     def reconcile(self, fault: Plan) -> None:
-        ends = {order_id: self.end(known) for order_id, known in self.known.items() if known.state is State.IN_FLIGHT}
+        ends = {order_id: self.end(model) for order_id, model in self.models.items() if model.state is State.IN_FLIGHT}
         self.run_step(fault, self.world.reconcile)
         for order_id, end in ends.items():
-            self.update_model(self.known[order_id], {end} if fault is no_faults else {end, State.IN_FLIGHT})
+            self.update_model(self.models[order_id], {end} if fault is no_faults else {end, State.IN_FLIGHT})
 
     @rule()
     def deliver_late_requests(self) -> None:
@@ -246,29 +246,29 @@ class OrderLifecycle(RuleBasedStateMachine):
         for injection in self.late_injections:
             injection.deliver_late()
         self.late_injections.clear()
-        for known in self.known.values():
-            self.update_model(known, MAY_FOLLOW[known.state])
+        for model in self.models.values():
+            self.update_model(model, MAY_FOLLOW[model.state])
 
     @rule(order_id=orders, about=orders, fault=faults)
     def receive_event(self, order_id: str, about: str, fault: Plan) -> None:
         """Deliver events about the order's own intents, or another order's, whether true or not."""
-        known = self.known[order_id]
+        model = self.models[order_id]
         for intent_id in [intent.id for intent in self.intents_of(about)] or ["pi_unknown"]:
-            before = known.state
-            end = self.end(known) if before is State.IN_FLIGHT and order_id == about else before
-            leased = known.started_at is not None and known.started_at > self.now() - payments.LEASE
+            before = model.state
+            end = self.end(model) if before is State.IN_FLIGHT and order_id == about else before
+            leased = model.started_at is not None and model.started_at > self.now() - payments.LEASE
             if end is State.CANCELLED and leased:
                 end = before
             self.run_step(fault, lambda intent_id=intent_id: self.follow(order_id, intent_id))
-            self.update_model(known, {before, end})
-            if fault is no_faults and intent_id == self.intent_of_attempt(known):
-                assert known.state is end
+            self.update_model(model, {before, end})
+            if fault is no_faults and intent_id == self.intent_of_attempt(model):
+                assert model.state is end
 
     @invariant()
     def check_state(self) -> None:
         self.world.check_invariants()
         assert {order.order_id: state_of(order) for order in self.world.all_orders()} == {
-            order_id: known.state for order_id, known in self.known.items()
+            order_id: model.state for order_id, model in self.models.items()
         }
 
     def teardown(self) -> None:
@@ -291,44 +291,44 @@ class OrderLifecycle(RuleBasedStateMachine):
         self.late_injections.append(injection)
         return None
 
-    def update_model(self, known: ModelOrder, possible: set[State]) -> None:
+    def update_model(self, model: ModelOrder, possible: set[State]) -> None:
         """Take the recorded state into the model. It must be one of `possible`."""
-        recorded = self.world.read_order(known.order)
-        known.state = state_of(recorded)
-        assert known.state in possible
-        known.request = None
-        known.too_many = recorded.reason == payments.TOO_MANY_ATTEMPTS
+        recorded = self.world.read_order(model.order)
+        model.state = state_of(recorded)
+        assert model.state in possible
+        model.request = None
+        model.too_many = recorded.reason == payments.TOO_MANY_ATTEMPTS
         if attempt := recorded.attempt:
-            known.request, known.started_at = (attempt.idempotency_key, attempt.payment_method_id), attempt.started_at
-            known.short = bool(attempt.shortages)
+            model.request, model.started_at = (attempt.idempotency_key, attempt.payment_method_id), attempt.started_at
+            model.short = bool(attempt.shortages)
 
-    def is_short(self, known: ModelOrder) -> bool:
+    def is_short(self, model: ModelOrder) -> bool:
         """Return whether the stock is below the order's quantities."""
-        return any(self.remaining(product, State.CONFIRMED) < n for product, n in known.order.quantities().items())
+        return any(self.remaining(product, State.CONFIRMED) < n for product, n in model.order.quantities().items())
 
-    def is_held(self, known: ModelOrder) -> bool:
+    def is_held(self, model: ModelOrder) -> bool:
         """Return whether the stock suffices for the order, but payments in flight hold units of it."""
-        return not self.is_short(known) and any(
+        return not self.is_short(model) and any(
             self.remaining(product, State.CONFIRMED, State.IN_FLIGHT) < n
-            for product, n in known.order.quantities().items()
+            for product, n in model.order.quantities().items()
         )
 
     def remaining(self, product: str, *states: State) -> int:
         """Return the units of a product that orders in these states leave."""
         taken: Counter[str] = Counter()
-        for known in self.known.values():
-            if known.state in states:
-                taken.update(known.order.quantities())
+        for model in self.models.values():
+            if model.state in states:
+                taken.update(model.order.quantities())
         return self.world.initial_stock[product] - taken[product]
 
-    def refusal(self, known: ModelOrder, request: tuple[str | None, str]) -> object:
-        """Return the answer to a payment of an order that cannot be paid."""
-        if known.too_many:
+    def unpayable_answer(self, model: ModelOrder, request: tuple[str | None, str]) -> object:
+        """Return the answer to a payment of an order that is not payable."""
+        if model.too_many:
             return TooManyAttempts
-        is_repeated = request[0] is not None and request == known.request
-        if known.state is State.IN_FLIGHT:
+        is_repeated = request[0] is not None and request == model.request
+        if model.state is State.IN_FLIGHT:
             return OrderStatus.PENDING if is_repeated else PaymentInProgress
-        return self.recorded_answer(known) if is_repeated else PaymentAlreadyAttempted
+        return self.recorded_answer(model) if is_repeated else PaymentAlreadyAttempted
 
     def payable_answer(self, card: str, *, is_held: bool) -> object:
         """Return the answer to an attempt that leaves the order payable, or `None` for any other attempt."""
@@ -336,24 +336,24 @@ class OrderLifecycle(RuleBasedStateMachine):
             return Busy
         return {"pm_unknown": InvalidPaymentMethod, "pm_dummy_rate_limited": Busy}.get(card)
 
-    def recorded_answer(self, known: ModelOrder) -> object:
+    def recorded_answer(self, model: ModelOrder) -> object:
         """Return the answer to the request that made the attempt."""
-        if known.state is State.CANCELLED and known.too_many:
+        if model.state is State.CANCELLED and model.too_many:
             return TooManyAttempts
-        if known.state is State.CANCELLED:
-            return InsufficientStock if known.short else PaymentFailed
-        return OrderStatus.CONFIRMED if known.state is State.CONFIRMED else OrderStatus.PENDING
+        if model.state is State.CANCELLED:
+            return InsufficientStock if model.short else PaymentFailed
+        return OrderStatus.CONFIRMED if model.state is State.CONFIRMED else OrderStatus.PENDING
 
     def kind(self, answer: object) -> object:
         if isinstance(answer, OrderPaymentError):
             return type(answer)
         return answer.status if isinstance(answer, Order) else answer
 
-    def end(self, known: ModelOrder) -> State:
+    def end(self, model: ModelOrder) -> State:
         """Return the state to which a payment in flight must be settled now, by the dummy Stripe's ledger."""
         statuses = {
             finish_processing(intent, self.world.wire.clock()).status
-            for intent in self.intents_of(known.order.order_id)
+            for intent in self.intents_of(model.order.order_id)
         }
         if Status.SUCCEEDED in statuses:
             return State.CONFIRMED
@@ -362,8 +362,8 @@ class OrderLifecycle(RuleBasedStateMachine):
     def intents_of(self, order_id: str) -> list[Intent]:
         return [intent for intent in self.world.store.intents() if intent.metadata["orderId"] == order_id]
 
-    def intent_of_attempt(self, known: ModelOrder) -> str | None:
-        return self.world.read_order(known.order).payment_intent_id
+    def intent_of_attempt(self, model: ModelOrder) -> str | None:
+        return self.world.read_order(model.order).payment_intent_id
 
     def follow(self, order_id: str, intent_id: str) -> Order | Busy:
         try:

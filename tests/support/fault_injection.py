@@ -30,7 +30,7 @@ class Killed(BaseException):
 
 
 class Effect(StrEnum):
-    """When a faulty request takes effect, if ever."""
+    """The effect of a faulty request: none, before the fault, or late."""
 
     NONE = "before"
     DONE = "after"
@@ -39,7 +39,7 @@ class Effect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Boundary:
+class SentRequest:
     """A request that leaves the service: zero-based index, name by purpose, target, and one-based occurrence."""
 
     index: int
@@ -48,7 +48,7 @@ class Boundary:
     occurrence: int = 1
 
     @property
-    def request(self) -> str:
+    def label(self) -> str:
         """The name with the occurrence from the second on: `confirm`, then `confirm 2`."""
         return self.name if self.occurrence == 1 else f"{self.name} {self.occurrence}"
 
@@ -61,26 +61,26 @@ class Fault:
     reply: Callable[[], StripeAnswer]
 
 
-Plan = Callable[[Boundary], Fault | None]
-"""Returns the fault of a boundary, or `None`."""
+Plan = Callable[[SentRequest], Fault | None]
+"""Returns the fault of a request, or `None`."""
 
 
 @dataclass(slots=True)
 class Injection:
     """The requests that were sent, in order, and the late ones that are still in flight."""
 
-    boundaries: list[Boundary] = field(default_factory=list)
+    sent: list[SentRequest] = field(default_factory=list)
     late: list[Callable[[], object]] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The requests by name, in order."""
-        return tuple(boundary.name for boundary in self.boundaries)
+        return tuple(request.name for request in self.sent)
 
     @property
     def requests(self) -> tuple[str, ...]:
-        """The requests by name and occurrence, in order."""
-        return tuple(boundary.request for boundary in self.boundaries)
+        """The requests by label, in order."""
+        return tuple(request.label for request in self.sent)
 
     def deliver_late(self) -> None:
         """Deliver the late requests and discard the responses."""
@@ -89,57 +89,55 @@ class Injection:
                 self.late.pop(0)()
 
 
-def no_faults(_: Boundary) -> None:
+def no_faults(_: SentRequest) -> None:
     """Inject no fault: only record the requests."""
 
 
-def kill_at(request: str, effect: Effect) -> Plan:
-    """Kill the process at a request, named as in `Boundary.request`, before or after the request takes effect."""
-    return lambda boundary: Fault(effect, _die) if boundary.request == request else None
+def kill_at(label: str, effect: Effect) -> Plan:
+    """Kill the process at a request, named as in `SentRequest.label`, before or after the request takes effect."""
+    return lambda sent: Fault(effect, _die) if sent.label == label else None
 
 
 def kill_at_index(index: int, effect: Effect) -> Plan:
     """Kill the process at its request with this zero-based index, before or after the request takes effect."""
-    return lambda boundary: Fault(effect, _die) if boundary.index == index else None
+    return lambda sent: Fault(effect, _die) if sent.index == index else None
 
 
 def delay_at(index: int) -> Plan:
     """Delay the request with this zero-based index, and all later ones of its name, beyond the service's timeout."""
     late: set[str] = set()
 
-    def plan(boundary: Boundary) -> Fault | None:
-        if boundary.index == index:
-            late.add(boundary.name)
-        if boundary.name not in late:
+    def plan(sent: SentRequest) -> Fault | None:
+        if sent.index == index:
+            late.add(sent.name)
+        if sent.name not in late:
             return None
-        return (
-            stripe_connection_error(Effect.LATE) if boundary.to == "stripe" else dynamodb_error(Effect.LATE, TIMED_OUT)
-        )
+        return stripe_connection_error(Effect.LATE) if sent.to == "stripe" else dynamodb_error(Effect.LATE, TIMED_OUT)
 
     return plan
 
 
 def fail_each(name: str, fault: Fault) -> Plan:
     """Fail every request of that name."""
-    return lambda boundary: fault if boundary.name == name else None
+    return lambda sent: fault if sent.name == name else None
 
 
 def fail_in_turn(name: str, *faults: Fault) -> Plan:
     """Fail the first requests of that name, with one fault each."""
     left = list(faults)
-    return lambda boundary: left.pop(0) if left and boundary.name == name else None
+    return lambda sent: left.pop(0) if left and sent.name == name else None
 
 
 def fail_from(name: str, first: Fault, then: Fault) -> Plan:
     """Fail the first request of that name, and then every request to the same service."""
     down: set[str] = set()
 
-    def plan(boundary: Boundary) -> Fault | None:
-        if boundary.to in down:
+    def plan(sent: SentRequest) -> Fault | None:
+        if sent.to in down:
             return then
-        if boundary.name != name:
+        if sent.name != name:
             return None
-        down.add(boundary.to)
+        down.add(sent.to)
         return first
 
     return plan
@@ -155,9 +153,9 @@ def inject_faults(world: World, plan: Plan = no_faults) -> Iterator[Injection]:
         if dead:
             raise dead[0]
         occurrence = 1 + injection.names.count(name)
-        boundary = Boundary(len(injection.boundaries), name, to, occurrence)
-        injection.boundaries.append(boundary)
-        return plan(boundary)
+        sent = SentRequest(len(injection.sent), name, to, occurrence)
+        injection.sent.append(sent)
+        return plan(sent)
 
     def reply(fault: Fault) -> StripeAnswer:
         try:

@@ -128,7 +128,7 @@ class Shop(ABC):
         )
 
     def override(self, order_id: str, status: str, *, reason: str = "Paid by bank transfer.") -> Reply:
-        """Settle an order by hand."""
+        """Override an order's status, as an admin."""
         return self.call("PUT", f"/admin/orders/{order_id}/status", ADMIN, {"status": status, "reason": reason})
 
     def pages(self, listing: str, user: User, *, limit: int | None = None) -> list[list[dict[str, Any]]]:
