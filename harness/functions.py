@@ -80,9 +80,9 @@ def event_for(
 
 
 def call(function: ModuleType, event: dict[str, Any], context: Context | None = None) -> Answer:
-    answer = function.handler(event, context or Context())
+    response = function.handler(event, context or Context())
     return Answer(
-        answer["statusCode"],
-        {name: values[0] for name, values in answer["multiValueHeaders"].items()},
-        json.loads(answer["body"]),
+        response["statusCode"],
+        {name: values[0] for name, values in response["multiValueHeaders"].items()},
+        json.loads(response["body"]),
     )

@@ -165,7 +165,7 @@ class StripeGateway:
             return outcomes.Unknown()
 
     def cancel(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.CancelOutcome:
-        """Cancel the intent, or return that it is paid. A final outcome is the same for every later call."""
+        """Cancel the intent and return its final state, or `Unknown`. An intent stays cancelled or paid."""
         key = uuid.uuid4().hex
         try:
             with measure_latency(Latency.STRIPE_CANCEL):
@@ -326,7 +326,7 @@ def stripe_gateway(settings: StripeSettings, dynamodb: "DynamoDBClient | None" =
     client = stripe.StripeClient(
         key,
         http_client=http_client,
-        max_network_retries=0,  # `retries` retries
+        max_network_retries=0,  # see retries.py
         base_addresses={"api": settings.api_base} if settings.api_base else {},
     )
     return StripeGateway(client, transport, secrets)
