@@ -47,11 +47,11 @@ def users_aws_settings() -> Iterator[None]:
     if _users_aws_settings is None:
         yield
         return
-    ours = _replace_aws_settings(_users_aws_settings)
+    local_settings = _replace_aws_settings(_users_aws_settings)
     try:
         yield
     finally:
-        _replace_aws_settings(ours)
+        _replace_aws_settings(local_settings)
 
 
 def users_environment() -> dict[str, str]:

@@ -80,7 +80,7 @@ def _stop(process: subprocess.Popen[bytes], stop_seconds: float) -> None:
 
 
 def _kill_group(group: int) -> bool:
-    """Kill the process group. Return whether it still had a live process."""
+    """Kill the process group. Return whether it still existed."""
     try:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

@@ -102,9 +102,9 @@ def token(
     ] = 12 * 3600,
 ) -> None:
     """Print a token for the running stack."""
-    named = [role.strip() for role in roles.split(",") if role.strip()]
+    requested = [role.strip() for role in roles.split(",") if role.strip()]
     # Tests create tokens with unknown roles by `TokenIssuer.token`.
-    if unknown := [role for role in named if role not in tuple(Role)]:
+    if unknown := [role for role in requested if role not in tuple(Role)]:
         raise CommandError(
             f"Unknown role {', '.join(map(repr, unknown))}. Choose from {', '.join(Role)}: "
             f"make token SUB=alice ROLES={','.join(Role)}"
@@ -113,7 +113,7 @@ def token(
     identity = TokenIssuer.load(
         STATE / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
     )
-    sys.stdout.write(identity.token(sub, named, expires_in=timedelta(seconds=exp)) + "\n")
+    sys.stdout.write(identity.token(sub, requested, expires_in=timedelta(seconds=exp)) + "\n")
 
 
 @app.command()

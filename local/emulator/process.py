@@ -58,7 +58,7 @@ def make_client(endpoint_url: str, service: str) -> Any:
 
 
 @contextmanager
-def open_aws_client(endpoint_url: str, service: str) -> Iterator[Any]:
+def open_emulator_client(endpoint_url: str, service: str) -> Iterator[Any]:
     """Yield a client for a service. Raises `CommandError` if the emulator stopped responding."""
     with closing(make_client(endpoint_url, service)) as client:
         try:

@@ -13,7 +13,7 @@ from local.running import require_running_stack
 from order_payments.domain.orders import is_order_id
 
 _REQUEST_TIMEOUT_SECONDS = 150
-_SIGN_IN_ADVICE = "The tokens of a stack expire after twelve hours. Start the stack again: make run"
+_EXPIRY_ADVICE = "The tokens of a stack expire after twelve hours. Start the stack again: make run"
 
 
 class Buyer(StrEnum):
@@ -45,7 +45,7 @@ def require_order_id(text: str) -> None:
     """Raise `CommandError` if the text is not an order id."""
     if not is_order_id(text):
         raise CommandError(
-            f"{text!r} is not an order id: ord_ and 32 hexadecimal digits in lower case. List the orders: ./shop orders"
+            f"{text!r} is not an order id (ord_ and 32 hexadecimal digits in lower case). List orders: ./shop orders"
         )
 
 
@@ -59,7 +59,7 @@ def require_status(response: httpx.Response, *statuses: int) -> dict[str, Any]:
         request = response.request
         is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
         problem = "{code}: {detail}".format_map(response.json()) if is_problem else response.text
-        advice = f"\n{_SIGN_IN_ADVICE}" if response.status_code == HTTPStatus.UNAUTHORIZED else ""
+        advice = f"\n{_EXPIRY_ADVICE}" if response.status_code == HTTPStatus.UNAUTHORIZED else ""
         raise CommandError(f"{request.method} {request.url} returned {response.status_code}. {problem}{advice}")
     body: dict[str, Any] = response.json()
     return body
@@ -81,7 +81,9 @@ def suggest_next_step(order_id: str, buyer: Buyer, code: str, status: str | None
     """Return what the buyer can do next, given the response's error `code` (empty if none) and the order's status."""
     match code, status:
         case "", "pending":
-            return "Stripe did not report the outcome. Settle the order now with the reconciler: ./shop reconcile"
+            return (
+                "Stripe did not report the outcome. The order is settled within two minutes, or run: ./shop reconcile"
+            )
         case "", _:
             return None
         case "order_not_found", _:
@@ -91,7 +93,7 @@ def suggest_next_step(order_id: str, buyer: Buyer, code: str, status: str | None
         case "payment_in_progress", _:
             return f"Check the outcome in a moment: ./shop orders --as {buyer}"
         case "unauthorized", _:
-            return _SIGN_IN_ADVICE
+            return _EXPIRY_ADVICE
         case _, "confirmed" | "cancelled":
             return "An order can be paid once. Place another one in the console, or as the README shows"
         case _:

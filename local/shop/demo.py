@@ -35,11 +35,11 @@ def pay_one_order(api: httpx.Client, buyer_token: str) -> Demo:
 
     def call(method: str, path: str, status: int, **body: Any) -> dict[str, Any]:
         response = api.request(method, path.format_map(demo.order), headers=headers, **body)
-        answer = require_status(response, status)
+        result = require_status(response, status)
         # The path keeps its placeholder: the id would break the line, and is shown below.
         request = f"{method} {api.base_url.path.rstrip('/')}{path}"
-        demo.steps.append((request, response.status_code, str(answer.get("status", ""))))
-        return answer
+        demo.steps.append((request, response.status_code, str(result.get("status", ""))))
+        return result
 
     demo.before = _products(api, headers)
     items = [{"productId": product_id, "quantity": quantity} for product_id, quantity in _LINES.items()]

@@ -7,7 +7,7 @@ from typing import Any
 from command_line.errors import CommandError
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import EventType, deliver, make_event
-from local.emulator.process import open_aws_client
+from local.emulator.process import open_emulator_client
 from local.shop.client import require_order_id
 from local.stack import WEBHOOK_SECRET
 
@@ -25,7 +25,7 @@ def send(description: Mapping[str, Any], order_id: str, event_type: str, secret:
     table = description["tables"].get("dummyStripe")
     if table is None:
         raise CommandError("The running stack does not use the dummy Stripe. Send the event from your Stripe instead.")
-    with open_aws_client(description["awsEndpointUrl"], "dynamodb") as client:
+    with open_emulator_client(description["awsEndpointUrl"], "dynamodb") as client:
         intents = [i for i in DynamoDBStore(client, table).intents() if i.metadata.get("orderId") == order_id]
     if not intents:
         raise CommandError(

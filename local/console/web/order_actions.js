@@ -15,21 +15,21 @@ export const announcement = signal("");
 /** Place an order. Returns the problem if the API refused it. */
 export async function placeOrder(items, user) {
   const idempotencyKey = crypto.randomUUID();
-  const answer = await call("POST", "/orders", user, { body: { items }, idempotencyKey });
-  if (!answer.ok) return answer.body;
-  const record = recordOrder(answer.body);
-  Object.assign(record.steps[0], { detail: `POST /orders returned ${answer.status}`, took: answer.ms });
-  current.set(answer.body.orderId);
+  const response = await call("POST", "/orders", user, { body: { items }, idempotencyKey });
+  if (!response.ok) return response.body;
+  const record = recordOrder(response.body);
+  Object.assign(record.steps[0], { detail: `POST /orders returned ${response.status}`, took: response.ms });
+  current.set(response.body.orderId);
   announcement.set("The order is placed and pending.");
   return null;
 }
 
 /** Read an order's status and show it. Returns the problem if the API refused. */
 export async function openOrder(orderId, user) {
-  const answer = await call("GET", `/orders/${encodeURIComponent(orderId)}/status`, user);
-  if (!answer.ok) return answer.body;
-  recordOrder(answer.body);
-  current.set(answer.body.orderId);
+  const response = await call("GET", `/orders/${encodeURIComponent(orderId)}/status`, user);
+  if (!response.ok) return response.body;
+  recordOrder(response.body);
+  current.set(response.body.orderId);
   return null;
 }
 
@@ -40,11 +40,11 @@ export async function pay(record, card, user) {
     call("POST", `/orders/${encodeURIComponent(orderId)}/payment`, user, {
       body: { paymentMethodId: card },
       idempotencyKey: record.key,
-    }).then((answer) => {
-      if (answer.status === 202 || answer.body.code === "payment_in_progress") {
-        void waitForOutcome(record, user, Number(answer.headers.get("Retry-After")) || RETRY_SECONDS);
+    }).then((response) => {
+      if (response.status === 202 || response.body.code === "payment_in_progress") {
+        void waitForOutcome(record, user, Number(response.headers.get("Retry-After")) || RETRY_SECONDS);
       }
-      return answer;
+      return response;
     }),
   );
 }
@@ -66,22 +66,22 @@ async function settle(record, [label, detail], send) {
   addStep(record, { label, detail, at: sent });
   orders.touch();
 
-  const answer = await send();
+  const response = await send();
 
-  const order = answer.ok ? answer.body : answer.body.order;
+  const order = response.ok ? response.body : response.body.order;
   if (order?.orderId === record.order.orderId) recordOrder(order);
-  const replayed = answer.headers.get("Idempotent-Replayed") === "true";
-  const kind = answer.status === 202 ? "wait" : answer.ok ? "good" : "bad";
-  addStep(record, { label: outcome(answer, replayed), at: sent + answer.ms, took: answer.ms, kind });
-  Object.assign(record, { busy: false, problem: answer.ok ? null : answer.body });
+  const replayed = response.headers.get("Idempotent-Replayed") === "true";
+  const kind = response.status === 202 ? "wait" : response.ok ? "good" : "bad";
+  addStep(record, { label: outcome(response, replayed), at: sent + response.ms, took: response.ms, kind });
+  Object.assign(record, { busy: false, problem: response.ok ? null : response.body });
   orders.touch();
-  announcement.set(answer.ok ? `The order is ${record.order.status}.` : `Refused: ${answer.body.title}.`);
+  announcement.set(response.ok ? `The order is ${record.order.status}.` : `Refused: ${response.body.title}.`);
 }
 
-function outcome(answer, replayed) {
-  const code = answer.ok ? "" : ` ${answer.body.code}`;
-  const unknown = answer.status === 202 ? ", outcome unknown" : "";
-  return `${answer.status ? `Response ${answer.status}` : "No response"}${code}${unknown}${replayed ? ", replayed" : ""}`;
+function outcome(response, replayed) {
+  const code = response.ok ? "" : ` ${response.body.code}`;
+  const unknown = response.status === 202 ? ", outcome unknown" : "";
+  return `${response.status ? `Response ${response.status}` : "No response"}${code}${unknown}${replayed ? ", replayed" : ""}`;
 }
 
 /** Poll a pending order at the interval of `Retry-After`. */
@@ -95,11 +95,11 @@ async function waitForOutcome(record, user, seconds) {
     orders.touch();
     await new Promise((wake) => setTimeout(wake, seconds * 1000));
     // A background call leaves the open call in the panel unchanged.
-    const answer = await call("GET", `/orders/${encodeURIComponent(orderId)}/status`, user, { background: true });
+    const response = await call("GET", `/orders/${encodeURIComponent(orderId)}/status`, user, { background: true });
     polls += 1;
-    if (answer.ok) recordOrder(answer.body);
-    else record.problem = answer.body;
-    if (answer.status >= 400 && answer.status < 500) break;
+    if (response.ok) recordOrder(response.body);
+    else record.problem = response.body;
+    if (response.status >= 400 && response.status < 500) break;
   }
   record.nextPollAt = null;
   const waited = duration(Date.now() - started);

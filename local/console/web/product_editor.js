@@ -56,34 +56,34 @@ function report(offerProblem, stockProblem, note = "") {
 }
 
 async function read(productId) {
-  const answer = await call("GET", path("/products", productId), user.value);
-  if (!answer.ok) return answer.body;
-  setEdited(answer);
+  const response = await call("GET", path("/products", productId), user.value);
+  if (!response.ok) return response.body;
+  setEdited(response);
   return null;
 }
 
-function setEdited(answer) {
-  edited = { product: answer.body, etag: answer.headers.get("ETag") };
-  recordProduct(answer.body);
+function setEdited(response) {
+  edited = { product: response.body, etag: response.headers.get("ETag") };
+  recordProduct(response.body);
 }
 
 async function saveOffer() {
   const { productId, currency } = edited.product;
   const body = { name: byId("offer-name").value, unitPrice: byId("offer-price").valueAsNumber, currency };
   const options = { body, ifMatch: edited.etag };
-  const answer = await call("PUT", path("/admin/products", productId), user.value, options);
-  if (answer.ok) {
-    setEdited(answer);
+  const response = await call("PUT", path("/admin/products", productId), user.value, options);
+  if (response.ok) {
+    setEdited(response);
     report(null, null, "Saved. The stock is unchanged.");
   } else {
-    report(answer.status === 412 ? await describeConflict(productId, answer.body) : answer.body, null);
+    report(response.status === 412 ? await describeConflict(productId, response.body) : response.body, null);
   }
 }
 
 /** Return a problem that shows the current product, so that saving again is deliberate. */
 async function describeConflict(productId, problem) {
-  const gone = await read(productId);
-  if (gone) return gone;
+  const readProblem = await read(productId);
+  if (readProblem) return readProblem;
   const { name, unitPrice, currency, stock } = edited.product;
   const now = `${name}, ${money(unitPrice, currency)}, ${stock} in stock`;
   return { ...problem, detail: `Not saved: the product changed after you opened it. It is now: ${now}. Save again to overwrite.` };
@@ -94,19 +94,19 @@ async function changeStock() {
   adjustmentKey ??= crypto.randomUUID();
   const body = { change: byId("stock-units").valueAsNumber, reason: byId("stock-reason").value };
   const options = { body, idempotencyKey: adjustmentKey };
-  const answer = await call("POST", path("/admin/products", productId, "/stock-adjustments"), user.value, options);
+  const response = await call("POST", path("/admin/products", productId, "/stock-adjustments"), user.value, options);
   // Without a response, or after a 5xx, the outcome is unknown. A retry with the same key applies the change once.
-  if (answer.status !== 0 && answer.status < 500) adjustmentKey = null;
-  if (!answer.ok) {
-    report(null, answer.body);
+  if (response.status !== 0 && response.status < 500) adjustmentKey = null;
+  if (!response.ok) {
+    report(null, response.body);
     return;
   }
   const { name, unitPrice } = edited.product;
   // If another admin changed the name or price, keep the old ETag, so that saving does not overwrite it unseen.
-  if (answer.body.name === name && answer.body.unitPrice === unitPrice) setEdited(answer);
-  else recordProduct(answer.body);
+  if (response.body.name === name && response.body.unitPrice === unitPrice) setEdited(response);
+  else recordProduct(response.body);
   byId("stock-units").value = "";
-  report(null, null, `There are now ${answer.body.stock} in stock.`);
+  report(null, null, `There are now ${response.body.stock} in stock.`);
 }
 
 function path(collection, productId, rest = "") {

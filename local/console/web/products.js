@@ -92,11 +92,11 @@ async function readWanted() {
 async function readPage(place) {
   const cursor = pages[place - 1]?.next;
   const query = new URLSearchParams({ limit: String(PRODUCTS_PER_PAGE), ...(cursor ? { cursor } : {}) });
-  const answer = await call("GET", `/products?${query}`, reader, { background: true });
+  const response = await call("GET", `/products?${query}`, reader, { background: true });
   if (reader !== user.value) return null;
-  if (!answer.ok) return answer.body;
-  for (const product of answer.body.products) known.set(product.productId, product);
-  replace(place, { ids: answer.body.products.map((product) => product.productId), next: answer.body.cursor });
+  if (!response.ok) return response.body;
+  for (const product of response.body.products) known.set(product.productId, product);
+  replace(place, { ids: response.body.products.map((product) => product.productId), next: response.body.cursor });
   return null;
 }
 

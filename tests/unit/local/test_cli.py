@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from command_line.errors import CommandError
 from local import cli
-from local.emulator.process import open_aws_client
+from local.emulator.process import open_emulator_client
 from local.shop.client import Buyer, suggest_next_step
 from local.shop.reconciler import run as run_reconciler
 from local.tokens import TokenIssuer
@@ -85,7 +85,7 @@ def test_command_without_a_responding_stack_advises_to_start_it(command: list[st
 def test_call_without_a_responding_emulator_advises_to_start_it() -> None:
     with pytest.raises(CommandError, match="make run"):
         run_reconciler(DESCRIPTION)
-    with pytest.raises(CommandError, match="make run"), open_aws_client(CLOSED_URL, "sts") as client:
+    with pytest.raises(CommandError, match="make run"), open_emulator_client(CLOSED_URL, "sts") as client:
         client.get_caller_identity()
 
 
