@@ -125,6 +125,7 @@ build: $(installed) ## Build for AWS (default: Python of .venv, arm64; RUNTIME=p
 
 release = python -m delivery release --runtime $(runtime) --architecture $(ARCHITECTURE)
 
+deploy: export SAM_CLI_TELEMETRY = 0
 deploy: $(installed) ## Build and deploy to AWS (CONFIG_ENV=dev PARAMETERS="Name=value …", secrets in PARAMETERS_FILE=…)
 	@$(release) --check
 	@$(MAKE) build

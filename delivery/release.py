@@ -7,28 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
-from samtranslator.yaml_helper import yaml_parse
 
 from command_line.aws_account import AwsAccount
 from command_line.errors import CommandError
-
-SAMCONFIG = Path("samconfig.toml")
-TEMPLATE = Path("template.yaml")
+from command_line.output import make_console
+from delivery.rendering import Rendering, template
+from delivery.samconfig import FILE, GUIDED, deploy_options, read_samconfig, saved_parameters, split_pairs
 
 _GROUP_AND_OTHER_PERMISSIONS = 0o077
-
-
-def saved_parameters(samconfig: Mapping[str, Any], config_env: str) -> dict[str, str]:
-    """Return the template parameters saved for an environment; empty before its first deployment."""
-    saved = samconfig.get(config_env, {}).get("deploy", {}).get("parameters", {}).get("parameter_overrides", "")
-    return _split_pairs(shlex.split(saved) if isinstance(saved, str) else [str(pair) for pair in saved])
 
 
 def parse_parameters(text: str) -> dict[str, str]:
@@ -68,11 +61,15 @@ def _parse(text: str, rule: str) -> dict[str, str]:
     if wrong := [place for place, word in enumerate(words, 1) if not re.fullmatch(r"[A-Za-z0-9]+=.*", word, re.DOTALL)]:
         # Do not show the word, which may be a secret.
         raise CommandError(f"{rule} Word {wrong[0]} is not a Name=value pair.")
-    return _split_pairs(words)
+    return split_pairs(words)
 
 
-def _split_pairs(words: list[str]) -> dict[str, str]:
-    return dict(word.partition("=")[::2] for word in words)
+def refuse_invalid(parameters: Mapping[str, str]) -> None:
+    """Raise `CommandError` if the template refuses a parameter. CloudFormation would refuse it only after the build."""
+    rendering = Rendering(parameters)
+    refused = [f"The template does not allow this value of {name}." for name in rendering.refused_values()]
+    if faults := rendering.broken_rules() + refused:
+        raise CommandError(" ".join([*faults, f"Set parameters in PARAMETERS='Name=value …' or in {FILE}."]))
 
 
 def merge_parameters(
@@ -99,7 +96,7 @@ def merge_parameters(
     if unknown := parameters.keys() - known:
         raise CommandError(f"The template has no parameter {', '.join(sorted(unknown))}. Correct the name.")
     if unattended and not saved:
-        raise CommandError(f"{SAMCONFIG} has no parameters for {config_env}. Add them: this run cannot ask for input.")
+        raise CommandError(f"{FILE} has no parameters for {config_env}. Add them: this run cannot ask for input.")
     return {**parameters, **target, "Release": release}
 
 
@@ -119,7 +116,7 @@ def deploy_command(
 def release(
     runtime: Annotated[str, typer.Option(help="Lambda runtime of the build.")],
     architecture: Annotated[str, typer.Option(help="Architecture of the build.")],
-    config_env: Annotated[str, typer.Option(envvar="CONFIG_ENV", help=f"Environment in {SAMCONFIG}.")] = "default",
+    config_env: Annotated[str, typer.Option(envvar="CONFIG_ENV", help=f"Environment in {FILE}.")] = GUIDED,
     parameters: Annotated[
         str, typer.Option(envvar="PARAMETERS", help="More template parameters: 'Name=value …'.")
     ] = "",
@@ -131,9 +128,10 @@ def release(
     check: Annotated[bool, typer.Option("--check", help="Only check the parameters.")] = False,
 ) -> None:
     """Deploy the build. Each deployment publishes new function versions, so that new parameters take effect."""
-    samconfig = tomllib.loads(SAMCONFIG.read_text())
+    samconfig = read_samconfig()
+    options = deploy_options(samconfig, config_env)
     saved = saved_parameters(samconfig, config_env)
-    declared = yaml_parse(TEMPLATE.read_text())["Parameters"]
+    declared = template()["Parameters"]
     given = parse_parameters(parameters)
     refuse_secrets(given, declared)
     overrides = merge_parameters(
@@ -145,8 +143,9 @@ def release(
         given={**given, **(read_parameters_file(parameters_file) if parameters_file else {})},
         unattended=unattended,
     )
-    options = samconfig.get(config_env, {}).get("deploy", {}).get("parameters", {})
-    AwsAccount(profile=options.get("profile")).check()
+    if saved:
+        refuse_invalid(overrides)
+    AwsAccount(profile=options.get("profile"), region=options.get("region")).check(needs_region=bool(saved))
     if check:
         return
     with TemporaryDirectory() as directory:  # only its owner can read it
@@ -155,7 +154,30 @@ def release(
         code = run_in_terminal(
             deploy_command(file, config_env=config_env, guided=not saved, role_arn=role_arn, unattended=unattended)
         )
+    if code == 0 and not unattended:
+        print_next_steps(deploy_options(read_samconfig(), config_env))
     raise typer.Exit(code)
+
+
+def print_next_steps(options: Mapping[str, Any]) -> None:
+    """Print how to use and delete the stack that was deployed with these options."""
+    stack_name = options["stack_name"]
+    account = AwsAccount(profile=options.get("profile"), region=options.get("region"))
+    with closing(account.client("cloudformation")) as client:
+        (stack,) = client.describe_stacks(StackName=stack_name)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    where = f"--stack-name {stack_name} --region {account.region}"
+    lines = ["", f"The API of {stack_name} is at {outputs['ApiUrl']}"]
+    bearer = "TOKEN-OF-YOUR-PROVIDER"
+    if "UserPoolId" in outputs:
+        bearer = f"$(./operate token ada@example.com {where})"
+        lines.append(f"Create a user:   ./operate user ada@example.com --role admin {where}")
+    lines += [
+        f'Send a request:  curl -H "Authorization: Bearer {bearer}" {outputs["ApiUrl"]}/products',
+        f"Delete it:       sam delete {where}",
+        "No real money moves: the service accepts test keys of Stripe only. See docs/deploy.md.",
+    ]
+    make_console().print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 def run_in_terminal(arguments: list[str]) -> int:

@@ -6,7 +6,6 @@
 import copy
 import logging
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import Any, Self
@@ -17,10 +16,10 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 from command_line.project import PROJECT
-from delivery.release import saved_parameters
+from delivery.samconfig import read_samconfig, saved_parameters
 
 REGION = "eu-central-1"
-SAMCONFIG: Mapping[str, Any] = tomllib.loads((PROJECT / "samconfig.toml").read_text())
+SAMCONFIG: Mapping[str, Any] = read_samconfig()
 
 SECRET = {"StripeSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:stripe-AbCdEf"}
 ACCOUNT_PARAMETERS: Mapping[str, Mapping[str, str]] = {"dev": {}, "staging": SECRET, "production": SECRET}

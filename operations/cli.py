@@ -1,4 +1,4 @@
-"""Audit and repair a deployed stack: the local one, or one in AWS with --stack-name."""
+"""Operate a deployed stack: the local one, or one in AWS with --stack-name."""
 
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from command_line.output import make_console
 from command_line.program import run_program
 from command_line.signals import stop_on_signals
 from operations.deployed_stack import deployed_stack
+from order_payments.domain.identity import Role
 from order_payments.runtime.clock import from_rfc3339, rfc3339, utc_now
 
 _MINIMUM_LOOK_AGAIN_SECONDS = 30
@@ -21,6 +22,8 @@ PROGRAM = "operate"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
+Email = Annotated[str, typer.Argument(help="The user's e-mail address.")]
+CognitoStack = Annotated[str, typer.Option("--stack-name", help="Stack in AWS with IdentityProvider=cognito.")]
 StackName = Annotated[str | None, typer.Option(help="Stack in AWS instead of the local one.")]
 Region = Annotated[str | None, typer.Option(help="AWS region of the stack.")]
 Profile = Annotated[str | None, typer.Option(help="AWS profile.")]
@@ -91,6 +94,29 @@ def repair(
     console.print("To check the result, run ./operate audit")
     if len(repairs) < len(steps) or not all(step["outcome"].startswith("done") for step in outcomes):
         raise typer.Exit(1)
+
+
+@app.command("user")
+def create_user(
+    email: Email,
+    role: Annotated[Role, typer.Option(help="The user's role.")],
+    stack_name: CognitoStack,
+    region: Region = None,
+    profile: Profile = None,
+) -> None:
+    """Create a user in a stack's Cognito user pool, with a password that you type."""
+    password = typer.prompt("Password of the new user", hide_input=True, confirmation_prompt=True, err=True)
+    with deployed_stack(stack_name, region, profile) as stack:
+        stack.user_pool().create_user(email, password, role.value)
+    typer.echo(f"Created {email} with the role {role.value}.")
+
+
+@app.command("token")
+def print_token(email: Email, stack_name: CognitoStack, region: Region = None, profile: Profile = None) -> None:
+    """Print an access token of a user in a stack's Cognito user pool. Asks for the password on standard error."""
+    password = typer.prompt("Password", hide_input=True, err=True)
+    with deployed_stack(stack_name, region, profile) as stack:
+        typer.echo(stack.user_pool().access_token(email, password))
 
 
 def _make_input(since: str | None, look_again: int, stack_name: str | None) -> dict[str, Any]:

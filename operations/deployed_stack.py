@@ -15,6 +15,7 @@ from command_line.environment import users_aws_settings
 from command_line.errors import CommandError
 from local.emulator.process import make_client
 from local.running import require_running_stack
+from operations.user_pool import UserPool
 
 _LAMBDA_ALIAS = "live"  # AutoPublishAlias in `template.yaml`
 _POLL_SECONDS = 1.0
@@ -31,6 +32,17 @@ class DeployedStack:
             StackName=self._stack_name, LogicalResourceId=logical_id
         )["StackResourceDetail"]
         return str(detail["PhysicalResourceId"])
+
+    def user_pool(self) -> UserPool:
+        """Return the stack's user pool. Raises `CommandError` if the stack has none."""
+        try:
+            ids = self._resource("UserPool"), self._resource("UserPoolClient")
+        except ClientError as error:
+            raise CommandError(
+                f"{self._stack_name} has no user pool: {error.response['Error']['Message']}. Get tokens from your own "
+                "identity provider; for the local stack, use ./shop token."
+            ) from error
+        return UserPool(self._client("cognito-idp"), *ids)
 
     def audit(self, audit_input: dict[str, Any]) -> dict[str, Any]:
         client = self._client("stepfunctions")

@@ -12,18 +12,21 @@ from typing import Any
 
 import pytest
 
-from delivery.release import saved_parameters
+from command_line.errors import CommandError
 from delivery.rendering import SAMCONFIG
+from delivery.samconfig import saved_parameters
 from dummy_stripe.events import sign
 from local.emulator.deploy import STACK_NAME
 from local.emulator.process import Emulator
 from local.stack import Stack, start_stack
+from operations.deployed_stack import DeployedStack
 from order_payments.runtime.clock import utc_now
 from order_payments.stripe_adapter.secrets import SECRET_COOL_DOWN_SECONDS
 from tests.support.http_shop import HttpShop
 from tests.support.shop import Reply
 from tests.support.user_pool import (
     COGNITO_PARAMETERS,
+    PASSWORD,
     UserPool,
     buy_tea,
     offer_tea,
@@ -142,6 +145,21 @@ def test_groups_are_the_users_roles(shop: HttpShop, users: UserPool) -> None:
         assert shop.send_with(token, "GET", "/products").status == 200
         assert shop.send_with(token, "POST", "/orders", content=order).status == 403
         assert shop.send_with(token, "PUT", "/admin/products/tea", content="{}").status == 403
+
+
+@pytest.mark.usefixtures("admin")
+def test_operator_creates_a_user_and_gets_a_token(shop: HttpShop, stack: Stack) -> None:
+    with closing(stack.client("cloudformation")) as stacks, closing(stack.client("cognito-idp")) as cognito:
+        users = DeployedStack(STACK_NAME, {"cloudformation": stacks, "cognito-idp": cognito}.__getitem__).user_pool()
+        users.create_user("olga@example.com", PASSWORD, "buyer")
+        token = users.access_token("olga@example.com", PASSWORD)
+
+        with pytest.raises(CommandError, match="was not signed in"):
+            users.access_token("olga@example.com", "Wrong-Horse-7")
+        with pytest.raises(CommandError, match="was not created"):
+            users.create_user("olga@example.com", PASSWORD, "admin")
+
+    assert shop.send_with(token, "GET", "/orders").status == 200
 
 
 @pytest.mark.usefixtures("admin")

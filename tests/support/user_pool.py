@@ -37,17 +37,11 @@ class UserPool:
         self._pool = outputs["UserPoolId"]
         self._app = outputs["UserPoolClientId"]
 
-    def allow_password_sign_in(self, app: str | None = None) -> str:
-        """Let an administrator sign users in at the shop's app client, or at a new one named `app`. Return its id.
-
-        The shop's app client allows only SRP, which the tests do not implement.
-        """
-        flows = ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
+    def app_client(self, app: str | None = None) -> str:
+        """Return the id of the shop's app client, or of a new one named `app`."""
         if app is None:
-            self._client.update_user_pool_client(
-                UserPoolId=self._pool, ClientId=self._app, ExplicitAuthFlows=[*flows, "ALLOW_USER_SRP_AUTH"]
-            )
             return self._app
+        flows = ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
         made = self._client.create_user_pool_client(UserPoolId=self._pool, ClientName=app, ExplicitAuthFlows=flows)
         return str(made["UserPoolClient"]["ClientId"])
 
@@ -60,7 +54,7 @@ class UserPool:
             self._client.admin_add_user_to_group(**user, GroupName=group)
         answer: dict[str, Any] = self._client.admin_initiate_auth(
             UserPoolId=self._pool,
-            ClientId=self.allow_password_sign_in(app),
+            ClientId=self.app_client(app),
             AuthFlow="ADMIN_USER_PASSWORD_AUTH",
             AuthParameters={"USERNAME": email, "PASSWORD": PASSWORD},
         )["AuthenticationResult"]

@@ -2,10 +2,11 @@
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import boto3
 import pytest
 import typer
 from samcli.cli.types import CfnParameterOverridesType
@@ -16,11 +17,13 @@ from delivery.release import (
     deploy_command,
     merge_parameters,
     parse_parameters,
+    print_next_steps,
     read_parameters_file,
     release,
-    saved_parameters,
 )
 from delivery.rendering import template
+from delivery.samconfig import saved_parameters
+from tests.support.moto import aws_on_moto
 
 Deploy = Callable[..., tuple[Result, list["RanCommand"]]]
 
@@ -60,7 +63,8 @@ def test_each_environment_has_its_own_parameters() -> None:
     samconfig = tomllib.loads('[staging.deploy.parameters]\nparameter_overrides = "LogLevel=DEBUG"')
 
     assert saved_parameters(samconfig, "staging") == {"LogLevel": "DEBUG"}
-    assert saved_parameters(samconfig, "production") == {}
+    with pytest.raises(CommandError, match=r"no environment prod\. Set CONFIG_ENV to one of: staging"):
+        saved_parameters(samconfig, "prod")
 
 
 def test_saved_parameters_are_reused_with_a_new_release(tmp_path: Path) -> None:
@@ -113,8 +117,17 @@ def test_unattended_run_without_saved_parameters_is_refused() -> None:
 
 
 @pytest.fixture
-def deploy(monkeypatch: pytest.MonkeyPatch) -> Deploy:
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An AWS account on moto, with a region."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with aws_on_moto():
+        yield
+
+
+@pytest.fixture
+def deploy(monkeypatch: pytest.MonkeyPatch, account: None) -> Deploy:  # noqa: ARG001 - the command asks AWS who it is
     """Run the release command for `dev` with environment variables, recording the commands instead of running them."""
+    monkeypatch.setattr("delivery.release.print_next_steps", lambda options: None)  # noqa: ARG005 - nothing is deployed
 
     def run(*options: str, **variables: str) -> tuple[Result, list[RanCommand]]:
         ran: list[RanCommand] = []
@@ -135,7 +148,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Deploy:
 
 
 def test_sam_asks_for_parameters_only_on_the_first_deployment(deploy: Deploy) -> None:
-    (first,) = deploy(CONFIG_ENV="new")[1]
+    (first,) = deploy(CONFIG_ENV="default")[1]
     (later,) = deploy()[1]
 
     assert "--guided" in first.arguments
@@ -169,15 +182,15 @@ def test_secret_from_a_file_is_not_on_the_command_line(deploy: Deploy, secrets: 
     result, (ran,) = deploy(PARAMETERS="LogLevel=INFO", PARAMETERS_FILE=str(secrets))
 
     assert result.exit_code == 0, result.output
-    assert (ran.parameters["StripeSecretKey"], ran.parameters["LogLevel"]) == ("sk_test_not to be shown", "INFO")
-    assert "not to be shown" not in " ".join(ran.arguments)
+    assert (ran.parameters["StripeSecretKey"], ran.parameters["LogLevel"]) == ("sk_test_not_to_be_shown", "INFO")
+    assert "not_to_be_shown" not in " ".join(ran.arguments)
     assert not ran.file.exists()
 
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
     file = tmp_path / "secrets"
-    file.write_text("StripeSecretKey='sk_test_not to be shown'\nStripeWebhookSecret=whsec_1\n")
+    file.write_text("StripeSecretKey='sk_test_not_to_be_shown'\nStripeWebhookSecret=whsec_1\n")
     file.chmod(0o600)
     return file
 
@@ -210,6 +223,65 @@ def test_unusable_aws_settings_are_reported_before_the_build(deploy: Deploy, mon
 
     assert (result.exit_code, ran) == (1, [])
     assert "The AWS settings are invalid" in str(result.exception)
+
+
+@pytest.mark.parametrize("environment", ["prod", "version", "Dev"])
+def test_unknown_environment_is_refused_with_the_known_ones(deploy: Deploy, environment: str) -> None:
+    result, ran = deploy("--check", CONFIG_ENV=environment)
+
+    assert (result.exit_code, ran) == (1, [])
+    assert "one of: default, dev, staging, production" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"CONFIG_ENV": "production"}, "StripeSecretArn"),
+        ({"PARAMETERS": "LogLevel=LOUD"}, "LogLevel"),
+        ({"PARAMETERS": "JwtIssuer=https://id.example"}, "JwtIssuer"),
+    ],
+    ids=["missing", "not allowed", "contradicting"],
+)
+def test_invalid_parameters_are_refused_before_the_build(deploy: Deploy, variables: dict[str, str], name: str) -> None:
+    result, ran = deploy("--check", **variables)
+
+    assert (result.exit_code, ran) == (1, [])
+    assert name in str(result.exception)
+
+
+def test_missing_region_is_reported_before_the_build(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+
+    result, ran = deploy("--check")
+
+    assert (result.exit_code, ran) == (1, [])
+    assert "export AWS_REGION=" in str(result.exception)
+
+
+def test_missing_credentials_are_reported_before_the_build(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+    result, ran = deploy("--check")
+
+    assert (result.exit_code, ran) == (1, [])
+    assert "There are no AWS credentials" in str(result.exception)
+
+
+@pytest.mark.usefixtures("account")
+def test_next_steps_are_printed_after_a_deployment(capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = {
+        name: {"Value": value} for name, value in {"ApiUrl": "https://api.example/v1", "UserPoolId": "p"}.items()
+    }
+    topic = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}, "Outputs": outputs}
+    boto3.client("cloudformation").create_stack(StackName="shop", TemplateBody=json.dumps(topic))
+
+    print_next_steps({"stack_name": "shop"})
+
+    printed = capsys.readouterr().out
+    for step in ("https://api.example/v1/products", "./operate user", "./operate token", "sam delete"):
+        assert step in printed
+    assert printed.count("--stack-name shop --region eu-central-1") == 3
 
 
 def test_check_deploys_nothing(deploy: Deploy) -> None:
