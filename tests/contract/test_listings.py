@@ -119,7 +119,7 @@ def test_only_buyers_list_their_orders(shop: Shop, user: User) -> None:
 @pytest.mark.every_case_over_http
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "5.0", "05", "1_0", "%2B5", "many", "", "1e2", "9" * 30])
-def test_limit_outside_1_to_100_is_refused(shop: Shop, listing: str, limit: str) -> None:
+def test_limit_that_is_not_an_integer_from_1_to_100_is_refused(shop: Shop, listing: str, limit: str) -> None:
     reply = shop.call("GET", f"/{listing}?limit={limit}", ALICE)
 
     assert (reply.status, reply.code) == (422, "validation_error")

@@ -79,7 +79,7 @@ def test_every_signed_in_user_reads_products(shop: Shop, user: User) -> None:
     }
 
 
-def test_an_unknown_product_is_not_found(shop: Shop) -> None:
+def test_unknown_product_is_not_found(shop: Shop) -> None:
     reply = shop.call("GET", "/products/no-such-thing", ALICE)
 
     assert (reply.status, reply.code) == (404, "product_not_found")

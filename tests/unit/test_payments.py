@@ -29,9 +29,9 @@ def test_amount_that_stripe_refuses_counts_as_a_refused_attempt(world: World) ->
     order = world.place({"tea": 2})
 
     with inject_faults(world, fail_each("create", stripe_response(Effect.NONE, 400, AMOUNT_TOO_SMALL))) as injection:
-        answers = [type(world.pay(order)) for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1)]
+        responses = [type(world.pay(order)) for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1)]
 
-    assert answers == [AmountNotChargeable] * MAXIMUM_REFUSED_ATTEMPTS + [TooManyAttempts]
+    assert responses == [AmountNotChargeable] * MAXIMUM_REFUSED_ATTEMPTS + [TooManyAttempts]
     assert injection.names.count("create") == MAXIMUM_REFUSED_ATTEMPTS
     world.check_settled()
 
@@ -41,9 +41,9 @@ def test_amount_that_no_currency_rule_allows_never_reaches_stripe(world: World) 
     world.orders.create(order)
 
     with inject_faults(world) as injection:
-        answer = world.pay(order)
+        response = world.pay(order)
 
-    assert isinstance(answer, AmountNotChargeable)
+    assert isinstance(response, AmountNotChargeable)
     assert injection.names == ("read",)
     assert world.read_order(order) == order
 
@@ -52,9 +52,9 @@ def test_wrong_api_key_does_not_count_as_refused_attempts(world: World) -> None:
     order = world.place({"tea": 2})
 
     with inject_faults(world, fail_each("confirm", stripe_response(Effect.NONE, 401, WRONG_KEY))):
-        answers = {type(world.pay(order)) for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1)}
+        responses = {type(world.pay(order)) for _ in range(MAXIMUM_REFUSED_ATTEMPTS + 1)}
 
-    assert answers == {PaymentProviderError}
+    assert responses == {PaymentProviderError}
     assert world.read_order(order).is_payable
 
 

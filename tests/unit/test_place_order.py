@@ -50,10 +50,10 @@ def test_concurrent_different_request_with_the_same_key_is_refused(shop: Functio
 def test_write_retried_by_botocore_returns_its_own_order(shop: FunctionShop, function: ModuleType) -> None:
     product = shop.add_product()
 
-    answers = [place(function, product, 1, "r-1") for _ in range(2)]
+    responses = [place(function, product, 1, "r-1") for _ in range(2)]
 
-    assert [answer.status for answer in answers] == [201, 201]
-    assert not ["Idempotent-Replayed" for answer in answers if "Idempotent-Replayed" in answer.headers]
+    assert [response.status for response in responses] == [201, 201]
+    assert not ["Idempotent-Replayed" for response in responses if "Idempotent-Replayed" in response.headers]
 
 
 def test_fingerprint_equals_the_one_stored_by_earlier_releases() -> None:

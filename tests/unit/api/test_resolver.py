@@ -34,9 +34,9 @@ def call(api: Api, **event: Any) -> Answer:
 
 
 def resolve(api: Api, event: dict[str, Any]) -> Answer:
-    answer = api.resolve(event, Context())  # type: ignore[arg-type]  # the resolver reads only these fields
-    headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
-    return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
+    response = api.resolve(event, Context())  # type: ignore[arg-type]  # the resolver reads only these fields
+    headers = {name: values[0] for name, values in response["multiValueHeaders"].items()}
+    return Answer(response["statusCode"], headers, json.loads(response["body"]))
 
 
 def test_every_error_class_has_a_problem_type() -> None:
@@ -61,17 +61,17 @@ def api_that_raises(error: Exception) -> Api:
 
 
 def test_unexpected_error_is_a_500_without_its_message() -> None:
-    answer = call(api_that_raises(RuntimeError("password=hunter2")))
+    response = call(api_that_raises(RuntimeError("password=hunter2")))
 
-    assert (answer.status, answer.body["code"]) == (500, "internal_error")
-    assert "hunter2" not in json.dumps(answer.body)
+    assert (response.status, response.body["code"]) == (500, "internal_error")
+    assert "hunter2" not in json.dumps(response.body)
 
 
 def test_problem_has_the_gateways_request_id() -> None:
-    answer = call(api_that_raises(errors.OrderNotFound("There is no such order.")))
+    response = call(api_that_raises(errors.OrderNotFound("There is no such order.")))
 
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.body == {
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.body == {
         "type": "urn:problem-type:order-payments:order_not_found",
         "title": "Order not found",
         "status": 404,
@@ -85,10 +85,10 @@ def test_problem_has_the_gateways_request_id() -> None:
     ("error", "status", "code"), [(errors.Busy, 503, "busy"), (errors.PaymentInProgress, 409, "payment_in_progress")]
 )
 def test_retryable_refusal_has_retry_after(error: type[OrderPaymentError], status: int, code: str) -> None:
-    answer = call(api_that_raises(error("Others write the same items.")))
+    response = call(api_that_raises(error("Others write the same items.")))
 
-    assert (answer.status, answer.body["code"]) == (status, code)
-    assert int(answer.headers["Retry-After"]) > 0
+    assert (response.status, response.body["code"]) == (status, code)
+    assert int(response.headers["Retry-After"]) > 0
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def buyers_only() -> Api:
     api = stub_api(callers=BUYERS)
 
     @api.endpoint(responses={})
-    def answer() -> dict[str, str]:
+    def handle() -> dict[str, str]:
         return {"caller": api.caller.user_id}
 
     return api
@@ -122,9 +122,9 @@ def test_caller_with_the_role_is_admitted(buyers_only: Api) -> None:
 )
 def test_any_other_caller_is_refused(buyers_only: Api, event: Any, status: int, code: str) -> None:
     """Refuse a missing role, a token that expired while its authorization was cached, and a foreign authorizer."""
-    answer = call(buyers_only, **event)
+    response = call(buyers_only, **event)
 
-    assert (answer.status, answer.body["code"]) == (status, code)
+    assert (response.status, response.body["code"]) == (status, code)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_location_keeps_the_stage_or_base_path_of_the_request(path: str, context
     api = stub_api()
 
     @api.endpoint(responses={})
-    def answer() -> dict[str, str]:
+    def handle() -> dict[str, str]:
         return {"location": api.location("/elsewhere")}
 
-    answered = resolve(api, {**event_for("GET /thing", path=context_path), "path": path})
+    response = resolve(api, {**event_for("GET /thing", path=context_path), "path": path})
 
-    assert answered.body == {"location": location}
+    assert response.body == {"location": location}
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def echo() -> Api:
     api = stub_api("POST")
 
     @api.endpoint(responses={})
-    def answer(body: dict[str, str]) -> dict[str, str]:
+    def handle(body: dict[str, str]) -> dict[str, str]:
         return body
 
     return api
@@ -170,17 +170,17 @@ def post(api: Api, body: str | bytes, **headers: str) -> Answer:
 
 @pytest.mark.parametrize("body", ["null", "\ud800", "{", '{"a":"x","a":"y"}', '{"b":{"a":1,"\\u0061":2}}'])
 def test_malformed_json_is_refused_with_its_location(echo: Api, body: str) -> None:
-    answer = post(echo, body)
+    response = post(echo, body)
 
-    assert (answer.status, answer.body["code"]) == (422, "validation_error")
-    assert answer.body["errors"]
+    assert (response.status, response.body["code"]) == (422, "validation_error")
+    assert response.body["errors"]
 
 
 def test_body_in_broken_base64_is_refused(echo: Api) -> None:
-    answer = resolve(echo, {**event_for("POST /thing", body="!!!"), "isBase64Encoded": True})
+    response = resolve(echo, {**event_for("POST /thing", body="!!!"), "isBase64Encoded": True})
 
-    assert answer.status == 422
-    assert answer.body["errors"]
+    assert response.status == 422
+    assert response.body["errors"]
 
 
 TEXT = '{"name":"Caf\u00e9"}'
@@ -199,35 +199,35 @@ def test_body_that_is_not_utf_8_is_refused_with_advice(echo: Api, case: str, tra
     body = NOT_UTF_8[case]
     assert isinstance(body, bytes)
 
-    answer = post(echo, body if transport == "base64" else body.decode(errors="replace"))
+    response = post(echo, body if transport == "base64" else body.decode(errors="replace"))
 
-    assert (answer.status, answer.body["code"]) == (422, "validation_error")
-    (error,) = answer.body["errors"]
+    assert (response.status, response.body["code"]) == (422, "validation_error")
+    (error,) = response.body["errors"]
     assert error["location"] == ["body"]
     assert "UTF-8" in error["message"]
 
 
 @pytest.mark.parametrize("transport", ["base64", "text"])
 def test_byte_order_mark_before_json_is_ignored(echo: Api, transport: str) -> None:
-    answer = post(echo, TEXT.encode("utf-8-sig") if transport == "base64" else "\ufeff" + TEXT)
+    response = post(echo, TEXT.encode("utf-8-sig") if transport == "base64" else "\ufeff" + TEXT)
 
-    assert (answer.status, answer.body) == (200, {"name": "Caf\u00e9"})
+    assert (response.status, response.body) == (200, {"name": "Caf\u00e9"})
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "nonsense"])
 def test_charset_label_does_not_change_how_json_is_read(echo: Api, charset: str) -> None:
-    answer = post(echo, TEXT, **{"Content-Type": f"application/json; charset={charset}"})
+    response = post(echo, TEXT, **{"Content-Type": f"application/json; charset={charset}"})
 
-    assert (answer.status, answer.body) == (200, {"name": "Caf\u00e9"})
+    assert (response.status, response.body) == (200, {"name": "Caf\u00e9"})
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "deflate", "identity, gzip", "aws-chunked"])
 def test_body_with_a_content_encoding_is_refused(echo: Api, encoding: str) -> None:
-    answer = post(echo, gzip.compress(TEXT.encode()), **{"content-encoding": encoding})
+    response = post(echo, gzip.compress(TEXT.encode()), **{"content-encoding": encoding})
 
-    assert (answer.status, answer.body["code"]) == (415, "unsupported_encoding")
-    assert encoding in answer.body["detail"]
-    assert answer.headers["Accept-Encoding"] == "identity"
+    assert (response.status, response.body["code"]) == (415, "unsupported_encoding")
+    assert encoding in response.body["detail"]
+    assert response.headers["Accept-Encoding"] == "identity"
 
 
 @pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
@@ -246,10 +246,10 @@ def test_every_route_refuses_an_unknown_query_parameter(route: Route) -> None:
         path_parameters=dict.fromkeys(re.findall(r"{(\w+)}", route.path), "x"),
         query={"colour": ["red"]},
     )
-    answer = resolve(api, event)
+    response = resolve(api, event)
 
-    assert (answer.status, answer.body["code"]) == (422, "validation_error")
-    assert [error["location"] for error in answer.body["errors"]] == [["query", "colour"]]
+    assert (response.status, response.body["code"]) == (422, "validation_error")
+    assert [error["location"] for error in response.body["errors"]] == [["query", "colour"]]
 
 
 def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch, **event: Any) -> Answer:
@@ -258,22 +258,22 @@ def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch,
     api = stub_api(callers=BUYERS)
 
     @api.endpoint(responses={})
-    def answer() -> dict[str, str]:
+    def handle() -> dict[str, str]:
         return {}
 
     return call(api, headers={} if origin is None else {"origin": origin}, **event)
 
 
-@pytest.mark.parametrize("roles", ["buyer", "seller", "nonsense"], ids=["answer", "refusal", "no caller"])
+@pytest.mark.parametrize("roles", ["buyer", "seller", "nonsense"], ids=["success", "refusal", "no caller"])
 @pytest.mark.parametrize("allowed", ["*", "https://shop.example", "https://a.example,https://shop.example"])
 def test_page_of_an_allowed_origin_can_read_the_response(
     monkeypatch: pytest.MonkeyPatch, allowed: str, roles: str
 ) -> None:
-    answer = call_from("https://shop.example", allowed, monkeypatch, roles=roles)
+    response = call_from("https://shop.example", allowed, monkeypatch, roles=roles)
 
-    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
-    assert answer.headers["Vary"] == "Origin"
-    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert response.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert response.headers["Vary"] == "Origin"
+    assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "https://shop.example.evil.example", "", None])
@@ -281,16 +281,16 @@ def test_page_of_an_allowed_origin_can_read_the_response(
 def test_page_of_any_other_origin_cannot_read_the_response(
     monkeypatch: pytest.MonkeyPatch, origin: str | None, allowed: str
 ) -> None:
-    answer = call_from(origin, allowed, monkeypatch)
+    response = call_from(origin, allowed, monkeypatch)
 
-    assert answer.status == 200
-    assert not [name for name in answer.headers if name.startswith("Access-Control")]
+    assert response.status == 200
+    assert not [name for name in response.headers if name.startswith("Access-Control")]
 
 
 def test_cors_exposes_every_header_that_a_client_acts_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = call_from("https://shop.example", "*", monkeypatch)
+    response = call_from("https://shop.example", "*", monkeypatch)
 
-    exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+    exposed = set(response.headers["Access-Control-Expose-Headers"].split(", "))
     assert exposed >= {"ETag", "Location", "Retry-After", "Idempotent-Replayed", "WWW-Authenticate", "x-amzn-RequestId"}
 
 

@@ -419,12 +419,12 @@ def limit_the_rate(monkeypatch: pytest.MonkeyPatch, *, first: float) -> None:
     """Make Stripe respond 429 to the `first` reads of an intent."""
     retrieve, reads = stripe.PaymentIntentService.retrieve, itertools.count()
 
-    def limited(*args: Any, **kwargs: Any) -> Any:
+    def respond_429(*args: Any, **kwargs: Any) -> Any:
         if next(reads) < first:
             raise stripe.RateLimitError("Too many requests", http_status=429)  # type: ignore[no-untyped-call]
         return retrieve(*args, **kwargs)
 
-    monkeypatch.setattr(stripe.PaymentIntentService, "retrieve", limited)
+    monkeypatch.setattr(stripe.PaymentIntentService, "retrieve", respond_429)
 
 
 @pytest.mark.parametrize("after", [None, "waited"])

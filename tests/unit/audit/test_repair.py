@@ -151,12 +151,12 @@ def test_step_that_fails_on_contention_does_not_stop_the_others(
     tables = auditor.repairer.tables
     set_available = tables.set_available
 
-    def contended(product_id: str, **kwargs: Any) -> bool:
+    def fail_on_contention(product_id: str, **kwargs: Any) -> bool:
         if product_id == products[0]:
             raise TransactionConflict
         return bool(set_available(product_id, **kwargs))
 
-    monkeypatch.setattr(tables, "set_available", contended)
+    monkeypatch.setattr(tables, "set_available", fail_on_contention)
 
     assert auditor.apply(steps) == ["not done: concurrent writes, try again", "done"]
     assert [shop.stock(product).available for product in products] == [5, 10]
@@ -237,12 +237,12 @@ def test_plan_reads_all_orders_only_once(shop: FunctionShop, auditor: Auditor, m
     reads = 0
     count_all_holds = type(auditor.repairer.tables).count_all_holds
 
-    def counted(*args: Any, **kwargs: Any) -> Any:
+    def count_reads(*args: Any, **kwargs: Any) -> Any:
         nonlocal reads
         reads += 1
         return count_all_holds(*args, **kwargs)
 
-    monkeypatch.setattr(type(auditor.repairer.tables), "count_all_holds", counted)
+    monkeypatch.setattr(type(auditor.repairer.tables), "count_all_holds", count_reads)
 
     steps = auditor.repairer.handler({"findings": findings}, Context(600))["steps"]
 

@@ -71,7 +71,7 @@ def key_server() -> Iterator[KeyServer]:
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Return a function that runs the handler module with the given environment variables."""
+    """Return a function that loads the handler module with the given environment variables."""
 
     def start(**environment: str) -> Authorize:
         for name in [name for name in os.environ if name.startswith("JWT_")]:

@@ -39,16 +39,16 @@ def authorize(start: Start, issuer: Issuer) -> Authorize:
 def test_access_token_has_its_groups_as_roles(authorize: Authorize, issuer: Issuer) -> None:
     token = issuer.token({**ACCESS, "cognito:groups": ["admin", "buyer", "of-another-app"]}, {"typ": ABSENT})
 
-    answer = authorize(event_with(f"Bearer {token}"))
+    response = authorize(event_with(f"Bearer {token}"))
 
-    assert answer["principalId"] == ACCESS["sub"]
-    assert answer["context"]["roles"] == "admin buyer"
+    assert response["principalId"] == ACCESS["sub"]
+    assert response["context"]["roles"] == "admin buyer"
 
 
 def test_user_without_groups_has_no_roles(authorize: Authorize, issuer: Issuer) -> None:
-    answer = authorize(event_with(f"Bearer {issuer.token({**ACCESS, 'cognito:groups': ABSENT})}"))
+    response = authorize(event_with(f"Bearer {issuer.token({**ACCESS, 'cognito:groups': ABSENT})}"))
 
-    assert answer["context"]["roles"] == ""
+    assert response["context"]["roles"] == ""
 
 
 @pytest.mark.parametrize(

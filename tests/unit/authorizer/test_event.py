@@ -10,9 +10,9 @@ def test_sample_event_is_allowed(start: Start) -> None:
     variables = json.loads(ENV_VARS.read_text())["Parameters"]
     event = json.loads((EVENTS / "authorizer.json").read_text())
 
-    answer = start(**{name: value for name, value in variables.items() if name.startswith("JWT_")})(event)
+    response = start(**{name: value for name, value in variables.items() if name.startswith("JWT_")})(event)
 
-    assert answer["context"] == {"sub": "alice", "loggedUserId": "alice", "roles": "admin buyer", "exp": "4102444800"}
-    (statement,) = answer["policyDocument"]["Statement"]
+    assert response["context"] == {"sub": "alice", "loggedUserId": "alice", "roles": "admin buyer", "exp": "4102444800"}
+    (statement,) = response["policyDocument"]["Statement"]
     assert statement["Effect"] == "Allow"
     assert event["methodArn"] in statement["Resource"]

@@ -31,11 +31,11 @@ def test_token_of_each_algorithm_and_type_is_accepted(
 def test_context_has_the_caller_and_the_tokens_expiry(authorize: Authorize, issuer: Issuer) -> None:
     expires_at = int(time.time()) + 300
 
-    answer = authorize(
+    response = authorize(
         event_with(f"Bearer {issuer.token({'sub': 'bob', 'roles': ['buyer', 'admin'], 'exp': expires_at})}")
     )
 
-    assert answer["context"] == {
+    assert response["context"] == {
         "sub": "bob",
         "loggedUserId": "bob",
         "roles": "admin buyer",
@@ -58,9 +58,9 @@ GOOD_CLAIMS: dict[str, dict[str, object]] = {
 def test_claims_that_rfc_7519_allows_are_accepted(
     authorize: Authorize, issuer: Issuer, claims: dict[str, object]
 ) -> None:
-    answer = authorize(event_with(f"Bearer {issuer.token(claims)}"))
+    response = authorize(event_with(f"Bearer {issuer.token(claims)}"))
 
-    assert answer["principalId"] == claims.get("sub", "alice")
+    assert response["principalId"] == claims.get("sub", "alice")
 
 
 ROLES: dict[str, tuple[object, str]] = {
@@ -76,26 +76,26 @@ ROLES: dict[str, tuple[object, str]] = {
 
 @pytest.mark.parametrize(("claim", "expected"), ROLES.values(), ids=ROLES.keys())
 def test_context_has_the_known_roles(authorize: Authorize, issuer: Issuer, claim: object, expected: str) -> None:
-    answer = authorize(event_with(f"Bearer {issuer.token({'roles': claim})}"))
+    response = authorize(event_with(f"Bearer {issuer.token({'roles': claim})}"))
 
-    assert answer["context"]["roles"] == expected
+    assert response["context"]["roles"] == expected
 
 
 def test_roles_can_come_from_another_claim(start: Start, issuer: Issuer) -> None:
     authorize = start(JWT_JWKS=json.dumps(issuer.jwks), JWT_ROLES_CLAIM="cognito:groups")
 
-    answer = authorize(event_with(f"Bearer {issuer.token({'cognito:groups': ['admin']})}"))
+    response = authorize(event_with(f"Bearer {issuer.token({'cognito:groups': ['admin']})}"))
 
-    assert answer["context"]["roles"] == "admin"
+    assert response["context"]["roles"] == "admin"
 
 
 @pytest.mark.parametrize("kid_in_set", ["rsa", None])
 def test_token_without_key_id_is_verified_by_the_only_key(start: Start, issuer: Issuer, kid_in_set: str | None) -> None:
     authorize = start(JWT_JWKS=json.dumps({"keys": [public_jwk(issuer.rsa, kid_in_set)]}))
 
-    answer = authorize(event_with(f"Bearer {issuer.token(header={'kid': ABSENT}, sign=issuer.signer())}"))
+    response = authorize(event_with(f"Bearer {issuer.token(header={'kid': ABSENT}, sign=issuer.signer())}"))
 
-    assert answer["principalId"] == "alice"
+    assert response["principalId"] == "alice"
 
 
 def test_keys_of_different_types_may_share_a_key_id(start: Start, issuer: Issuer) -> None:

@@ -236,9 +236,9 @@ def test_function_starts_as_on_lambda(issuer: Issuer) -> None:
     environment = {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, "JWT_JWKS": json.dumps(issuer.jwks)}
     code = f"import json, handler; print(json.dumps(handler.handler({event_with(f'Bearer {issuer.token()}')!r}, None)))"
 
-    answer = json.loads(run(code, **environment).stdout.splitlines()[-1])
+    response = json.loads(run(code, **environment).stdout.splitlines()[-1])
 
-    assert answer["principalId"] == "alice"
+    assert response["principalId"] == "alice"
 
 
 INVALID_ENVIRONMENTS = {

@@ -109,11 +109,11 @@ def with_attackers_key_in_header(issuer: Issuer) -> str:
     )
 
 
-def nested(issuer: Issuer) -> str:
+def with_nested_token(issuer: Issuer) -> str:
     return issuer.token(issuer.token().encode(), header={"cty": "JWT"})
 
 
-def swapped(issuer: Issuer) -> str:
+def with_swapped_payload(issuer: Issuer) -> str:
     header, _, signed = issuer.token().split(".")
     return f"{header}.{encode(to_json(good_claims(sub='admin', roles=['admin'])))}.{signed}"
 
@@ -238,7 +238,7 @@ HOSTILE: dict[str, tuple[str, Forge]] = {
         f"typ {kind!r}": ("wrong_type", with_header(typ=kind))
         for kind in ("logout+jwt", "dpop+jwt", "secevent+jwt", "JWE", "", None, 1, ["JWT"])
     },
-    "nested": ("malformed", nested),
+    "nested": ("malformed", with_nested_token),
     "encrypted, five parts": ("no_signed_token", with_parts(lambda h, p, s: f"{h}.{p}.{s}.{p}.{s}")),
     "four parts": ("no_signed_token", with_parts(lambda h, p, s: f"{h}.{p}.{s}.{s}")),
     "header and payload only": ("no_signed_token", with_parts(lambda h, p, _: f"{h}.{p}")),
@@ -313,7 +313,7 @@ HOSTILE: dict[str, tuple[str, Forge]] = {
     # Signatures
     "another key's signature": ("wrong_signature", lambda issuer: issuer.token(sign=issuer.signer("stranger"))),
     "another key of the set": ("wrong_signature", with_header(kid="ed25519", alg="EdDSA")),
-    "payload swapped": ("wrong_signature", swapped),
+    "payload swapped": ("wrong_signature", with_swapped_payload),
     "header swapped": (
         "wrong_signature",
         with_parts(lambda _, p, s: f"{encode(to_json({'alg': 'RS256', 'kid': 'rsa'}))}.{p}.{s}"),

@@ -19,8 +19,8 @@ ROLES = [frozenset(some) for some in chain.from_iterable(combinations(Role, size
 
 
 def resources_for(roles: frozenset[Role], method_arn: str = f"{STAGE_ARN}/GET/orders") -> list[str]:
-    answer = build_response(Caller("alice", roles, 2_000_000_000), method_arn)
-    resources: list[str] = answer["policyDocument"]["Statement"][0]["Resource"]
+    response = build_response(Caller("alice", roles, 2_000_000_000), method_arn)
+    resources: list[str] = response["policyDocument"]["Statement"][0]["Resource"]
     return resources
 
 
@@ -147,9 +147,9 @@ def test_policy_covers_every_aws_partition(partition: str) -> None:
 
 
 def test_policy_has_the_form_of_a_lambda_authorizers_response() -> None:
-    answer = build_response(Caller("alice", frozenset(), 2_000_000_000), f"{STAGE_ARN}/GET/orders")
+    response = build_response(Caller("alice", frozenset(), 2_000_000_000), f"{STAGE_ARN}/GET/orders")
 
-    assert json.loads(json.dumps(answer)) == {
+    assert json.loads(json.dumps(response)) == {
         "principalId": "alice",
         "policyDocument": {
             "Version": "2012-10-17",

@@ -125,11 +125,11 @@ def test_call_that_loses_every_race_fails_with_a_retryable_error(dummy, error_of
 
 
 def transaction_canceled(*reasons: str) -> ClientError:
-    answer: Any = {
+    response: Any = {
         "Error": {"Code": "TransactionCanceledException", "Message": ""},
         "CancellationReasons": [{"Code": reason} for reason in reasons],
     }
-    return ClientError(answer, "TransactWriteItems")
+    return ClientError(response, "TransactWriteItems")
 
 
 def fail_once(client, operation: str, error: Exception) -> None:

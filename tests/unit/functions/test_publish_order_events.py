@@ -1,4 +1,4 @@
-"""Publishing the orders table's stream: order, retries and dead dead_letters."""
+"""Publishing the orders table's stream: order, retries and dead letters."""
 
 import io
 import json
@@ -62,14 +62,14 @@ class Listener:
 
 
 class DeadLetterReceiver:
-    """The dead-letter queue."""
+    """A receiver of the dead-letter queue."""
 
     def __init__(self) -> None:
         self._sqs = boto3.client("sqs")
         self.url = self._sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
 
     def receive(self) -> list[dict[str, Any]]:
-        """Return up to ten dead letters."""
+        """Return up to ten messages of the queue."""
         messages = self._sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages", [])
         return [json.loads(message["Body"]) for message in messages]
 
@@ -101,15 +101,15 @@ class ThrottlingBus:
 
     def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803 - boto3's
         self.requests.append(len(Entries))
-        answers: list[dict[str, str]] = []
+        responses: list[dict[str, str]] = []
         for entry in Entries:
             order = json.loads(entry["Detail"])["order"]["orderId"]
             if self.refused.get(order, 0) > 0:
                 self.refused[order] -= 1
-                answers.append({"ErrorCode": "ThrottlingException", "ErrorMessage": "Rate exceeded"})
+                responses.append({"ErrorCode": "ThrottlingException", "ErrorMessage": "Rate exceeded"})
             else:
-                answers += self.client.put_events(Entries=[entry])["Entries"]
-        return {"FailedEntryCount": sum("ErrorCode" in answer for answer in answers), "Entries": answers}
+                responses += self.client.put_events(Entries=[entry])["Entries"]
+        return {"FailedEntryCount": sum("ErrorCode" in response for response in responses), "Entries": responses}
 
 
 class RejectingBus:
@@ -128,11 +128,11 @@ class RejectingBus:
         if self.request_code and any(bad):
             raise ClientError({"Error": {"Code": self.request_code}}, "PutEvents")
         error = {"ErrorCode": self.entry_code, "ErrorMessage": "The event is not valid."}
-        answers = [
+        responses = [
             error if is_bad else self.client.put_events(Entries=[entry])["Entries"][0]
             for entry, is_bad in zip(Entries, bad, strict=True)
         ]
-        return {"FailedEntryCount": sum(bad), "Entries": answers}
+        return {"FailedEntryCount": sum(bad), "Entries": responses}
 
 
 class FailingService:
@@ -155,16 +155,16 @@ def use_bus(function: ModuleType, monkeypatch: pytest.MonkeyPatch, client: Any) 
     monkeypatch.setattr(function, "bus", EventBus(client, BUS))
 
 
-def failed_items(answer: Any) -> list[str]:
-    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+def failed_items(response: Any) -> list[str]:
+    return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
 
 def test_event_is_published_when_an_order_is_placed_and_settled(function: ModuleType, listener: Listener) -> None:
     paid, declined = place(), place()
 
-    answer = handle(function, creation(paid), creation(declined), confirmation(paid), cancellation(declined))
+    response = handle(function, creation(paid), creation(declined), confirmation(paid), cancellation(declined))
 
-    assert answer == {"batchItemFailures": []}
+    assert response == {"batchItemFailures": []}
     events = listener.receive()
     assert [(event["detail-type"], event["detail"]["eventId"]) for event in events] == [
         ("order.created", f"{paid.order_id}.pending"),
@@ -202,9 +202,9 @@ def test_unreadable_record_is_a_dead_letter_and_blocks_no_others(
 ) -> None:
     first, second, bad = place(), place(), malformed_record()
 
-    answer = handle(function, bad, creation(first), creation(second), confirmation(first))
+    response = handle(function, bad, creation(first), creation(second), confirmation(first))
 
-    assert failed_items(answer) == []
+    assert failed_items(response) == []
     assert listener.receive_ids() == [
         f"{first.order_id}.pending",
         f"{second.order_id}.pending",
@@ -272,9 +272,9 @@ def test_unreadable_record_behind_a_throttled_event_waits_for_it(
     use_bus(function, monkeypatch, ThrottlingBus({refused.order_id: 1_000}))
     records = [creation(place()), creation(refused), malformed_record()]
 
-    answer = handle(function, *records, seconds=17.1)
+    response = handle(function, *records, seconds=17.1)
 
-    assert failed_items(answer) == [sequence_number(records[1])]
+    assert failed_items(response) == [sequence_number(records[1])]
     assert dead_letters.receive() == []
 
 
@@ -311,9 +311,9 @@ def test_only_throttled_events_are_sent_again(
     bus = ThrottlingBus({orders[1].order_id: 2, orders[3].order_id: 1})
     use_bus(function, monkeypatch, bus)
 
-    answer = handle(function, *map(creation, orders))
+    response = handle(function, *map(creation, orders))
 
-    assert answer == {"batchItemFailures": []}
+    assert response == {"batchItemFailures": []}
     assert bus.requests == [4, 2, 1]
     assert sorted(listener.receive_ids()) == sorted(f"{order.order_id}.pending" for order in orders)
 
@@ -325,9 +325,9 @@ def test_later_events_of_an_order_wait_for_its_throttled_event(
     use_bus(function, monkeypatch, ThrottlingBus({refused.order_id: 1000}))
     records = [creation(other), creation(refused), confirmation(refused), confirmation(other)]
 
-    answer = handle(function, *records, seconds=17.1)
+    response = handle(function, *records, seconds=17.1)
 
-    assert failed_items(answer) == [sequence_number(records[1])]
+    assert failed_items(response) == [sequence_number(records[1])]
     assert listener.receive_ids() == [f"{other.order_id}.pending"]
     # Lambda retries from the first failed record.
     use_bus(function, monkeypatch, events_client())
@@ -346,9 +346,9 @@ def test_first_failed_record_is_right_after_records_without_events(
     use_bus(function, monkeypatch, ThrottlingBus({refused.order_id: 1000}))
     records = [record(order, claim(order)), creation(order), record(order, claim(order)), creation(refused)]
 
-    answer = handle(function, *records, seconds=17.1)
+    response = handle(function, *records, seconds=17.1)
 
-    assert failed_items(answer) == [sequence_number(records[3])]
+    assert failed_items(response) == [sequence_number(records[3])]
 
 
 @pytest.mark.parametrize(
@@ -378,9 +378,9 @@ def test_request_is_not_sent_if_the_function_could_time_out(function: ModuleType
 def test_large_batch_is_published_completely(function: ModuleType, listener: Listener) -> None:
     orders = [place() for _ in range(15)]
 
-    answer = handle(function, *map(creation, orders), *map(confirmation, orders))
+    response = handle(function, *map(creation, orders), *map(confirmation, orders))
 
-    assert answer == {"batchItemFailures": []}
+    assert response == {"batchItemFailures": []}
     ids = listener.receive_ids()
     assert ids == [f"{order.order_id}.pending" for order in orders] + [
         f"{order.order_id}.confirmed" for order in orders

@@ -388,9 +388,9 @@ def test_run_stops_at_its_deadline_and_the_next_one_continues(shop: FunctionShop
 def test_function_returns_its_tally(shop: FunctionShop, reconciler: ModuleType) -> None:
     leave_unknown(shop, shop.add_product())
 
-    answer = reconciler.handler({"source": "aws.events"}, Context(50))
+    response = reconciler.handler({"source": "aws.events"}, Context(50))
 
-    assert json.loads(json.dumps(answer)) == {
+    assert json.loads(json.dumps(response)) == {
         "settled": 0,
         "refunded": 0,
         "cleared": 0,

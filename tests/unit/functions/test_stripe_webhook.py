@@ -69,9 +69,9 @@ def make_old(shop: FunctionShop, order_id: str) -> None:
 def test_event_without_a_valid_signature_is_refused(shop: FunctionShop, header: str | None) -> None:
     order = shop.order((shop.add_product(), 1))
 
-    answer = deliver(payload("payment_intent.succeeded", order, "pi_1"), header)
+    response = deliver(payload("payment_intent.succeeded", order, "pi_1"), header)
 
-    assert (answer.status, answer.body["code"]) == (400, "invalid_signature")
+    assert (response.status, response.body["code"]) == (400, "invalid_signature")
 
 
 @pytest.mark.parametrize("wrong", [{"secret": "whsec_other"}, {"age": 3600}, {"age": 10**9}], ids=str)
@@ -95,9 +95,9 @@ def test_webhook_without_a_secret_refuses_every_event(
     webhook = load_function("stripe_webhook")
 
     headers = [None, "", *(signature(body, secret=secret) for secret in ("", " ", "None", SECRET))]
-    answers = [deliver(body, header, webhook) for header in headers]
+    responses = [deliver(body, header, webhook) for header in headers]
 
-    assert {(answer.status, answer.body["code"]) for answer in answers} == {(400, "invalid_signature")}
+    assert {(response.status, response.body["code"]) for response in responses} == {(400, "invalid_signature")}
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
     assert metrics_in(capsys.readouterr().out) == {}
 
@@ -217,11 +217,11 @@ def test_repeated_events_of_a_settled_order_change_nothing(shop: FunctionShop, c
     shop.pay(order, card)
     before = shop.status(order)
 
-    answers = [
+    responses = [
         deliver_signed(type_, order, before["paymentIntentId"]) for type_ in [*EVENT_TYPES, *reversed(EVENT_TYPES)]
     ]
 
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
     assert shop.status(order) == before
 
 
@@ -256,9 +256,9 @@ def test_late_charge_of_a_cancelled_order_is_refunded_once(shop: FunctionShop) -
     shop.pay(order)
     late = pay_late(shop, order)
 
-    answers = [deliver_signed("payment_intent.succeeded", order, late) for _ in range(2)]
+    responses = [deliver_signed("payment_intent.succeeded", order, late) for _ in range(2)]
 
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
     assert amount_refunded(shop, late) == shop.status(order)["totalAmount"]
     item = shop.dynamodb.get_item(TableName="OrdersTable", Key={"orderId": {"S": order}})["Item"]
     assert item["refund"]["M"]["refundId"]["S"].startswith("re_")
@@ -271,11 +271,11 @@ def test_every_late_charge_of_a_settled_order_is_refunded(shop: FunctionShop) ->
     paid = shop.pay(order).body
     late = [pay_late(shop, order) for _ in range(2)]
 
-    answers = [
+    responses = [
         deliver_signed("payment_intent.succeeded", order, intent) for intent in [*late, *late, paid["paymentIntentId"]]
     ]
 
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
     assert [amount_refunded(shop, intent) for intent in late] == [paid["totalAmount"]] * 2
     assert amount_refunded(shop, paid["paymentIntentId"]) == 0
     assert shop.status(order) == paid
@@ -294,8 +294,8 @@ def test_event_of_a_late_charge_is_retried_during_a_stripe_outage(
 
     with monkeypatch.context() as patch:
         patch.setattr(DummyStripeHTTPClient, "request", unreachable)
-        answer = deliver_signed("payment_intent.succeeded", order, late)
-    assert (answer.status, answer.body["code"]) == (503, "busy")
+        response = deliver_signed("payment_intent.succeeded", order, late)
+    assert (response.status, response.body["code"]) == (503, "busy")
     assert amount_refunded(shop, late) == 0
 
     assert deliver_signed("payment_intent.succeeded", order, late).status == 200
@@ -367,9 +367,9 @@ def test_event_without_an_effect_is_acknowledged(shop: FunctionShop) -> None:
 
     events = [("canceled", own), ("succeeded", own), ("succeeded", others), ("payment_failed", others)]
     events.append(("canceled", "pi_unknown"))
-    answers = [deliver_signed(f"payment_intent.{name}", order, intent) for name, intent in events]
+    responses = [deliver_signed(f"payment_intent.{name}", order, intent) for name, intent in events]
 
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
     assert shop.status(order) == before
 
 

@@ -65,16 +65,16 @@ def test_rootless_engine_admits_only_this_machine(
 
 
 @contextmanager
-def fake_engine(path: Path, answers: Mapping[str, Any]) -> Iterator[None]:
+def fake_engine(path: Path, responses: Mapping[str, Any]) -> Iterator[None]:
     """Serve an engine's API on a Unix socket."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer = json.dumps(answers[self.path.removeprefix("/v1.44")]).encode()
+            response = json.dumps(responses[self.path.removeprefix("/v1.44")]).encode()
             self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(response)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(response)
 
         def address_string(self) -> str:
             return "engine"
@@ -93,9 +93,9 @@ def fake_engine(path: Path, answers: Mapping[str, Any]) -> Iterator[None]:
 def test_engine_at_docker_host_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
-    answers = {"/version": {"ApiVersion": "1.44"}, "/info": DOCKER, "/networks/bridge": BRIDGE}
+    responses = {"/version": {"ApiVersion": "1.44"}, "/info": DOCKER, "/networks/bridge": BRIDGE}
 
-    with fake_engine(tmp_path / "engine.sock", answers):
+    with fake_engine(tmp_path / "engine.sock", responses):
         assert connect() == ON_BRIDGE
 
 

@@ -69,9 +69,9 @@ def post(port: int, path: str, headers: dict[str, str]) -> httpx.Response:
 
 def test_dynamodb_call_and_its_response_are_forwarded(emulator: Emulator) -> None:
     with serve_dynamodb_proxy(emulator.url, LOOPBACK) as port:
-        answer = post(port, "/", CALL)
+        response = post(port, "/", CALL)
 
-    assert (answer.status_code, answer.headers["x-amz-crc32"], answer.json()) == (400, "42", {})
+    assert (response.status_code, response.headers["x-amz-crc32"], response.json()) == (400, "42", {})
     ((path, headers, body),) = emulator.calls
     assert (path, json.loads(body)) == ("/", {"a": 1})
     assert headers["x-amz-target"] == CALL["X-Amz-Target"]
@@ -110,9 +110,9 @@ def test_call_without_a_running_stack_returns_503() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with serve_dynamodb_proxy(url, LOOPBACK) as port:
-        answer = post(port, "/", CALL)
+        response = post(port, "/", CALL)
 
-    assert (answer.status_code, answer.text) == (503, "DynamoDB does not respond. Is the stack running?\n")
+    assert (response.status_code, response.text) == (503, "DynamoDB does not respond. Is the stack running?\n")
 
 
 def test_unavailable_address_is_reported() -> None:

@@ -121,12 +121,12 @@ def test_private_pages_are_not_cached_or_readable_by_other_origins() -> None:
 
 
 def test_console_loads_only_own_resources_and_cannot_be_framed(site: httpx.Client) -> None:
-    answer = site.get("/")
-    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    response = site.get("/")
+    policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert (policy["default-src"], policy["frame-ancestors"]) == ("'self'", "'none'")
-    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert "unsafe" not in response.headers["content-security-policy"]
 
 
 def test_pages_support_get_and_head(site: httpx.Client) -> None:
@@ -143,10 +143,10 @@ def test_pages_support_get_and_head(site: httpx.Client) -> None:
     ids=lambda headers: next(iter(headers)),
 )
 def test_foreign_pages_get_a_403_problem(site: httpx.Client, path: str, headers: dict[str, str]) -> None:
-    answer = site.get(path, headers=headers)
-    assert answer.status_code == 403
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert "access-control-allow-origin" not in answer.headers
+    response = site.get(path, headers=headers)
+    assert response.status_code == 403
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "access-control-allow-origin" not in response.headers
 
 
 def test_files_that_the_console_references_exist() -> None:
@@ -253,10 +253,10 @@ def test_console_notes_state_correctly_if_a_fault_charges_the_card(store: Memory
 
 
 def test_console_gets_the_decimals_of_every_currency(site: httpx.Client) -> None:
-    answer = site.get("/console/currencies.js")
+    response = site.get("/console/currencies.js")
 
-    exported = answer.text.removeprefix("export const DECIMALS = ").rstrip(";\n")
-    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    exported = response.text.removeprefix("export const DECIMALS = ").rstrip(";\n")
+    assert response.headers["content-type"] == "text/javascript; charset=utf-8"
     assert json.loads(exported) == {code: rules.decimals for code, rules in TABLE.items()}
 
 

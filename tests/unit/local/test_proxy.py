@@ -16,10 +16,10 @@ from local.gateway.responses import GatewayResponse
 
 @dataclass
 class FakeApi:
-    """A fake API that responds with `answer` and records the bytes of each request."""
+    """A fake API that responds with `response` and records the bytes of each request."""
 
     listener: socket.socket
-    answer: bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    response: bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     heads: list[bytes] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
@@ -41,7 +41,7 @@ class FakeApi:
                 length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
                 self.bodies.append(stream.read(int(length[0].split(b":")[1])) if length else b"")
                 self.heads.append(head)
-                connection.sendall(self.answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
+                connection.sendall(self.response.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
 
 
 @pytest.fixture
@@ -84,10 +84,10 @@ def send(port: int, request: bytes) -> tuple[int, bytes, bytes]:
     """Send the bytes of a request and return the status, head and body of the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)
-        answer = b""
+        response = b""
         while chunk := connection.recv(65536):
-            answer += chunk
-    head, _, body = answer.partition(b"\r\n\r\n")
+            response += chunk
+    head, _, body = response.partition(b"\r\n\r\n")
     return int(head.split()[1]), head, body
 
 
@@ -132,7 +132,7 @@ def test_repeated_request_headers_stay_repeated(api: FakeApi, port: int) -> None
 
 
 def test_repeated_response_headers_stay_repeated(api: FakeApi, port: int) -> None:
-    api.answer = (
+    api.response = (
         b"HTTP/1.1 302 Found\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nLocation: /v1/b\r\ncontent-length: 0\r\n\r\n"
     )
     status, head, _ = send(port, b"GET /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -158,15 +158,15 @@ def test_chunked_body_is_forwarded_completely(api: FakeApi, port: int) -> None:
 def test_body_above_the_gateways_limit_is_refused(api: FakeApi, port: int) -> None:
     body = b"x" * (MAX_BODY_BYTES + 1)
     head = b"POST /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
-    status, _, answer = send(port, head + body)
-    assert (status, json.loads(answer)["code"]) == (413, "request_too_large")
+    status, _, response = send(port, head + body)
+    assert (status, json.loads(response)["code"]) == (413, "request_too_large")
     assert api.heads == []
 
 
 @pytest.mark.parametrize("target", [b"/", b"/v2/a", b"/v1x", b"//v1/a", b"/%761/a"])
 def test_path_outside_the_stage_is_not_found(api: FakeApi, port: int, target: bytes) -> None:
-    status, head, answer = send(port, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert (status, json.loads(answer)["code"]) == (404, "missing_authentication_token")
+    status, head, response = send(port, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (status, json.loads(response)["code"]) == (404, "missing_authentication_token")
     assert b"application/problem+json" in head
     assert api.heads == []
 
@@ -175,18 +175,18 @@ def test_path_outside_the_stage_is_not_found(api: FakeApi, port: int, target: by
 def test_details_of_a_failed_function_are_not_forwarded(
     api: FakeApi, port: int, status: bytes, expected: tuple[int, str]
 ) -> None:
-    api.answer = b"HTTP/1.1 " + status + b" X\r\nContent-Type: application/json\r\ncontent-length: 6\r\n\r\nsecret"
+    api.response = b"HTTP/1.1 " + status + b" X\r\nContent-Type: application/json\r\ncontent-length: 6\r\n\r\nsecret"
     forwarded_status, _, body = send(port, b"GET /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (forwarded_status, json.loads(body)["code"]) == expected
 
 
 def test_error_response_of_a_function_is_forwarded(api: FakeApi, port: int) -> None:
-    api.answer = b"HTTP/1.1 503 X\r\nContent-Type: application/problem+json\r\ncontent-length: 2\r\n\r\n{}"
+    api.response = b"HTTP/1.1 503 X\r\nContent-Type: application/problem+json\r\ncontent-length: 2\r\n\r\n{}"
     assert send(port, b"GET /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[::2] == (503, b"{}")
 
 
 def test_missing_emulator_is_a_problem_response(api: FakeApi, port: int) -> None:
-    api.answer = b"\r\n\r\n"
+    api.response = b"\r\n\r\n"
     status, _, body = send(port, b"GET /v1/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (status, json.loads(body)["code"]) == (500, "default_5xx")
 

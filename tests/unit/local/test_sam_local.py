@@ -97,7 +97,7 @@ def sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sam:
     """Return the fake program, in a built checkout with a running stack."""
     sam = Sam()
 
-    def deployed(_: object, endpoint_url: str) -> Variables:
+    def read_variables(_: object, endpoint_url: str) -> Variables:
         key_set = json.dumps({"keys": [KEY]})
         return {
             "AuthorizerFunction": {"JWT_JWKS": key_set, "AWS_ENDPOINT_URL_DYNAMODB": endpoint_url},
@@ -107,7 +107,7 @@ def sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sam:
     monkeypatch.setattr(sam_local, "STATE", tmp_path)
     monkeypatch.setattr(sam_local, "start_process", sam.start_process)
     monkeypatch.setattr(sam_local, "find_running_stack", lambda: DESCRIPTION)
-    monkeypatch.setattr(sam_local, "read_function_variables", deployed)
+    monkeypatch.setattr(sam_local, "read_function_variables", read_variables)
     built = tmp_path / "template.yaml"
     built.write_text(TEMPLATE)
     monkeypatch.setattr(sam_local, "make_container_build", lambda *_: CurrentBuild(built))

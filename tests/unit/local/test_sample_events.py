@@ -30,8 +30,8 @@ VARIABLES: dict[str, str] = json.loads(ENV_VARS.read_text())["Parameters"]
 
 def invoke(function: str) -> Any:
     """Invoke the function with its sample event; return the result, or the status and body of an HTTP response."""
-    answer = load_function(function).handler(json.loads(EVENT_FILES[function].read_text()), Context())
-    return (answer["statusCode"], json.loads(answer["body"])) if "statusCode" in answer else answer
+    response = load_function(function).handler(json.loads(EVENT_FILES[function].read_text()), Context())
+    return (response["statusCode"], json.loads(response["body"])) if "statusCode" in response else response
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ class Api:
 def refusal_message(column: str, **values: object) -> str:
     """Return the message for a row in which the API refuses this column."""
     fault = {"location": ["body", column], "message": "String should match pattern '^[^\\\\x00]*$'"}
-    answer = httpx.Response(422, json={"detail": "Bad form.", "code": "validation_error", "errors": [fault, fault]})
-    with httpx.Client(base_url="http://api", transport=httpx.MockTransport(lambda _: answer)) as client:
+    response = httpx.Response(422, json={"detail": "Bad form.", "code": "validation_error", "errors": [fault, fault]})
+    with httpx.Client(base_url="http://api", transport=httpx.MockTransport(lambda _: response)) as client:
         return load(client, [Row(1, {**GOOD, **values})]).bad[1]
 
 

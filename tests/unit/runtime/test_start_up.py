@@ -103,7 +103,7 @@ NOT_ALLOWED = ClientError({"Error": {"Code": "AccessDeniedException", "Message":
 @pytest.mark.parametrize(
     ("error", "is_logged"),
     [
-        (Busy("The database does not answer."), True),
+        (Busy("The database does not respond."), True),
         (NoCredentialsError(), True),
         (NOT_ALLOWED, True),
         (OrderNotFound("none"), False),

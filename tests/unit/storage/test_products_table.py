@@ -64,7 +64,7 @@ def put(shop: FunctionShop, product: str, **stock: int) -> Reply:
     return shop.call("PUT", f"/admin/products/{product}", ADMIN, OFFER | stock)
 
 
-def listed(shop: FunctionShop) -> list[str]:
+def listed_ids(shop: FunctionShop) -> list[str]:
     return [product["productId"] for page in shop.pages("products", ALICE, limit=2) for product in page]
 
 
@@ -74,7 +74,7 @@ def test_invalid_item_is_not_for_sale(shop: FunctionShop, case: str) -> None:
     write(shop, item_with(INVALID[case]))
 
     assert shop.call("GET", "/products/tea", ALICE).code == "product_not_found"
-    assert listed(shop) == [good]
+    assert listed_ids(shop) == [good]
     order = shop.call("POST", "/orders", ALICE, {"items": [{"productId": "tea", "quantity": 1}]})
     assert order.code == "unknown_product"
     adjustment = {"change": 1, "reason": "Found."}
@@ -116,7 +116,7 @@ def test_item_that_is_not_a_product_is_skipped_without_an_error(
 ) -> None:
     write(shop, item)
 
-    assert listed(shop) == []
+    assert listed_ids(shop) == []
     assert shop.call("GET", f"/products/{item['productId'].replace('#', '%23')}", ALICE).code == "product_not_found"
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 

@@ -41,11 +41,11 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PLENTY = Deadline.after(3600)
 LOST_CARD = Reason("card_declined", "Your card was declined.", "lost_card")
 NOT_OFFERED = Reason("authentication_required", "The card requires authentication, which is not supported.", None)
-RawAnswer = tuple[str, int, dict[str, str]]
+RawResponse = tuple[str, int, dict[str, str]]
 
 CONFLICT = '{"error":{"type":"invalid_request_error","code":"idempotency_key_in_use"}}'
 
-GARBAGE: dict[str, RawAnswer] = {
+GARBAGE: dict[str, RawResponse] = {
     "empty": ("", 200, {}),
     "not json": ("<html>bad gateway</html>", 200, {}),
     "an array": ("[]", 200, {}),
@@ -64,11 +64,11 @@ GARBAGE: dict[str, RawAnswer] = {
 }
 
 RATE_LIMIT = '{"error":{"type":"invalid_request_error","code":"rate_limit"}}'
-RATE_LIMITS: dict[str, RawAnswer] = {
+RATE_LIMITS: dict[str, RawResponse] = {
     "429": (RATE_LIMIT, 429, {"Retry-After": "3"}),
     "old style": (RATE_LIMIT, 400, {"retry-after": "3"}),
 }
-API_ERROR: RawAnswer = ('{"error":{"type":"api_error","message":"no"}}', 500, {})
+API_ERROR: RawResponse = ('{"error":{"type":"api_error","message":"no"}}', 500, {})
 
 
 class Wire(DummyStripeHTTPClient):
@@ -76,15 +76,15 @@ class Wire(DummyStripeHTTPClient):
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
-        self.tamper: dict[str, Callable[[RawAnswer], RawAnswer]] = {}
+        self.tamper: dict[str, Callable[[RawResponse], RawResponse]] = {}
         self.sent_keys: defaultdict[str, list[str | None]] = defaultdict(list)
 
     def request(self, method: str, url: str, headers: Any, post_data: Any = None, **options: Any) -> Any:
-        answer: Any = super().request(method, url, headers, post_data, **options)
+        response: Any = super().request(method, url, headers, post_data, **options)
         last = url.rpartition("/")[2]
         self.sent_keys[last].append(headers.get("Idempotency-Key"))
         tamper = self.tamper.get(last)
-        return tamper(answer) if tamper else answer
+        return tamper(response) if tamper else response
 
 
 @pytest.fixture
@@ -112,9 +112,9 @@ def intent_of(order: Order) -> str:
     return order.require_in_flight().payment_intent_id
 
 
-def with_fields(**changed: Any) -> Callable[[RawAnswer], RawAnswer]:
+def with_fields(**changed: Any) -> Callable[[RawResponse], RawResponse]:
     """Return a function that changes fields of a response body."""
-    return lambda answer: (json.dumps({**json.loads(answer[0]), **changed}), answer[1], answer[2])
+    return lambda response: (json.dumps({**json.loads(response[0]), **changed}), response[1], response[2])
 
 
 def test_repeated_creation_returns_the_same_intent(gateway: StripeGateway) -> None:
@@ -160,16 +160,16 @@ def test_rejected_api_key_is_a_refusal(gateway: StripeGateway, wire: Wire, statu
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_refusal_after_a_try_of_unknown_outcome_is_unknown(gateway: StripeGateway, wire: Wire, status: int) -> None:
     order = claim(gateway)
-    answers = iter([(CONFLICT, 409, {}), ('{"error":{"type":"invalid_request_error","message":"no"}}', status, {})])
-    wire.tamper["confirm"] = lambda _: next(answers)
+    responses = iter([(CONFLICT, 409, {}), ('{"error":{"type":"invalid_request_error","message":"no"}}', status, {})])
+    wire.tamper["confirm"] = lambda _: next(responses)
 
     assert gateway.confirm(order, deadline=PLENTY) == Unknown()
 
 
 def test_replayed_server_error_on_create_does_not_block_the_payment(gateway: StripeGateway, wire: Wire) -> None:
     fault = ('{"error":{"type":"api_error","message":"no"}}', 500, {"idempotent-replayed": "true"})
-    answers = iter([fault, fault])
-    wire.tamper["payment_intents"] = lambda answer: next(answers, answer)
+    responses = iter([fault, fault])
+    wire.tamper["payment_intents"] = lambda response: next(responses, response)
 
     assert gateway.confirm(claim(gateway), deadline=PLENTY) == Paid()
 
@@ -217,8 +217,8 @@ def test_rate_limit_on_every_try_is_definite(gateway: StripeGateway, wire: Wire,
 
 
 def test_retry_after_rate_limits_is_paid(gateway: StripeGateway, wire: Wire) -> None:
-    answers = iter([RATE_LIMITS["429"]] * (MAXIMUM_RATE_LIMITED_TRIES - 1))
-    wire.tamper["confirm"] = lambda answer: next(answers, answer)
+    responses = iter([RATE_LIMITS["429"]] * (MAXIMUM_RATE_LIMITED_TRIES - 1))
+    wire.tamper["confirm"] = lambda response: next(responses, response)
 
     assert gateway.confirm(claim(gateway), deadline=PLENTY) == Paid()
 
@@ -226,16 +226,16 @@ def test_retry_after_rate_limits_is_paid(gateway: StripeGateway, wire: Wire) -> 
 @pytest.mark.parametrize("index", range(MAXIMUM_RATE_LIMITED_TRIES))
 def test_rate_limits_with_one_server_error_are_unknown(gateway: StripeGateway, wire: Wire, index: int) -> None:
     order = claim(gateway)
-    answers = iter([*[RATE_LIMITS["429"]] * index, API_ERROR, *[RATE_LIMITS["429"]] * MAXIMUM_RATE_LIMITED_TRIES])
-    wire.tamper["confirm"] = lambda _: next(answers)
+    responses = iter([*[RATE_LIMITS["429"]] * index, API_ERROR, *[RATE_LIMITS["429"]] * MAXIMUM_RATE_LIMITED_TRIES])
+    wire.tamper["confirm"] = lambda _: next(responses)
 
     assert gateway.confirm(order, deadline=PLENTY) == Unknown()
 
 
 def test_refusal_after_rate_limits_is_definite(gateway: StripeGateway, wire: Wire) -> None:
     order = claim(gateway, "pm_unknown")
-    answers = iter([RATE_LIMITS["429"]])
-    wire.tamper["confirm"] = lambda answer: next(answers, answer)
+    responses = iter([RATE_LIMITS["429"]])
+    wire.tamper["confirm"] = lambda response: next(responses, response)
 
     assert gateway.confirm(order, deadline=PLENTY) == Refused(RefusalCause.PAYMENT_METHOD)
 
@@ -264,15 +264,15 @@ def test_retry_after_beyond_the_deadline_is_not_waited_for(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "seconds"),
+    ("response", "seconds"),
     [
-        *((answer, 3) for answer in RATE_LIMITS.values()),
+        *((response, 3) for response in RATE_LIMITS.values()),
         (GARBAGE["a 429 without a code"], 1),
         (GARBAGE["a locked object"], 1),
     ],
 )
-def test_rate_limit_on_create_is_busy(gateway: StripeGateway, wire: Wire, answer: RawAnswer, seconds: int) -> None:
-    wire.tamper["payment_intents"] = lambda _: answer
+def test_rate_limit_on_create_is_busy(gateway: StripeGateway, wire: Wire, response: RawResponse, seconds: int) -> None:
+    wire.tamper["payment_intents"] = lambda _: response
 
     with pytest.raises(Busy) as busy:
         claim(gateway)

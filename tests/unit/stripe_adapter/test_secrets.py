@@ -298,16 +298,16 @@ def test_snapshot_start_retries_until_the_permission_applies(
     monkeypatch: pytest.MonkeyPatch, kind: str, tries: int
 ) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not yet"}}, "GetSecretValue")
-    answers: list[Any] = [denied, denied, {"SecretString": secret("sk_test_1")}]
+    responses: list[Any] = [denied, denied, {"SecretString": secret("sk_test_1")}]
     requests: list[str] = []
 
     class DeniedAtFirst:
         def get_secret_value(self, *, SecretId: str) -> Any:  # noqa: N803 - boto3's
             requests.append(SecretId)
-            answer = answers[len(requests) - 1]
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            response = responses[len(requests) - 1]
+            if isinstance(response, Exception):
+                raise response
+            return response
 
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
     monkeypatch.setattr(stripe_secrets, "secrets_client", DeniedAtFirst)
