@@ -212,7 +212,7 @@ def test_order_in_two_currencies_is_refused(shop: Shop) -> None:
     assert (reply.status, reply.code) == (422, "mixed_currencies")
 
 
-@pytest.mark.parametrize("user", [SELLER, ADMIN, User("nobody", ())], ids=lambda user: user.sub)
+@pytest.mark.parametrize("user", [SELLER, ADMIN, User("no-role", ())], ids=lambda user: user.sub)
 def test_only_buyers_place_orders(shop: Shop, user: User) -> None:
     product = shop.add_product()
 

@@ -84,7 +84,7 @@ def test_following_the_cursor_returns_each_product_once(shop: Shop) -> None:
     assert len(listed) == len(set(listed))
 
 
-@pytest.mark.parametrize("user", [ALICE, SELLER, ADMIN, User("nobody", ())], ids=lambda user: user.sub)
+@pytest.mark.parametrize("user", [ALICE, SELLER, ADMIN, User("no-role", ())], ids=lambda user: user.sub)
 def test_every_signed_in_user_lists_products_with_their_stock(shop: Shop, user: User) -> None:
     product = shop.add_product(stock=5, unit_price=4599)
     shop.pay(shop.order((product, 2)), "pm_dummy_timeout_before_charge")
@@ -109,7 +109,7 @@ def test_product_with_stock_only_is_not_listed_and_pages_stay_full(shop: Shop) -
     assert not set(stock_only) & set(listed)
 
 
-@pytest.mark.parametrize("user", [SELLER, ADMIN, User("nobody", ())], ids=lambda user: user.sub)
+@pytest.mark.parametrize("user", [SELLER, ADMIN, User("no-role", ())], ids=lambda user: user.sub)
 def test_only_buyers_list_their_orders(shop: Shop, user: User) -> None:
     reply = shop.call("GET", "/orders", user)
 

@@ -103,7 +103,7 @@ def test_unknown_outcome_leaves_order_pending_and_its_stock_held(shop: Shop, car
     assert shop.stock(product) == Stock(stock=5, reserved=2, available=3)
 
 
-@pytest.mark.parametrize("card", ["pm_card_nobody_has", "card_visa", "ünïcode", "pm_card_visa&confirm=true"])
+@pytest.mark.parametrize("card", ["pm_card_unknown", "card_visa", "ünïcode", "pm_card_visa&confirm=true"])
 def test_order_can_be_paid_after_an_invalid_payment_method(shop: Shop, card: str) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
@@ -137,7 +137,7 @@ def test_order_can_be_paid_after_stripes_rate_limit(shop: Shop) -> None:
 def test_order_is_cancelled_after_too_many_refused_attempts(shop: Shop) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2))
-    refused = [shop.pay(order, "pm_card_nobody_has") for _ in range(MAXIMUM_REFUSED_ATTEMPTS)]
+    refused = [shop.pay(order, "pm_card_unknown") for _ in range(MAXIMUM_REFUSED_ATTEMPTS)]
     assert {reply.code for reply in refused} == {"invalid_payment_method"}
     assert shop.status(order)["status"] == "pending"
 
@@ -188,7 +188,7 @@ def test_unknown_or_malformed_order_id_is_not_found(shop: Shop, order_id: str) -
         assert (reply.status, reply.code) == (404, "order_not_found")
 
 
-@pytest.mark.parametrize("user", [BOB, SELLER, ADMIN, User(ALICE.sub, ("seller", "admin")), User("nobody", ())])
+@pytest.mark.parametrize("user", [BOB, SELLER, ADMIN, User(ALICE.sub, ("seller", "admin")), User("no-role", ())])
 def test_only_its_buyer_can_pay_an_order(shop: Shop, user: User) -> None:
     product = shop.add_product(stock=5)
     order = shop.order((product, 2), user=ALICE)

@@ -174,9 +174,9 @@ def test_refund_above_the_unrefunded_amount_is_refused(memory_dummy, error_of, c
     error = error_of(lambda: memory_dummy.refund(intent.id, amount=amount))
 
     assert (error.http_status, error.code, error.param) == (400, None, "amount")
-    asked, left = texts
-    assert error.user_message.endswith(f") is greater than unrefunded amount on charge ({left})")
-    assert asked is None or error.user_message.startswith(f"Refund amount ({asked})")
+    requested, rest = texts
+    assert error.user_message.endswith(f") is greater than unrefunded amount on charge ({rest})")
+    assert requested is None or error.user_message.startswith(f"Refund amount ({requested})")
 
 
 @pytest.mark.parametrize(("currency", "charged", "amount"), [("kwd", 5120, 125), ("isk", 4000, 1050)])

@@ -61,10 +61,10 @@ def create_intent_in_every_state(dummy) -> dict[str, stripe.PaymentIntent]:
     }
     redirected = dummy.create(automatic_payment_methods={"enabled": True}, payment_method_types=[])
     dummy.confirm(redirected.id, "pm_card_authenticationRequired", return_url="https://shop.example/back")
-    partly = dummy.refund(dummy.pay().id, amount=1000, reason="duplicate", metadata={"why": "one too many"})
-    wholly = dummy.refund(dummy.pay().id, expand=["charge", "payment_intent"])
-    dummy.refunds.retrieve(partly.id)
-    dummy.refunds.retrieve(wholly.id, {"expand": ["charge", "payment_intent"]})
+    partial = dummy.refund(dummy.pay().id, amount=1000, reason="duplicate", metadata={"why": "one too many"})
+    full = dummy.refund(dummy.pay().id, expand=["charge", "payment_intent"])
+    dummy.refunds.retrieve(partial.id)
+    dummy.refunds.retrieve(full.id, {"expand": ["charge", "payment_intent"]})
     return states
 
 
