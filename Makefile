@@ -22,7 +22,7 @@ target = Runtime=$(runtime) Architecture=$(ARCHITECTURE)
 # Only `make deploy` uses the user's AWS settings. An unknown profile would fail commands that need no account.
 without_aws_settings = env $(patsubst %,-u %,$(filter AWS_%,$(.VARIABLES))) \
   AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
-# The order in which Lambda puts the layers on the path.
+# Lambda also puts the layers on the path.
 with_layers = PYTHONPATH=layers/common:layers/dummy_stripe:.
 lock := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 # --strict: otherwise a package that the index does not know counts as audited.

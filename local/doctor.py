@@ -67,19 +67,19 @@ def _stack() -> CheckResult:
 
 
 def _port(port: int) -> CheckResult:
-    what = f"Port {port}"
+    name = f"Port {port}"
     description = find_running_stack()
     if description and urlsplit(description["apiUrl"]).port == port:
-        return CheckResult(what, "used by the running stack")
+        return CheckResult(name, "used by the running stack")
     if description is None and is_running():
         # A starting stack holds its port, but publishes the number only when it is ready.
-        return CheckResult(what, "not checked while a stack is starting")
+        return CheckResult(name, "not checked while a stack is starting")
     with socket.socket() as probe:
-        taken = probe.connect_ex(("127.0.0.1", port)) == 0
-    if not taken:
-        return CheckResult(what, "free")
+        is_taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    if not is_taken:
+        return CheckResult(name, "free")
     return CheckResult(
-        what, "in use", f"Stop the program on this port, or choose another: PORT={port + 1} make run", is_required=False
+        name, "in use", f"Stop the program on this port, or choose another: PORT={port + 1} make run", is_required=False
     )
 
 
