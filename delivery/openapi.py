@@ -25,12 +25,18 @@ from order_payments.api.requests import Unauthenticated, UnsupportedEncoding
 from order_payments.api.resolver import Api
 from order_payments.api.responses import HEADERS, REPLAYED_HEADER
 from order_payments.api.routes import ROUTES
-from order_payments.api.views import FaultView, OrderStatusView, ProblemView, ReasonView
+from order_payments.api.views import FaultView, OrderLineView, OrderStatusView, ProblemView, ReasonView
 from order_payments.domain import errors
 
 DOCUMENT = PROJECT / "docs" / "openapi.json"
-VERSION = "1.0.0"
-
+_SERVERS: list[Mapping[str, Any]] = [
+    {
+        "url": "https://{apiId}.execute-api.{region}.amazonaws.com/v1",
+        "description": "A deployed stack; `make deploy` prints its address.",
+        "variables": {"apiId": {"default": "abc123"}, "region": {"default": "eu-central-1"}},
+    },
+    {"url": "http://127.0.0.1:3000/v1", "description": "The local stack of `make run`."},
+]
 _PROBLEM = "application/problem+json"
 _TOKEN = "bearerToken"  # noqa: S105 - not a secret
 _TAGS = {
@@ -57,14 +63,14 @@ def document() -> dict[str, Any]:
     template = yaml_parse((PROJECT / "template.yaml").read_text())
     merge = OpenAPIMerge(
         title="Order payments",
-        version=VERSION,
+        version=_latest_release(),
         description=(
             "Place an order, pay for it once, and settle the order and its stock in one transaction.\n\n"
             "Money is an integer in the currency's minor unit (`4599` is $45.99). Times are RFC 3339 in UTC. "
             "Errors are `application/problem+json` (RFC 9457) with a stable `code`. "
             "Unknown fields and unknown query parameters are refused."
         ),
-        servers=[{"url": "/v1"}],  # type: ignore[list-item]  # a mapping is accepted in place of the model
+        servers=_SERVERS,  # type: ignore[arg-type]  # mappings are accepted in place of the models
         tags=[{"name": name, "description": what} for name, what in _TAGS.items()],  # type: ignore[misc]  # likewise
         security_schemes={
             _TOKEN: {  # type: ignore[dict-item]  # likewise
@@ -87,6 +93,13 @@ def document() -> dict[str, Any]:
 
 def text() -> str:
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _latest_release() -> str:
+    """Return the version at the top of the changelog."""
+    released = re.search(r"^## (\d+\.\d+\.\d+)", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released
+    return released[1]
 
 
 def _gateway_problems(template: Mapping[str, Any]) -> Iterator[ProblemType]:
@@ -114,6 +127,7 @@ def _describe(module: ModuleType, gateway: Iterable[ProblemType]) -> dict[str, A
     _add_texts(operation, module, path)
     _fix_parameters(operation, path)
     del operation["responses"]["422"]
+    _add_order_examples(operation["responses"])
     operation["responses"] |= _error_responses([*_problems(api, operation, path), *gateway], operation)
     operation["responses"] = dict(sorted(operation["responses"].items()))
     if not api.serves.needs_token:
@@ -173,6 +187,24 @@ def _problems(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Pro
     yield from (problem for error, problem in PROBLEM_TYPES.items() if error in raised)
     if "{" in path:
         yield NOT_FOUND
+
+
+def _add_order_examples(responses: Mapping[str, Any]) -> None:
+    """Add an example to each success response about an order. One made of the fields' examples would mix outcomes."""
+    confirmed, pending = _example_order("confirmed").to_json(), _example_order("pending").to_json()
+    line = {name: field.examples[0] for name, field in OrderLineView.model_fields.items() if field.examples}
+    items = [OrderLineView(**line).to_json()]
+    examples = {
+        ("200", "OrderStatusView"): confirmed,
+        ("202", "OrderStatusView"): pending,
+        ("201", "OrderView"): {**pending, "paymentIntentId": None, "items": items},
+        ("200", "OrdersView"): {"orders": [{**confirmed, "items": items}], "cursor": None},
+    }
+    for status, response in responses.items():
+        content = response.get("content", {}).get("application/json", {})
+        schema = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if example := examples.get((status, schema)):
+            content["example"] = example
 
 
 def _error_responses(problems: Iterable[ProblemType], operation: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,14 +269,14 @@ def _example_fault(operation: Mapping[str, Any]) -> FaultView:
     return FaultView(location=["query", "colour"], message="Unknown query parameter. This route has none.")
 
 
-def _example_order(status: str, code: str) -> OrderStatusView:
-    """Return the order in the example of an error about an order."""
+def _example_order(status: str, code: str | None = None) -> OrderStatusView:
+    """Return the status object of an example: of a success, or of the error with this code."""
     declined = ReasonView(code="card_declined", decline_code="generic_decline", message="Your card was declined.")
     short = ReasonView(code="insufficient_stock", decline_code=None, message="Some products were not available.")
     reasons = {"payment_failed": declined, "insufficient_stock": short if status == "cancelled" else None}
     fields = {name: (field.examples or [None])[0] for name, field in OrderStatusView.model_fields.items()}
     return OrderStatusView(
-        **{**fields, "status": status, "payment_method": "stripe-dummy", "reason": reasons.get(code)}
+        **{**fields, "status": status, "payment_method": "stripe-dummy", "reason": reasons.get(code or "")}
     )
 
 

@@ -1,5 +1,6 @@
 """Web pages of the local stack, by path."""
 
+import json
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -44,7 +45,7 @@ def build_pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Ma
         "/stripe/ledger.json": WebPage("application/json", ledger, private=True),
         "/docs": docs,
         "/docs/": docs,
-        "/docs/openapi.json": _file(PROJECT / "docs" / "openapi.json"),
+        "/docs/openapi.json": WebPage(_CONTENT_TYPES[".json"], _openapi_of_this_stack),
         "/docs/swagger-ui.css": _file(assets / "swagger-ui.min.css"),
         "/docs/swagger-ui.js": _file(assets / "swagger-ui-bundle.min.js"),
     }
@@ -52,3 +53,9 @@ def build_pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Ma
 
 def _file(path: Path | Traversable, headers: Mapping[str, str] | None = None) -> WebPage:
     return WebPage(_CONTENT_TYPES[Path(path.name).suffix], path.read_bytes, headers or {})
+
+
+def _openapi_of_this_stack() -> bytes:
+    """Return the OpenAPI document with a relative address, so that Swagger UI calls this stack on any port."""
+    document = json.loads((PROJECT / "docs" / "openapi.json").read_text())
+    return json.dumps({**document, "servers": [{"url": "/v1"}]}).encode()

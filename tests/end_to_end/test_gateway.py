@@ -16,7 +16,7 @@ from tests.end_to_end.conftest import Mint
 PAGE = "https://shop.example"
 PAGE_HEADERS = {
     *("authorization", "content-type", "idempotency-key", "if-match"),
-    *("traceparent", "tracestate", "baggage", "sentry-trace"),
+    *("traceparent", "tracestate", "baggage", "sentry-trace", "x-request-id"),
 }
 
 
