@@ -53,9 +53,9 @@ def publish_order_events(
             )
             return give_up(record)
 
-        done = bus.publish(list(events.values()), give_up=give_up_event, deadline=deadline)
-        count_outcomes([event.order for event in list(events.values())[:done]])
-        return list(events)[done] if done < len(events) else None
+        done_count = bus.publish(list(events.values()), give_up=give_up_event, deadline=deadline)
+        count_outcomes([event.order for event in list(events.values())[:done_count]])
+        return list(events)[done_count] if done_count < len(events) else None
 
     events: dict[int, OrderEvent] = {}
     for position, record in enumerate(records):
@@ -64,17 +64,17 @@ def publish_order_events(
         except Exception:  # noqa: BLE001 - no invalid record may block the others
             logger.exception("stream record unreadable", **locate_record(record))
             # Publish the events before it first, so that neither result causes the other to be repeated.
-            not_done = publish(events)
-            if not_done is not None:
-                return not_done
+            first_not_done = publish(events)
+            if first_not_done is not None:
+                return first_not_done
             events = {}
             if not give_up(record):
                 return position
         else:
             if event is not None:
                 events[position] = event
-    not_done = publish(events)
-    return len(records) if not_done is None else not_done
+    first_not_done = publish(events)
+    return len(records) if first_not_done is None else first_not_done
 
 
 def count_outcomes(orders: Sequence[Order]) -> None:
@@ -108,12 +108,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     with logger.append_context_keys(invocationId=context.aws_request_id):
         records = event["Records"]
         deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - PUBLISHER_REPORT_SECONDS)
-        done = publish_order_events(records, bus, dead_letters, deadline=deadline)
-        if done == len(records):
+        done_count = publish_order_events(records, bus, dead_letters, deadline=deadline)
+        if done_count == len(records):
             return {"batchItemFailures": []}
-        if done == 0:
+        if done_count == 0:
             raise NothingPublished(f"record {records[0]['dynamodb']['SequenceNumber']} cannot be published")
-        return {"batchItemFailures": [{"itemIdentifier": records[done]["dynamodb"]["SequenceNumber"]}]}
+        return {"batchItemFailures": [{"itemIdentifier": records[done_count]["dynamodb"]["SequenceNumber"]}]}
 
 
 components.finish_start()

@@ -284,7 +284,7 @@ def test_id_with_a_trailing_control_character_is_not_found(shop: Shop, ending: s
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('{"items":[],"items":[]}', "twice"),
+        ('{"items":[],"items":[]}', "repeats"),
         ("null", "null"),
         ('{"items":[NaN]}', "expected value"),
         ("{} x", "trailing"),
