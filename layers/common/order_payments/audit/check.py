@@ -114,7 +114,7 @@ def _make_product_finding(product_id: str, item: Item, invalid: InvalidProductIt
 
 
 def _check_product_exists(audit: Audit, product_id: str, held: Held, tables: AuditedTables) -> None:
-    """Report a missing product that payments in flight hold. These payments cannot be settled."""
+    """Report a missing product that payments in flight hold. They are settled without it."""
     item = tables.get_product_item(product_id)
     if item is None or not is_product_item(item):
         found = f"no such product, and {held.units} held by payments in flight"
