@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from command_line.errors import CommandError
 from command_line.project import STATE
@@ -33,12 +34,16 @@ def lock_state(state: Path) -> Iterator[None]:
             except BlockingIOError:
                 max_seconds = _STOP_NOTICE_SECONDS if (state / DESCRIPTION).exists() else _STOP_SECONDS
                 if time.monotonic() - started > max_seconds:
-                    raise CommandError(
-                        "A stack of this checkout is already running or starting. Stop it with Ctrl-C, or use it: "
-                        f"its address is in {state / DESCRIPTION}."
-                    ) from None
+                    raise CommandError(_describe_other_stack(state)) from None
             time.sleep(_POLL_SECONDS)
         yield
+
+
+def _describe_other_stack(state: Path) -> str:
+    if description := find_running_stack(state):
+        url = urlsplit(description["apiUrl"])._replace(path="/").geturl()
+        return f"A stack of this checkout is already running at {url}. Use it, or stop it with Ctrl-C in its terminal."
+    return "A stack of this checkout is starting or stopping. Wait until it is ready, or stop it with Ctrl-C."
 
 
 def is_running(state: Path = STATE) -> bool:

@@ -33,15 +33,15 @@ def test_files_of_a_killed_run_are_not_a_running_stack(tmp_path: Path) -> None:
 
 
 def test_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "stack.json").write_text("{}")
+    (tmp_path / "stack.json").write_text('{"apiUrl": "http://127.0.0.1:3400/v1"}')
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert is_running(tmp_path)
-        with pytest.raises(CommandError, match="already running"), start_stack(state=tmp_path):
-            pass
+        with pytest.raises(CommandError, match=r"already running at http://127\.0\.0\.1:3400/\. "):
+            start_stack(state=tmp_path).__enter__()
         holder.kill()
     assert not is_running(tmp_path)
 
