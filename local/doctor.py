@@ -1,21 +1,23 @@
-"""Checks of this machine: what the stack and its tests need."""
+"""Checks of this machine: what the stack and its tests need.
 
+Runs before anything is installed: only the standard library is imported at the start.
+"""
+
+import importlib.util
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from command_line.errors import CommandError
 from command_line.project import PROJECT, STATE
-from harness.dynamodb_local import find_missing_programs
 from local.running import find_running_stack, is_running
-from local.sam_local import container_engine
 
-MIN_PYTHON = (3, 11)
 MIN_JAVA = 17
 MIN_FREE_DISK_BYTES = 2 * 1024**3
 PORT = 3000
@@ -33,23 +35,58 @@ class CheckResult:
 
 def run_checks() -> Iterator[CheckResult]:
     yield _python()
+    yield _make()
+    yield _packages()
     yield _disk()
     yield _stack()
     yield _port(PORT)
     yield _java()
-    yield _dynamodb_local()
     yield _chromium()
-    yield _container_engine()
+    if _are_packages_installed():
+        yield _dynamodb_local()
+        yield _container_engine()
+
+
+def report() -> bool:
+    """Print the result of every check, and return whether this machine can run the stack."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that cannot encode a mark must not end the command.
+        sys.stdout.reconfigure(errors="replace")
+    can_run = True
+    for result in run_checks():
+        mark = "✓" if result.advice is None else "✗" if result.is_required else "!"
+        sys.stdout.write(f"{mark} {result.name:<18}{result.found}\n")
+        if result.advice is not None:
+            sys.stdout.write(f"  {result.advice}\n")
+            can_run = can_run and not result.is_required
+    if can_run:
+        sys.stdout.write(f"\nThis machine can run the stack{'.' if is_running() else ': make run'}\n")
+    return can_run
 
 
 def _python() -> CheckResult:
+    # `./shop` refuses versions that are too old.
     found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info >= MIN_PYTHON:
+    if _are_packages_installed() or importlib.util.find_spec("ensurepip"):
         return CheckResult("Python", found)
-    oldest = ".".join(map(str, MIN_PYTHON))
+    return CheckResult("Python", f"{found}, without ensurepip", "Install it (Debian: apt-get install python3-venv)")
+
+
+def _make() -> CheckResult:
+    found = shutil.which("make")
+    return CheckResult("make", found or "not found", None if found else "Install make (Debian: apt-get install make)")
+
+
+def _packages() -> CheckResult:
+    if _are_packages_installed():
+        return CheckResult("Packages", "installed")
     return CheckResult(
-        "Python", found, f"Install Python {oldest} or newer and select it: make PYTHON=python{oldest} run"
+        "Packages", "not installed", "`make run` installs them. `./shop doctor` checks more then", is_required=False
     )
+
+
+def _are_packages_installed() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("boto3", "docker"))
 
 
 def _disk() -> CheckResult:
@@ -99,6 +136,8 @@ def _java() -> CheckResult:
 
 
 def _dynamodb_local() -> CheckResult:
+    from harness.dynamodb_local import find_missing_programs
+
     missing = [program for program in find_missing_programs(STATE / "dynamodb-local") if program != "java"]
     if not missing:
         return CheckResult("DynamoDB Local", "installed, or can be downloaded")
@@ -115,6 +154,8 @@ def _chromium() -> CheckResult:
 
 
 def _container_engine() -> CheckResult:
+    from local.sam_local import container_engine
+
     try:
         container_engine.connect()
     except CommandError:
@@ -125,3 +166,7 @@ def _container_engine() -> CheckResult:
 
 def _nearest_existing(path: Path) -> Path:
     return path if path.exists() else _nearest_existing(path.parent)
+
+
+if __name__ == "__main__":
+    sys.exit(0 if report() else 1)

@@ -1,11 +1,15 @@
-"""The checks of `make doctor`: the running stack, the port and Java."""
+"""The checks of `./shop doctor`: the running stack, the port and Java. They run before anything is installed."""
 
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from command_line.project import PROJECT
 from local import doctor
 from local.doctor import CheckResult
 
@@ -30,7 +34,7 @@ def set_running_stack(monkeypatch: pytest.MonkeyPatch, port: int | None, *, star
     monkeypatch.setattr(doctor, "is_running", lambda: description is not None or starting)
 
 
-# The checks are private, because `make doctor` runs all of them. Here each is tested alone.
+# The checks are private, because `./shop doctor` runs all of them. Here each is tested alone.
 
 
 @pytest.mark.parametrize(
@@ -91,3 +95,71 @@ def test_old_or_broken_java_comes_with_advice(
 
     assert (finding.found, finding.is_required) == (found, False)
     assert "Install Java 17" in (finding.advice or "")
+
+
+@pytest.fixture
+def fresh_clone(tmp_path: Path) -> Path:
+    """Give a copy of the code that `./shop doctor` imports, without `.venv`."""
+    shutil.copy(PROJECT / "shop", tmp_path)
+    for package in ("command_line", "local"):
+        shutil.copytree(PROJECT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def run_shop(clone: Path, *arguments: str, python: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/bin:/bin", "PYTHON": str(python)}
+    return subprocess.run(
+        ["./shop", *arguments], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def plain_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a Python that has the standard library only."""
+    python = tmp_path_factory.mktemp("python") / "python"
+    # -S: no packages. -E would hide PYTHONPATH, which `./shop` sets.
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+def test_doctor_runs_before_anything_is_installed(fresh_clone: Path, plain_python: Path) -> None:
+    result = run_shop(fresh_clone, "doctor", python=plain_python)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    for shown in ("Python", "Disk", "Port 3000", "Java", "! Packages          not installed", "make run"):
+        assert shown in result.stdout
+
+
+def test_interrupted_installation_does_not_break_the_doctor(fresh_clone: Path, plain_python: Path) -> None:
+    (fresh_clone / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(plain_python, fresh_clone / ".venv" / "bin" / "python")
+
+    assert run_shop(fresh_clone, "doctor", python=plain_python).returncode == 0
+
+
+def test_command_before_the_installation_names_make_setup(fresh_clone: Path, plain_python: Path) -> None:
+    result = run_shop(fresh_clone, "orders", python=plain_python)
+
+    assert result.returncode == 1
+    assert result.stderr.endswith("To create it: make setup\n")
+
+
+def test_doctor_refuses_an_old_python_with_advice(fresh_clone: Path, tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+
+    result = run_shop(fresh_clone, "doctor", python=old)
+
+    assert result.returncode == 1
+    assert "Python 3.11 or newer is required" in result.stderr
+
+
+def test_missing_make_comes_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+
+    finding = doctor._make()
+
+    assert (finding.found, finding.is_required) == ("not found", True)
+    assert "Install make" in (finding.advice or "")
