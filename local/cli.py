@@ -1,12 +1,16 @@
 """Run the stack on this machine and use its shop."""
 
 import os
+import re
+import shlex
 import sys
 import threading
 from datetime import timedelta
+from enum import StrEnum
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,16 +24,29 @@ from command_line.project import PROJECT, STATE
 from command_line.signals import stop_on_signals, stop_with_parent
 from local import doctor
 from local.emulator.deploy import STAGE
-from local.running import is_running, require_running_stack
+from local.running import require_running_stack
 from local.sam_local import sam as sam_local
 from local.shop import catalogue, demo, order_list, reconciler, seed, stripe_events
 from local.shop.cards import resolve_payment_method
-from local.shop.client import Buyer, bearer, newest_orders, open_api_client, require_order_id, suggest_next_step
-from local.shop.order_list import STATUS_STYLES
+from local.shop.client import (
+    bearer,
+    describe_problem,
+    is_payable,
+    list_all,
+    load_issuer,
+    open_api_client,
+    require_order_id,
+    require_status,
+    sign_in,
+    suggest_after_payment,
+    suggest_order,
+)
+from local.shop.order_list import STATUS_STYLES, format_order
+from local.shop.product_list import format_products
 from local.shop.stripe_events import SUCCEEDED
 from local.stack import DUMMY_STRIPE_KEY, Stack, start_stack
-from local.tokens import TokenIssuer
 from order_payments.domain.identity import Role
+from order_payments.domain.products import is_product_id
 
 # Environment variables that `make run` passes on, and the template parameters that they set.
 _PARAMETERS = {
@@ -45,6 +62,14 @@ _CENTURY_SECONDS = 100 * 365 * 24 * 3600
 
 PROGRAM = "shop"
 """Name of the script in the project's root, for tab completion."""
+
+
+class Outcome(StrEnum):
+    """Status that an admin can set."""
+
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -109,11 +134,8 @@ def token(
             f"Unknown role {', '.join(map(repr, unknown))}. Choose from {', '.join(Role)}: "
             f"make token SUB=alice ROLES={','.join(Role)}"
         )
-    description = require_running_stack()
-    identity = TokenIssuer.load(
-        STATE / "signing-key.pem", description["jwks"], description["issuer"], description["audience"]
-    )
-    sys.stdout.write(identity.token(sub, requested, expires_in=timedelta(seconds=exp)) + "\n")
+    issuer = load_issuer(require_running_stack())
+    sys.stdout.write(issuer.token(sub, requested, expires_in=timedelta(seconds=exp)) + "\n")
 
 
 @app.command()
@@ -182,7 +204,10 @@ def load_catalogue(
     """Load a catalogue into the running stack. Bad rows are skipped and reported with their row number."""
     console = make_console()
     rows = catalogue.read(file)
-    with open_api_client("admin") as shop, count_progress(console, f"Load {file.name}", len(rows)) as on_row_done:
+    with (
+        open_api_client(sign_in("admin")) as shop,
+        count_progress(console, f"Load {file.name}", len(rows)) as on_row_done,
+    ):
         report = seed.load(shop, rows, set_stock=set_stock, on_row_done=on_row_done)
     console.print(f"Loaded {report.loaded} of {len(rows)} products.")
     if not set_stock:
@@ -196,73 +221,182 @@ def load_catalogue(
         raise typer.Exit(1)
 
 
-AsBuyer = Annotated[Buyer, typer.Option("--as", help="Buyer who owns the orders.")]
+AsUser = Annotated[
+    str, typer.Option("--as", metavar="NAME", help="User: buyer, buyer2, seller, admin, or any other user id.")
+]
+UserToken = Annotated[str | None, typer.Option("--token", help="Token of the user, instead of --as.")]
+PaidOrder = Annotated[str | None, typer.Argument(help="Order id. Default: the newest order that can be paid.")]
+ShownOrder = Annotated[str | None, typer.Argument(help="Order id. Default: the newest order.")]
+Limit = Annotated[int, typer.Option(min=1, help="Number of lines.")]
 
 
 @app.command()
-def orders(
-    user: AsBuyer = Buyer.BUYER, limit: Annotated[int, typer.Option(min=1, help="Number of orders.")] = 20
+def products(user: AsUser = "buyer", token: UserToken = None, limit: Limit = 20) -> None:
+    """List the products of the running stack."""
+    console = make_console()
+    with open_api_client(sign_in(user, token)) as shop:
+        found = list(islice(list_all(shop, "products", limit=limit + 1), limit + 1))
+    for line in format_products(found[:limit], width_of(console)):
+        console.print(line, soft_wrap=True)
+    if len(found) > limit:
+        console.print(f"There are more. To list them: ./shop products --limit {10 * limit}", soft_wrap=True)
+
+
+@app.command("order")
+def place_order(
+    items: Annotated[list[str], typer.Argument(metavar="PRODUCT[:QUANTITY]...", help="Product ids and quantities.")],
+    user: AsUser = "buyer",
+    token: UserToken = None,
 ) -> None:
+    """Place an order in the running stack, and print its id and total."""
+    lines = [_parse_item(item) for item in items]
+    console = make_console()
+    account = sign_in(user, token)
+    advice = {
+        "unknown_product": "To list the products: ./shop products",
+        "mixed_currencies": "Place one order for each currency. To list the prices: ./shop products",
+        "forbidden": f"Order as a buyer: ./shop order {shlex.join(items)}",
+    }
+    with open_api_client(account) as shop:
+        order = require_status(shop.post("/orders", json={"items": lines}), 201, advice=advice)
+    for line in order_list.format_orders([order], width_of(console)):
+        console.print(line, soft_wrap=True)
+    console.print(f"Pay it: ./shop pay {order['orderId']}{account.buyer_options}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def orders(user: AsUser = "buyer", token: UserToken = None, limit: Limit = 20) -> None:
     """List a buyer's orders in the running stack, newest first."""
     console = make_console()
-    with open_api_client(user) as shop:
-        found = list(newest_orders(shop, limit))
+    account = sign_in(user, token)
+    advice = {"forbidden": "List the orders of a buyer: ./shop orders"}
+    with open_api_client(account) as shop:
+        found = list(islice(list_all(shop, "orders", limit=limit, advice=advice), limit))
     if not found:
-        console.print(f"{user} has no orders. Place one in the console, or as the README shows.", soft_wrap=True)
+        console.print(f"{account.sub} has no orders. {suggest_order(account)}", markup=False, soft_wrap=True)
         return
     for line in order_list.format_orders(found, width_of(console)):
         console.print(line, soft_wrap=True)
 
 
 @app.command()
+def status(order: ShownOrder = None, user: AsUser = "buyer", token: UserToken = None) -> None:
+    """Show an order of the running stack."""
+    console = make_console()
+    account = sign_in(user, token)
+    with open_api_client(account) as shop:
+        if order is None:
+            advice = {"forbidden": "Only buyers have orders. Show the newest one of a buyer: ./shop status"}
+            shown = next(list_all(shop, "orders", limit=1, advice=advice), None)
+            if shown is None:
+                raise CommandError(f"{account.sub} has no orders. {suggest_order(account)}")
+        else:
+            require_order_id(order)
+            advice = {
+                "order_not_found": "To list a buyer's orders: ./shop orders",
+                "forbidden": f"Show it as an admin: ./shop status {order} --as admin",
+            }
+            shown = require_status(shop.get(f"/orders/{order}/status"), 200, advice=advice)
+    for line in format_order(shown):
+        console.print(line, soft_wrap=True)
+
+
+@app.command()
 def pay(
-    order: Annotated[str, typer.Argument(help="Order id.")],
+    order: PaidOrder = None,
     card: Annotated[str, typer.Option(help="Test payment method, with or without pm_card_ or pm_.")] = "visa",
-    user: AsBuyer = Buyer.BUYER,
+    user: AsUser = "buyer",
+    token: UserToken = None,
 ) -> None:
     """Pay an order in the running stack."""
     console = make_console()
-    token = resolve_payment_method(card)
-    with open_api_client(user) as shop:
+    payment_method = resolve_payment_method(card)
+    account = sign_in(user, token)
+    with open_api_client(account) as shop:
+        if order is None:
+            advice = {"forbidden": "Only buyers can pay. Pay the newest order of a buyer: ./shop pay"}
+            payable = next(filter(is_payable, list_all(shop, "orders", advice=advice)), None)
+            if payable is None:
+                raise CommandError(f"{account.sub} has no order that can be paid. {suggest_order(account)}")
+            order = str(payable["orderId"])
+            console.print(f"Pay {order}", soft_wrap=True)
         require_order_id(order)
-        response = shop.post(f"/orders/{order}/payment", json={"paymentMethodId": token})
+        response = shop.post(f"/orders/{order}/payment", json={"paymentMethodId": payment_method})
     body = response.json()
-    status = body if response.is_success else body.get("order", {})
+    shown = body if response.is_success else body.get("order", {})
     phrase = HTTPStatus(response.status_code).phrase
-    console.print(f"{response.status_code} {phrase}, {token}, {response.elapsed.total_seconds():.2f} s", soft_wrap=True)
+    console.print(
+        f"{response.status_code} {phrase}, {payment_method}, {response.elapsed.total_seconds():.2f} s", soft_wrap=True
+    )
     if not response.is_success:
-        console.print(f"{body['code']}: {body['detail']}", style="red", markup=False, soft_wrap=True)
-    if status:
-        console.print(Text.assemble("The order is ", (status["status"], STATUS_STYLES[status["status"]])))
-    if advice := suggest_next_step(order, user, "" if response.is_success else body["code"], status.get("status")):
-        console.print(advice, markup=False, soft_wrap=True)
+        console.print(describe_problem(body), style="red", markup=False, soft_wrap=True)
+    if shown:
+        console.print(Text.assemble("The order is ", (shown["status"], STATUS_STYLES[shown["status"]])))
+    if response.status_code != HTTPStatus.OK:
+        console.print(suggest_after_payment(order, body.get("code", "")), markup=False, soft_wrap=True)
     if not response.is_success:
         raise typer.Exit(1)
 
 
 @app.command()
-def reconcile() -> None:
-    """Run the reconciler of the running stack now. It runs every minute otherwise."""
-    tally = reconciler.run(require_running_stack())
+def override(
+    order: Annotated[str, typer.Argument(help="Order id.")],
+    outcome: Annotated[Outcome, typer.Argument(help="New status.")],
+    reason: Annotated[str, typer.Option(help="Reason, which the buyer sees.")],
+    user: AsUser = "admin",
+    token: UserToken = None,
+) -> None:
+    """Confirm or cancel an order by hand, as an admin."""
+    require_order_id(order)
     console = make_console()
+    repeated = f"./shop override {order} {outcome} --reason {shlex.quote(reason)}"
+    advice = {
+        "forbidden": f"Override it as an admin: {repeated}",
+        "order_not_found": "To list a buyer's orders: ./shop orders",
+        "order_not_pending": f"Show it: ./shop status {order} --as admin",
+        "payment_in_progress": "Wait for the outcome: ./shop reconcile --wait",
+        "insufficient_stock": f"Cancel it: ./shop override {order} cancelled --reason 'Out of stock.'",
+    }
+    with open_api_client(sign_in(user, token, role=Role.ADMIN)) as shop:
+        response = shop.put(f"/admin/orders/{order}/status", json={"status": outcome, "reason": reason})
+        shown = require_status(response, 200, advice=advice)
+    for line in format_order(shown):
+        console.print(line, soft_wrap=True)
+
+
+@app.command()
+def reconcile(
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until every payment in flight is settled.")] = False,
+) -> None:
+    """Run the reconciler of the running stack now. It runs every minute otherwise."""
+    console = make_console()
+    description = require_running_stack()
+    tally = reconciler.settle_all(description, console.print) if wait else reconciler.run(description)
     console.print("  ".join(f"{name.replace('_', ' ')} [bold]{number}[/]" for name, number in tally.items()))
-    console.print("An attempt younger than 45 seconds is left to its payer.", style="dim")
+    if not wait:
+        unsettled = reconciler.seconds_to_settle(description)
+        console.print(reconciler.describe_unsettled(unsettled))
+        if unsettled:
+            console.print("To wait for the outcome: ./shop reconcile --wait", style="dim")
 
 
 @app.command("doctor")
 def run_doctor() -> None:
     """Check that this machine has what the stack and its tests need."""
-    console = make_console()
-    missing = 0
-    for finding in doctor.run_checks():
-        mark = "[green]✓[/]" if finding.advice is None else "[red]✗[/]" if finding.is_required else "[yellow]![/]"
-        console.print(f"{mark} {finding.name:<18}{finding.found}")
-        if finding.advice is not None:
-            console.print(f"  {finding.advice}", style="bold" if finding.is_required else "", soft_wrap=True)
-            missing += finding.is_required
-    if missing:
+    if not doctor.report():
         raise typer.Exit(1)
-    console.print(f"\nThis machine can run the stack{'.' if is_running() else ': make run'}")
+
+
+def _parse_item(text: str) -> dict[str, Any]:
+    """Return a line of an order for `PRODUCT` or `PRODUCT:QUANTITY`."""
+    product_id, colon, quantity = text.partition(":")
+    if not is_product_id(product_id):
+        raise CommandError(f"{product_id!r} is not a product id. To list the products: ./shop products")
+    if colon and not re.fullmatch("[0-9]{1,9}", quantity):
+        raise CommandError(
+            f"{quantity!r} is not a quantity. Write a whole number after the colon: ./shop order {product_id}:2"
+        )
+    return {"productId": product_id, "quantity": int(quantity) if colon else 1}
 
 
 def _print_addresses(stack: Stack, console: Console) -> None:
@@ -280,6 +414,8 @@ def _print_addresses(stack: Stack, console: Console) -> None:
         # A backslash joins the two lines, so that they can be copied from a narrow terminal.
         ("", 'curl -H "Authorization: Bearer $(./shop token)" \\'),
         ("", f"  {stack.api_url}/products"),
+        ("", "./shop order espresso-cup:2"),
+        ("", "./shop pay"),
         ("", "./shop orders"),
     )
     console.print()

@@ -30,7 +30,7 @@ def format_orders(orders: Iterable[Mapping[str, Any]], width: int | None) -> Ite
         start = f"{row['orderId']:<{widths['orderId']}}{gap}"
         status = f"{row['status']:<{widths['status']}}"
         text = Text.assemble(start, (status, style), gap, f"{row['total']:>{widths['total']}}")
-        return _clip(text.append(f"{_GAP}{row['about']}"), width) if is_wide else text
+        return clip(text.append(f"{_GAP}{row['about']}"), width) if is_wide else text
 
     heading = line({**_HEADINGS, "about": "reason and items"}, "")
     heading.stylize("dim")
@@ -38,11 +38,33 @@ def format_orders(orders: Iterable[Mapping[str, Any]], width: int | None) -> Ite
     for row in rows:
         yield line(row, STATUS_STYLES[row["status"]])
         if not is_wide:
-            yield _clip(Text(f"  {row['about']}"), width)
+            yield clip(Text(f"  {row['about']}"), width)
+
+
+def format_order(order: Mapping[str, Any]) -> Iterator[Text]:
+    """Yield the facts of an order or a status object, one per line."""
+    facts = {
+        "order": order["orderId"],
+        "status": Text(order["status"], STATUS_STYLES[order["status"]]),
+        "total": money.as_text(order["totalAmount"], order["currency"]),
+        "items": _describe_items(order) if "items" in order else None,
+        "buyer": order["buyerId"],
+        "payment": order["paymentIntentId"] or "not attempted",
+        "reason": order["reason"]["message"] if order["reason"] else None,
+        "placed": order["createdAt"],
+        "changed": order["updatedAt"],
+    }
+    for name, value in facts.items():
+        if value is not None:
+            yield Text.assemble((f"{name:<9}", "dim"), value)
+
+
+def _describe_items(order: Mapping[str, Any]) -> str:
+    return ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"])
 
 
 def _make_row(order: Mapping[str, Any]) -> dict[str, str]:
-    items = ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"])
+    items = _describe_items(order)
     return {
         "orderId": order["orderId"],
         "status": order["status"],
@@ -52,7 +74,8 @@ def _make_row(order: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _clip(text: Text, width: int | None) -> Text:
+def clip(text: Text, width: int | None) -> Text:
+    """Shorten a line to `width` columns, with an ellipsis at the end. `None` shortens nothing."""
     if width is not None:
         text.truncate(width, overflow="ellipsis")
     return text

@@ -8,7 +8,7 @@ from command_line.errors import CommandError
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import EventType, deliver, make_event
 from local.emulator.process import open_emulator_client
-from local.shop.client import require_order_id
+from local.shop.client import require_order_id, suggest_for_unpaid
 from local.stack import WEBHOOK_SECRET
 
 SUCCEEDED = EventType.PAYMENT_INTENT_SUCCEEDED.value
@@ -28,10 +28,7 @@ def send(description: Mapping[str, Any], order_id: str, event_type: str, secret:
     with open_emulator_client(description["awsEndpointUrl"], "dynamodb") as client:
         intents = [i for i in DynamoDBStore(client, table).intents() if i.metadata.get("orderId") == order_id]
     if not intents:
-        raise CommandError(
-            f"The dummy Stripe has no intent for the order {order_id}. Check the id (./shop orders), or pay the order "
-            f"first (./shop pay {order_id})."
-        )
+        raise CommandError(f"The dummy Stripe has no payment of the order {order_id}. {suggest_for_unpaid(order_id)}")
     url = f"{description['apiUrl']}/webhooks/stripe"
     try:
         return {
