@@ -72,6 +72,8 @@ def find_running_stack(state: Path = STATE) -> dict[str, Any] | None:
 def require_running_stack() -> dict[str, Any]:
     """Return the content of `stack.json`. Raises `CommandError` if no stack is running."""
     description = find_running_stack()
+    if description is None and is_running():
+        raise CommandError("The stack is starting. Run the command again when `make run` has printed the addresses.")
     if description is None:
         raise CommandError("No stack is running. Start it in another terminal: make run")
     return description

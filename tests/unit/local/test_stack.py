@@ -13,7 +13,7 @@ import pytest
 from command_line.environment import make_child_environment
 from command_line.errors import CommandError
 from command_line.processes import run_command, start_process
-from local.running import is_running
+from local.running import is_running, require_running_stack
 from local.stack import start_stack
 
 HOLDER = """
@@ -44,6 +44,17 @@ def test_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
             start_stack(state=tmp_path).__enter__()
         holder.kill()
     assert not is_running(tmp_path)
+
+
+@pytest.mark.parametrize(("is_starting", "advice"), [(True, "The stack is starting"), (False, "Start it in another")])
+def test_command_without_a_ready_stack_advises_to_wait_or_to_start_it(
+    monkeypatch: pytest.MonkeyPatch, advice: str, *, is_starting: bool
+) -> None:
+    monkeypatch.setattr("local.running.is_running", lambda _=None: is_starting)
+    monkeypatch.setattr("local.running.find_running_stack", lambda: None)
+
+    with pytest.raises(CommandError, match=advice):
+        require_running_stack()
 
 
 def test_failed_command_is_reported_with_the_end_of_its_output(tmp_path: Path) -> None:
