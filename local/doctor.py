@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from command_line.errors import CommandError
 from command_line.project import PROJECT, STATE
+from local.ports import next_free_port
 from local.running import find_running_stack, is_running
 
 MIN_JAVA = 17
@@ -115,9 +116,8 @@ def _port(port: int) -> CheckResult:
         is_taken = probe.connect_ex(("127.0.0.1", port)) == 0
     if not is_taken:
         return CheckResult(name, "free")
-    return CheckResult(
-        name, "in use", f"Stop the program on this port, or choose another: PORT={port + 1} make run", is_required=False
-    )
+    advice = f"Stop the program on this port, or choose another: PORT={next_free_port(port)} make run"
+    return CheckResult(name, "in use", advice, is_required=False)
 
 
 def _java() -> CheckResult:

@@ -24,6 +24,7 @@ from command_line.errors import CommandError
 from local.gateway.guard import KEY_HEADER
 from local.gateway.page import WebPage
 from local.gateway.responses import GatewayResponse
+from local.ports import next_free_port
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -194,7 +195,7 @@ def bind_port(port: int) -> socket.socket:
 
 
 def _port_in_use(port: int) -> CommandError:
-    other = port + 1 if port < 65535 else 3001
+    other = next_free_port(port)
     return CommandError(f"Port {port} is in use. Stop the program on it, or choose another: PORT={other} make run")
 
 

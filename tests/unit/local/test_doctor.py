@@ -12,6 +12,7 @@ import pytest
 from command_line.project import PROJECT
 from local import doctor
 from local.doctor import CheckResult
+from local.ports import next_free_port
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_port_of_another_program_comes_with_advice(
     finding = doctor._port(taken_port)
 
     assert (finding.found, finding.is_required) == ("in use", False)
-    assert f"PORT={taken_port + 1} make run" in (finding.advice or "")
+    assert f"PORT={next_free_port(taken_port)} make run" in (finding.advice or "")
 
 
 def test_port_is_not_checked_while_a_stack_starts(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:

@@ -12,6 +12,7 @@ from command_line.errors import CommandError
 from local.gateway.page import WebPage
 from local.gateway.proxy import MAX_BODY_BYTES, Proxy, Upstream, bind_port, serve_in_thread
 from local.gateway.responses import GatewayResponse
+from local.ports import next_free_port
 
 
 @dataclass
@@ -206,8 +207,17 @@ def test_one_connection_serves_many_requests(api: FakeApi, port: int) -> None:
 def test_port_in_use_is_reported_with_another_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(CommandError, match=rf"Port {port} is in use\..* PORT={port + 1} make run"):
+        with pytest.raises(CommandError, match=rf"Port {port} is in use\..* PORT={next_free_port(port)} make run"):
             bind_port(port)
+
+
+def test_suggested_port_is_not_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert next_free_port(port - 1) != port
+        with bind_port(next_free_port(port)) as bound:
+            assert bound.getsockname()[1] != port
+    assert next_free_port(65535) >= 1024
 
 
 def test_port_is_reserved_before_the_stack_listens() -> None:
