@@ -10,6 +10,7 @@ import pytest
 from aws_lambda_powertools.event_handler import Response
 
 from harness.functions import Answer, Context, event_for, load_function
+from order_payments.api.parameters import Limit
 from order_payments.api.problems import PROBLEM_TYPES
 from order_payments.api.requests import MAXIMUM_BODY_BYTES
 from order_payments.api.resolver import Api
@@ -79,6 +80,14 @@ def test_problem_has_the_gateways_request_id() -> None:
         "code": "order_not_found",
         "requestId": "gateway-request-id",
     }
+
+
+def test_problem_is_compact_json_as_a_success_is() -> None:
+    api = api_that_raises(errors.OrderNotFound("There is no such order."))
+
+    body = api.resolve(event_for("GET /thing"), Context())["body"]  # type: ignore[arg-type]  # see `resolve`
+
+    assert body == json.dumps(json.loads(body), separators=(",", ":"))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +183,34 @@ def test_malformed_json_is_refused_with_its_location(echo: Api, body: str) -> No
 
     assert (response.status, response.body["code"]) == (422, "validation_error")
     assert response.body["errors"]
+
+
+def test_error_of_malformed_json_says_that_the_body_is_not_valid_json(echo: Api) -> None:
+    (error,) = post(echo, "nonsense").body["errors"]
+
+    assert error["location"] == ["body"]
+    assert error["message"].startswith("The body is not valid JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("0", "Input should be greater than or equal to 1"),
+        ("101", "Input should be less than or equal to 100"),
+        ("1e1", "Input should be a whole number, written in digits only"),
+        ("-1", "Input should be a whole number, written in digits only"),
+    ],
+)
+def test_invalid_limit_is_refused_with_the_rule_that_it_breaks(limit: str, message: str) -> None:
+    api = stub_api()
+
+    @api.endpoint(responses={})
+    def handle(limit: Limit = 1) -> dict[str, int]:
+        return {"limit": limit}
+
+    response = call(api, query={"limit": [limit]})
+
+    assert response.body["errors"] == [{"location": ["query", "limit"], "message": message}]
 
 
 def test_body_in_broken_base64_is_refused(echo: Api) -> None:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator
 
 
 def _require_digits(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"[1-9][0-9]{0,8}", value):
+    if isinstance(value, str) and not re.fullmatch(r"0|[1-9][0-9]{0,8}", value):
         raise ValueError("Input should be a whole number, written in digits only")
     return value
 

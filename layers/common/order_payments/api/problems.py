@@ -89,7 +89,8 @@ def problem(
         errors=list(faults) or None,
         order=OrderStatusView.of(order) if order else None,
     )
-    return Response(problem_type.status, content_type="application/problem+json", body=json.dumps(view.to_json()))
+    body = json.dumps(view.to_json(), separators=(",", ":"))  # as Powertools writes success bodies
+    return Response(problem_type.status, content_type="application/problem+json", body=body)
 
 
 def problem_of(error: OrderPaymentError, request_id: str) -> Response[str]:

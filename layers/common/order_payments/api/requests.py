@@ -121,9 +121,9 @@ def parse_json(text: str) -> Any:
         value = from_json(text, allow_inf_nan=False)
         json.loads(text, object_pairs_hook=_object)
     except (ValueError, TypeError) as error:
-        raise json.JSONDecodeError(str(error), "", 0) from None
+        raise json.JSONDecodeError(f"The body is not valid JSON: {error}", "", 0) from None
     if value is None:
-        raise json.JSONDecodeError("a body cannot be null", text, 0)
+        raise json.JSONDecodeError("The body is null. Send an object, or no body.", text, 0)
     return value
 
 

@@ -187,7 +187,7 @@ class Api(APIGatewayRestResolver):
         faults = [
             FaultView(location=["body"], message=fault["ctx"]["error"])
             if fault["type"] == "json_invalid"
-            else FaultView(location=_location_for_client(fault["loc"]), message=fault["msg"])
+            else FaultView(location=_location_for_client(fault["loc"]), message=_message_for_client(fault))
             for fault in error.errors()
         ]
         detail = "The request is invalid. Correct what `errors` lists."
@@ -207,6 +207,11 @@ class Api(APIGatewayRestResolver):
 def _location_for_client(location: Sequence[str | int]) -> list[str | int]:
     """Return the location of an invalid value in the client's names: path parameters are in snake case in Python."""
     return [to_camel(str(part)) for part in location] if location[0] == "path" else list(location)
+
+
+def _message_for_client(fault: Mapping[str, Any]) -> str:
+    """Return the message of an invalid value. Pydantic adds "Value error, " to the messages of our own checks."""
+    return str(fault["ctx"]["error"] if fault["type"] == "value_error" else fault["msg"])
 
 
 def _as_proxy_response(response: Response[str]) -> dict[str, Any]:
