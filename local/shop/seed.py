@@ -49,11 +49,16 @@ def load(
         return reason
 
     with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
-        for row, reason in zip(rows, pool.map(put, rows), strict=True):
-            if reason is None:
-                report.loaded += 1
-            else:
-                report.bad[row.number] = reason
+        try:
+            for row, reason in zip(rows, pool.map(put, rows), strict=True):
+                if reason is None:
+                    report.loaded += 1
+                else:
+                    report.bad[row.number] = reason
+        except BaseException:
+            # Ctrl-C: send no further rows.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return report
 
 

@@ -1,6 +1,8 @@
 """Loading a catalogue into the API, and the messages for bad rows."""
 
 import json
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,9 +20,9 @@ class Api:
 
     def __init__(self) -> None:
         self.products: dict[str, Any] = {}
-        self.client = httpx.Client(base_url="http://api/v1", transport=httpx.MockTransport(self._answer))
+        self.client = httpx.Client(base_url="http://api/v1", transport=httpx.MockTransport(self.answer))
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         if "unitPrice" not in body:
             fault = {"location": ["body", "unitPrice"], "message": "Field required"}
@@ -149,6 +151,28 @@ def test_loading_again_updates_a_product_and_keeps_its_stock() -> None:
 
     assert (report.loaded, report.bad) == (1, {})
     assert api.products["/v1/admin/products/tea"] == {"name": "Tea", "unitPrice": 500, "currency": "usd", "stock": 0}
+
+
+def test_stopped_load_sends_no_further_rows() -> None:
+    api, answering = Api(), threading.Event()
+
+    class StoppedRows(list[Row]):
+        def __iter__(self) -> Iterator[Row]:
+            yield from (Row(n, {**GOOD, "productId": f"p{n}"}) for n in range(5000))
+            answering.set()
+            raise KeyboardInterrupt
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        answering.wait()
+        return api.answer(request)
+
+    with (
+        httpx.Client(base_url="http://api/v1", transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        load(client, StoppedRows())
+
+    assert len(api.products) < 5000
 
 
 def test_stock_is_set_on_request() -> None:
