@@ -2,11 +2,13 @@
 
 It forwards method, path, query, headers and body unchanged, including the percent-encoding. It adds three gateway
 responses that the emulator lacks: 404 outside the stage, 413 above API Gateway's size limits, and 5xx or 429 if a
-function fails or is throttled. MiniStack would return the exception to the client.
+function fails or is throttled. MiniStack would return the exception to the client. The 404 names the address with the
+stage.
 """
 
 import asyncio
 import errno
+import json
 import socket
 import threading
 import uuid
@@ -92,6 +94,7 @@ class Proxy:
             status, headers, content = await asyncio.to_thread(page.respond, list(scope["headers"]))
         elif not is_in_stage(path, self._upstream.stage):
             status, headers, content = self._gateway_response("MISSING_AUTHENTICATION_TOKEN")
+            content = _name_address_in_stage(content, scope, self._upstream.stage)
         elif body is None or is_head_too_large(scope):
             status, headers, content = self._gateway_response("REQUEST_TOO_LARGE")
         else:
@@ -130,6 +133,14 @@ class Proxy:
 def is_in_stage(raw_path: bytes, stage: str) -> bool:
     prefix = b"/" + stage.encode()
     return raw_path == prefix or raw_path.startswith(prefix + b"/")
+
+
+def _name_address_in_stage(problem: bytes, scope: HTTPScope, stage: str) -> bytes:
+    """Return the 404 problem with a detail for a client that forgot the stage."""
+    host = next((value for name, value in scope["headers"] if name.lower() == b"host"), b"")
+    address = f"http://{host.decode('latin-1')}/{stage}{scope['raw_path'].decode('latin-1')}"
+    detail = f"There is no such route. The path of a route begins with /{stage}: {address}"
+    return json.dumps({**json.loads(problem), "detail": detail}, separators=(",", ":")).encode()
 
 
 def is_head_too_large(scope: HTTPScope) -> bool:

@@ -172,6 +172,16 @@ def test_path_outside_the_stage_is_not_found(api: FakeApi, port: int, target: by
     assert api.heads == []
 
 
+def test_path_without_the_stage_is_not_found_and_the_detail_names_the_address(port: int) -> None:
+    request = b"GET /orders/1?a=%20 HTTP/1.1\r\nHost: localhost:3000\r\nConnection: close\r\n\r\n"
+
+    _, _, response = send(port, request)
+
+    assert json.loads(response)["detail"] == (
+        "There is no such route. The path of a route begins with /v1: http://localhost:3000/v1/orders/1"
+    )
+
+
 @pytest.mark.parametrize(("status", "expected"), [(b"502", (500, "default_5xx")), (b"429", (429, "throttled"))])
 def test_details_of_a_failed_function_are_not_forwarded(
     api: FakeApi, port: int, status: bytes, expected: tuple[int, str]
