@@ -1,6 +1,7 @@
 """The emulator's process: `python -m local.emulator.host`, started by `local.emulator.process`."""
 
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -11,9 +12,11 @@ from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime
+from ministack.services import apigateway_v1
 
 from local.gateway.guard import ProgramsOnly
 
@@ -32,6 +35,8 @@ def main() -> None:
         LargeZipFile=zipfile.LargeZipFile,
     )
     _treat_loopback_as_tls()
+    _log_failures_with_function_name()
+    _return_request_id_of_event()
     app.app = ProgramsOnly(app.app, os.environ.pop("LOCAL_STACK_KEY"))
     threading.Thread(target=_exit_when_stdin_closes, name="input-watch", daemon=True).start()
     app.main()
@@ -41,6 +46,69 @@ def _treat_loopback_as_tls() -> None:
     """Treat loopback requests as TLS requests. The template's policies deny requests without TLS."""
     iam_evaluator._request_origin = ContextVar("request_origin", default=("127.0.0.1", True))
     app.pin_request_origin = lambda address, _: iam_evaluator.pin_request_origin(address, secure_transport=True)
+
+
+_FAILED_START = """\
+        _real_stdout.write(json.dumps({"status": "error", "error": str(e)}) + "\\n")
+        _real_stdout.flush()
+        return
+"""
+_FAIL_AT_INVOCATION = """\
+        def handler_fn(event, context, error=e):
+            raise error
+        _real_stdout.write(json.dumps({"status": "ready", "cold": True}) + "\\n")
+        _real_stdout.flush()
+"""
+
+
+def _log_failures_with_function_name() -> None:
+    """Log an exception as one entry of the function. MiniStack 1.5.33 logs the lines, and none for a failed import."""
+    script = lambda_runtime._PYTHON_WORKER_SCRIPT
+    if _FAILED_START not in script:
+        raise RuntimeError("MiniStack reports a failed import in another way. Adapt _FAILED_START to it.")
+    # The first invocation then raises the exception of the import. As on AWS, the next one imports again.
+    lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(_FAILED_START, _FAIL_AT_INVOCATION)
+    invoke = lambda_runtime.Worker.invoke
+
+    def invoke_and_log(worker: lambda_runtime.Worker, *args: Any, **options: Any) -> dict[str, Any]:
+        result: dict[str, Any] = invoke(worker, *args, **options)
+        if result.get("status") == "error":
+            result["trace"] = describe_failure(worker.func_name, result["error"], result.get("trace"))
+        return result
+
+    lambda_runtime.Worker.invoke = invoke_and_log
+
+
+def describe_failure(function: str, error: str, trace: str | None) -> str:
+    """Return the log entry of a failed invocation, in the form of the functions' own entries.
+
+    It is empty for the error by which an authorizer refuses a token:
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
+    """
+    if error == "Unauthorized":
+        return ""
+    entry = {"level": "ERROR", "message": "function failed", "function_name": function, "exception": trace or error}
+    return json.dumps(entry)
+
+
+def _return_request_id_of_event() -> None:
+    """Return the function's request id as `x-amzn-RequestId`, as API Gateway does. MiniStack 1.5.33 returns another."""
+    request_id: ContextVar[str] = ContextVar("request_id")
+    build_event, invoke = apigateway_v1._build_lambda_event_v1, apigateway_v1._invoke_lambda_proxy_v1
+
+    def build_event_and_keep_id(*args: Any, **options: Any) -> dict[str, Any]:
+        event: dict[str, Any] = build_event(*args, **options)
+        request_id.set(event["requestContext"]["requestId"])
+        return event
+
+    async def invoke_and_return_id(*args: Any, **options: Any) -> Any:
+        response = await invoke(*args, **options)
+        if isinstance(response, tuple):  # anything else is an error before the invocation
+            response[1]["x-amzn-requestid"] = request_id.get()
+        return response
+
+    apigateway_v1._build_lambda_event_v1 = build_event_and_keep_id
+    apigateway_v1._invoke_lambda_proxy_v1 = invoke_and_return_id
 
 
 def _exit_when_stdin_closes() -> None:
