@@ -1,7 +1,7 @@
 """Readable log lines of the functions: time, level, function, message and fields.
 
-`functions.log` gets all of them. The terminal omits successful reads, because an open console polls every few seconds
-and would scroll everything else off the screen.
+`functions.log` gets all of them. The terminal gets one short line per event. It omits successful reads, because an open
+console polls every few seconds and would scroll everything else off the screen.
 """
 
 import json
@@ -27,17 +27,29 @@ _OMITTED_FIELDS = frozenset(
 _METRICS_KEY = "_aws"
 _FUNCTION_COLUMNS = 21
 _AUTHORIZER = "authorizer"
+_COMPLETED = "request completed"
+_SHORT_ORDER_ID = len("ord_") + 8
 _READ_PREFIXES = ("get_", "list_")
 
 
 def make_line_handler(log: TextIO, show: Callable[[Text], None]) -> Callable[[LogLine], None]:
-    """Return a function that writes readable lines to `log` and passes them to `show`, except successful reads."""
+    """Return a function that writes readable lines to `log`, and passes one short line per event to `show`.
+
+    The end of a request is shown only if the request has no other line. The lines of an invocation are consecutive.
+    """
+    last_shown = ""
 
     def handle(line: LogLine) -> None:
+        nonlocal last_shown
         if text := format_line(line):
             log.write(f"{text.plain}\n")
-            if not is_successful_read(line):
-                show(text)
+            entry = _parse(line.message)
+            is_repeated = entry["message"] == _COMPLETED and line.invocation == last_shown
+            if not is_repeated and not is_successful_read(line):
+                show(_format_short(entry, line))
+                if "exception" in entry:
+                    show(Text(str(entry["exception"]), "dim"))
+                last_shown = line.invocation
 
     return handle
 
@@ -63,6 +75,21 @@ def format_line(line: LogLine) -> Text | None:
     return text
 
 
+def _format_short(entry: dict[str, Any], line: LogLine) -> Text:
+    """Return a line that is cut at the width of the terminal. Ids are omitted, except those of orders and products."""
+    level = str(entry.get("level", ""))
+    text = Text(f"{_parse_time(entry, line):%H:%M:%S} ", "dim", overflow="ellipsis")
+    text.append(f"{_function_folder(entry):<{_FUNCTION_COLUMNS}}", "cyan")
+    text.append(f"{entry['message']}", _STYLES.get(level, "") if level != "INFO" else "")
+    for name, value in entry.items():
+        if name == "orderId":
+            text.append(f" {str(value)[:_SHORT_ORDER_ID]}")
+        elif name not in _OMITTED_FIELDS and value is not None and (name == "productId" or not name.endswith("Id")):
+            text.append(f" {name}=", "dim")
+            text.append(str(value))
+    return text
+
+
 def is_successful_read(line: LogLine) -> bool:
     """Return whether the line records a successful read or authorization, at level INFO."""
     entry = _parse(line.message)
@@ -74,7 +101,7 @@ def is_successful_read(line: LogLine) -> bool:
     status = entry.get("status")
     return (
         function.startswith(_READ_PREFIXES)
-        and entry["message"] == "request completed"
+        and entry["message"] == _COMPLETED
         and isinstance(status, int)
         and status < HTTPStatus.BAD_REQUEST
     )

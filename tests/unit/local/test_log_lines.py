@@ -2,8 +2,11 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from local.emulator.function_logs import LogLine
 from local.emulator.log_lines import format_line, is_successful_read, make_line_handler
@@ -111,13 +114,61 @@ def test_unstructured_line_is_not_a_successful_read() -> None:
     assert not is_successful_read(line("Traceback: something"))
 
 
+def handle_all(*lines: LogLine) -> tuple[list[str], list[Text]]:
+    """Return the lines of the file and those of the terminal."""
+    log, shown = io.StringIO(), list[Text]()
+    handle = make_line_handler(log, shown.append)
+    for each in lines:
+        handle(each)
+    return log.getvalue().splitlines(), shown
+
+
+def of_invocation(invocation: str, line: LogLine) -> LogLine:
+    return replace(line, invocation=invocation)
+
+
 def test_successful_reads_are_written_to_the_file_only() -> None:
-    log, shown = io.StringIO(), []
-    handle = make_line_handler(log, lambda text: shown.append(text.plain))
+    in_file, shown = handle_all(function_line("list_products", **COMPLETED), function_line("create_order", **COMPLETED))
 
-    handle(function_line("list_products", **COMPLETED))
-    handle(function_line("create_order", **COMPLETED))
-
-    in_file = log.getvalue().splitlines()
     assert ["list_products" in in_file[0], "create_order" in in_file[1]] == [True, True]
-    assert shown == in_file[1:]
+    assert ["create_order" in text.plain for text in shown] == [True]
+
+
+def test_terminal_shows_the_end_of_a_request_only_if_it_has_no_other_line() -> None:
+    created = function_line("create_order", level="INFO", message="order created")
+    in_file, shown = handle_all(
+        of_invocation("1", created),
+        of_invocation("1", function_line("create_order", **COMPLETED)),
+        of_invocation("2", function_line("initiate_payment", **COMPLETED)),
+    )
+
+    assert len(in_file) == 3
+    assert ["order created" in shown[0].plain, "status=200" in shown[1].plain] == [True, True]
+    assert len(shown) == 2
+
+
+ORDER_ID = f"ord_{'7256edad736f48a3' * 2}"
+
+
+def test_terminal_line_is_short_and_the_file_has_the_ids() -> None:
+    ids = {"requestId": "31d518be-c22b-4d75-bb72-0c9dd7b79c9c", "orderId": ORDER_ID, "productId": "tea", "by": "alice"}
+
+    (in_file,), (shown,) = handle_all(function_line("create_order", level="INFO", message="order created", **ids))
+
+    assert shown.plain[8:] == " create_order         order created ord_7256edad productId=tea by=alice"
+    assert all(value in in_file for value in ids.values())
+
+
+def test_terminal_line_is_cut_at_the_width_and_its_traceback_is_not() -> None:
+    entry = {"level": "ERROR", "message": "function failed", "reason": "long " * 30, "exception": "x" * 100}
+    output = io.StringIO()
+    console = Console(file=output, width=80)
+
+    _, shown = handle_all(function_line("create_order", **entry))
+    for text in shown:
+        console.print(text, soft_wrap=True, overflow=text.overflow)
+
+    summary, traceback = output.getvalue().splitlines()
+    assert len(summary) == 80
+    assert "create_order" in summary
+    assert traceback == entry["exception"]
