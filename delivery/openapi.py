@@ -143,7 +143,7 @@ def _describe(module: ModuleType, gateway: Iterable[ProblemType]) -> dict[str, A
 
 def _add_texts(operation: dict[str, Any], module: ModuleType, path: str) -> None:
     """Name the operation after its function, and describe it with the docstrings."""
-    (route,) = module.api._static_routes + module.api._dynamic_routes
+    route = module.api.registered
     words = route.func.__name__.split("_")
     operation["operationId"] = words[0] + "".join(word.capitalize() for word in words[1:])
     operation["summary"] = " ".join(words).capitalize()

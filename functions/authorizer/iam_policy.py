@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from order_payments.api.authorizer_context import to_authorizer_context
 from order_payments.api.routes import ROUTES, Route
 from order_payments.domain.identity import Caller
 
@@ -42,7 +43,7 @@ def build_response(caller: Caller, method_arn: str) -> dict[str, Any]:
                 }
             ],
         },
-        "context": caller.to_authorizer_context(),
+        "context": to_authorizer_context(caller),
     }
 
 

@@ -12,8 +12,8 @@ from harness.functions import Context, load_function
 from local.sam_local.sam import ENV_VARS, EVENTS
 from local.stack import WEBHOOK_SECRET
 from local.tokens import AUDIENCE, ISSUER
+from order_payments.api.authorizer_context import from_authorizer_context
 from order_payments.api.routes import ROUTES, Route
-from order_payments.domain.identity import Caller
 from order_payments.runtime.settings import (
     EventSettings,
     JwtSettings,
@@ -55,7 +55,7 @@ def test_event_matches_its_route_and_its_caller_has_the_role(route: Route) -> No
     assert (event["path"], event["requestContext"]["path"]) == (path, f"/v1{path}")
     assert event["multiValueHeaders"] == {name: [value] for name, value in event["headers"].items()}
     if route.needs_token:
-        assert route.admits(Caller.from_authorizer_context(event["requestContext"]["authorizer"]).roles)
+        assert route.admits(from_authorizer_context(event["requestContext"]["authorizer"]).roles)
 
 
 @pytest.mark.usefixtures("dynamodb", "variables")

@@ -8,6 +8,7 @@ import pytest
 
 from command_line.project import PROJECT
 from delivery.rendering import template
+from order_payments.api.authorizer_context import to_authorizer_context
 from order_payments.api.problems import PROBLEM_TYPE_PREFIX, PROBLEM_TYPES
 from order_payments.domain.identity import Caller
 from order_payments.domain.orders import TRANSITIONS, OrderStatus
@@ -170,7 +171,7 @@ CONTEXT_VARIABLE = re.compile(r"\$context\.([A-Za-z.]+)")
     ],
 )
 def test_access_log_is_json_for_any_user_id(user_id: str, logged: str) -> None:
-    context = Caller(user_id, frozenset(), 0).to_authorizer_context()
+    context = to_authorizer_context(Caller(user_id, frozenset(), 0))
     values = {f"authorizer.{name}": value for name, value in context.items()}
 
     line = CONTEXT_VARIABLE.sub(lambda variable: values.get(variable[1], "-"), ACCESS_LOG_FORMAT)
@@ -198,6 +199,13 @@ def test_only_functions_that_call_stripe_have_the_stripe_layers(layer: str) -> N
 def test_authorizer_has_only_the_common_layer() -> None:
     assert GLOBALS["Layers"] == [{"Ref": "CommonLayer"}]
     assert "Layers" not in FUNCTIONS["AuthorizerFunction"]
+
+
+@pytest.mark.parametrize(("package", "layer"), [("boto3", "aws_sdk"), ("stripe", "stripe_sdk")])
+def test_only_the_sdk_layer_installs_an_sdk(package: str, layer: str) -> None:
+    requirements = [*PROJECT.glob("functions/*/requirements.txt"), *PROJECT.glob("layers/*/requirements.txt")]
+
+    assert {file.parent.name for file in requirements if f"\n{package}==" in f"\n{file.read_text()}"} == {layer}
 
 
 def test_api_gateway_invokes_the_published_version_of_the_authorizer() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from order_payments.api.authorizer_context import from_authorizer_context
 from order_payments.api.routes import Route
 from order_payments.domain.errors import Forbidden, OrderNotFound, OrderPaymentError, ProductNotFound
 from order_payments.domain.identity import Caller
@@ -47,7 +48,7 @@ def caller_of(event: Mapping[str, Any], route: Route) -> Caller:
     authorizer's response, so the token may have expired since it was verified.
     """
     try:
-        caller = Caller.from_authorizer_context(event["requestContext"].get("authorizer") or {})
+        caller = from_authorizer_context(event["requestContext"].get("authorizer") or {})
     except (KeyError, ValueError):
         raise Unauthenticated("A valid bearer token is required.") from None
     if caller.expires_at <= utc_now().timestamp() - TOKEN_LEEWAY_SECONDS:

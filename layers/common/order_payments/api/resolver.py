@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.api_gateway import Route as PowertoolsRoute
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.compat import is_scalar_field
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
@@ -92,6 +93,12 @@ class Api(APIGatewayRestResolver):
         )
 
     @property
+    def registered(self) -> PowertoolsRoute:
+        """The endpoint as Powertools registered it. Private attributes: Powertools has no public list of routes."""
+        (route,) = self._static_routes + self._dynamic_routes
+        return route
+
+    @property
     def caller(self) -> Caller:
         """The authenticated user."""
         caller: Caller = self.context["caller"]
@@ -150,8 +157,7 @@ class Api(APIGatewayRestResolver):
 
     def _check_query(self, query: Mapping[str, Sequence[str]]) -> None:
         """Refuse unknown parameters, and repeated ones that take one value, so that a typo is reported."""
-        (route,) = self._static_routes + self._dynamic_routes
-        declared = {parameter.alias: parameter for parameter in route.dependant.query_params}
+        declared = {parameter.alias: parameter for parameter in self.registered.dependant.query_params}
         for name, values in query.items():
             if name not in declared:
                 known = f"This route has {' and '.join(declared) or 'none'}."

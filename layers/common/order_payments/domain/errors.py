@@ -65,7 +65,7 @@ class StockBelowReserved(OrderPaymentError):
 
 
 class PreconditionFailed(OrderPaymentError):
-    """The product does not meet `If-Match` or `If-None-Match`."""
+    """The stored product is not the one that the request expects."""
 
 
 class PaymentAlreadyAttempted(OrderPaymentError):

@@ -160,7 +160,7 @@ class ProductsTable:
                 # botocore retried a write whose response was lost, and the retry failed on the first one's result.
                 return written
             if precondition is not None and not precondition(before):
-                raise PreconditionFailed("The product does not meet the precondition. Read it again to get its ETag.")
+                raise PreconditionFailed("The product does not meet the precondition. Read it again.")
             new_stock = _stock_to_keep(item) if stock is None else stock
             if new_stock is None:
                 raise InvalidRequest(
