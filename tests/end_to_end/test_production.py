@@ -203,7 +203,10 @@ def test_dashboard_has_widgets_and_no_unresolved_placeholder(stack: Stack) -> No
     assert set(re.findall(r"\$\{[^}]*}", body)) <= {"${PROP('Dim.reason')}"}  # resolved by CloudWatch
 
 
-def test_stripe_key_is_in_no_environment_and_no_log(stack: Stack) -> None:
+@pytest.mark.usefixtures("admin")
+def test_stripe_key_is_in_no_environment_and_no_log(stack: Stack, shop: HttpShop, buyer: str) -> None:
+    assert buy_tea(shop, buyer)[1].status == 200
+
     environments = json.dumps(
         [each.get("Environment") for each in call_aws(stack, "lambda", "list_functions")["Functions"]]
     )

@@ -1,4 +1,4 @@
-"""The dead-message queue of the event publisher, in Amazon SQS."""
+"""The dead-letter queue of the event publisher, in Amazon SQS."""
 
 import json
 from collections.abc import Mapping
