@@ -45,7 +45,7 @@ _START_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TimedResponse:
     """The HTTP status of a payment, and when it started and ended on the monotonic clock."""
 
     status: int
@@ -57,7 +57,7 @@ class Answer:
 class Round:
     """Answers, and the processor time that the clients used meanwhile."""
 
-    answers: Sequence[Answer]
+    responses: Sequence[TimedResponse]
     processor_seconds: float
 
 
@@ -73,16 +73,16 @@ class Rate:
 
     @classmethod
     def of(cls, measured: Round) -> "Rate":
-        """Summarize answers. Raises `RuntimeError` for a status other than 200 or 503, since a failure may be fast."""
-        answers = measured.answers
-        statuses = Counter(answer.status for answer in answers)
+        """Summarize responses. Raises `RuntimeError` for a status other than 200 or 503: a failure may be fast."""
+        responses = measured.responses
+        statuses = Counter(answer.status for answer in responses)
         if other := set(statuses) - {PAID, BUSY}:
             raise RuntimeError(f"payments returned {sorted(other)}")
-        seconds = max(answer.ended for answer in answers) - min(answer.started for answer in answers)
-        latencies = sorted(1000 * (answer.ended - answer.started) for answer in answers)
+        seconds = max(answer.ended for answer in responses) - min(answer.started for answer in responses)
+        latencies = sorted(1000 * (answer.ended - answer.started) for answer in responses)
         return cls(
             payments_per_second=statuses[PAID] / seconds,
-            busy_percent=100 * statuses[BUSY] / len(answers),
+            busy_percent=100 * statuses[BUSY] / len(responses),
             p50_ms=latencies[len(latencies) // 2],
             p99_ms=latencies[len(latencies) * 99 // 100],
             client_share=measured.processor_seconds / seconds / (os.cpu_count() or 1),
@@ -117,7 +117,7 @@ class Clients:
         of_processes = [shares[process::PROCESSES] for process in range(PROCESSES)]
         rounds = list(self._pool.map(_pay_in_process, of_processes))
         return Round(
-            [answer for part in rounds for answer in part.answers], sum(part.processor_seconds for part in rounds)
+            [answer for part in rounds for answer in part.responses], sum(part.processor_seconds for part in rounds)
         )
 
 
@@ -137,17 +137,17 @@ def _pay_in_process(shares: Sequence[Sequence[str]]) -> Round:
     _Process.start.wait(_START_SECONDS)
     started = time.process_time()
     with ThreadPoolExecutor(len(shares) or 1) as threads:
-        answers = list(chain.from_iterable(threads.map(_pay_share, shares)))
-    return Round(answers, time.process_time() - started)
+        responses = list(chain.from_iterable(threads.map(_pay_share, shares)))
+    return Round(responses, time.process_time() - started)
 
 
-def _pay_share(order_ids: Sequence[str]) -> list[Answer]:
-    answers = []
+def _pay_share(order_ids: Sequence[str]) -> list[TimedResponse]:
+    responses = []
     for order_id in order_ids:
         started = time.monotonic()
         status = _Process.pay_one(order_id)
-        answers.append(Answer(status, started, time.monotonic()))
-    return answers
+        responses.append(TimedResponse(status, started, time.monotonic()))
+    return responses
 
 
 def measure(options: Options) -> Family:

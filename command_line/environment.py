@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-REGION = "us-east-1"
+LOCAL_REGION = "us-east-1"
 # The emulator accepts any credentials. The user's own must not be sent to it.
 ACCESS_KEY_ID = "local"
 SECRET_ACCESS_KEY = "local"  # noqa: S105
@@ -19,7 +19,7 @@ SECRET_ACCESS_KEY = "local"  # noqa: S105
 AWS_SETTINGS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
     "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
-    "AWS_DEFAULT_REGION": REGION,
+    "AWS_DEFAULT_REGION": LOCAL_REGION,
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",

@@ -18,10 +18,10 @@ from samtranslator.yaml_helper import yaml_parse
 from command_line.project import PROJECT
 from delivery.samconfig import read_samconfig, saved_parameters
 
-REGION = "eu-central-1"
+RENDERING_REGION = "eu-central-1"
 SAMCONFIG: Mapping[str, Any] = read_samconfig()
 
-SECRET = {"StripeSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:stripe-AbCdEf"}
+SECRET = {"StripeSecretArn": f"arn:aws:secretsmanager:{RENDERING_REGION}:123456789012:secret:stripe-AbCdEf"}
 ACCOUNT_PARAMETERS: Mapping[str, Mapping[str, str]] = {"dev": {}, "staging": SECRET, "production": SECRET}
 """Example values, by environment, of the parameters that `samconfig.toml` leaves to the account."""
 
@@ -137,7 +137,7 @@ def _transform(parameters: tuple[tuple[str, str], ...]) -> dict[str, Any]:
             if place in resource.get("Properties", {}):
                 resource["Properties"][place] = "s3://bucket/key"  # as after `sam package`
     logging.getLogger("samtranslator").setLevel(logging.CRITICAL)
-    translator = Translator({}, Parser(), None, boto3.Session(region_name=REGION))
+    translator = Translator({}, Parser(), None, boto3.Session(region_name=RENDERING_REGION))
     transformed: dict[str, Any] = translator.translate(source, dict(parameters))
     return transformed
 

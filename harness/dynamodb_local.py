@@ -26,7 +26,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, make_child_environment
+from command_line.environment import ACCESS_KEY_ID, LOCAL_REGION, SECRET_ACCESS_KEY, make_child_environment
 from command_line.errors import CommandError
 from command_line.processes import start_process
 
@@ -113,7 +113,7 @@ def client_of(endpoint: str) -> "DynamoDBClient":
     return boto3.client(
         "dynamodb",
         endpoint_url=endpoint,
-        region_name=REGION,
+        region_name=LOCAL_REGION,
         aws_access_key_id=ACCESS_KEY_ID,
         aws_secret_access_key=SECRET_ACCESS_KEY,
         config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, max_pool_connections=64),

@@ -31,7 +31,7 @@ def load_function(name: str) -> ModuleType:
 
 
 @dataclass(frozen=True)
-class Answer:
+class FunctionResponse:
     status: int
     headers: dict[str, str]
     body: Any
@@ -79,9 +79,9 @@ def event_for(
     }
 
 
-def call(function: ModuleType, event: dict[str, Any], context: Context | None = None) -> Answer:
+def call(function: ModuleType, event: dict[str, Any], context: Context | None = None) -> FunctionResponse:
     response = function.handler(event, context or Context())
-    return Answer(
+    return FunctionResponse(
         response["statusCode"],
         {name: values[0] for name, values in response["multiValueHeaders"].items()},
         json.loads(response["body"]),

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from rich.text import Text
 
-from command_line.environment import REGION
+from command_line.environment import LOCAL_REGION
 from command_line.output import Progress, show_no_progress
 from command_line.project import PROJECT
 from dummy_stripe.dynamodb_store import DynamoDBStore
@@ -78,7 +78,7 @@ class Stack:
         return {
             "apiUrl": self.api_url,
             "awsEndpointUrl": self.emulator.endpoint_url,
-            "region": REGION,
+            "region": LOCAL_REGION,
             "stackName": STACK_NAME,
             "tables": {
                 "orders": self.deployment.orders_table,

@@ -43,7 +43,7 @@ api = Api(route_of("create_order"), raises=[UnknownProduct, MixedCurrencies, Ide
 )
 def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> Response[OrderView]:
     """Place an order at the products' current prices. A repeated request returns the order placed before."""
-    items = [place_order.Item(item.product_id, item.quantity) for item in body.items]
+    items = [place_order.OrderedItem(item.product_id, item.quantity) for item in body.items]
     placed = place_order.place_order(
         place_order.PlaceOrderRequest(api.caller.user_id, items, api.request_id, idempotency_key),
         orders=orders,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from command_line.environment import REGION, make_child_environment
+from command_line.environment import LOCAL_REGION, make_child_environment
 from command_line.processes import run_command
 from local.emulator.process import Emulator
 from local.gateway.responses import GatewayResponse, read_gateway_responses
@@ -60,7 +60,7 @@ def _sam_deploy(template: Path, parameters: Mapping[str, str], emulator: Emulato
         json.dump(dict(parameters), file)
     run_command(
         [
-            *("sam", "deploy", "--template-file", template, "--stack-name", STACK_NAME, "--region", REGION),
+            *("sam", "deploy", "--template-file", template, "--stack-name", STACK_NAME, "--region", LOCAL_REGION),
             *("--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--parameter-overrides", f"file://{overrides}"),
             *("--no-confirm-changeset", "--no-progressbar"),
         ],

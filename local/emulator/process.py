@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.exceptions import HTTPClientError
 
-from command_line.environment import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, make_child_environment
+from command_line.environment import ACCESS_KEY_ID, LOCAL_REGION, SECRET_ACCESS_KEY, make_child_environment
 from command_line.errors import CommandError
 from command_line.processes import start_process
 from local.running import DESCRIPTION
@@ -48,7 +48,7 @@ class Emulator:
 def make_client(endpoint_url: str, service: str) -> Any:
     """Return a boto3 client for a service of the emulator at `endpoint_url`. The caller closes it."""
     session = boto3.Session(
-        aws_access_key_id=ACCESS_KEY_ID, aws_secret_access_key=SECRET_ACCESS_KEY, region_name=REGION
+        aws_access_key_id=ACCESS_KEY_ID, aws_secret_access_key=SECRET_ACCESS_KEY, region_name=LOCAL_REGION
     )
     return session.client(
         service,  # type: ignore[call-overload]  # the service name is a variable

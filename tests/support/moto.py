@@ -12,7 +12,7 @@ from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from command_line.environment import REGION
+from command_line.environment import LOCAL_REGION
 from harness.tables import create_tables
 
 
@@ -41,5 +41,5 @@ def _empty_tables() -> dict[str, Any]:
 
 
 def _tables() -> dict[str, Any]:
-    tables: dict[str, Any] = get_backend("dynamodb")[DEFAULT_ACCOUNT_ID][REGION].tables
+    tables: dict[str, Any] = get_backend("dynamodb")[DEFAULT_ACCOUNT_ID][LOCAL_REGION].tables
     return tables

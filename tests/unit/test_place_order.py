@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 
-from harness.functions import Answer, call, event_for, load_function
+from harness.functions import FunctionResponse, call, event_for, load_function
 from order_payments import place_order
-from order_payments.place_order import Item, PlaceOrderRequest
+from order_payments.place_order import OrderedItem, PlaceOrderRequest
 from order_payments.runtime.clock import utc_now
 from tests.support.function_shop import FunctionShop
 
@@ -22,7 +22,7 @@ def function(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return load_function("create_order")
 
 
-def place(function: ModuleType, product: str, quantity: int, request_id: str) -> Answer:
+def place(function: ModuleType, product: str, quantity: int, request_id: str) -> FunctionResponse:
     body = json.dumps({"items": [{"productId": product, "quantity": quantity}]})
     return call(function, event_for("POST /orders", body=body, headers={"Idempotency-Key": "k"}, requestId=request_id))
 
@@ -58,7 +58,7 @@ def test_write_retried_by_botocore_returns_its_own_order(shop: FunctionShop, fun
 
 def test_fingerprint_equals_the_one_stored_by_earlier_releases() -> None:
     """Earlier releases hashed the JSON of the request model, and a client may repeat a request after an update."""
-    request = PlaceOrderRequest("alice", [Item('caf\u00e9 "1"', 2), Item("tea", 10_000)], "r-1", "k")
+    request = PlaceOrderRequest("alice", [OrderedItem('caf\u00e9 "1"', 2), OrderedItem("tea", 10_000)], "r-1", "k")
 
     stored = '{"items":[{"product_id":"caf\u00e9 \\"1\\"","quantity":2},{"product_id":"tea","quantity":10000}]}'
     assert request.fingerprint == hashlib.sha256(stored.encode()).hexdigest()

@@ -25,7 +25,7 @@ MAXIMUM_QUANTITY = 10_000
 """Units in one line of an order."""
 
 
-class Item(NamedTuple):
+class OrderedItem(NamedTuple):
     """A product and the units of it that a buyer orders."""
 
     product_id: str
@@ -37,7 +37,7 @@ class PlaceOrderRequest:
     """A buyer's request for an order. The client's `idempotency_key` makes a repeated request return the same order."""
 
     buyer_id: str
-    items: Sequence[Item]
+    items: Sequence[OrderedItem]
     request_id: str
     idempotency_key: str | None = None
 
@@ -111,7 +111,7 @@ def check_same_request(order: Order, request: PlaceOrderRequest) -> None:
         raise IdempotencyKeyReused("This idempotency key was used for another order. Use a new key.")
 
 
-def price_items(items: Sequence[Item], products: ProductsTable) -> tuple[list[OrderLine], str]:
+def price_items(items: Sequence[OrderedItem], products: ProductsTable) -> tuple[list[OrderLine], str]:
     """Return the order lines for `items` at the products' current prices, and their currency."""
     wanted = {item.product_id for item in items}
     if len(wanted) > MAXIMUM_PRODUCTS:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.event_handler import Response
 
-from harness.functions import Answer, Context, event_for, load_function
+from harness.functions import Context, FunctionResponse, event_for, load_function
 from order_payments.api.parameters import Limit
 from order_payments.api.problems import PROBLEM_TYPES
 from order_payments.api.requests import MAXIMUM_BODY_BYTES
@@ -30,14 +30,14 @@ def stub_api(method: str = "GET", callers: frozenset[Role] | Callers = ANY_USER)
     return Api(Route("thing", method, "/thing", callers))
 
 
-def call(api: Api, **event: Any) -> Answer:
+def call(api: Api, **event: Any) -> FunctionResponse:
     return resolve(api, event_for("GET /thing", **event))
 
 
-def resolve(api: Api, event: dict[str, Any]) -> Answer:
+def resolve(api: Api, event: dict[str, Any]) -> FunctionResponse:
     response = api.resolve(event, Context())  # type: ignore[arg-type]  # the resolver reads only these fields
     headers = {name: values[0] for name, values in response["multiValueHeaders"].items()}
-    return Answer(response["statusCode"], headers, json.loads(response["body"]))
+    return FunctionResponse(response["statusCode"], headers, json.loads(response["body"]))
 
 
 def test_every_error_class_has_a_problem_type() -> None:
@@ -170,7 +170,7 @@ def echo() -> Api:
     return api
 
 
-def post(api: Api, body: str | bytes, **headers: str) -> Answer:
+def post(api: Api, body: str | bytes, **headers: str) -> FunctionResponse:
     """Send the body as a gateway does: as text, or in base64."""
     is_binary = isinstance(body, bytes)
     event = event_for("POST /thing", body=b64encode(body).decode() if is_binary else body, headers=headers)
@@ -289,7 +289,7 @@ def test_every_route_refuses_an_unknown_query_parameter(route: Route) -> None:
     assert [error["location"] for error in response.body["errors"]] == [["query", "colour"]]
 
 
-def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch, **event: Any) -> Answer:
+def call_from(origin: str | None, allowed: str, monkeypatch: pytest.MonkeyPatch, **event: Any) -> FunctionResponse:
     """Call from a web page of `origin`, with `allowed` as the allowed origins."""
     monkeypatch.setenv("CORS_ALLOWED_ORIGINS", allowed)
     api = stub_api(callers=BUYERS)

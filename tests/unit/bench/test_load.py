@@ -5,14 +5,19 @@ from collections import Counter
 import pytest
 
 from bench.contention import BUSY, CHOSEN, POLICIES, Outcome, Point, plan
-from bench.throughput import Answer, Rate, Round
+from bench.throughput import Rate, Round, TimedResponse
 from order_payments.runtime import retry_budgets
 
 
 def test_rate_counts_only_confirmed_payments() -> None:
-    answers = [Answer(200, 10, 11), Answer(503, 10.5, 10.6), Answer(200, 11, 12), Answer(200, 12, 14)]
+    responses = [
+        TimedResponse(200, 10, 11),
+        TimedResponse(503, 10.5, 10.6),
+        TimedResponse(200, 11, 12),
+        TimedResponse(200, 12, 14),
+    ]
 
-    rate = Rate.of(Round(answers, processor_seconds=1))
+    rate = Rate.of(Round(responses, processor_seconds=1))
 
     assert rate.payments_per_second == pytest.approx(3 / 4)
     assert rate.busy_percent == 25
@@ -22,7 +27,7 @@ def test_rate_counts_only_confirmed_payments() -> None:
 @pytest.mark.parametrize("status", [202, 404, 500])
 def test_unexpected_status_fails_the_rate(status: int) -> None:
     with pytest.raises(RuntimeError, match=str(status)):
-        Rate.of(Round([Answer(200, 0, 1), Answer(status, 0, 1)], processor_seconds=0))
+        Rate.of(Round([TimedResponse(200, 0, 1), TimedResponse(status, 0, 1)], processor_seconds=0))
 
 
 def test_outcome_has_shares_transactions_and_latencies() -> None:

@@ -10,7 +10,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from samtranslator.yaml_helper import yaml_parse
 
 from command_line.project import PROJECT
-from delivery.rendering import ACCOUNT_PARAMETERS, REGION, SAMCONFIG, Rendering
+from delivery.rendering import ACCOUNT_PARAMETERS, RENDERING_REGION, SAMCONFIG, Rendering
 from tests.support.policies import list_permissions
 
 GITHUB = yaml_parse((PROJECT / "delivery" / "github.yaml").read_text())["Resources"]
@@ -88,7 +88,9 @@ def needed_by_resources() -> set[str]:
     handlers = [
         handler
         for type_ in types
-        for name, handler in PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, type_).schema["handlers"].items()
+        for name, handler in PROVIDER_SCHEMA_MANAGER.get_resource_schema(RENDERING_REGION, type_)
+        .schema["handlers"]
+        .items()
         if name != "list"
     ]
     return {permission for handler in handlers for permission in handler.get("permissions", [])}

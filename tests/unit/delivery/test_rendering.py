@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cfnlint.api import ManualArgs, lint
 
-from delivery.rendering import ACCOUNT_PARAMETERS, REGION, SECRET, Rendering, template
+from delivery.rendering import ACCOUNT_PARAMETERS, RENDERING_REGION, SECRET, Rendering, template
 
 OPENID = {"JwtIssuer": "https://id.example/", "JwtAudience": "shop", "JwtJwksUrl": "https://id.example/jwks"}
 REQUIRED = {"StripeSecretKey": "sk_test_dummy", **OPENID}
@@ -95,7 +95,7 @@ def test_environment_has_valid_parameters(environment: str) -> None:
 def test_rendered_environment_passes_the_linter(environment: str) -> None:
     rendered = json.dumps(Rendering.of_environment(environment).as_template())
 
-    matches = lint(rendered, regions=[REGION], config=ManualArgs(regions=[REGION]))
+    matches = lint(rendered, regions=[RENDERING_REGION], config=ManualArgs(regions=[RENDERING_REGION]))
 
     assert [f"{match.rule.id} {match.message}" for match in matches] == []
 

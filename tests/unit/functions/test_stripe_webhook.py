@@ -12,7 +12,7 @@ import stripe
 
 from dummy_stripe.events import sign
 from dummy_stripe.http_client import DummyStripeHTTPClient
-from harness.functions import Answer, call, event_for, load_function
+from harness.functions import FunctionResponse, call, event_for, load_function
 from order_payments.domain.orders import Order
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.runtime.metric_names import Count
@@ -43,14 +43,14 @@ def signature(body: str, *, secret: str = SECRET, age: float = 0) -> str:
     return sign(body.encode(), secret, int(time.time() - age))
 
 
-def deliver(body: str, header: str | None, webhook: ModuleType | None = None) -> Answer:
+def deliver(body: str, header: str | None, webhook: ModuleType | None = None) -> FunctionResponse:
     headers = {} if header is None else {"Stripe-Signature": header}
     event = event_for("POST /webhooks/stripe", body=body, headers=headers)
     del event["requestContext"]["authorizer"]
     return call(webhook or load_function("stripe_webhook"), event)
 
 
-def deliver_signed(type_: str, order_id: str, intent_id: str) -> Answer:
+def deliver_signed(type_: str, order_id: str, intent_id: str) -> FunctionResponse:
     body = payload(type_, order_id, intent_id)
     return deliver(body, signature(body))
 

@@ -16,7 +16,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from dummy_stripe import MemoryStore
 from dummy_stripe.events import sign
 from dummy_stripe.http_client import DummyStripeHTTPClient
-from harness.functions import Answer, call, event_for, load_function
+from harness.functions import FunctionResponse, call, event_for, load_function
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.domain.orders import Order, OrderLine, PaymentAttempt
 from order_payments.runtime.clock import Deadline, utc_now
@@ -357,7 +357,7 @@ def test_webhook_accepts_events_once_its_secret_is_there(
     assert send_event(webhook, "whsec_1").status == 200
 
 
-def send_event(webhook: ModuleType, signed_with: str) -> Answer:
+def send_event(webhook: ModuleType, signed_with: str) -> FunctionResponse:
     body = json.dumps({"id": "evt_1", "type": "charge.updated", "data": {"object": {}}})
     headers = {"Stripe-Signature": sign(body.encode(), signed_with, int(utc_now().timestamp()))}
     event = event_for("POST /webhooks/stripe", body=body, headers=headers)
