@@ -2,8 +2,9 @@
 
 import re
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, Route, expect
 
 _REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
 
@@ -108,6 +109,32 @@ class ConsolePage:
         self.search.fill(product)
         expect(self.stock_of(product).first).to_be_visible()
 
+    def add(self, product: str) -> None:
+        """Find the product and add it to the basket."""
+        self.find(product)
+        self.page.get_by_role("button", name=f"Add {product}", exact=True).click()
+
+    def quantity_of(self, product: str) -> Locator:
+        """Return the quantity field of a product in the basket."""
+        return self.page.get_by_label(f"Quantity of {product}")
+
+    def show_catalogue(self, count: int) -> None:
+        """Reload the page with a catalogue of `count` products, served by the test."""
+
+        def answer(route: Route) -> None:
+            query = parse_qs(urlsplit(route.request.url).query)
+            first, limit = int(query.get("cursor", ["0"])[0]), int(query["limit"][0])
+            end = min(first + limit, count)
+            found = [
+                {"productId": f"item-{number:05}", "name": f"Item {number:05}", "unitPrice": 100, "currency": "usd"}
+                | {"stock": 5, "reserved": 0, "available": 5}
+                for number in range(first, end)
+            ]
+            route.fulfill(json={"products": found, "cursor": str(end) if end < count else None})
+
+        self.page.route("**/v1/products?*", answer)
+        self.reload()
+
     def edit(self, product: str) -> None:
         """Find the product and open its edit forms, as an admin."""
         self.find(product)
@@ -116,9 +143,8 @@ class ConsolePage:
 
     def place_order(self, product: str, quantity: int = 1) -> str:
         """Order a product and return the order's id."""
-        self.find(product)
-        self.page.get_by_role("button", name=f"Add {product}", exact=True).click()
-        self.page.get_by_label(f"Quantity of {product}").fill(str(quantity))
+        self.add(product)
+        self.quantity_of(product).fill(str(quantity))
         with self.page.expect_response(lambda answer: answer.url.endswith("/v1/orders")) as placed:
             self.page.get_by_role("button", name="Place order").click()
         order_id: str = placed.value.json()["orderId"]

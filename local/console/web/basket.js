@@ -1,24 +1,29 @@
-/** The basket. It exists in this page only, until the order is placed. */
+/** The basket. It exists in this tab only, until the order is placed. */
 
-import { byId, el, setText, showList } from "./dom.js";
+import { byId, el, onSubmit, setText, showList } from "./dom.js";
 import { money } from "./format.js";
 import { productOf, products } from "./products.js";
 import { showProblem } from "./problem.js";
 import { placeOrder } from "./order_actions.js";
 import { signal } from "./signal.js";
-import { user } from "./session.js";
+import { hasRole, user } from "./session.js";
 
 /**
- * Quantity of each product. Keeps the product, because another user may not have read it.
+ * Quantity of each product, NaN while its field is not valid. Keeps the product, because another user may not have
+ * read it.
  *
  * @type {{value: Map<string, {product: import("./products.js").Product, quantity: number}>}}
  */
 const basket = signal(new Map());
+// Stored per tab, so that a reload keeps it.
+const BASKET_KEY = "console.basket";
 let isPlacing = false;
 
 /** Add one unit of the product. */
 export function add(product) {
-  put(product, (basket.value.get(product.productId)?.quantity ?? 0) + 1);
+  put(product, (basket.value.get(product.productId)?.quantity || 0) + 1);
+  const line = [...byId("basket").children].find((child) => child.dataset.key === product.productId);
+  line.scrollIntoView({ block: "nearest" });
 }
 
 /** Return the ids of the products in the basket. */
@@ -28,9 +33,18 @@ export function productsInBasket() {
 
 export function startBasket() {
   byId("basket-empty").addEventListener("click", () => basket.set(new Map()));
-  byId("place-order").addEventListener("click", place);
+  // The browser submits only valid quantities. It reports the others with the field's own message.
+  onSubmit("basket-form", place);
+  // JSON has no NaN: an invalid quantity becomes null.
+  const stored = JSON.parse(sessionStorage.getItem(BASKET_KEY) ?? "[]");
+  basket.set(new Map(stored.map(([id, { product, quantity }]) => [id, { product, quantity: quantity ?? 1 }])));
   basket.watch(show);
+  basket.watch((lines) => sessionStorage.setItem(BASKET_KEY, JSON.stringify([...lines])));
   products.watch(show);
+  user.watch(() => {
+    byId("basket-form").hidden = hasRole("admin");
+    showProblem(byId("basket-problem"), null);
+  });
 }
 
 async function place() {
@@ -39,8 +53,9 @@ async function place() {
   const button = byId("place-order");
   button.setAttribute("aria-disabled", "true");
   const items = [...basket.value].map(([productId, { quantity }]) => ({ productId, quantity }));
-  const problem = await placeOrder(items, user.value);
-  showProblem(byId("basket-problem"), problem);
+  const buyer = user.value;
+  const problem = await placeOrder(items, buyer);
+  if (user.value === buyer) showProblem(byId("basket-problem"), problem);
   if (!problem) {
     basket.set(new Map());
     // The button disappears with the basket, so move the focus to the next step.
@@ -70,24 +85,27 @@ function show() {
   showList(byId("basket"), shown, ({ product }) => product.productId, row);
   if (!hasLines) return;
   const total = shown.reduce((sum, { product, quantity }) => sum + product.unitPrice * quantity, 0);
-  setText(byId("basket-total"), money(total, shown[0].product.currency));
+  setText(byId("basket-total"), priceOf(total, shown[0].product.currency));
+}
+
+function priceOf(amount, currency) {
+  return Number.isNaN(amount) ? "–" : money(amount, currency);
 }
 
 function row({ product }) {
   const { productId, name } = product;
   const label = `Quantity of ${name}`;
   const input = el("input", { type: "number", min: 1, max: 10_000, required: true, "aria-label": label });
-  input.addEventListener("input", () => {
-    if (input.checkValidity()) put(product, input.valueAsNumber);
-  });
+  input.addEventListener("input", () => put(product, input.validity.valid ? input.valueAsNumber : NaN));
   const amount = el("span", { class: "number" });
   const warning = el("p", { class: "warning" });
   const remove = el("button", { type: "button", class: "link", "aria-label": `Remove ${name}`, onclick: drop }, "✕");
   const parts = [el("span", { class: "name" }, name), input, amount, remove, warning];
   return Object.assign(el("li", {}, ...parts), {
     update({ product: now, quantity }) {
-      if (document.activeElement !== input) input.value = String(quantity);
-      setText(amount, money(now.unitPrice * quantity, now.currency));
+      // The user is typing, or must see what to correct.
+      if (document.activeElement !== input && !Number.isNaN(quantity)) input.value = String(quantity);
+      setText(amount, priceOf(now.unitPrice * quantity, now.currency));
       setText(warning, quantity > now.available ? `Only ${now.available} for sale. A payment will fail.` : "");
     },
   });
