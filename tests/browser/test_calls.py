@@ -26,7 +26,7 @@ def test_polls_are_listed_on_request(open_console: OpenConsole, product: str) ->
     with console.page.expect_response(re.compile(f"{order}/status$")):
         console.pay_button.click()
 
-    console.page.get_by_label("Show polls").check()
+    console.page.get_by_label("Show polling").check()
 
     polls = console.page.locator("#calls > li").filter(has_text=re.compile("GET.*/status"))
     expect(polls.first).to_be_visible()

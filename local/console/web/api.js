@@ -1,5 +1,6 @@
 /** Client of the public API. Records every call. */
 
+import { isTokenExpired, renewToken } from "./session.js";
 import { signal } from "./signal.js";
 
 export const API = "/v1";
@@ -15,12 +16,21 @@ export const calls = signal([]);
 let callCount = 0;
 
 /**
- * Call the API as `user`.
+ * Call the API as `user`. If it refuses the token, call it again with a new one.
  *
  * @returns {Promise<{ok: boolean, status: number, headers: Headers, body: any, ms: number}>}  It never rejects. Without
  *   a response, `status` is 0 and `body` is a problem.
  */
-export async function call(method, path, user, { body, idempotencyKey, ifMatch, background = false } = {}) {
+export async function call(method, path, user, options = {}) {
+  const { token } = user;
+  const response = await callOnce(method, path, user, options);
+  if (response.status !== 401) return response;
+  if (await renewToken(user, token)) return callOnce(method, path, user, options);
+  if (isTokenExpired(token)) response.body.detail = "The token has expired. Choose another user.";
+  return response;
+}
+
+async function callOnce(method, path, user, { body, idempotencyKey, ifMatch, background = false }) {
   const headers = [["Authorization", "Bearer $TOKEN"]];
   if (body !== undefined) headers.push(["Content-Type", "application/json"]);
   if (idempotencyKey) headers.push(["Idempotency-Key", idempotencyKey]);
@@ -75,6 +85,6 @@ function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
-    return { title: "The response is not JSON", detail: text.slice(0, 200), code: "not_json" };
+    return { title: "Not JSON", detail: `The response is not JSON: ${text.slice(0, 200)}`, code: "not_json" };
   }
 }

@@ -2,13 +2,14 @@
 
 import { drawDiagram } from "./diagram.js";
 import { byId, el, onSubmit, setText } from "./dom.js";
-import { duration, money, timeOfDay } from "./format.js";
+import { duration, money, timeOf } from "./format.js";
 import { openOrder } from "./order_actions.js";
 import { current, currentRecord, orders } from "./orders.js";
 import { showProblem } from "./problem.js";
 import { user } from "./session.js";
 
 const TICK_MS = 500;
+const ORDER_PARAMETER = "order";
 
 // Unchanged content is not rendered again, because the user may be selecting it.
 let shown = "";
@@ -26,13 +27,33 @@ export function startOrderPanel() {
   };
   orders.watch(show);
   current.watch(show);
+  current.watch((orderId) => {
+    showProblem(byId("open-problem"), null);
+    // A reload and a copied URL open the order again.
+    if (orderId) history.replaceState(null, "", `?${ORDER_PARAMETER}=${encodeURIComponent(orderId)}`);
+  });
+  user.watch(clearProblems);
   setInterval(showWaiting, TICK_MS);
+}
+
+/** Remove the errors, which belong to the previous user. */
+function clearProblems() {
+  showProblem(byId("open-problem"), null);
+  for (const record of orders.value.values()) record.problem = null;
+  orders.touch();
+}
+
+/** Open the order that the page's URL names. */
+export async function openFromUrl() {
+  const orderId = new URLSearchParams(location.search).get(ORDER_PARAMETER);
+  if (orderId) showProblem(byId("open-problem"), await openOrder(orderId, user.value));
 }
 
 /** Open an order, or show why the API refused, and focus the panel. */
 export async function openInPanel(orderId) {
-  const problem = await openOrder(orderId, user.value);
-  showProblem(byId("open-problem"), problem);
+  const reader = user.value;
+  const problem = await openOrder(orderId, reader);
+  if (user.value === reader) showProblem(byId("open-problem"), problem);
   if (!problem) byId("open-id").value = "";
   byId("order-heading").focus();
 }
@@ -66,7 +87,7 @@ function facts(order) {
     ["Buyer", el("code", {}, order.buyerId)],
     ["PaymentIntent", el("code", {}, order.paymentIntentId ?? "none")],
     ...(why ? [["Reason", el("span", {}, `${why[0]} `, el("code", {}, why[1]))]] : []),
-    ["Placed", timeOfDay(order.createdAt)],
+    ["Placed", timeOf(order.createdAt)],
   ];
   return rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
 }

@@ -12,6 +12,9 @@ const USER_KEY = "console.user";
 /** @type {{value: User | null}} */
 export const user = signal(null);
 
+/** The request for new tokens that is in flight. @type {Promise<User[]> | null} */
+let renewing = null;
+
 /** Return whether the signed-in user has the role. */
 export function hasRole(role) {
   return Boolean(user.value?.roles.includes(role));
@@ -21,18 +24,46 @@ export function isExpired() {
   return user.value?.name === "expired";
 }
 
+/** Return whether the time of the token has passed. */
+export function isTokenExpired(token) {
+  return claims(token, 1).exp * 1000 <= Date.now();
+}
+
 /** Load the stack's users, show them, and sign in the remembered one. */
 export async function startSession() {
-  const response = await fetch("/session.json", { cache: "no-store" });
-  if (!response.ok) throw new Error(
-      `The local stack refused to send its tokens (${response.status}). Open the console at 127.0.0.1 or localhost.`,
-    );
-  /** @type {{users: User[]}} */
-  const { users } = await response.json();
+  const users = await readUsers();
   const remembered = sessionStorage.getItem(USER_KEY);
   const first = users.find((each) => each.name === remembered) ?? users[0];
   byId("sign-in").append(...users.map((each) => choice(each, each === first)));
   user.set(first);
+}
+
+/** Give the user a new token, because the API refused `token`. Returns whether the user now has another one. */
+export async function renewToken(refused, token) {
+  if (refused.name === "expired") return false;
+  if (refused.token === token) {
+    renewing ??= readUsers().finally(() => (renewing = null));
+    const users = await renewing.catch(() => []);
+    const renewed = users.find(({ name }) => name === refused.name);
+    // Each run of the stack signs with a key of its own.
+    if (renewed && claims(renewed.token, 0).kid !== claims(token, 0).kid) byId("restarted").hidden = false;
+    refused.token = renewed?.token ?? token;
+  }
+  return refused.token !== token;
+}
+
+/** @returns {Promise<User[]>} */
+async function readUsers() {
+  const response = await fetch("/session.json", { cache: "no-store" });
+  if (response.ok) return (await response.json()).users;
+  throw new Error(
+    `The local stack refused to send its tokens (${response.status}). Open the console at 127.0.0.1 or localhost.`,
+  );
+}
+
+/** Decode the header (0) or the payload (1) of a token. */
+function claims(token, part) {
+  return JSON.parse(atob(token.split(".")[part].replaceAll("-", "+").replaceAll("_", "/")));
 }
 
 function choice(known, checked) {
