@@ -2,7 +2,7 @@
 
 import subprocess
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from local.shop import stripe_events
 from local.stack import Stack
@@ -120,7 +120,7 @@ def test_expired_token_is_refused(open_console: OpenConsole, product: str) -> No
     expect(console.page.locator("#catalogue-problem")).to_contain_text("unauthorized")
     console.pay_button.click()
 
-    expect(console.problem).to_contain_text("unauthorized")
+    expect(console.problem).to_contain_text("The token has expired. Choose another user. unauthorized")
     expect(console.status).to_have_text("pending")
     console.sign_in("Buyer")
     expect(console.page.locator("#catalogue-problem")).to_be_empty()
@@ -141,6 +141,57 @@ def test_other_users_cannot_pay_order(open_console: OpenConsole, product: str) -
     expect(console.status).to_have_text("pending")
 
 
+def test_error_states_each_fact_once(open_console: OpenConsole, product: str) -> None:
+    console = open_console(expects=(403,))
+    console.place_order(product)
+    console.sign_in("Seller")
+    console.pay_button.click()
+    expect(console.problem).to_contain_text("forbidden")
+    assert console.problem.inner_text().lower().count("forbidden") == 1
+
+
+def test_errors_of_a_user_are_cleared_for_the_next(open_console: OpenConsole, product: str) -> None:
+    console = open_console(expects=(403,))
+    console.place_order(product)
+    console.sign_in("Seller")
+    console.pay_button.click()
+    console.add(product)
+    console.page.get_by_role("button", name="Place order").click()
+    console.open_order("ord_unknown")
+    errors = console.page.locator("main").get_by_role("alert")
+    expect(errors).to_have_count(3)
+
+    console.sign_in("Second buyer")
+
+    expect(errors).to_have_count(0)
+
+
+def test_error_of_the_last_order_is_cleared_by_the_next(open_console: OpenConsole, product: str) -> None:
+    console = open_console(expects=(404,))
+    console.open_order("ord_unknown")
+    expect(console.page.locator("#open-problem")).to_contain_text("order_not_found")
+
+    console.place_order(product)
+
+    expect(console.page.locator("#open-problem")).to_be_empty()
+
+
+def test_late_error_is_not_shown_to_the_next_user(open_console: OpenConsole, product: str) -> None:
+    console = open_console(expects=(403,))
+    console.place_order(product)
+    console.sign_in("Seller")
+    held: list[Route] = []
+    console.page.route("**/payment", lambda route: held.append(route), times=1)
+    with console.page.expect_request("**/payment"):
+        console.pay_button.click()
+    console.sign_in("Buyer")
+
+    held[0].continue_()
+
+    expect(console.steps.last).to_contain_text("Response 403")
+    expect(console.problem).to_have_count(0)
+
+
 def test_admin_settles_order_by_hand(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
     buyer, admin = open_console(), open_console(user="Admin")
     order = buyer.place_order(product, 3)
@@ -152,6 +203,7 @@ def test_admin_settles_order_by_hand(open_console: OpenConsole, shop: HttpShop, 
 
     expect(admin.status).to_have_text("confirmed")
     expect(admin.page.locator("#order-facts")).to_contain_text("Paid in cash.")
+    expect(admin.page.locator("#override")).to_be_hidden()
     expect(buyer.status).to_have_text("confirmed")
     assert shop.stock(id_of(product)) == Stock(7, 0, 7)
 

@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { duration } from "./format.js";
 import { addStep, current, orders, recordOrder } from "./orders.js";
+import { user as signedIn } from "./session.js";
 import { signal } from "./signal.js";
 
 const RETRY_SECONDS = 5;
@@ -36,7 +37,7 @@ export async function openOrder(orderId, user) {
 /** Pay an order. A second call during the first does nothing. */
 export async function pay(record, card, user) {
   const { orderId } = record.order;
-  await settle(record, ["Payment sent", card], () =>
+  await settle(record, user, ["Payment sent", card], () =>
     call("POST", `/orders/${encodeURIComponent(orderId)}/payment`, user, {
       body: { paymentMethodId: card },
       idempotencyKey: record.key,
@@ -52,12 +53,12 @@ export async function pay(record, card, user) {
 /** Override an order's status as an admin. */
 export async function override(record, status, reason, user) {
   const { orderId } = record.order;
-  await settle(record, ["Override sent", status], () =>
+  await settle(record, user, ["Override sent", status], () =>
     call("PUT", `/admin/orders/${encodeURIComponent(orderId)}/status`, user, { body: { status, reason } }),
   );
 }
 
-async function settle(record, [label, detail], send) {
+async function settle(record, user, [label, detail], send) {
   if (record.busy) return;
   const sent = Date.now();
   const wasPending = record.order.status === "pending";
@@ -73,9 +74,15 @@ async function settle(record, [label, detail], send) {
   const replayed = response.headers.get("Idempotent-Replayed") === "true";
   const kind = response.status === 202 ? "wait" : response.ok ? "good" : "bad";
   addStep(record, { label: outcome(response, replayed), at: sent + response.ms, took: response.ms, kind });
-  Object.assign(record, { busy: false, problem: response.ok ? null : response.body });
+  record.busy = false;
+  if (!response.ok) recordProblem(record, user, response.body);
   orders.touch();
   announcement.set(response.ok ? `The order is ${record.order.status}.` : `Refused: ${response.body.title}.`);
+}
+
+/** Record the problem, unless another user has signed in since. */
+function recordProblem(record, user, problem) {
+  if (user === signedIn.value) record.problem = problem;
 }
 
 function outcome(response, replayed) {
@@ -98,7 +105,7 @@ async function waitForOutcome(record, user, seconds) {
     const response = await call("GET", `/orders/${encodeURIComponent(orderId)}/status`, user, { background: true });
     polls += 1;
     if (response.ok) recordOrder(response.body);
-    else record.problem = response.body;
+    else recordProblem(record, user, response.body);
     if (response.status >= 400 && response.status < 500) break;
   }
   record.nextPollAt = null;

@@ -46,7 +46,10 @@ function show() {
   const record = currentRecord();
   const isAdmin = hasRole("admin");
   byId("pay").hidden = isAdmin;
-  byId("override").hidden = !isAdmin;
+  // An override settles a pending order only.
+  const canOverride = isAdmin && record?.order.status === "pending";
+  if (!canOverride && byId("override").contains(document.activeElement)) byId("order-heading").focus();
+  byId("override").hidden = !canOverride;
   if (!record) return;
   const note = noteOn(record);
   const isPayable = record.order.status === "pending" && !isPaymentInFlight(record);

@@ -19,8 +19,8 @@ function asElement(problem) {
   return el(
     "div",
     { class: "problem", role: "alert" },
-    el("p", {}, el("strong", {}, problem.title ?? "Error"), " ", el("code", {}, problem.code ?? "")),
-    el("p", {}, problem.detail ?? ""),
+    // The title says the same as the code.
+    el("p", {}, el("strong", {}, problem.detail ?? problem.title ?? "Error"), " ", el("code", {}, problem.code ?? "")),
     errors.length ? el("ul", {}, ...errors) : null,
     problem.requestId ? el("p", { class: "quiet" }, "requestId ", el("code", {}, problem.requestId)) : null,
   );
