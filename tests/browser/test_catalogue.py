@@ -111,7 +111,7 @@ def test_search_finds_product_by_id(open_console: OpenConsole, product: str) -> 
 
     expect(console.products).to_have_count(1)
     expect(console.products).to_contain_text([product])
-    expect(console.catalogue_note).to_have_text(re.compile(r"^1 found among \d+ products\.$"))
+    expect(console.catalogue_note).to_have_text(re.compile(r"^1 found among [\d,]+ products\.$"))
 
 
 def test_search_without_result_shows_products_searched(open_console: OpenConsole, product: str) -> None:
@@ -120,8 +120,69 @@ def test_search_without_result_shows_products_searched(open_console: OpenConsole
 
     console.search.fill("no such thing")
 
-    expect(console.catalogue_note).to_have_text(re.compile(r"^None found among \d+ products\.$"))
+    expect(console.catalogue_note).to_have_text(re.compile(r"^None found among [\d,]+ products\.$"))
     expect(console.products).to_have_count(0)
+
+
+def test_search_by_id_reads_that_product_first(open_console: OpenConsole, product: str) -> None:
+    console = open_console()
+    console.show_catalogue(2_000)
+    expect(console.products).to_have_count(100)
+    reads = record_product_reads(console)
+
+    console.search.fill(id_of(product))
+
+    expect(console.products).to_contain_text([product])
+    expect(console.catalogue_note).to_have_text("1 found among 101 products; there are more.")
+    assert any(url.endswith(f"/v1/products/{id_of(product)}") for url in reads)
+    assert not any("cursor=" in url for url in reads)
+
+
+def test_one_click_searches_the_whole_catalogue(open_console: OpenConsole) -> None:
+    console = open_console()
+    console.show_catalogue(2_000)
+    console.search.fill("no such thing")
+    expect(console.catalogue_note).to_have_text("None found among 1,100 products; there are more.")
+    held: list[Route] = []
+    console.page.route("**/v1/products?*cursor=1500", lambda route: held.append(route), times=1)
+
+    console.more_products.click()
+
+    expect(console.catalogue_note).to_have_text("Searching: None found among 1,500 products so far.")
+    expect(console.more_products).to_have_text("Stop")
+    held[0].fallback()
+    expect(console.catalogue_note).to_have_text("None found among 2,000 products.")
+    expect(console.more_products).to_be_hidden()
+
+
+def test_search_of_the_whole_catalogue_can_be_stopped(open_console: OpenConsole) -> None:
+    console = open_console()
+    console.show_catalogue(2_000)
+    console.search.fill("no such thing")
+    expect(console.catalogue_note).to_have_text("None found among 1,100 products; there are more.")
+    held: list[Route] = []
+    console.page.route("**/v1/products?*cursor=1500", lambda route: held.append(route), times=1)
+    console.more_products.click()
+    expect(console.more_products).to_have_text("Stop")
+
+    console.more_products.click()
+
+    expect(console.more_products).to_have_text("Search all")
+    expect(console.catalogue_note).to_have_text("None found among 1,500 products; there are more.")
+    held[0].fallback()
+    expect(console.catalogue_note).to_have_text("None found among 1,600 products; there are more.")
+
+
+def test_cleared_search_shows_one_step_of_products(open_console: OpenConsole) -> None:
+    console = open_console()
+    console.show_catalogue(1_000)
+    console.search.fill("no such thing")
+    expect(console.catalogue_note).to_have_text("None found among 1,000 products.")
+
+    console.search.fill("")
+
+    expect(console.products).to_have_count(100)
+    expect(console.catalogue_note).to_have_text("Showing the first 100 products; there are more.")
 
 
 def test_found_product_can_be_ordered_and_paid(open_console: OpenConsole, unread_product: str) -> None:

@@ -5,27 +5,34 @@ import { byId, el, setText, showList } from "./dom.js";
 import { money } from "./format.js";
 import { showProblem } from "./problem.js";
 import { editProduct } from "./product_editor.js";
-import { productOf, products, readAgain, readMore } from "./products.js";
+import { productOf, products, readAgain, readMore, readProduct } from "./products.js";
 import { hasRole, user } from "./session.js";
 
-// A search reads pages until it has found this many products, up to a maximum of pages.
+const ROWS_PER_STEP = 100;
+// While the user types, a search reads pages until it has found this many products, up to a maximum of pages.
 const SEARCH_RESULTS = 20;
 const MAX_SEARCH_PAGES = 10;
+const PRODUCT_ID = /^[a-z0-9][a-z0-9._-]{0,63}$/i;
 // Delay of a search after the last key.
 const SEARCH_DELAY_MS = 250;
 
+let rowLimit = ROWS_PER_STEP;
 let searchCount = 0;
+// The search to the end of the catalogue, by its count.
+let searchToEnd = null;
 
 export function startCatalogue() {
   let typing;
   byId("product-search").addEventListener("input", () => {
-    show();
+    rowLimit = ROWS_PER_STEP;
+    stopSearch();
     clearTimeout(typing);
-    typing = setTimeout(() => void search(SEARCH_RESULTS), SEARCH_DELAY_MS);
+    typing = setTimeout(() => void searchFirstPages(), SEARCH_DELAY_MS);
   });
   byId("more-products").addEventListener("click", readOn);
   products.watch(show);
   user.watch(show);
+  user.watch(() => showProblem(byId("catalogue-problem"), null));
 }
 
 /**
@@ -34,30 +41,60 @@ export function startCatalogue() {
  * @param {{onePage?: boolean}} [options]  onePage: only the least recently read page, to keep polls cheap
  */
 export async function refreshCatalogue({ onePage = false } = {}) {
-  const ids = () => [...found().map((product) => product.productId), ...productsInBasket()];
+  const ids = () => [...shownProducts().map((product) => product.productId), ...productsInBasket()];
   report(await readAgain(ids, onePage ? 1 : Infinity));
 }
 
 async function readOn() {
   const button = byId("more-products");
+  if (searchToEnd !== null) {
+    stopSearch();
+    return;
+  }
   if (button.getAttribute("aria-disabled") === "true") return;
-  button.setAttribute("aria-disabled", "true");
-  if (searchWords().length) await search(found().length + SEARCH_RESULTS);
-  else report(await readMore());
-  button.removeAttribute("aria-disabled");
+  if (isSearchUnfinished()) {
+    await searchAll();
+  } else {
+    button.setAttribute("aria-disabled", "true");
+    rowLimit += ROWS_PER_STEP;
+    if (found().length < rowLimit && products.value.more) report(await readMore());
+    button.removeAttribute("aria-disabled");
+    show();
+  }
   // A hidden button loses the focus.
   if (button.hidden) byId("product-list").focus();
 }
 
-async function search(minResults) {
-  const thisSearch = ++searchCount;
-  for (let read = 0; read < MAX_SEARCH_PAGES && products.value.more; read += 1) {
-    // A newer search started, or this one has enough results.
-    if (thisSearch !== searchCount || !searchWords().length || found().length >= minResults) return;
+async function searchFirstPages() {
+  const thisSearch = searchCount;
+  const text = byId("product-search").value.trim();
+  const hasId = () => found().some((product) => product.productId === text);
+  if (PRODUCT_ID.test(text) && products.value.more && !hasId()) await readProduct(text);
+  if (hasId()) return;
+  await search(thisSearch, (read) => read >= MAX_SEARCH_PAGES || found().length >= SEARCH_RESULTS);
+}
+
+async function searchAll() {
+  searchToEnd = ++searchCount;
+  show();
+  await search(searchToEnd, () => false);
+  if (searchToEnd === searchCount) stopSearch();
+}
+
+/** Read pages until the search has enough, or is not the current one. */
+async function search(thisSearch, hasEnough) {
+  for (let read = 0; products.value.more && searchWords().length; read += 1) {
+    if (thisSearch !== searchCount || hasEnough(read)) return;
     const problem = await readMore();
     report(problem);
     if (problem) return;
   }
+}
+
+function stopSearch() {
+  searchCount += 1;
+  searchToEnd = null;
+  show();
 }
 
 function report(problem) {
@@ -78,24 +115,43 @@ function found() {
   });
 }
 
-function show() {
-  const shown = found();
-  const { list } = products.value;
-  const isRead = list.length > 0 || !products.value.more;
-  const more = products.value.more && isRead;
-  showList(byId("catalogue").tBodies[0], shown, (product) => `${product.productId} ${hasRole("admin")}`, row);
-  byId("catalogue").hidden = shown.length === 0;
-  byId("catalogue").classList.toggle("searched", searchWords().length > 0);
-  setText(byId("catalogue-note"), isRead ? note(shown.length, list.length, more) : "");
-  byId("more-products").hidden = !more;
-  setText(byId("more-products"), searchWords().length ? "Search further" : "Show more");
+function shownProducts() {
+  return found().slice(0, rowLimit);
 }
 
-function note(shown, read, more) {
-  const all = more ? `the first ${read} products; there are more` : read === 1 ? "one product" : `${read} products`;
-  if (searchWords().length) return shown ? `${shown} found among ${all}.` : `None found among ${all}.`;
-  if (more) return `Showing ${all}.`;
-  return read ? "" : "The catalogue is empty. To load one: ./shop seed local/shop/catalogue.json";
+/** Return whether all found products are shown and the rest of the catalogue is not searched. */
+function isSearchUnfinished() {
+  return searchWords().length > 0 && products.value.more && found().length <= rowLimit;
+}
+
+function show() {
+  const all = found();
+  const shown = all.slice(0, rowLimit);
+  const { list, more } = products.value;
+  const isRead = list.length > 0 || !more;
+  const isSearching = searchWords().length > 0;
+  showList(byId("catalogue").tBodies[0], shown, (product) => `${product.productId} ${hasRole("admin")}`, row);
+  byId("catalogue").hidden = shown.length === 0;
+  byId("catalogue").classList.toggle("searched", isSearching);
+  setText(byId("catalogue-note"), isRead ? (isSearching ? searchNote(all.length) : note(shown.length)) : "");
+  byId("more-products").hidden = !isRead || (!more && all.length <= shown.length);
+  const next = isSearchUnfinished() ? "Search all" : "Show more";
+  setText(byId("more-products"), searchToEnd === null ? next : "Stop");
+}
+
+function note(shown) {
+  const { list, more } = products.value;
+  if (more || list.length > shown) return `Showing the first ${shown} products; there are more.`;
+  return shown ? "" : "The catalogue is empty. To load one: ./shop seed local/shop/catalogue.json";
+}
+
+function searchNote(count) {
+  const { list, more } = products.value;
+  const read = list.length.toLocaleString("en-US");
+  const matches = count ? `${count.toLocaleString("en-US")} found` : "None found";
+  if (searchToEnd !== null) return `Searching: ${matches} among ${read} products so far.`;
+  if (more) return `${matches} among ${read} products; there are more.`;
+  return `${matches} among ${list.length === 1 ? "one product" : `${read} products`}.`;
 }
 
 function row(product) {

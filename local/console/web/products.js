@@ -1,5 +1,5 @@
 /**
- * Products, read page by page. Only pages with shown products are read again.
+ * Products, read page by page, or one by its id. Only pages with shown products are read again.
  *
  * A cursor is bound to the user who read the previous page. It changes when products are added or removed.
  */
@@ -16,6 +16,8 @@ import { signal } from "./signal.js";
  */
 
 const PRODUCTS_PER_PAGE = 100;
+// Faster than `localeCompare` by an order of magnitude.
+const byName = new Intl.Collator().compare;
 
 /** The products read so far, sorted by name, and whether there may be more. @type {{value: {list: Product[], more: boolean}}} */
 export const products = signal({ list: [], more: true });
@@ -24,6 +26,8 @@ export const products = signal({ list: [], more: true });
 const known = new Map();
 /** @type {ProductPage[]} */
 let pages = [];
+/** Ids of products that were read one by one. @type {Set<string>} */
+let singles = new Set();
 let pagesWanted = 1;
 let reader = null;
 let lastTask = Promise.resolve(null);
@@ -58,7 +62,17 @@ export function readAgain(ids, maxPages) {
       const problem = place < 0 ? null : await readPage(place);
       if (problem || reader !== user.value) return problem;
     }
+    const paged = new Set(pages.flatMap((page) => page.ids));
+    for (const id of singles) if (shownIds.has(id) && !paged.has(id)) await readSingle(id);
     return readWanted();
+  });
+}
+
+/** Read one product. An unknown id is not a problem: the text that the user typed may be part of a name. */
+export function readProduct(productId) {
+  return inTurn(async () => {
+    await readSingle(productId);
+    publish();
   });
 }
 
@@ -73,7 +87,10 @@ export function readMore() {
 /** Run reads one after another. Parallel reads would corrupt the list of pages. */
 function inTurn(read) {
   lastTask = lastTask.then(() => {
-    if (reader !== user.value) pages = [];
+    if (reader !== user.value) {
+      pages = [];
+      singles = new Set();
+    }
     reader = user.value;
     return read();
   });
@@ -87,6 +104,15 @@ async function readWanted() {
   }
   publish();
   return null;
+}
+
+async function readSingle(productId) {
+  const response = await call("GET", `/products/${encodeURIComponent(productId)}`, reader, { background: true });
+  if (reader !== user.value) return;
+  if (response.status === 404) singles.delete(productId);
+  if (!response.ok) return;
+  known.set(productId, response.body);
+  singles.add(productId);
 }
 
 async function readPage(place) {
@@ -110,7 +136,9 @@ function replace(place, { ids, next }) {
 }
 
 function publish() {
-  const ids = new Set(pages.flatMap((page) => page.ids));
-  const list = [...ids].map((id) => known.get(id)).sort((one, other) => one.name.localeCompare(other.name));
-  products.set({ list, more: pages.length > 0 && pages.at(-1).next !== null });
+  const ids = new Set([...pages.flatMap((page) => page.ids), ...singles]);
+  // Those already in order come first, because they make the sort fast.
+  const kept = products.value.list.map((product) => product.productId).filter((id) => ids.has(id));
+  const list = [...new Set([...kept, ...ids])].map((id) => known.get(id)).sort((one, other) => byName(one.name, other.name));
+  products.set({ list, more: pages.at(-1)?.next !== null });
 }
