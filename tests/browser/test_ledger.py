@@ -62,3 +62,19 @@ def test_ledger_shows_no_charge_for_waiting_order(open_console: OpenConsole, pro
     console.pay_button.click()
     expect(console.page.locator("#waiting")).to_be_visible()
     expect(console.ledger_row(order)).to_contain_text("no charge")
+
+
+def test_ledger_names_orders_of_other_buyers(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+    order = shop.order((id_of(product), 1), user=BUYER)
+    shop.pay(order, user=BUYER)
+    console = open_console(user="Second buyer")
+    console.reload()
+    expect(console.ledger_row(order).locator(".status")).to_have_text("another buyer\N{RIGHT SINGLE QUOTATION MARK}s")
+
+
+def test_ledger_names_its_columns_on_a_tablet(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+    order = shop.order((id_of(product), 1), user=BUYER)
+    console = open_console(viewport={"width": 900, "height": 800})
+    total = console.ledger_row(order).locator(".total")
+    expect(total).to_be_visible()
+    assert total.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Total"'

@@ -19,9 +19,9 @@ export function duration(milliseconds) {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** Format an RFC 3339 time as local time of day. */
-export function timeOfDay(text) {
-  return new Date(text).toLocaleTimeString("en-GB");
+/** Format an RFC 3339 time as local date and time: `30 Nov 2026, 19:24:15`. */
+export function timeOf(text) {
+  return new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 }
 
 /** Shorten the order ids in a path, so that its end stays visible. */

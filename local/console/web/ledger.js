@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { byId, el, setText, showList } from "./dom.js";
-import { money, shortId, timeOfDay } from "./format.js";
+import { money, shortId, timeOf } from "./format.js";
 import { openInPanel } from "./order_panel.js";
 import { orders, recordOrder } from "./orders.js";
 import { hasRole, isExpired, user } from "./session.js";
@@ -92,11 +92,12 @@ function show() {
 
 function tableRow({ id }) {
   const open = el("button", { type: "button", class: "link", title: id, onclick: () => openInPanel(id) }, shortId(id));
-  const cells = CELL_CLASSES.map((kind) => el("td", { class: kind }));
+  const [, ...headings] = byId("ledger").tHead.rows[0].cells;
+  const cells = CELL_CLASSES.map((kind, place) => el("td", { class: kind, "data-heading": headings[place].textContent }));
   let shownState = "";
   return Object.assign(el("tr", {}, el("th", { scope: "row" }, open), ...cells), {
     update(row) {
-      const state = JSON.stringify(row);
+      const state = JSON.stringify([row, user.value?.sub]);
       if (state === shownState) return;
       shownState = state;
       contents(row).forEach((content, place) => cells[place].replaceChildren(...content));
@@ -109,13 +110,18 @@ function contents(row) {
   const source = order ?? row.intents[0];
   return [
     [el("code", { title: source.buyerId }, source.buyerId ?? "")],
-    [timeOfDay(row.createdAt)],
+    [timeOf(row.createdAt)],
     [money(order?.totalAmount ?? source.amount, source.currency)],
-    [order ? el("span", { class: `chip ${order.status}` }, order.status) : quiet("not read")],
+    [order ? el("span", { class: `chip ${order.status}` }, order.status) : quiet(missingStatus(source.buyerId))],
     row.intents.length ? row.intents.map(intentLine) : [quiet("no PaymentIntent")],
     chargeLines(row),
     netCharge(row),
   ];
+}
+
+/** Return what stands for the status of an order that the user has not read. */
+function missingStatus(buyerId) {
+  return hasRole("admin") || buyerId === user.value?.sub ? "not loaded" : "another buyer’s";
 }
 
 function intentLine({ id, status }) {
