@@ -122,6 +122,17 @@ def test_console_fits_a_phone(open_console: OpenConsole, product: str, scheme: s
     assert console.find_overflow() == []
 
 
+@pytest.mark.parametrize(("scheme", "classes"), [("light", ""), ("dark", "dark-mode")])
+def test_api_reference_follows_the_scheme_and_leads_back(open_console: OpenConsole, scheme: str, classes: str) -> None:
+    page = open_console(color_scheme=scheme).page
+    page.get_by_role("link", name="API reference").click()
+    expect(page.locator("html")).to_have_class(classes)
+
+    page.get_by_role("link", name="Back to the console").click()
+
+    expect(page.get_by_role("heading", name="Checkout console")).to_be_visible()
+
+
 def test_reduced_motion_stops_animations(open_console: OpenConsole, product: str) -> None:
     console = open_console(reduced_motion="reduce")
     console.place_order(product)

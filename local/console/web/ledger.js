@@ -92,8 +92,8 @@ function show() {
 
 function tableRow({ id }) {
   const open = el("button", { type: "button", class: "link", title: id, onclick: () => openInPanel(id) }, shortId(id));
-  const [, ...headings] = byId("ledger").tHead.rows[0].cells;
-  const cells = CELL_CLASSES.map((kind, place) => el("td", { class: kind, "data-heading": headings[place].textContent }));
+  const [, ...headings] = [...byId("ledger").tHead.rows[0].cells].map((heading) => heading.textContent);
+  const cells = CELL_CLASSES.map((kind, place) => el("td", { class: kind, "data-heading": headings[place] }));
   let shownState = "";
   return Object.assign(el("tr", {}, el("th", { scope: "row" }, open), ...cells), {
     update(row) {
