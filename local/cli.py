@@ -407,9 +407,9 @@ def _print_addresses(stack: Stack, console: Console) -> None:
         ("API docs", f"{origin}/docs"),
         ("tokens", f"{', '.join(stack.tokens)} in .local/stack.json"),
         ("", "more: make token SUB=alice ROLES=buyer"),
-        ("logs", "below, one line per event, without successful reads"),
+        ("logs", "below, one line per event, except reads"),
         ("", "all lines: .local/logs/functions.log"),
-        ("code", "a change of functions/ or layers/ takes effect at the next make run"),
+        ("code", "after a change of functions/ or layers/: make run"),
         ("", ""),
         ("try next", f"pay in the console: {origin}/"),
         # A backslash joins the two lines, so that they can be copied from a narrow terminal.
@@ -423,7 +423,7 @@ def _print_addresses(stack: Stack, console: Console) -> None:
     for label, value in lines:
         # No rich table, which would cut the text at the terminal's width.
         console.print(Text.assemble("  ", (f"{label:<9}", "dim"), value) if value else "", soft_wrap=True)
-    console.print("\nPress Ctrl-C to stop. This discards all orders and products.\n")
+    console.print("\nPress Ctrl-C to stop and discard all orders and products.\n", soft_wrap=True)
 
 
 def main() -> None:

@@ -117,6 +117,8 @@ def test_addresses_of_the_stack_fit_narrow_terminals(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 60
     assert any("functions.log" in line for line in lines)
+    assert "Press Ctrl-C to stop and discard all orders and products." in lines
+    assert any("change of functions/" in line for line in lines)
     first = next(number for number, line in enumerate(lines) if "curl" in line)
     copied_command = "\n".join(line[11:] for line in lines[first : first + 2])
     assert copied_command == (
