@@ -373,11 +373,11 @@ def reconcile(
     description = require_running_stack()
     tally = reconciler.settle_all(description, console.print) if wait else reconciler.run(description)
     console.print("  ".join(f"{name.replace('_', ' ')} [bold]{number}[/]" for name, number in tally.items()))
-    if not wait:
-        unsettled = reconciler.seconds_to_settle(description)
-        console.print(reconciler.describe_unsettled(unsettled))
-        if unsettled:
-            console.print("To wait for the outcome: ./shop reconcile --wait", style="dim")
+    # Also after the wait: the scheduled run may have settled what this one waited for, so its tally can be 0.
+    unsettled = reconciler.seconds_to_settle(description)
+    console.print(reconciler.describe_unsettled(unsettled))
+    if unsettled:
+        console.print("To wait for the outcome: ./shop reconcile --wait", style="dim")
 
 
 @app.command("doctor")

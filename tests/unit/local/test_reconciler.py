@@ -4,7 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from local import cli
 from local.shop import reconciler
 from order_payments.payments import LEASE
 from order_payments.runtime.clock import rfc3339, utc_now
@@ -60,3 +62,24 @@ def test_wait_runs_again_when_an_attempt_can_be_settled(monkeypatch: pytest.Monk
     assert reconciler.settle_all({}, waits.append, pauses.append) == {"settled": 2}
     assert pauses == [44, 5]
     assert waits[0] == "2 in flight, settle in 44 to 60 s"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unsettled", "shown"),
+    [
+        ([], [[44]], ["settled 0", "1 in flight, settles in 44 s", "To wait for the outcome: ./shop reconcile --wait"]),
+        ([], [[]], ["settled 0", "nothing in flight"]),
+        (["--wait"], [[], []], ["settled 0", "nothing in flight"]),
+    ],
+)
+def test_reconcile_prints_what_stays_in_flight(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], unsettled: list[list[int]], shown: list[str]
+) -> None:
+    results = iter(unsettled)
+    monkeypatch.setattr("local.running.find_running_stack", dict)
+    monkeypatch.setattr(reconciler, "run", lambda _: {"settled": 0})
+    monkeypatch.setattr(reconciler, "seconds_to_settle", lambda _: next(results))
+
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["reconcile", *arguments])
+
+    assert result.output.splitlines() == shown
