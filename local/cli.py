@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import sys
 import threading
 from datetime import timedelta
@@ -29,6 +28,7 @@ from local.sam_local import sam as sam_local
 from local.shop import catalogue, demo, order_list, reconciler, seed, stripe_events
 from local.shop.cards import resolve_payment_method
 from local.shop.client import (
+    SAMPLE_PRODUCT,
     bearer,
     describe_problem,
     is_payable,
@@ -58,6 +58,7 @@ _PARAMETERS = {
 }
 
 _MAX_BAD_ROWS_SHOWN = 20
+_AS_BUYER = "Only buyers can do this. Omit --as and --token to act as one. To list a buyer's orders: ./shop orders"
 _CENTURY_SECONDS = 100 * 365 * 24 * 3600
 
 PROGRAM = "shop"
@@ -255,7 +256,7 @@ def place_order(
     advice = {
         "unknown_product": "To list the products: ./shop products",
         "mixed_currencies": "Place one order for each currency. To list the prices: ./shop products",
-        "forbidden": f"Order as a buyer: ./shop order {shlex.join(items)}",
+        "forbidden": _AS_BUYER,
     }
     with open_api_client(account) as shop:
         order = require_status(shop.post("/orders", json={"items": lines}), 201, advice=advice)
@@ -269,7 +270,7 @@ def orders(user: AsUser = "buyer", token: UserToken = None, limit: Limit = 20) -
     """List a buyer's orders in the running stack, newest first."""
     console = make_console()
     account = sign_in(user, token)
-    advice = {"forbidden": "List the orders of a buyer: ./shop orders"}
+    advice = {"forbidden": _AS_BUYER}
     with open_api_client(account) as shop:
         found = list(islice(list_all(shop, "orders", limit=limit, advice=advice), limit))
     if not found:
@@ -286,7 +287,7 @@ def status(order: ShownOrder = None, user: AsUser = "buyer", token: UserToken = 
     account = sign_in(user, token)
     with open_api_client(account) as shop:
         if order is None:
-            advice = {"forbidden": "Only buyers have orders. Show the newest one of a buyer: ./shop status"}
+            advice = {"forbidden": _AS_BUYER}
             shown = next(list_all(shop, "orders", limit=1, advice=advice), None)
             if shown is None:
                 raise CommandError(f"{account.sub} has no orders. {suggest_order(account)}")
@@ -294,7 +295,7 @@ def status(order: ShownOrder = None, user: AsUser = "buyer", token: UserToken = 
             require_order_id(order)
             advice = {
                 "order_not_found": "To list a buyer's orders: ./shop orders",
-                "forbidden": f"Show it as an admin: ./shop status {order} --as admin",
+                "forbidden": "Act as its buyer, or as an admin: --as admin",
             }
             shown = require_status(shop.get(f"/orders/{order}/status"), 200, advice=advice)
     for line in format_order(shown):
@@ -314,7 +315,7 @@ def pay(
     account = sign_in(user, token)
     with open_api_client(account) as shop:
         if order is None:
-            advice = {"forbidden": "Only buyers can pay. Pay the newest order of a buyer: ./shop pay"}
+            advice = {"forbidden": _AS_BUYER}
             payable = next(filter(is_payable, list_all(shop, "orders", advice=advice)), None)
             if payable is None:
                 raise CommandError(f"{account.sub} has no order that can be paid. {suggest_order(account)}")
@@ -349,9 +350,8 @@ def override(
     """Confirm or cancel an order by hand, as an admin."""
     require_order_id(order)
     console = make_console()
-    repeated = f"./shop override {order} {outcome} --reason {shlex.quote(reason)}"
     advice = {
-        "forbidden": f"Override it as an admin: {repeated}",
+        "forbidden": "Only admins can do this. Omit --as and --token to act as one.",
         "order_not_found": "To list a buyer's orders: ./shop orders",
         "order_not_pending": f"Show it: ./shop status {order} --as admin",
         "payment_in_progress": "Wait for the outcome: ./shop reconcile --wait",
@@ -394,7 +394,8 @@ def _parse_item(text: str) -> dict[str, Any]:
         raise CommandError(f"{product_id!r} is not a product id. To list the products: ./shop products")
     if colon and not re.fullmatch("[0-9]{1,9}", quantity):
         raise CommandError(
-            f"{quantity!r} is not a quantity. Write a whole number after the colon: ./shop order {product_id}:2"
+            f"{quantity!r} is not a quantity. Write a whole number after the colon, as in: "
+            f"./shop order {SAMPLE_PRODUCT}:2"
         )
     return {"productId": product_id, "quantity": int(quantity) if colon else 1}
 
@@ -415,7 +416,7 @@ def _print_addresses(stack: Stack, console: Console) -> None:
         # A backslash joins the two lines, so that they can be copied from a narrow terminal.
         ("", 'curl -H "Authorization: Bearer $(./shop token)" \\'),
         ("", f"  {stack.api_url}/products"),
-        ("", "./shop order espresso-cup:2"),
+        ("", f"./shop order {SAMPLE_PRODUCT}:2"),
         ("", "./shop pay"),
         ("", "./shop orders"),
     )

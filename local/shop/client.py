@@ -19,7 +19,9 @@ from order_payments.domain.identity import Role
 from order_payments.domain.orders import is_order_id
 
 _REQUEST_TIMEOUT_SECONDS = 150
-_SAMPLE_PRODUCT = "espresso-cup"  # `make run` loads it, and products cannot be deleted
+SAMPLE_PRODUCT = "espresso-cup"
+"""A product for examples. `make run` loads it, and products cannot be deleted."""
+
 _NAMES = {sub: name for name, (sub, _) in USERS.items()}
 _TOKEN_ADVICE = "Use a user's name instead of the token (--as buyer), or print another token: ./shop token"  # noqa: S105
 
@@ -148,7 +150,7 @@ def is_payable(order: Mapping[str, Any]) -> bool:
 
 def suggest_order(account: Account) -> str:
     """Return how to place an order as the account's user, or as the default buyer."""
-    return f"Place one: ./shop order {_SAMPLE_PRODUCT}{account.buyer_options}"
+    return f"Place one: ./shop order {SAMPLE_PRODUCT}{account.buyer_options}"
 
 
 def suggest_after_payment(order_id: str, code: str) -> str:
@@ -173,4 +175,4 @@ def suggest_for_unpaid(order_id: str) -> str:
         return f"Pay it as its buyer: ./shop pay {order_id}{options}"
     if order["status"] == "pending":
         return "Its payment is in flight. To wait for the outcome: ./shop reconcile --wait"
-    return f"An order can be paid once. Place another one: ./shop order {_SAMPLE_PRODUCT}{options}"
+    return f"An order can be paid once. Place another one: ./shop order {SAMPLE_PRODUCT}{options}"
