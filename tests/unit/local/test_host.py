@@ -1,14 +1,22 @@
-"""Failures of functions on the emulator: one log entry with the function's name."""
+"""Functions on the emulator: log entries of failures, and the request id of a response."""
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ministack.core import lambda_runtime
+from ministack.services import apigateway_v1
 
-from local.emulator.host import _FAIL_AT_INVOCATION, _FAILED_START, describe_failure
+from local.emulator.host import (
+    _FAIL_AT_INVOCATION,
+    _FAILED_START,
+    _return_request_id_of_event,
+    describe_failure,
+)
 
 
 def run_worker(code: Path, *events: object) -> list[dict[str, object]]:
@@ -53,3 +61,16 @@ def test_failure_without_traceback_has_its_message() -> None:
 
 def test_refused_token_is_not_a_failure() -> None:
     assert describe_failure("order-payments-AuthorizerFunction-1A2B", "Unauthorized", "Traceback\n") == ""
+
+
+def test_response_has_the_request_id_of_the_functions_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def invoke() -> tuple[int, dict[str, Any], bytes]:
+        event = apigateway_v1._build_lambda_event_v1()
+        return 200, {}, event["requestContext"]["requestId"].encode()
+
+    monkeypatch.setattr(apigateway_v1, "_build_lambda_event_v1", lambda: {"requestContext": {"requestId": "id-1"}})
+    monkeypatch.setattr(apigateway_v1, "_invoke_lambda_proxy_v1", invoke)
+
+    _return_request_id_of_event()
+
+    assert asyncio.run(apigateway_v1._invoke_lambda_proxy_v1()) == (200, {"x-amzn-requestid": "id-1"}, b"id-1")
