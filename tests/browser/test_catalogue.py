@@ -146,7 +146,8 @@ def test_one_click_searches_the_whole_catalogue(open_console: OpenConsole) -> No
     held: list[Route] = []
     console.page.route("**/v1/products?*cursor=1500", lambda route: held.append(route), times=1)
 
-    console.more_products.click()
+    with console.page.expect_request("**/v1/products?*cursor=1500"):
+        console.more_products.click()
 
     expect(console.catalogue_note).to_have_text("Searching: None found among 1,500 products so far.")
     expect(console.more_products).to_have_text("Stop")
@@ -162,7 +163,8 @@ def test_search_of_the_whole_catalogue_can_be_stopped(open_console: OpenConsole)
     expect(console.catalogue_note).to_have_text("None found among 1,100 products; there are more.")
     held: list[Route] = []
     console.page.route("**/v1/products?*cursor=1500", lambda route: held.append(route), times=1)
-    console.more_products.click()
+    with console.page.expect_request("**/v1/products?*cursor=1500"):
+        console.more_products.click()
     expect(console.more_products).to_have_text("Stop")
 
     console.more_products.click()
