@@ -95,7 +95,8 @@ def test_silent_server_is_abandoned_at_the_deadline(wire: StripeGateway, scripte
 def test_concurrent_calls_keep_their_own_deadlines(wire: StripeGateway, scripted: ScriptedStripe) -> None:
     def answer_late(handler: ScriptHandler) -> None:
         scripted.finished.wait(1.5)
-        answer(intent_for(ORDER))(handler)
+        with suppress(ConnectionError):  # a call past its deadline has closed the connection
+            answer(intent_for(ORDER))(handler)
 
     scripted.steps = [answer_late]
     start = threading.Barrier(8)
