@@ -255,7 +255,7 @@ def follow_intent(
 ) -> Order:
     """Read an intent's state from Stripe and settle the order by it. Returns the order as recorded.
 
-    During the lease the payer may still be working on the attempt, so only a final state is acted on. After the lease
+    During the lease the payer may still be working on the attempt, so only a charge is acted on. After the lease
     the attempt is fenced. Raises `Busy` if Stripe does not respond and the intent has no attempt in flight: no other
     record shows a late payment, so the caller must retry.
     """
