@@ -21,10 +21,15 @@ class UserPool:
         attributes = [{"Name": "email", "Value": email}, {"Name": "email_verified", "Value": "true"}]
         try:
             self._client.admin_create_user(**user, UserAttributes=attributes, MessageAction="SUPPRESS")
-            self._client.admin_set_user_password(**user, Password=password, Permanent=True)
-            self._client.admin_add_user_to_group(**user, GroupName=role)
+            try:
+                self._client.admin_set_user_password(**user, Password=password, Permanent=True)
+                self._client.admin_add_user_to_group(**user, GroupName=role)
+            except ClientError:
+                # Otherwise a second try, with a stronger password for example, would find the user taken.
+                self._client.admin_delete_user(**user)
+                raise
         except ClientError as error:
-            raise CommandError(f"The user was not created completely: {_message(error)}") from error
+            raise CommandError(f"The user was not created: {_message(error)}") from error
 
     def access_token(self, email: str, password: str) -> str:
         """Sign a user in. Raises `CommandError` if the password is wrong, or if the user has to do more than that."""
