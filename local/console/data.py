@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dummy_stripe import CARDS, Charge, Fault, PaymentMethod, Store
+from dummy_stripe import CARDS, Charge, Fault, PaymentMethod, RefundBehavior, Store
 from dummy_stripe.objects import Intent
-from dummy_stripe.payment_intents import finish_processing
+from dummy_stripe.payment_intents import apply_due_changes
 from local.tokens import TokenIssuer
 from order_payments.domain.money import TABLE
 from order_payments.runtime.clock import rfc3339
@@ -43,6 +43,12 @@ _FAULTS: Mapping[Fault, tuple[str, str]] = {
     ),
 }
 """Outcome and note in the console, by fault."""
+_REFUNDS: Mapping[RefundBehavior, str] = {
+    RefundBehavior.PENDING: "paid; a refund is pending for a minute",
+    RefundBehavior.FAILS_LATER: "paid; a refund fails after a minute",
+    RefundBehavior.DISPUTED: "paid, then disputed; a refund is refused",
+}
+"""Outcome in the console, by the course of a refund."""
 
 
 def currencies() -> bytes:
@@ -75,6 +81,8 @@ def _outcome(card: PaymentMethod) -> dict[str, str]:
         return {"outcome": outcome, "note": note}
     if card.requires_action:
         return {"outcome": "declined: not offered"}
+    if card.refund_behavior:
+        return {"outcome": _REFUNDS[card.refund_behavior]}
     return {"outcome": (card.decline.decline_code or card.decline.code) if card.decline else "paid"}
 
 
@@ -95,7 +103,7 @@ def ledger(store: Store | None) -> bytes:
         return _json({"intents": None})
     newest = sorted(store.intents(), key=lambda intent: intent.created, reverse=True)[:MAX_INTENTS]
     now = time.time()
-    return _json({"intents": [_intent(finish_processing(intent, now)) for intent in newest]})
+    return _json({"intents": [_intent(apply_due_changes(intent, now)) for intent in newest]})
 
 
 def _intent(intent: Intent) -> dict[str, Any]:

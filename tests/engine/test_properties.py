@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from dummy_stripe.objects import Intent, Status
-from dummy_stripe.payment_intents import finish_processing
+from dummy_stripe.payment_intents import apply_due_changes
 from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.domain.errors import (
@@ -352,7 +352,7 @@ class OrderLifecycle(RuleBasedStateMachine):
     def end(self, model: ModelOrder) -> State:
         """Return the state to which a payment in flight must be settled now, by the dummy Stripe's ledger."""
         statuses = {
-            finish_processing(intent, self.world.wire.clock()).status
+            apply_due_changes(intent, self.world.wire.clock()).status
             for intent in self.intents_of(model.order.order_id)
         }
         if Status.SUCCEEDED in statuses:

@@ -5,10 +5,11 @@ The README beside this package shows how to use it. Only `dummy_stripe.http_clie
 """
 
 from dummy_stripe.api import StripeAPI
-from dummy_stripe.cards import CARDS, PAYMENT_METHODS, Fault, PaymentMethod
+from dummy_stripe.cards import CARDS, PAYMENT_METHODS, Fault, PaymentMethod, RefundBehavior
+from dummy_stripe.control import end_refund, set_refund_behavior
 from dummy_stripe.events import EventType, deliver, make_event, sign
-from dummy_stripe.objects import Charge, ChargeRefund, ChargeStatus, Intent
-from dummy_stripe.payment_intents import PROCESSING_SECONDS
+from dummy_stripe.objects import Charge, ChargeRefund, ChargeStatus, Intent, RefundStatus
+from dummy_stripe.payment_intents import PROCESSING_SECONDS, REFUND_CHANGE_SECONDS
 from dummy_stripe.stores import (
     CLAIM_SECONDS,
     IDEMPOTENCY_SECONDS,
@@ -23,6 +24,7 @@ __all__ = [
     "IDEMPOTENCY_SECONDS",
     "PAYMENT_METHODS",
     "PROCESSING_SECONDS",
+    "REFUND_CHANGE_SECONDS",
     "Charge",
     "ChargeRefund",
     "ChargeStatus",
@@ -31,10 +33,14 @@ __all__ = [
     "Intent",
     "MemoryStore",
     "PaymentMethod",
+    "RefundBehavior",
+    "RefundStatus",
     "Store",
     "StoreUnavailable",
     "StripeAPI",
     "deliver",
+    "end_refund",
     "make_event",
+    "set_refund_behavior",
     "sign",
 ]

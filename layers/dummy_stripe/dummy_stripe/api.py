@@ -30,7 +30,7 @@ from dummy_stripe.stores import (
 )
 
 _INTENTS = re.compile(r"/v1/payment_intents(?:/(?P<id>[^/]+)(?:/(?P<action>confirm|cancel))?)?")
-_REFUNDS = re.compile(r"/v1/refunds(?:/(?P<id>[^/]+))?")
+_REFUNDS = re.compile(r"/v1/refunds(?:/(?P<id>[^/]+)(?:/(?P<action>cancel))?)?")
 _KEY_KIND = re.compile(r"(?:sk|rk|pk)_(?:test|live)_")
 # Stripe saves no response to a request that it did not execute.
 _NEVER_SAVED: Final = frozenset({409, 429})
@@ -152,7 +152,7 @@ def _operation(request: Request) -> Operation:
     """Return the call for a request. Raises `Refusal` for an unknown path or invalid parameters."""
     form = Form(request.encoded)
     if found := _REFUNDS.fullmatch(request.path):
-        return _refund_operation(request, form, found["id"])
+        return _refund_operation(request, form, found["id"], found["action"])
     found = _INTENTS.fullmatch(request.path)
     intent_id, action = found.group("id", "action") if found else (None, None)
     match (found is not None, request.method, intent_id, action):
@@ -170,15 +170,21 @@ def _operation(request: Request) -> Operation:
     raise refusals.unrecognized_url(request.method, request.path)
 
 
-def _refund_operation(request: Request, form: Form, refund_id: str | None) -> Operation:
-    match (request.method, refund_id):
-        case ("POST", None):
+def _refund_operation(request: Request, form: Form, refund_id: str | None, action: str | None) -> Operation:
+    match (request.method, refund_id, action):
+        case ("POST", None, None):
             return partial(endpoints.refund, params=parameters.RefundParams.read(form))
-        case ("GET", None):
+        case ("GET", None, None):
             return partial(endpoints.list_refunds, params=parameters.RefundListParams.read(form))
-        case ("GET", str()):
+        case ("GET", str(), None):
             expand = form.only_expansion(parameters.EXPANDABLE_OF_REFUNDS)
             return partial(endpoints.retrieve_refund, expand=expand, refund_id=refund_id)
+        case ("POST", str(), None):
+            params = parameters.RefundUpdateParams.read(form)
+            return partial(endpoints.update_refund, params=params, refund_id=refund_id)
+        case ("POST", str(), "cancel"):
+            form.only_expansion(parameters.EXPANDABLE_OF_REFUNDS)
+            return partial(endpoints.cancel_refund, refund_id=refund_id)
     raise refusals.unrecognized_url(request.method, request.path)
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dummy_stripe.cards import PAYMENT_METHODS
-from dummy_stripe.objects import ChargeStatus, Status
+from dummy_stripe.objects import ChargeStatus, RefundStatus, Status
 from dummy_stripe.parameters import NO_EXPANSION
 
 if TYPE_CHECKING:
-    from dummy_stripe.objects import Charge, ChargeRefund, Failure, Intent
+    from dummy_stripe.objects import Charge, Failure, Intent
     from dummy_stripe.refusals import Refusal
 
 _EXPIRY = {"exp_month": 12, "exp_year": 2034}
@@ -114,7 +114,7 @@ def charge(charge: Charge) -> dict[str, Any]:
         "created": int(charge.created),
         "currency": charge.currency,
         "description": charge.description,
-        "disputed": False,
+        "disputed": charge.is_disputed,
         "failure_code": failure and failure.code,
         "failure_message": failure and failure.message,
         "fraud_details": {},
@@ -165,8 +165,16 @@ def payment_method(token: str, created: float) -> dict[str, Any]:
     }
 
 
-def refund(refund: ChargeRefund, of: Charge, intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
-    """Return a refund. `expand` can name `charge` and `payment_intent`, to get objects instead of ids."""
+def refund(intent: Intent, refund_id: str, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
+    """Return a refund of the intent. `expand` can name `charge` and `payment_intent`, to get objects, not ids."""
+    of, refund = next((of, refund) for of in intent.charges for refund in of.refunds if refund.id == refund_id)
+    by_status: dict[str, Any] = {}
+    if refund.status is RefundStatus.PENDING:
+        by_status = {"pending_reason": "processing"}
+    if not refund.returns_money:
+        # The dummy has no balance, so the id of the transaction only has Stripe's form.
+        transaction = f"txn_{refund.id.removeprefix('re_')}"
+        by_status = {"failure_balance_transaction": transaction, "failure_reason": refund.failure_reason}
     return {
         "id": refund.id,
         "object": "refund",
@@ -175,6 +183,7 @@ def refund(refund: ChargeRefund, of: Charge, intent: Intent, expand: frozenset[s
         "charge": charge(of) if "charge" in expand else of.id,
         "created": int(refund.created),
         "currency": of.currency,
+        **by_status,
         "destination_details": {
             "card": {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"},
             "type": "card",
@@ -183,7 +192,7 @@ def refund(refund: ChargeRefund, of: Charge, intent: Intent, expand: frozenset[s
         "payment_intent": payment_intent(intent) if "payment_intent" in expand else intent.id,
         "payment_method": of.payment_method,
         "reason": refund.reason,
-        "status": "succeeded",
+        "status": refund.status.value,
     }
 
 

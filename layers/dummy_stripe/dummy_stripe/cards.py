@@ -18,6 +18,14 @@ class Fault(StrEnum):
     SLOW = "slow"  # charges, and the response is slow
 
 
+class RefundBehavior(StrEnum):
+    """The course of a charge's refunds. Without it, a refund is `succeeded` at once and stays so."""
+
+    PENDING = "pending"  # begins `pending`, later `succeeded`
+    FAILS_LATER = "fails_later"  # begins `succeeded`, later `failed`
+    DISPUTED = "disputed"  # the charge is disputed, so a refund is refused
+
+
 class Decline(NamedTuple):
     """A declined charge: the fields of Stripe's `card_error`."""
 
@@ -31,7 +39,7 @@ class Decline(NamedTuple):
 class PaymentMethod(NamedTuple):
     """A test card. A charge succeeds unless `decline`, `requires_action` or `fault` is set.
 
-    `label` is its display name.
+    `label` is its display name. `refund_behavior` applies to the refunds of its charges.
     """
 
     token: str
@@ -42,6 +50,7 @@ class PaymentMethod(NamedTuple):
     decline: Decline | None = None
     requires_action: bool = False
     fault: Fault | None = None
+    refund_behavior: RefundBehavior | None = None
 
 
 AUTHENTICATION_REQUIRED: Final = Decline(
@@ -142,6 +151,15 @@ CARDS: Final = (
         ),
     ),
     PaymentMethod("pm_card_authenticationRequired", "Requires 3-D Secure", "visa", "3184", requires_action=True),
+    PaymentMethod(
+        "pm_card_pendingRefund", "Refund is pending first", "visa", "7726", refund_behavior=RefundBehavior.PENDING
+    ),
+    PaymentMethod(
+        "pm_card_refundFail", "Refund fails later", "visa", "5126", refund_behavior=RefundBehavior.FAILS_LATER
+    ),
+    PaymentMethod(
+        "pm_card_createDispute", "Disputed after payment", "visa", "0259", refund_behavior=RefundBehavior.DISPUTED
+    ),
     PaymentMethod(
         "pm_dummy_timeout_after_charge", "Timeout after the charge", "visa", "4242", fault=Fault.TIMEOUT_AFTER_CHARGE
     ),

@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from dummy_stripe import bodies, payment_intents, refusals
+from dummy_stripe import bodies, parameters, payment_intents, refusals
 from dummy_stripe.cards import PAYMENT_METHODS, Fault
 from dummy_stripe.refusals import Refusal
 from dummy_stripe.responses import Reply, Response
@@ -19,7 +19,7 @@ from dummy_stripe.stores import IdempotencyRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from dummy_stripe.objects import Charge, ChargeRefund, Intent
+    from dummy_stripe.objects import ChargeRefund, Intent
     from dummy_stripe.parameters import (
         CancelParams,
         ConfirmParams,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ListParams,
         RefundListParams,
         RefundParams,
+        RefundUpdateParams,
     )
     from dummy_stripe.stores import Store
 
@@ -91,18 +92,12 @@ def retrieve(call: Call, expand: frozenset[str], *, intent_id: str) -> Response:
     stored = call.store.intent(intent_id)
     if stored is None:
         raise refusals.no_such_intent(intent_id)
-    intent = payment_intents.finish_processing(stored, call.now)
-    if intent is not stored:
-        # Update the ledger. If the write loses a race, the other call has written the same state.
-        call.store.write(replace(intent, version=stored.version + 1), None)
-    return _response(call, bodies.payment_intent(intent, expand))
+    return _response(call, bodies.payment_intent(_update(call, stored), expand))
 
 
 def list_intents(call: Call, params: ListParams) -> Response:
     chosen, has_more = _page(call.store.intents(), params, "payment_intent")
-    data = [
-        bodies.payment_intent(payment_intents.finish_processing(intent, call.now), params.expand) for intent in chosen
-    ]
+    data = [bodies.payment_intent(_update(call, intent), params.expand) for intent in chosen]
     return _response(call, bodies.page(data, has_more=has_more, url="/v1/payment_intents"))
 
 
@@ -111,36 +106,63 @@ def refund(call: Call, params: RefundParams) -> Response:
 
     def change(intent: Intent) -> tuple[Intent, Response]:
         refunded = payment_intents.refund(intent, params, call.now)
-        of = next(charge for charge in refunded.charges if charge.refunds)
-        return refunded, _response(call, bodies.refund(of.refunds[-1], of, refunded, params.expand))
+        *_, new = refunded.refunds
+        return refunded, _response(call, bodies.refund(refunded, new.id, params.expand))
 
     intent_id = params.payment_intent or _find_intent_id(call, params.charge or "")
     return _change(call, intent_id, change)
 
 
 def retrieve_refund(call: Call, expand: frozenset[str], *, refund_id: str) -> Response:
-    for refund, charge, intent in _refunds(call):
-        if refund.id == refund_id:
-            return _response(call, bodies.refund(refund, charge, intent, expand))
-    raise refusals.no_such_refund(refund_id)
+    intent = _update(call, _find_intent_of_refund(call, refund_id))
+    return _response(call, bodies.refund(intent, refund_id, expand))
+
+
+def update_refund(call: Call, params: RefundUpdateParams, *, refund_id: str) -> Response:
+    def change(intent: Intent) -> tuple[Intent, Response]:
+        refund = next(refund for refund in intent.refunds if refund.id == refund_id)
+        metadata = {} if params.metadata is None else {**refund.metadata, **params.metadata}
+        kept = {key: value for key, value in metadata.items() if value}
+        parameters.refuse_metadata(kept)
+        changed = payment_intents.replace_refund(intent, replace(refund, metadata=kept))
+        return changed, _response(call, bodies.refund(changed, refund_id, params.expand))
+
+    return _change(call, _find_intent_of_refund(call, refund_id).id, change)
+
+
+def cancel_refund(call: Call, *, refund_id: str) -> Response:
+    """Refuse to cancel a refund. Stripe cancels only a refund that requires action, and a card's never does."""
+    intent = _update(call, _find_intent_of_refund(call, refund_id))
+    refund = next(refund for refund in intent.refunds if refund.id == refund_id)
+    raise refusals.cannot_cancel_refund(refund_id, refund.status)
 
 
 def list_refunds(call: Call, params: RefundListParams) -> Response:
-    found = {
-        refund.id: (refund, charge, intent)
-        for refund, charge, intent in _refunds(call)
-        if params.charge in {None, charge.id} and params.payment_intent in {None, intent.id}
-    }
-    chosen, has_more = _page([refund for refund, _, _ in found.values()], params.page, "refund")
-    data = [bodies.refund(*found[refund.id], params.page.expand) for refund in chosen]
+    found = [
+        (refund, intent)
+        for intent in _intents_with_refunds(call, params.payment_intent)
+        for charge in intent.charges
+        if params.charge in {None, charge.id}
+        for refund in charge.refunds
+    ]
+    chosen, has_more = _page([refund for refund, _ in found], params.page, "refund")
+    intents = {refund.id: intent for refund, intent in found}
+    data = [bodies.refund(intents[refund.id], refund.id, params.page.expand) for refund in chosen]
     return _response(call, bodies.page(data, has_more=has_more, url="/v1/refunds"))
 
 
-def _refunds(call: Call) -> Iterator[tuple[ChargeRefund, Charge, Intent]]:
+def _intents_with_refunds(call: Call, intent_id: str | None) -> Iterator[Intent]:
+    stored = call.store.intents() if intent_id is None else [call.store.intent(intent_id)]
+    for intent in stored:
+        if intent is not None and any(intent.refunds):
+            yield _update(call, intent)
+
+
+def _find_intent_of_refund(call: Call, refund_id: str) -> Intent:
     for intent in call.store.intents():
-        for charge in intent.charges:
-            for refund in charge.refunds:
-                yield refund, charge, intent
+        if any(refund.id == refund_id for refund in intent.refunds):
+            return intent
+    raise refusals.no_such_refund(refund_id)
 
 
 def _find_intent_id(call: Call, charge_id: str) -> str:
@@ -159,10 +181,22 @@ def _page(objects: Iterable[Listed], params: ListParams, kind: str) -> tuple[lis
             raise refusals.no_such_cursor(name, kind, cursor)
     if params.ending_before is not None:
         newer = newest_first[: ids.index(params.ending_before)]
+        newer = [listed for listed in newer if int(listed.created) in params.created]
         return newer[-params.limit :], len(newer) > params.limit
     start = 0 if params.starting_after is None else ids.index(params.starting_after) + 1
-    older = newest_first[start:]
+    older = [listed for listed in newest_first[start:] if int(listed.created) in params.created]
     return older[: params.limit], len(older) > params.limit
+
+
+def _update(call: Call, stored: Intent) -> Intent:
+    """Return the intent in its present state. Write it if a change was due, so that the ledger has the change."""
+    for _ in range(MAXIMUM_WRITE_TRIES):
+        intent = payment_intents.apply_due_changes(stored, call.now)
+        if intent is stored or call.store.write(replace(intent, version=stored.version + 1), None):
+            return intent
+        # Another call has written the intent since it was read.
+        stored = call.store.intent(stored.id) or stored
+    raise refusals.lock_timeout()
 
 
 def _change(call: Call, intent_id: str, change: Callable[[Intent], tuple[Intent, Response]]) -> Response:
@@ -170,7 +204,7 @@ def _change(call: Call, intent_id: str, change: Callable[[Intent], tuple[Intent,
         stored = call.store.intent(intent_id)
         if stored is None:
             raise refusals.no_such_intent(intent_id)
-        changed, response = change(payment_intents.finish_processing(stored, call.now))
+        changed, response = change(payment_intents.apply_due_changes(stored, call.now))
         if call.store.write(replace(changed, version=stored.version + 1), _with_response(call, response)):
             return response
     raise refusals.lock_timeout()

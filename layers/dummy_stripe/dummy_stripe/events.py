@@ -40,6 +40,10 @@ class EventType(StrEnum):
     PAYMENT_INTENT_PROCESSING = "payment_intent.processing"
     PAYMENT_INTENT_REQUIRES_ACTION = "payment_intent.requires_action"
     CHARGE_REFUNDED = "charge.refunded"
+    CHARGE_REFUND_UPDATED = "charge.refund.updated"
+    REFUND_CREATED = "refund.created"
+    REFUND_UPDATED = "refund.updated"
+    REFUND_FAILED = "refund.failed"
 
 
 def make_event(
@@ -47,20 +51,22 @@ def make_event(
     event_type: EventType,
     now: float,
     *,
+    refund_id: str | None = None,
     request_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Event:
     """Return an event about the intent in its state at `now`, in Unix seconds. The state need not fit `event_type`.
 
-    `charge.refunded` is about the intent's charge. It raises `ValueError` if nothing was refunded. `request_id` and
-    `idempotency_key` are those of the request that caused the event; they are None for an automatic change.
+    `charge.refunded` is about the intent's charge. The other refund events are about the refund `refund_id`; default:
+    the newest. They raise `ValueError` if there is no such refund. `request_id` and `idempotency_key` are those of the
+    request that caused the event; they are None for an automatic change.
     """
     return {
         "id": new_id("evt_3"),
         "object": "event",
         "api_version": API_VERSION,
         "created": int(now),
-        "data": {"object": _subject(payment_intents.finish_processing(intent, now), event_type)},
+        "data": {"object": _subject(payment_intents.apply_due_changes(intent, now), event_type, refund_id)},
         "livemode": False,
         "pending_webhooks": 1,
         "request": {"id": request_id, "idempotency_key": idempotency_key},
@@ -121,10 +127,14 @@ def deliver(
         connection.close()
 
 
-def _subject(intent: Intent, event_type: EventType) -> dict[str, Any]:
-    if event_type is not EventType.CHARGE_REFUNDED:
+def _subject(intent: Intent, event_type: EventType, refund_id: str | None) -> dict[str, Any]:
+    if event_type.startswith("payment_intent."):
         return bodies.payment_intent(intent)
-    for charge in intent.charges:
-        if charge.refunds:
-            return bodies.charge(charge)
-    raise ValueError(f"nothing of {intent.id} was refunded")
+    refunds = [refund.id for refund in intent.refunds if refund_id in {None, refund.id}]
+    if not refunds:
+        raise ValueError(
+            f"{intent.id} has no refund {refund_id}" if refund_id else f"nothing of {intent.id} was refunded"
+        )
+    if event_type is EventType.CHARGE_REFUNDED:
+        return bodies.charge(next(charge for charge in intent.charges if charge.refunds))
+    return bodies.refund(intent, refunds[-1])

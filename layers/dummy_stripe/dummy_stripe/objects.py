@@ -7,7 +7,12 @@ import secrets
 import string
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from dummy_stripe.cards import RefundBehavior
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 
@@ -27,6 +32,18 @@ class ChargeStatus(StrEnum):
     FAILED = "failed"
 
 
+class RefundStatus(StrEnum):
+    """Statuses of a card's refund. `failed` and `canceled` are final, and the money stays with the merchant.
+
+    https://docs.stripe.com/api/refunds/object#refund_object-status
+    """
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """The last failed attempt to pay. `charge` is the id of its failed charge; None if it made none."""
@@ -42,13 +59,26 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeRefund:
-    """A refund of a charge, in whole or in part. `amount` is in the minor unit, `created` in Unix seconds."""
+    """A refund of a charge, in whole or in part. `amount` is in the minor unit.
+
+    At `changes_at`, a `pending` refund becomes `succeeded`, and a `succeeded` one `failed`. If it is None, the refund
+    does not change on its own. `failure_reason` is Stripe's, None unless the refund failed or was canceled. Times are
+    in Unix seconds.
+    """
 
     id: str
     created: float
     amount: int
     reason: str | None
     metadata: dict[str, str]
+    status: RefundStatus = RefundStatus.SUCCEEDED
+    changes_at: float | None = None
+    failure_reason: str | None = None
+
+    @property
+    def returns_money(self) -> bool:
+        """Return whether the amount counts as refunded."""
+        return self.status not in {RefundStatus.FAILED, RefundStatus.CANCELED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +101,15 @@ class Charge:
     statement_descriptor_suffix: str | None
     failure: Failure | None = None
     refunds: tuple[ChargeRefund, ...] = ()
+    refund_behavior: RefundBehavior | None = None
 
     @property
     def amount_refunded(self) -> int:
-        return sum(refund.amount for refund in self.refunds)
+        return sum(refund.amount for refund in self.refunds if refund.returns_money)
+
+    @property
+    def is_disputed(self) -> bool:
+        return self.refund_behavior is RefundBehavior.DISPUTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +142,10 @@ class Intent:
     cancellation_reason: str | None = None
     version: int = 0
 
+    @property
+    def refunds(self) -> Iterator[ChargeRefund]:
+        return (refund for charge in self.charges for refund in charge.refunds)
+
     def to_json(self) -> str:
         # Not `asdict`: it copies every nested value, which takes longer than the encoding.
         return json.dumps(self, default=_to_dict, separators=(",", ":"))
@@ -130,8 +169,17 @@ def new_id(prefix: str, length: int = 24) -> str:
     return prefix + "".join(letters)
 
 
+_OMITTED: Final[Mapping[type, Mapping[str, object]]] = {
+    Charge: {"refund_behavior": None},
+    ChargeRefund: {"status": RefundStatus.SUCCEEDED, "changes_at": None, "failure_reason": None},
+}
+"""Values by field that are not stored, so that the release before these fields can read an ordinary refund."""
+
+
 def _to_dict(part: Charge | Failure | ChargeRefund | Intent) -> dict[str, Any]:
-    return {name: getattr(part, name) for name in part.__slots__}
+    omitted = _OMITTED.get(type(part), {})
+    values = {name: getattr(part, name) for name in part.__slots__}
+    return {name: value for name, value in values.items() if name not in omitted or value != omitted[name]}
 
 
 def _charge(values: dict[str, Any]) -> Charge:
@@ -141,9 +189,14 @@ def _charge(values: dict[str, Any]) -> Charge:
             "status": ChargeStatus(values["status"]),
             "failure": _failure(values["failure"]),
             # The first release stored charges without refunds.
-            "refunds": tuple(ChargeRefund(**refund) for refund in values.get("refunds", ())),
+            "refunds": tuple(_refund(refund) for refund in values.get("refunds", ())),
+            "refund_behavior": RefundBehavior(values["refund_behavior"]) if "refund_behavior" in values else None,
         },
     )
+
+
+def _refund(values: dict[str, Any]) -> ChargeRefund:
+    return ChargeRefund(**{**values, "status": RefundStatus(values.get("status", RefundStatus.SUCCEEDED))})
 
 
 def _failure(values: dict[str, Any] | None) -> Failure | None:

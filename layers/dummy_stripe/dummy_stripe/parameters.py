@@ -7,13 +7,14 @@ module refuses is not stored.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from urllib.parse import parse_qsl
 
 from dummy_stripe import currencies, refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 _CONFIRM_PARAMS = frozenset(
     "payment_method capture_method receipt_email return_url off_session error_on_requires_action use_stripe_sdk "
@@ -129,9 +130,13 @@ class CancelParams(NamedTuple):
 
 
 class ListParams(NamedTuple):
-    """GET /v1/payment_intents: a page of `limit` objects after or before a cursor, which is an object's id."""
+    """GET /v1/payment_intents: a page of `limit` objects after or before a cursor, which is an object's id.
+
+    `created` has the Unix seconds in which the objects were created.
+    """
 
     limit: int
+    created: range
     starting_after: str | None
     ending_before: str | None
     expand: frozenset[str]
@@ -153,6 +158,7 @@ class ListParams(NamedTuple):
             raise refusals.invalid_parameter("starting_after", message)
         return cls(
             limit=_DEFAULT_PAGE if limit is None else limit,
+            created=_created(form),
             starting_after=after,
             ending_before=before,
             expand=form.expansion(expandable, "data."),
@@ -188,6 +194,20 @@ class RefundParams(NamedTuple):
             metadata=_metadata(form),
             expand=form.expansion(EXPANDABLE_OF_REFUNDS),
         )
+
+
+class RefundUpdateParams(NamedTuple):
+    """POST /v1/refunds/:id. `metadata` has the changed keys; an empty value deletes a key. None deletes all keys."""
+
+    metadata: dict[str, str] | None
+    expand: frozenset[str]
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        form.refuse_unknown(cls._fields)
+        metadata = None if form.values.get("metadata") == "" else form.nested("metadata")
+        refuse_metadata(metadata or {})
+        return cls(metadata, form.expansion(EXPANDABLE_OF_REFUNDS))
 
 
 class RefundListParams(NamedTuple):
@@ -229,18 +249,18 @@ class Form:
             raise refusals.empty_parameter(name)
         return value or None
 
-    def integer(self, name: str) -> int | None:
+    def integer(self, name: str, *, can_be_zero: bool = False) -> int | None:
         value = self.text(name, can_be_unset=False)
         if value is None:
             return None
         digits = value.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()):
             raise refusals.invalid_parameter(name, f"Invalid integer: {value}", "parameter_invalid_integer")
-        if value.startswith("-") or not digits.strip("0"):
-            message = "This value must be greater than or equal to 1."
+        if value.startswith("-") or not (can_be_zero or digits.strip("0")):
+            message = f"This value must be greater than or equal to {0 if can_be_zero else 1}."
             raise refusals.invalid_parameter(name, message, "parameter_invalid_integer")
         # 20 digits exceed every limit, so a longer number is "too large", too.
-        return int(digits.lstrip("0")[:20])
+        return int(digits.lstrip("0")[:20] or "0")
 
     def boolean(self, name: str) -> bool | None:
         value = self.text(name)
@@ -301,6 +321,12 @@ def _amount(form: Form, currency: str) -> int:
 def _metadata(form: Form) -> dict[str, str]:
     # In Stripe's API, an empty value removes the key.
     metadata = {key: value for key, value in form.nested("metadata").items() if value}
+    refuse_metadata(metadata)
+    return metadata
+
+
+def refuse_metadata(metadata: Mapping[str, str]) -> None:
+    """Raise `Refusal` for too many keys, or for a key or value that is too long."""
     if len(metadata) > _METADATA_KEYS:
         raise refusals.invalid_parameter("metadata", f"Metadata can have up to {_METADATA_KEYS} keys.")
     for key, value in metadata.items():
@@ -310,7 +336,20 @@ def _metadata(form: Form) -> dict[str, str]:
         if len(value) > _METADATA_VALUE_LENGTH:
             message = f"Metadata values can have up to {_METADATA_VALUE_LENGTH} characters, but {key} has {len(value)}."
             raise refusals.invalid_parameter("metadata", message)
-    return metadata
+
+
+def _created(form: Form) -> range:
+    """Return the Unix seconds that `created` selects: one second, or those between its limits."""
+    exact = form.integer("created", can_be_zero=True) if "created" in form.values else None
+    if exact is not None:
+        return range(exact, exact + 1)
+    limits = form.nested("created").keys()
+    if unknown := limits - {"gt", "gte", "lt", "lte"}:
+        raise refusals.unknown_parameters(f"created[{name}]" for name in unknown)
+    seconds = {name: form.integer(f"created[{name}]", can_be_zero=True) or 0 for name in limits}
+    first = max(seconds.get("gte", 0), seconds.get("gt", -1) + 1)
+    end = min(seconds.get("lt", sys.maxsize), seconds.get("lte", sys.maxsize - 1) + 1)
+    return range(first, end)
 
 
 def _limits_payment_method_types(form: Form) -> bool:

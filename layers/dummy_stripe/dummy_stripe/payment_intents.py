@@ -9,13 +9,31 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dummy_stripe import cards, currencies, refusals
-from dummy_stripe.objects import Charge, ChargeRefund, ChargeStatus, Failure, Intent, Status, new_id
+from dummy_stripe.objects import (
+    Charge,
+    ChargeRefund,
+    ChargeStatus,
+    Failure,
+    Intent,
+    RefundStatus,
+    Status,
+    new_id,
+)
 
 if TYPE_CHECKING:
     from dummy_stripe.parameters import CancelParams, ConfirmParams, CreateParams, RefundParams
 
 PROCESSING_SECONDS: Final = 60
 """Time that an intent paid with `pm_dummy_processing` is `processing` before it is `succeeded`."""
+
+REFUND_CHANGE_SECONDS: Final = 60
+"""Time until a refund of `pm_card_pendingRefund` has `succeeded`, or one of `pm_card_refundFail` has `failed`."""
+
+_FAILURE_REASONS: Final = {
+    RefundStatus.FAILED: "expired_or_canceled_card",
+    RefundStatus.CANCELED: "merchant_request",
+}
+"""The usual `failure_reason` of each status in which no money is returned."""
 
 
 def create(params: CreateParams, now: float) -> Intent:
@@ -103,11 +121,14 @@ def cancel(intent: Intent, params: CancelParams, now: float) -> Intent:
 def refund(intent: Intent, params: RefundParams, now: float) -> Intent:
     """Return the intent with one more refund, the last one of its paid charge.
 
-    Raises `Refusal` if nothing was charged, everything was refunded, or the amount exceeds what is left.
+    Raises `Refusal` if nothing was charged, the charge is disputed, everything was refunded, or the amount exceeds what
+    is left.
     """
     paid = next((charge for charge in intent.charges if charge.status is ChargeStatus.SUCCEEDED), None)
     if paid is None or params.charge not in {None, paid.id}:
         raise refusals.nothing_to_refund(intent)
+    if paid.is_disputed:
+        raise refusals.charge_disputed(paid.id)
     left = paid.amount - paid.amount_refunded
     if not left:
         raise refusals.already_refunded(paid.id)
@@ -116,20 +137,54 @@ def refund(intent: Intent, params: RefundParams, now: float) -> Intent:
     if amount > left:
         texts = (currencies.as_short_text(value, intent.currency) for value in (amount, left))
         raise refusals.refund_too_large(*texts)
+    is_pending = paid.refund_behavior is cards.RefundBehavior.PENDING
     new_refund = ChargeRefund(
-        id=new_id("re_3"), created=now, amount=amount, reason=params.reason, metadata=params.metadata
+        id=new_id("re_3"),
+        created=now,
+        amount=amount,
+        reason=params.reason,
+        metadata=params.metadata,
+        status=RefundStatus.PENDING if is_pending else RefundStatus.SUCCEEDED,
+        changes_at=now + REFUND_CHANGE_SECONDS if paid.refund_behavior else None,
     )
     refunded = replace(paid, refunds=(*paid.refunds, new_refund))
     return replace(intent, charges=tuple(refunded if charge is paid else charge for charge in intent.charges))
 
 
-def finish_processing(intent: Intent, now: float) -> Intent:
-    """Return the intent in its state at `now`: succeeded, if `processing` has lasted `PROCESSING_SECONDS`."""
-    if intent.settles_at is None or now < intent.settles_at:
-        return intent
-    *earlier, pending = intent.charges
-    paid = replace(pending, status=ChargeStatus.SUCCEEDED)
-    return replace(intent, status=Status.SUCCEEDED, charges=(*earlier, paid), settles_at=None)
+def end_refund(refund: ChargeRefund, status: RefundStatus, failure_reason: str | None = None) -> ChargeRefund:
+    """Return the refund in its final status. Raises `ValueError` if it already failed or was canceled."""
+    if not refund.returns_money or status is RefundStatus.PENDING:
+        raise ValueError(f"{refund.id} is {refund.status} and cannot become {status}")
+    ended = replace(refund, status=status, changes_at=None)
+    if ended.returns_money:
+        return ended
+    return replace(ended, failure_reason=failure_reason or _FAILURE_REASONS[status])
+
+
+def replace_refund(intent: Intent, changed: ChargeRefund) -> Intent:
+    """Return the intent with `changed` in the place of the refund with its id."""
+    charges = (
+        replace(charge, refunds=tuple(changed if refund.id == changed.id else refund for refund in charge.refunds))
+        for charge in intent.charges
+    )
+    return replace(intent, charges=tuple(charges))
+
+
+def apply_due_changes(intent: Intent, now: float) -> Intent:
+    """Return the intent in its state at `now`; the same object if no change is due.
+
+    A payment has succeeded if it was `processing` for `PROCESSING_SECONDS`. A refund has changed at its `changes_at`.
+    """
+    if intent.settles_at is not None and now >= intent.settles_at:
+        *earlier, pending = intent.charges
+        paid = replace(pending, status=ChargeStatus.SUCCEEDED)
+        intent = replace(intent, status=Status.SUCCEEDED, charges=(*earlier, paid), settles_at=None)
+    for refund in intent.refunds:
+        if refund.changes_at is not None and now >= refund.changes_at:
+            is_pending = refund.status is RefundStatus.PENDING
+            status = RefundStatus.SUCCEEDED if is_pending else RefundStatus.FAILED
+            intent = replace_refund(intent, end_refund(refund, status))
+    return intent
 
 
 def find_payment_method(token: str) -> cards.PaymentMethod:
@@ -157,7 +212,7 @@ def _attempt(intent: Intent, method: cards.PaymentMethod, params: ConfirmParams,
             charges=(*intent.charges, pending),
             settles_at=now + PROCESSING_SECONDS,
         )
-    paid = _new_charge(intent, ChargeStatus.SUCCEEDED, now)
+    paid = replace(_new_charge(intent, ChargeStatus.SUCCEEDED, now), refund_behavior=method.refund_behavior)
     return replace(intent, status=Status.SUCCEEDED, charges=(*intent.charges, paid))
 
 

@@ -116,6 +116,16 @@ def already_refunded(charge_id: str) -> Refusal:
     return Refusal(400, f"Charge {charge_id} has already been refunded.", code="charge_already_refunded")
 
 
+def charge_disputed(charge_id: str) -> Refusal:
+    return Refusal(400, f"Charge {charge_id} has been charged back; cannot issue a refund.", code="charge_disputed")
+
+
+def cannot_cancel_refund(refund_id: str, status: str) -> Refusal:
+    # Stripe's documentation gives the rule, but not the text or a code.
+    message = f"Refund {refund_id} cannot be canceled: its status is {status}, not requires_action."
+    return Refusal(400, message)
+
+
 def refund_too_large(amount: str, left: str) -> Refusal:
     # Stripe sends no code for this error.
     return invalid_parameter("amount", f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import stripe
 
-from dummy_stripe import PROCESSING_SECONDS, EventType, deliver, make_event, sign
+from dummy_stripe import PROCESSING_SECONDS, EventType, RefundStatus, deliver, end_refund, make_event, sign
 from dummy_stripe.events import encode_event
 
 SECRET = "whsec_dummyNeverShown1234"
@@ -67,15 +67,41 @@ def test_refund_event_has_the_charge(memory_dummy):
     assert (charge["amount_refunded"], charge["refunded"]) == (1000, False)
 
 
-def test_refund_event_without_a_refund_is_an_error(memory_dummy):
+REFUND_EVENTS = [
+    EventType.REFUND_CREATED,
+    EventType.REFUND_UPDATED,
+    EventType.REFUND_FAILED,
+    EventType.CHARGE_REFUND_UPDATED,
+]
+
+
+@pytest.mark.parametrize("event_type", REFUND_EVENTS)
+def test_refund_event_has_the_chosen_or_newest_refund(memory_dummy, event_type):
+    paid = memory_dummy.pay()
+    first, second = (memory_dummy.refund(paid.id, amount=1000).id for _ in range(2))
+    intent = end_refund(memory_dummy.store, first, RefundStatus.FAILED, memory_dummy.clock())
+
+    newest = make_event(intent, event_type, memory_dummy.clock())["data"]["object"]
+    assert (newest["object"], newest["id"], newest["status"]) == ("refund", second, "succeeded")
+    chosen = make_event(intent, event_type, memory_dummy.clock(), refund_id=first)["data"]["object"]
+    assert chosen == memory_dummy.raw("get", f"/v1/refunds/{first}").body
+    assert (chosen["id"], chosen["status"]) == (first, "failed")
+
+
+@pytest.mark.parametrize("event_type", [*REFUND_EVENTS, EventType.CHARGE_REFUNDED])
+def test_refund_event_without_a_refund_is_an_error(memory_dummy, event_type):
     with pytest.raises(ValueError, match="nothing of pi_"):
-        event_of_paid_intent(memory_dummy, EventType.CHARGE_REFUNDED)
+        event_of_paid_intent(memory_dummy, event_type)
+    paid = memory_dummy.pay()
+    memory_dummy.refund(paid.id)
+    with pytest.raises(ValueError, match="has no refund re_none"):
+        make_event(memory_dummy.store.intent(paid.id), event_type, memory_dummy.clock(), refund_id="re_none")
 
 
 @pytest.mark.parametrize("event_type", EventType)
 def test_sdk_verifies_each_event_type(memory_dummy, event_type):
     paid = memory_dummy.pay(metadata={"orderId": "o1", "ünïcode": "✓"})
-    memory_dummy.refund(paid.id)
+    memory_dummy.refund(paid.id, metadata={"ünïcode": "✓"})
     payload = encode_event(make_event(memory_dummy.store.intent(paid.id), event_type, memory_dummy.clock()))
 
     event = verify(payload, sign(payload, SECRET, int(time.time())))

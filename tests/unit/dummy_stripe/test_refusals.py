@@ -48,8 +48,8 @@ def test_request_without_a_key_is_refused(dummy):
         ("post", "/v1/payment_intents/pi_1/capture"),
         ("delete", "/v1/payment_intents/pi_1"),
         ("get", "/"),
-        ("post", "/v1/refunds/re_1"),
-        ("post", "/v1/refunds/re_1/cancel"),
+        ("get", "/v1/refunds/re_1/cancel"),
+        ("post", "/v1/refunds/re_1/fail"),
         ("delete", "/v1/refunds/re_1"),
     ],
 )

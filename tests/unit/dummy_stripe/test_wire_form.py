@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import stripe
 
-from dummy_stripe import EventType, make_event
+from dummy_stripe import EventType, RefundStatus, end_refund, make_event
 
 SCHEMA = json.loads((Path(__file__).parent / "stripe_schema.json").read_text())
 NONE = type(None)
@@ -65,7 +65,16 @@ def create_intent_in_every_state(dummy) -> dict[str, stripe.PaymentIntent]:
     full = dummy.refund(dummy.pay().id, expand=["charge", "payment_intent"])
     dummy.refunds.retrieve(partial.id)
     dummy.refunds.retrieve(full.id, {"expand": ["charge", "payment_intent"]})
+    create_refund_in_every_status(dummy)
     return states
+
+
+def create_refund_in_every_status(dummy) -> None:
+    for status in RefundStatus:
+        pending = dummy.refund(dummy.confirm(dummy.create().id, "pm_card_pendingRefund").id)
+        if status is not RefundStatus.PENDING:
+            end_refund(dummy.store, pending.id, status, dummy.clock())
+        assert dummy.refunds.update(pending.id, {"metadata": {"ticket": "7"}}).status == status
 
 
 def cause_every_error(dummy) -> None:
@@ -85,6 +94,8 @@ def cause_every_error(dummy) -> None:
         lambda: dummy.refund(intent.id),
         lambda: dummy.refund("pi_none"),
         lambda: dummy.refunds.retrieve("re_none"),
+        lambda: dummy.refund(dummy.confirm(dummy.create().id, "pm_card_createDispute").id),
+        lambda: dummy.refunds.cancel(dummy.refund(dummy.pay().id).id),
         lambda: dummy.client_with("sk_live_1").v1.payment_intents.retrieve(intent.id),
     ):
         with pytest.raises(stripe.StripeError):
@@ -134,8 +145,12 @@ def test_objects_have_exactly_stripes_fields(memory_dummy, kind, sdk_class):
 
 
 def test_refund_has_exactly_stripes_fields(memory_dummy):
-    refund = memory_dummy.refund(memory_dummy.pay().id)
-    assert_has_stripes_fields(memory_dummy.raw("get", f"/v1/refunds/{refund.id}").body, stripe.Refund)
+    create_refund_in_every_status(memory_dummy)
+    refunds = memory_dummy.raw("get", "/v1/refunds").body["data"]
+
+    assert {refund["status"] for refund in refunds} == set(RefundStatus)
+    for refund in refunds:
+        assert_has_stripes_fields(refund, stripe.Refund)
 
 
 @pytest.mark.parametrize("event_type", EventType)
@@ -148,7 +163,7 @@ def test_event_matches_stripes_schema(memory_dummy, event_type):
     assert_has_stripes_fields(event, stripe.Event)
     subject = event["data"]["object"]
     validate(kind_of(subject), subject)
-    assert event_type.startswith(subject["object"])
+    assert subject["object"] == ("refund" if "refund." in event_type else event_type.partition(".")[0])
 
 
 def test_errors_have_only_stripes_fields(memory_dummy):

@@ -18,7 +18,7 @@ from command_line.project import PROJECT
 from dummy_stripe import CARDS, PAYMENT_METHODS, MemoryStore
 from dummy_stripe.cards import Fault
 from dummy_stripe.http_client import DummyStripeHTTPClient
-from dummy_stripe.payment_intents import finish_processing
+from dummy_stripe.payment_intents import apply_due_changes
 from local.console import data as console_data
 from local.console.pages import build_pages
 from local.gateway.guard import is_from_here
@@ -239,7 +239,7 @@ def test_console_notes_state_correctly_if_a_fault_charges_the_card(store: Memory
         pay(store, card["id"])
 
     (intent,) = store.intents()
-    minute_later = finish_processing(intent, time.time() + 61)
+    minute_later = apply_due_changes(intent, time.time() + 61)
 
     charged = minute_later.status == "succeeded"
     assert card["outcome"].startswith("charged" if charged else "not charged")
