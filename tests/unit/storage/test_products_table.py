@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from order_payments.audit.tables import AuditedTables, Held
 from order_payments.domain.products import Product
 from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline
@@ -198,6 +199,23 @@ def test_deleted_product_is_put_again_with_its_held_units(shop: FunctionShop) ->
     assert put(shop, "tea", stock=1).code == "stock_below_reserved"
     assert put(shop, "tea", stock=5).status == 200
     assert shop.stock("tea") == Stock(5, 2, 3)
+
+
+def test_new_product_takes_one_request_to_count_holds(dynamodb: DynamoDBClient) -> None:
+    orders = AuditedTables(dynamodb, "OrdersTable", "ProductsTable")
+    requests: list[str] = []
+    dynamodb.meta.events.register("before-call.dynamodb", lambda model, **_: requests.append(model.name))
+
+    ProductsTable(dynamodb, "ProductsTable").put(
+        "tea",
+        name="Tea",
+        unit_price=450,
+        currency="usd",
+        stock=5,
+        count_held=lambda product_id: orders.count_listed_holds().get(product_id, Held()).units,
+    )
+
+    assert requests == ["GetItem", "Scan", "UpdateItem"]
 
 
 @pytest.mark.parametrize("stock", [None, "5", Decimal("1.5"), -1, 10**9 + 1], ids=str)

@@ -28,6 +28,11 @@ from tests.support.shop import ADMIN, ALICE
 
 DUMMY = "DummyStripeTable"
 LONG_AGO = "2026-01-01T00:00:00.000Z"
+FOR_PREVIOUS_RELEASE = {
+    "put_product": {("Query", "OrdersTable/unsettled")},
+    "audit_payments": {("Query", "OrdersTable/unsettled")},
+}
+"""Permissions of code that still runs while this release is deployed gradually."""
 PAYERS = ("initiate_payment", "reconcile_payments", "stripe_webhook", "repair_payments")
 
 
@@ -193,7 +198,8 @@ def call_webhook(shop: FunctionShop, order: str) -> None:
 def test_every_function_has_exactly_the_permissions_it_uses(performed: Permissions) -> None:
     exercise_every_function()
 
-    for folder, granted in list_permissions().items():
+    for folder, all_granted in list_permissions().items():
+        granted = all_granted - FOR_PREVIOUS_RELEASE.get(folder, set())
         granted_on_dummy, used = granted - without_dummy(granted), performed.get(folder, set())
         assert without_dummy(used) == without_dummy(granted), folder
         assert granted_on_dummy >= used - without_dummy(used), folder

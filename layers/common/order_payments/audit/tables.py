@@ -23,7 +23,7 @@ from order_payments.storage.dynamodb import (
     translate_write_errors,
 )
 from order_payments.storage.order_records import order_from_item
-from order_payments.storage.orders_table import UNSETTLED_SHARDS, may_become, shard_of
+from order_payments.storage.orders_table import may_become, shard_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -108,7 +108,7 @@ class AuditedTables:
 
         The index is eventually consistent; the orders are read strongly consistent.
         """
-        return count_holds(filter(None, map(read_order, self.get_order_items(self._query_unsettled_ids()).values())))
+        return count_holds(filter(None, map(read_order, self.get_order_items(self._scan_unsettled_ids()).values())))
 
     def count_all_holds(self, *, deadline: Deadline) -> dict[str, Held]:
         """Return the units held by payments in flight, by product, of all orders.
@@ -134,18 +134,11 @@ class AuditedTables:
             if after is None:
                 return
 
-    def _query_unsettled_ids(self) -> list[str]:
-        ids: list[str] = []
-        for shard in UNSETTLED_SHARDS:
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._orders,
-                IndexName="unsettled",
-                KeyConditionExpression="unsettledShard = :shard",
-                ExpressionAttributeValues=to_wire({":shard": shard}),
-            )
-            with translate_read_errors():
-                ids += [from_wire(item)["orderId"] for page in pages for item in page["Items"]]
-        return ids
+    def _scan_unsettled_ids(self) -> list[str]:
+        """Return the ids in the index `unsettled`. One scan reads all shards; a query would read one of them."""
+        pages = self._client.get_paginator("scan").paginate(TableName=self._orders, IndexName="unsettled")
+        with translate_read_errors():
+            return [from_wire(item)["orderId"] for page in pages for item in page["Items"]]
 
     def set_available(self, product_id: str, *, stock: int, available: int, to: int) -> bool:
         """Set a product's `available` to `to`. Return False if the product's numbers have changed.
