@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dummy_stripe import payment_intents
 from dummy_stripe.cards import RefundBehavior
 from dummy_stripe.objects import ChargeStatus, RefundStatus
+from dummy_stripe.stores import find_intent_of_refund
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,10 +63,10 @@ def end_refund(
         refund = next(refund for refund in intent.refunds if refund.id == refund_id)
         return payment_intents.replace_refund(intent, payment_intents.end_refund(refund, status, failure_reason))
 
-    for intent in store.intents():
-        if any(refund.id == refund_id for refund in intent.refunds):
-            return _change(store, intent.id, now, change)
-    raise ValueError(f"no such refund: {refund_id}")
+    intent = find_intent_of_refund(store, refund_id)
+    if intent is None:
+        raise ValueError(f"no such refund: {refund_id}")
+    return _change(store, intent.id, now, change)
 
 
 def _change(store: Store, intent_id: str, now: float, change: Callable[[Intent], Intent]) -> Intent:

@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from dummy_stripe import bodies, parameters, payment_intents, refusals
+from dummy_stripe import bodies, parameters, payment_intents, refusals, stores
 from dummy_stripe.cards import PAYMENT_METHODS, Fault
 from dummy_stripe.refusals import Refusal
 from dummy_stripe.responses import Reply, Response
@@ -159,10 +159,10 @@ def _intents_with_refunds(call: Call, intent_id: str | None) -> Iterator[Intent]
 
 
 def _find_intent_of_refund(call: Call, refund_id: str) -> Intent:
-    for intent in call.store.intents():
-        if any(refund.id == refund_id for refund in intent.refunds):
-            return intent
-    raise refusals.no_such_refund(refund_id)
+    intent = stores.find_intent_of_refund(call.store, refund_id)
+    if intent is None:
+        raise refusals.no_such_refund(refund_id)
+    return intent
 
 
 def _find_intent_id(call: Call, charge_id: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _ALPHABET: Final = string.ascii_letters + string.digits
+_REFUND_ID_LENGTH: Final = 8
 
 
 class Status(StrEnum):
@@ -174,6 +175,16 @@ _OMITTED: Final[Mapping[type, Mapping[str, object]]] = {
     ChargeRefund: {"status": RefundStatus.SUCCEEDED, "changes_at": None, "failure_reason": None},
 }
 """Values by field that are not stored, so that the release before these fields can read an ordinary refund."""
+
+
+def new_refund_id(intent_id: str) -> str:
+    """Return a new refund's id. As Stripe's, it has a part of its intent's id: here all of it, to find the intent."""
+    return new_id(f"re_{intent_id.removeprefix('pi_')}", _REFUND_ID_LENGTH)
+
+
+def intent_id_of_refund(refund_id: str) -> str:
+    """Return the id of a refund's intent. A refund that was made by an earlier release does not contain it."""
+    return f"pi_{refund_id.removeprefix('re_')[:-_REFUND_ID_LENGTH]}"
 
 
 def _to_dict(part: Charge | Failure | ChargeRefund | Intent) -> dict[str, Any]:

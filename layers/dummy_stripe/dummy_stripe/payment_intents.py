@@ -18,6 +18,7 @@ from dummy_stripe.objects import (
     RefundStatus,
     Status,
     new_id,
+    new_refund_id,
 )
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def refund(intent: Intent, params: RefundParams, now: float) -> Intent:
         raise refusals.refund_too_large(*texts)
     is_pending = paid.refund_behavior is cards.RefundBehavior.PENDING
     new_refund = ChargeRefund(
-        id=new_id("re_3"),
+        id=new_refund_id(intent.id),
         created=now,
         amount=amount,
         reason=params.reason,

@@ -10,6 +10,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from dummy_stripe.objects import intent_id_of_refund
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -139,6 +141,13 @@ class MemoryStore:
         holder = self._records.get(record.key)
         if holder is None or holder.owner != record.owner:
             raise ClaimLost
+
+
+def find_intent_of_refund(store: Store, refund_id: str) -> Intent | None:
+    """Return the intent of a refund, with one read if it exists."""
+    intent = store.intent(intent_id_of_refund(refund_id))
+    candidates = store.intents() if intent is None else [intent]
+    return next((found for found in candidates if any(refund.id == refund_id for refund in found.refunds)), None)
 
 
 def ledger(intents: Iterable[Intent]) -> list[Charge]:

@@ -1,7 +1,8 @@
 """Concurrent calls: no intent is charged twice, or both paid and canceled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Barrier
 from typing import Any
 
@@ -175,16 +176,32 @@ def test_key_with_a_conflicting_transaction_is_in_use(dynamodb_dummy, dynamodb_c
     assert error_of(lambda: dynamodb_dummy.create("order-1")).error.code == "idempotency_key_in_use"
 
 
+@contextmanager
+def record_operations(client) -> Iterator[list[str]]:
+    """Record the operations that the client sends to DynamoDB."""
+    operations: list[str] = []
+    client.meta.events.register("before-call.dynamodb", lambda model, **_: operations.append(model.name), "record")
+    yield operations
+    client.meta.events.unregister("before-call.dynamodb", unique_id="record")
+
+
 @pytest.mark.parametrize("call", ["confirm", "refund"])
 def test_payment_or_refund_makes_three_requests_to_the_table(dynamodb_dummy, dynamodb_client, call):
     intent = dynamodb_dummy.create() if call == "confirm" else dynamodb_dummy.pay()
-    operations: list[str] = []
-    events = dynamodb_client.meta.events
-    events.register("before-call.dynamodb", lambda model, **_: operations.append(model.name), "count")
-    getattr(dynamodb_dummy, call)(intent.id)
-    events.unregister("before-call.dynamodb", unique_id="count")
+    with record_operations(dynamodb_client) as operations:
+        getattr(dynamodb_dummy, call)(intent.id)
 
     assert operations == ["PutItem", "GetItem", "TransactWriteItems"]
+
+
+def test_refunds_are_read_without_a_scan(dynamodb_dummy, dynamodb_client):
+    intent = dynamodb_dummy.pay().id
+    refund = dynamodb_dummy.refund(intent)
+    with record_operations(dynamodb_client) as operations:
+        assert dynamodb_dummy.refunds.retrieve(refund.id) == refund
+        assert dynamodb_dummy.refunds.list({"payment_intent": intent}).data == [refund]
+
+    assert operations == ["GetItem", "GetItem"]
 
 
 def test_list_reads_every_page_of_the_table(dynamodb_dummy):

@@ -1,5 +1,7 @@
 """Refunds that are pending, fail later or are refused, by card and on request."""
 
+from dataclasses import replace
+
 import pytest
 import stripe
 
@@ -341,6 +343,18 @@ def test_ordinary_refund_is_stored_in_the_form_of_the_last_release(memory_dummy)
     for added in ("refund_behavior", "changes_at", "failure_reason"):
         assert added not in stored
     assert stored.count('"status"') == 2  # the intent's and the charge's
+
+
+def test_refund_of_the_last_release_is_found(dummy):
+    refund = dummy.refund(dummy.pay().id)
+    (intent,) = dummy.store.intents()
+    old_id = "re_3abcdefghijklmnopqrstuvwx"
+    stored = Intent.from_json(intent.to_json().replace(refund.id, old_id))
+    assert dummy.store.write(replace(stored, version=intent.version + 1), None)
+
+    assert dummy.refunds.retrieve(old_id).amount == 4599
+    end_refund(dummy.store, old_id, RefundStatus.FAILED, dummy.clock())
+    assert dummy.refunds.retrieve(old_id).status == "failed"
 
 
 @pytest.mark.parametrize("token", ["pm_card_pendingRefund", "pm_card_refundFail", "pm_card_createDispute"])
