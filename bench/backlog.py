@@ -31,8 +31,10 @@ from order_payments.payments import PaymentRequest, initiate_payment, reconcile
 from order_payments.runtime import clock
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled, shard_of
+from order_payments.storage.order_writes import UNSETTLED_SHARDS, shard_of
+from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.products_table import ProductsTable
+from order_payments.storage.unsettled_index import Unsettled
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
 from order_payments.stripe_adapter.retries import STRIPE_CALL_TIMEOUT_SECONDS
@@ -109,10 +111,15 @@ class Backlog:
     def __len__(self) -> int:
         return sum(map(len, self._entries.values()))
 
-    def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:  # noqa: ARG002 - all are older than `before`
+    @property
+    def unsettled(self) -> "Backlog":
+        """Return itself: it models the index, too."""
+        return self
+
+    def entries(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:  # noqa: ARG002 - all are older than `before`
         return [Unsettled(*entry) for entry in islice(self._entries[shard].items(), limit)]
 
-    def unsettled_ahead(self, *_: object, **__: object) -> list[Unsettled]:
+    def entries_ahead(self, *_: object, **__: object) -> list[Unsettled]:
         """Return none: no entry is dated in the future."""
         return []
 

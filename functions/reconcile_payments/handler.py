@@ -22,7 +22,9 @@ from order_payments.runtime.metric_names import Count, Gauge
 from order_payments.runtime.observability import count, gauge, logger, write_metrics
 from order_payments.runtime.settings import ReconcilerSettings
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
-from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable, Unsettled
+from order_payments.storage.order_writes import UNSETTLED_SHARDS
+from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.unsettled_index import Unsettled
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
 
@@ -124,11 +126,11 @@ class Run:
                 # The index is eventually consistent: settled and postponed entries may still be in the result.
                 limit = BATCH_SIZE + len(ids)
                 try:
-                    found = self._orders.unsettled(shard, before=self._now - LEASE, limit=limit)
+                    found = self._orders.unsettled.entries(shard, before=self._now - LEASE, limit=limit)
                     if len(found) == limit:
                         unfinished.append(shard)
                     if is_first:
-                        found += self._orders.unsettled_ahead(
+                        found += self._orders.unsettled.entries_ahead(
                             shard, after=self._now + CLOCK_TOLERANCE, limit=BATCH_SIZE
                         )
                 except Busy:
@@ -190,7 +192,7 @@ class Run:
             outcome = EntryOutcome.FAILED
         finally:
             logger.thread_safe_clear_keys()
-        first_unsettled = self._orders.postpone(entry.order_id, to=postponed_to)
+        first_unsettled = self._orders.unsettled.postpone(entry.order_id, to=postponed_to)
         if outcome is EntryOutcome.FAILED and first_unsettled is not None:
             # Earlier runs may have postponed it, and the start time of an unreadable order is unknown.
             age_seconds = max(age_seconds, seconds_between(first_unsettled, self._now))
@@ -204,7 +206,7 @@ class Run:
 
     def _clear(self, order: Order) -> EntryOutcome:
         """Remove the entry of an order with nothing to settle, which would come back in every run."""
-        if not self._orders.remove_stale_entry(order.order_id):
+        if not self._orders.unsettled.remove_stale(order.order_id):
             return EntryOutcome.SETTLED  # by another function, after the entry was read
         logger.warning("unsettled entry removed: nothing to settle", status=order.status)
         return EntryOutcome.CLEARED

@@ -20,7 +20,7 @@ from order_payments import payments
 from order_payments.domain.errors import InsufficientStock
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline
-from order_payments.storage.orders_table import UNSETTLED_SHARDS
+from order_payments.storage.order_writes import UNSETTLED_SHARDS
 from tests.support.fault_injection import Effect, Killed, Plan, inject_faults, kill_at, reset_world
 from tests.support.world import World
 

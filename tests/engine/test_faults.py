@@ -21,7 +21,8 @@ from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage.dynamodb import WriteRejected
-from order_payments.storage.orders_table import UNSETTLED_SHARDS, Unsettled
+from order_payments.storage.order_writes import UNSETTLED_SHARDS
+from order_payments.storage.unsettled_index import Unsettled
 from tests.support.fault_injection import (
     CONNECTION_CLOSED,
     TIMED_OUT,
@@ -318,12 +319,12 @@ def test_postponed_order_moves_back_in_the_unsettled_index(world: World) -> None
     world.pay(order, "pm_dummy_processing")
     later = utc_now() + timedelta(minutes=1)
 
-    world.orders.postpone(order.order_id, to=later)
+    world.orders.unsettled.postpone(order.order_id, to=later)
 
     found = [
         entry
         for shard in UNSETTLED_SHARDS
-        for entry in world.orders.unsettled(shard, before=later + timedelta(minutes=1), limit=1)
+        for entry in world.orders.unsettled.entries(shard, before=later + timedelta(minutes=1), limit=1)
     ]
     assert found == [Unsettled(order.order_id, rfc3339(later))]
 

@@ -15,7 +15,8 @@ from order_payments import payments
 from order_payments.domain.orders import Order, PaymentAttempt, Reason
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage import orders_table
-from order_payments.storage.orders_table import Condition, OrdersTable
+from order_payments.storage.order_writes import UNCLAIMED, Condition
+from order_payments.storage.orders_table import OrdersTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import (
     Cancelled,
@@ -56,7 +57,7 @@ def no_fence(patch: pytest.MonkeyPatch, _: World) -> None:
 
 def claim_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
     """An order is claimed in any state."""
-    _within(patch, "claim", lambda: mock_patch.object(orders_table, "_UNCLAIMED", always(orders_table._UNCLAIMED)))
+    _within(patch, "claim", lambda: mock_patch.object(orders_table, "UNCLAIMED", always(UNCLAIMED)))
 
 
 def settle_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
@@ -71,9 +72,7 @@ def settle_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
 
 def override_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
     """An override settles an order even while a payment is in flight."""
-    _within(
-        patch, "settle_by_hand", lambda: mock_patch.object(orders_table, "_UNCLAIMED", always(orders_table._UNCLAIMED))
-    )
+    _within(patch, "settle_by_hand", lambda: mock_patch.object(orders_table, "UNCLAIMED", always(UNCLAIMED)))
 
 
 def timeout_is_decline(patch: pytest.MonkeyPatch, _: World) -> None:

@@ -21,7 +21,8 @@ from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderLine, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage.dynamodb import from_wire
-from order_payments.storage.orders_table import UNSETTLED_SHARDS, OrdersTable
+from order_payments.storage.order_writes import UNSETTLED_SHARDS
+from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.products_table import ProductsTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 
@@ -96,7 +97,7 @@ class World:
     def reconcile(self) -> None:
         """Reconcile each unsettled order in turn, as if every lease had expired."""
         for shard in UNSETTLED_SHARDS:
-            for entry in self.orders.unsettled(shard, before=utc_now() + ONE_YEAR, limit=1000):
+            for entry in self.orders.unsettled.entries(shard, before=utc_now() + ONE_YEAR, limit=1000):
                 self.reconcile_one(entry.order_id)
 
     def reconcile_one(self, order_id: str) -> Order:
@@ -155,7 +156,9 @@ class World:
         unsettled = [order for order in orders if order.in_flight]
         assert not unsettled, f"{[order.order_id for order in unsettled]} are unsettled"
         assert not [order for order in orders if order.owes_refund]
-        assert not any(self.orders.unsettled(shard, before=utc_now() + ONE_YEAR, limit=1) for shard in UNSETTLED_SHARDS)
+        assert not any(
+            self.orders.unsettled.entries(shard, before=utc_now() + ONE_YEAR, limit=1) for shard in UNSETTLED_SHARDS
+        )
         paid = {order.order_id for order in orders if order.status is OrderStatus.CONFIRMED and not order.override}
         assert {order_id for order_id, charged in charges.items() if charged} == paid
 

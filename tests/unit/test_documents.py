@@ -26,7 +26,7 @@ from order_payments.place_order import MAXIMUM_LINES, MAXIMUM_QUANTITY
 from order_payments.runtime import retry_budgets
 from order_payments.runtime.metric_names import Count, Gauge, Latency
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
-from order_payments.storage.orders_table import UNSETTLED_SHARDS
+from order_payments.storage.order_writes import UNSETTLED_SHARDS
 from order_payments.storage.stock_adjustments_table import ADJUSTMENT_RETENTION
 
 DOCUMENTS = {

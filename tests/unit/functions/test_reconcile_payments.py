@@ -182,7 +182,8 @@ def test_no_shard_is_queried_without_time_for_a_query(
     shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_unknown(shop, shop.add_product())
-    monkeypatch.setattr(reconciler.orders, "unsettled", lambda *_, **__: pytest.fail("there is no time for a query"))
+    unsettled = reconciler.orders.unsettled
+    monkeypatch.setattr(unsettled, "entries", lambda *_, **__: pytest.fail("there is no time for a query"))
 
     assert run(reconciler, seconds=reconciler.DYNAMODB_CALL_SECONDS - 1).left == 0
 
@@ -319,14 +320,14 @@ def test_throttled_shard_does_not_block_the_others(
     orders = [leave_unknown(shop, product) for _ in range(4)]
     for number, order in enumerate(orders):
         rewrite(shop, order, unsettledShard=f"unsettled-{number}")
-    find = reconciler.orders.unsettled
+    find = reconciler.orders.unsettled.entries
 
     def throttled(shard: str, **by: Any) -> Any:
         if shard == "unsettled-1":
             raise Busy("throttled")
         return find(shard, **by)
 
-    monkeypatch.setattr(reconciler.orders, "unsettled", throttled)
+    monkeypatch.setattr(reconciler.orders.unsettled, "entries", throttled)
     tally = run(reconciler)
 
     assert (tally.settled, tally.failed) == (3, 1)

@@ -374,10 +374,10 @@ def test_refused_attempts_are_counted_before_and_after_a_claim(orders: OrdersTab
 def test_stale_entry_is_removed_from_the_index(dynamodb: DynamoDBClient, orders: OrdersTable, order: Order) -> None:
     list_as_unsettled(dynamodb, order)
 
-    assert orders.remove_stale_entry(order.order_id) is True
+    assert orders.unsettled.remove_stale(order.order_id) is True
     assert unsettled(dynamodb) == []
     assert orders.get(order.order_id) == order
-    assert orders.remove_stale_entry(order.order_id) is False
+    assert orders.unsettled.remove_stale(order.order_id) is False
 
 
 def test_entry_of_an_attempt_in_flight_is_not_removed(
@@ -385,7 +385,7 @@ def test_entry_of_an_attempt_in_flight_is_not_removed(
 ) -> None:
     orders.claim(order, attempt(), deadline=PLENTY)
 
-    assert orders.remove_stale_entry(order.order_id) is False
+    assert orders.unsettled.remove_stale(order.order_id) is False
     assert unsettled(dynamodb) == [order.order_id]
 
 
@@ -394,7 +394,7 @@ def test_entry_of_an_owed_refund_is_not_removed(dynamodb: DynamoDBClient, orders
     cancelled = orders.settle_cancelled(claimed, DECLINED, now=LATER, deadline=PLENTY)
     orders.owe_refund(cancelled, LateRefund("pi_1", owed_since=LATER), deadline=PLENTY)
 
-    assert orders.remove_stale_entry(order.order_id) is False
+    assert orders.unsettled.remove_stale(order.order_id) is False
     assert unsettled(dynamodb) == [order.order_id]
 
 
@@ -441,9 +441,9 @@ STATUS_WRITES = {
         lambda orders, order: orders.owe_refund(order, LateRefund("pi_1", owed_since=LATER), deadline=PLENTY),
         is_for_settled=True,
     ),
-    "remove_stale_entry": Write(
+    "remove_stale": Write(
         CONFIRMED,
-        lambda orders, order: orders.remove_stale_entry(order.order_id),
+        lambda orders, order: orders.unsettled.remove_stale(order.order_id),
         is_claimed=True,
         is_for_settled=True,
     ),

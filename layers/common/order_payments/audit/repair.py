@@ -207,7 +207,7 @@ class Repair:
             case ListAsUnsettled(order_id=order_id):
                 written = self.tables.list_as_unsettled(order_id)
             case TakeOffUnsettled(order_id=order_id):
-                written = self.orders.remove_stale_entry(order_id)
+                written = self.orders.unsettled.remove_stale(order_id)
             case FollowIntent(order_id=order_id, payment_intent_id=intent_id):
                 order = follow_intent(order_id, intent_id, orders=self.orders, stripe=self.stripe, deadline=deadline)
                 if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:

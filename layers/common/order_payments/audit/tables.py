@@ -23,7 +23,7 @@ from order_payments.storage.dynamodb import (
     translate_write_errors,
 )
 from order_payments.storage.order_records import order_from_item
-from order_payments.storage.orders_table import may_become, shard_of
+from order_payments.storage.order_writes import may_become, shard_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -4,13 +4,12 @@ All writes are conditional, so the database decides every race. Methods that cha
 also if another writer changed it.
 """
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import accumulate, zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from order_payments.domain.errors import Busy, OrderNotFound
 from order_payments.domain.orders import (
@@ -22,10 +21,9 @@ from order_payments.domain.orders import (
     Reason,
     Shortage,
     is_order_id,
-    statuses_before,
 )
 from order_payments.runtime import retry_budgets
-from order_payments.runtime.clock import Deadline, from_rfc3339, rfc3339
+from order_payments.runtime.clock import Deadline, rfc3339
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
 from order_payments.runtime.retry_budgets import retry_until
@@ -51,65 +49,35 @@ from order_payments.storage.order_records import (
     reason_to_item,
     refund_to_item,
 )
+from order_payments.storage.order_writes import (
+    UNCLAIMED,
+    UNSETTLED_ATTRIBUTES,
+    Condition,
+    is_settled,
+    may_become,
+    order_key,
+    shard_of,
+    update_order,
+)
 from order_payments.storage.paging import Page
 from order_payments.storage.products_table import ProductsTable, stock_in
+from order_payments.storage.unsettled_index import UnsettledIndex
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
-
-UNSETTLED_SHARDS = tuple(f"unsettled-{number}" for number in range(8))
-"""Partition keys of the `unsettled` index. Each takes 1,000 writes per second, and a payment makes two."""
 
 MAXIMUM_PAGE_BYTES = 5_000_000
 """Lambda's limit is 6 MB for the whole response, which contains the body as escaped JSON."""
 _CHARACTER_BYTES = 12  # at most, for an escaped emoji
 _OTHER_BYTES = 250  # at most, for an order or a line without its name
 
-_NAMES = {"#status": "status", "#payment": "payment", "#override": "override"}
-_UNSETTLED_ATTRIBUTES = "unsettledShard, unsettledSince, firstUnsettledSince"
-"""The attributes to remove from an order that has nothing left to settle."""
 _COUNT_REFUSAL = "refusedAttempts = if_not_exists(refusedAttempts, :none) + :one"
 _REFUSAL_VALUES = {":none": 0, ":one": 1}
 
 
-class Condition(NamedTuple):
-    """A condition on an order, with its values."""
-
-    text: str
-    values: Mapping[str, Any] = {}
-
-
-def may_become(status: OrderStatus) -> Condition:
-    """Return the condition that an order may move to `status`.
-
-    Every condition on an order's status comes from here, so `TRANSITIONS` is the only table of transitions.
-    """
-    before = {f":before_{number}": before for number, before in enumerate(statuses_before(status))}
-    return Condition(f"#status IN ({', '.join(before)})", before)
-
-
-_UNCLAIMED = Condition("attribute_not_exists(#payment)")
-
-
-def _is_settled() -> Condition:
-    is_open = may_become(OrderStatus.CONFIRMED)
-    return Condition(f"NOT ({is_open.text})", is_open.values)
-
-
 def _is_in_flight(attempt: PaymentAttempt) -> Condition:
     return Condition("#payment.attemptId = :attempt_id", {":attempt_id": attempt.attempt_id})
-
-
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """An entry of the `unsettled` index: an order with an attempt in flight or an owed refund.
-
-    `since_text` is the stored time, unparsed, because another service may have written any text.
-    """
-
-    order_id: str
-    since_text: str
 
 
 class NotClaimable(Exception):
@@ -135,6 +103,7 @@ class OrdersTable:
         self._client = client
         self._table_name = table_name
         self._products = products
+        self.unsettled = UnsettledIndex(client, table_name)
 
     def create(self, order: Order) -> Order:
         """Write a new order and return it, or return the recorded order if the id is taken.
@@ -159,7 +128,7 @@ class OrdersTable:
         if not is_order_id(order_id):
             raise OrderNotFound("There is no such order.")
         with translate_read_errors():
-            item = self._client.get_item(TableName=self._table_name, Key=_key(order_id), ConsistentRead=True).get(
+            item = self._client.get_item(TableName=self._table_name, Key=order_key(order_id), ConsistentRead=True).get(
                 "Item"
             )
         return _require_order(from_wire(item) if item else None)
@@ -190,7 +159,9 @@ class OrdersTable:
             keys = [from_wire(item) for item in found[:limit]]
             if not keys:
                 return Page([], last=None)
-            items = batch_get(self._client, self._table_name, [_key(key["orderId"]) for key in keys], deadline=deadline)
+            items = batch_get(
+                self._client, self._table_name, [order_key(key["orderId"]) for key in keys], deadline=deadline
+            )
             by_id = {item["orderId"]: order_from_item(item) for item in items}
             existing = [by_id[key["orderId"]] for key in keys if key["orderId"] in by_id]
             shown = _fit_to_page(existing)
@@ -224,10 +195,11 @@ class OrdersTable:
             "(attribute_not_exists(refusedAttempts) OR refusedAttempts <= :refused_attempts)",
             {":refused_attempts": order.refused_attempts},
         )
-        write = self._update(
+        write = update_order(
+            self._table_name,
             order.order_id,
             "SET #payment = :payment, unsettledShard = :shard, unsettledSince = :now, updatedAt = :now",
-            [_UNCLAIMED, may_become(OrderStatus.CONFIRMED), no_more_refusals],
+            [UNCLAIMED, may_become(OrderStatus.CONFIRMED), no_more_refusals],
             {
                 ":payment": attempt_to_item(attempt),
                 ":shard": shard_of(order.order_id),
@@ -272,13 +244,13 @@ class OrdersTable:
         Returns the recorded order: `settled`, the result of another settlement, or the order still in flight if
         contention prevented the write.
         """
-        update = f"SET #status = :status, updatedAt = :now REMOVE {_UNSETTLED_ATTRIBUTES}"
+        update = f"SET #status = :status, updatedAt = :now REMOVE {UNSETTLED_ATTRIBUTES}"
         values: dict[str, Any] = {":status": settled.status, ":now": rfc3339(settled.updated_at)}
         if settled.reason:
             update = update.replace(" REMOVE", ", reason = :reason REMOVE")
             values[":reason"] = reason_to_item(settled.reason)
         conditions = [_is_in_flight(order.require_in_flight()), may_become(settled.status)]
-        write = self._update(order.order_id, update, conditions, values)
+        write = update_order(self._table_name, order.order_id, update, conditions, values)
         return self._move_in_flight(
             order, settled, [write, *stock_moves], without_holds=without_holds, deadline=deadline
         )
@@ -289,9 +261,10 @@ class OrdersTable:
         The attempt must certainly have charged nothing. If it `was_refused`, it counts in `refused_attempts`.
         """
         refusal = f", {_COUNT_REFUSAL}" if was_refused else ""
-        write = self._update(
+        write = update_order(
+            self._table_name,
             order.order_id,
-            f"SET updatedAt = :now{refusal} REMOVE #payment, {_UNSETTLED_ATTRIBUTES}",
+            f"SET updatedAt = :now{refusal} REMOVE #payment, {UNSETTLED_ATTRIBUTES}",
             [_is_in_flight(order.require_in_flight()), may_become(OrderStatus.CONFIRMED)],
             {":now": rfc3339(now), **(_REFUSAL_VALUES if was_refused else {})},
         )
@@ -301,10 +274,11 @@ class OrdersTable:
 
     def count_refused_attempt(self, order: Order, *, now: datetime, deadline: Deadline) -> Order:
         """Count an attempt that Stripe refused before the order was claimed. Returns the recorded order."""
-        write = self._update(
+        write = update_order(
+            self._table_name,
             order.order_id,
             f"SET {_COUNT_REFUSAL}, updatedAt = :now",
-            [_UNCLAIMED, may_become(OrderStatus.CONFIRMED)],
+            [UNCLAIMED, may_become(OrderStatus.CONFIRMED)],
             {":now": rfc3339(now), **_REFUSAL_VALUES},
         )
         counted = replace(order, refused_attempts=order.refused_attempts + 1, updated_at=now)
@@ -319,10 +293,11 @@ class OrdersTable:
         order.
         """
         cancelled = replace(order, status=OrderStatus.CANCELLED, reason=reason, attempt=attempt, updated_at=now)
-        write = self._update(
+        write = update_order(
+            self._table_name,
             order.order_id,
             f"SET #status = :status,{' #payment = :payment,' if attempt else ''} reason = :reason, updatedAt = :now",
-            [_UNCLAIMED, may_become(cancelled.status)],
+            [UNCLAIMED, may_become(cancelled.status)],
             {
                 ":status": cancelled.status,
                 ":reason": reason_to_item(reason),
@@ -340,10 +315,11 @@ class OrdersTable:
         The condition fails if a payer, who may be charged, claimed the order meanwhile. Raises as `claim` does.
         """
         settled = replace(order, status=status, reason=reason, override=override, updated_at=override.at)
-        write = self._update(
+        write = update_order(
+            self._table_name,
             order.order_id,
             "SET #status = :status, reason = :reason, #override = :override, updatedAt = :now",
-            [_UNCLAIMED, may_become(status)],
+            [UNCLAIMED, may_become(status)],
             {
                 ":status": status,
                 ":reason": reason_to_item(reason),
@@ -359,10 +335,11 @@ class OrdersTable:
 
         The condition prevents a second refund. Returns the recorded order.
         """
-        write = self._update(
+        write = update_order(
+            self._table_name,
             order.order_id,
             "SET refund = :refund, unsettledShard = :shard, unsettledSince = :now",
-            [_is_settled(), Condition("attribute_not_exists(refund)")],
+            [is_settled(), Condition("attribute_not_exists(refund)")],
             {
                 ":refund": refund_to_item(refund),
                 ":shard": shard_of(order.order_id),
@@ -377,80 +354,9 @@ class OrdersTable:
             "refund.paymentIntentId = :intent AND attribute_not_exists(refund.refundId)",
             {":intent": refund.payment_intent_id},
         )
-        update = f"SET refund = :refund REMOVE {_UNSETTLED_ATTRIBUTES}"
-        write = self._update(order.order_id, update, [is_owed], {":refund": refund_to_item(refund)})
+        update = f"SET refund = :refund REMOVE {UNSETTLED_ATTRIBUTES}"
+        write = update_order(self._table_name, order.order_id, update, [is_owed], {":refund": refund_to_item(refund)})
         return self._write_alone(write, replace(order, refund=refund), deadline)
-
-    def unsettled(self, shard: str, *, before: datetime, limit: int) -> list[Unsettled]:
-        """Return up to `limit` entries of a shard that are unsettled since `before` or longer, oldest first.
-
-        The index is eventually consistent, so read each order before acting on it.
-        """
-        return self._unsettled(shard, "<=", before, limit)
-
-    def unsettled_ahead(self, shard: str, *, after: datetime, limit: int) -> list[Unsettled]:
-        """Return up to `limit` entries of a shard that sort after the time `after`.
-
-        Such an entry has a time in the future, or an invalid one. `unsettled` would not find it for years.
-        """
-        return self._unsettled(shard, ">", after, limit)
-
-    def _unsettled(self, shard: str, comparison: str, moment: datetime, limit: int) -> list[Unsettled]:
-        with translate_read_errors():
-            found = self._client.query(
-                TableName=self._table_name,
-                IndexName="unsettled",
-                KeyConditionExpression=f"unsettledShard = :shard AND unsettledSince {comparison} :moment",
-                ExpressionAttributeValues=to_wire({":shard": shard, ":moment": rfc3339(moment)}),
-                Limit=limit,
-            )["Items"]
-        return [Unsettled(item["orderId"], item["unsettledSince"]) for item in map(from_wire, found)]
-
-    def remove_stale_entry(self, order_id: str) -> bool:
-        """Remove an order from the `unsettled` index if it has nothing to settle. Returns whether it was removed.
-
-        The condition keeps the entry of an order that was claimed, or that owes a refund, since it was read.
-        Raises `TransactionConflict`, `WriteOutcomeUnknown` or `WriteRejected`.
-        """
-        is_settled = _is_settled()
-        nothing_to_settle = Condition(
-            f"attribute_exists(unsettledShard) AND ({is_settled.text} OR {_UNCLAIMED.text})"
-            " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))",
-            is_settled.values,
-        )
-        write = self._update(order_id, f"REMOVE {_UNSETTLED_ATTRIBUTES}", [nothing_to_settle], {})
-        try:
-            with translate_write_errors():
-                self._client.update_item(**write["Update"])
-        except ConditionFailed:
-            return False
-        return True
-
-    def postpone(self, order_id: str, *, to: datetime) -> datetime | None:
-        """Move an order that could not be settled behind those unsettled since `to`, so that it does not block them.
-
-        Returns the time at which it first became unsettled, or None if it is no longer listed or the time is unknown.
-        """
-        write = self._update(
-            order_id,
-            "SET unsettledSince = :since, firstUnsettledSince = if_not_exists(firstUnsettledSince, unsettledSince)",
-            [Condition("attribute_exists(unsettledShard)")],
-            {":since": rfc3339(to)},
-        )
-        try:
-            with translate_write_errors():
-                written = self._client.update_item(**write["Update"], ReturnValues="UPDATED_NEW")
-            return from_rfc3339(str(from_wire(written["Attributes"])["firstUnsettledSince"]))
-        except (
-            ConditionFailed,
-            TransactionConflict,
-            WriteOutcomeUnknown,
-            WriteRejected,
-            KeyError,
-            TypeError,
-            ValueError,
-        ):
-            return None
 
     def _move_payable(
         self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", deadline: Deadline
@@ -539,27 +445,6 @@ class OrdersTable:
                 return moved
             return order
 
-    def _update(
-        self, order_id: str, update: str, conditions: Sequence[Condition], values: Mapping[str, Any]
-    ) -> "TransactWriteItemTypeDef":
-        condition = " AND ".join(each.text for each in conditions)
-        for each in conditions:
-            values = {**values, **each.values}
-        write: TransactWriteItemTypeDef = {
-            "Update": {
-                "TableName": self._table_name,
-                "Key": _key(order_id),
-                "UpdateExpression": update,
-                "ConditionExpression": condition,
-                "ExpressionAttributeValues": to_wire(values),
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
-        }
-        # DynamoDB rejects unused names, and an empty map of names.
-        if names := {name: attribute for name, attribute in _NAMES.items() if name in update + condition}:
-            write["Update"]["ExpressionAttributeNames"] = names
-        return write
-
 
 def _fit_to_page(orders: list[Order]) -> list[Order]:
     """Return the first of the orders that fit into a response, at least one if there is any."""
@@ -573,15 +458,6 @@ def _require_order(item: Item | None) -> Order:
     if item is None:
         raise OrderNotFound("There is no such order.")
     return order_from_item(item)
-
-
-def _key(order_id: str) -> dict[str, Any]:
-    return to_wire({"orderId": order_id})
-
-
-def shard_of(order_id: str) -> str:
-    """Return the order's partition key in the `unsettled` index."""
-    return UNSETTLED_SHARDS[zlib.crc32(order_id.encode()) % len(UNSETTLED_SHARDS)]
 
 
 def _shortages(order: Order, old_items: Mapping[int, Item | None]) -> list[Shortage]:
