@@ -206,7 +206,6 @@ class RefundUpdateParams(NamedTuple):
     def read(cls, form: Form) -> Self:
         form.refuse_unknown(cls._fields)
         metadata = None if form.values.get("metadata") == "" else form.nested("metadata")
-        refuse_metadata(metadata or {})
         return cls(metadata, form.expansion(EXPANDABLE_OF_REFUNDS))
 
 

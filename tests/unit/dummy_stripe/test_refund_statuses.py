@@ -169,6 +169,14 @@ def test_ended_refund_cannot_change_again(memory_dummy, status):
         end_refund(memory_dummy.store, refund.id, status, memory_dummy.clock())
 
 
+def test_refund_whose_failure_is_due_cannot_end_on_request(memory_dummy):
+    refund = memory_dummy.refund(pay_with(memory_dummy, "pm_card_refundFail"))
+    wait(memory_dummy)
+
+    with pytest.raises(ValueError, match="is failed and cannot become canceled"):
+        end_refund(memory_dummy.store, refund.id, RefundStatus.CANCELED, memory_dummy.clock())
+
+
 def test_unknown_or_unpaid_objects_cannot_be_changed_on_request(memory_dummy):
     store, now = memory_dummy.store, memory_dummy.clock()
     refund = memory_dummy.refund(memory_dummy.pay().id)
@@ -220,6 +228,17 @@ def test_update_merges_metadata(dummy):
     assert dummy.refunds.retrieve(refund.id).metadata.to_dict() == {"orderId": "o1", "ticket": "7"}
     dummy.refunds.update(refund.id, {"metadata": ""})
     assert dummy.refunds.retrieve(refund.id).metadata.to_dict() == {}
+
+
+def test_repeated_update_is_replayed(dummy):
+    refund = dummy.refund(dummy.pay().id)
+    first = dummy.refunds.update(refund.id, {"metadata": {"ticket": "7"}}, {"idempotency_key": "update-1"})
+    dummy.refunds.update(refund.id, {"metadata": {"ticket": "8"}})
+
+    again = dummy.refunds.update(refund.id, {"metadata": {"ticket": "7"}}, {"idempotency_key": "update-1"})
+    assert again == first
+    assert again.last_response.headers["idempotent-replayed"] == "true"
+    assert dummy.refunds.retrieve(refund.id).metadata["ticket"] == "8"
 
 
 def test_invalid_update_is_refused(dummy, error_of):
