@@ -51,7 +51,7 @@ $(installed): requirements-bootstrap.txt requirements-dev.txt
 	  --python .venv/bin/python --require-hashes -r requirements-dev.txt)
 	@touch $@
 
-run: $(installed) ## Run the whole stack on this machine until Ctrl-C (PORT=3000)
+run: $(installed) ## Run the whole stack on this machine until Ctrl-C (PORT=3000 PERSIST=1)
 	@exec python -m local run --with-parent
 
 token: $(installed) ## Print a token for the running stack (SUB=alice ROLES=buyer,seller EXP=-60)

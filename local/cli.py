@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -57,6 +58,7 @@ _PARAMETERS = {
     "CORS_ALLOWED_ORIGINS": "CorsAllowedOrigins",
 }
 
+_SAVED_TABLES = STATE / "tables.json"
 _MAX_BAD_ROWS_SHOWN = 20
 _AS_BUYER = "Only buyers can do this. Omit --as and --token to act as one. To list a buyer's orders: ./shop orders"
 _CENTURY_SECONDS = 100 * 365 * 24 * 3600
@@ -78,6 +80,10 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__d
 @app.command()
 def run(
     port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535, help="Port of the API.")] = 3000,
+    persist: Annotated[
+        bool,
+        typer.Option("--persist", envvar="PERSIST", help="Keep orders and products for the next run with this option."),
+    ] = False,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the stack on this machine until Ctrl-C."""
@@ -93,21 +99,19 @@ def run(
         port=port,
         state=STATE,
         parameters=parameters,
+        sources=PROJECT,
+        saved_tables=_SAVED_TABLES if persist else None,
         progress=progress,
         show_log=lambda line: console.print(line, soft_wrap=True, overflow=line.overflow) if ready.is_set() else None,
     ) as stack:
-        rows = catalogue.read(catalogue.SAMPLE)
         with stack.http() as api:
-            with progress(f"Load the sample catalogue ({len(rows)} products)"):
-                api.headers.update(bearer(stack.tokens["admin"]))
-                loaded = seed.load(api, rows)
-            if loaded.bad:
-                raise CommandError(f"The API refused the sample catalogue: {loaded.bad}. See .local/logs.")
-            with progress("Place and pay an order"):
-                paid_order = demo.pay_one_order(api, stack.tokens["buyer"])
-        demo.show(paid_order, console)
+            api.headers.update(bearer(stack.tokens["admin"]))
+            if persist and next(list_all(api, "products", limit=1), None):
+                console.print("The orders and products of the last run are restored.", soft_wrap=True)
+            else:
+                _load_sample_catalogue(stack, api, console)
         with stack.publish_description():
-            _print_addresses(stack, console)
+            _print_addresses(stack, console, is_persistent=persist)
             ready.set()
             stack.emulator.process.wait()
         raise CommandError(f"The AWS emulator ended unexpectedly. See {stack.emulator.log}.")
@@ -400,7 +404,20 @@ def _parse_item(text: str) -> dict[str, Any]:
     return {"productId": product_id, "quantity": int(quantity) if colon else 1}
 
 
-def _print_addresses(stack: Stack, console: Console) -> None:
+def _load_sample_catalogue(stack: Stack, api: httpx.Client, console: Console) -> None:
+    """Load the sample catalogue with an admin's client, pay one order, and show it."""
+    progress = make_progress(console)
+    rows = catalogue.read(catalogue.SAMPLE)
+    with progress(f"Load the sample catalogue ({len(rows)} products)"):
+        loaded = seed.load(api, rows)
+    if loaded.bad:
+        raise CommandError(f"The API refused the sample catalogue: {loaded.bad}. See .local/logs.")
+    with progress("Place and pay an order"):
+        paid_order = demo.pay_one_order(api, stack.tokens["buyer"])
+    demo.show(paid_order, console)
+
+
+def _print_addresses(stack: Stack, console: Console, *, is_persistent: bool) -> None:
     origin = stack.api_url.removesuffix(f"/{STAGE}")
     lines = (
         ("console", f"{origin}/"),
@@ -410,7 +427,8 @@ def _print_addresses(stack: Stack, console: Console) -> None:
         ("", "more: make token SUB=alice ROLES=buyer"),
         ("logs", "below, one line per event, except reads"),
         ("", "all lines: .local/logs/functions.log"),
-        ("code", "after a change of functions/ or layers/: make run"),
+        ("code", "changed functions/ and layers/ run at once"),
+        ("", "other changes: at the next make run"),
         ("", ""),
         ("try next", f"pay in the console: {origin}/"),
         # A backslash joins the two lines, so that they can be copied from a narrow terminal.
@@ -424,7 +442,15 @@ def _print_addresses(stack: Stack, console: Console) -> None:
     for label, value in lines:
         # No rich table, which would cut the text at the terminal's width.
         console.print(Text.assemble("  ", (f"{label:<9}", "dim"), value) if value else "", soft_wrap=True)
-    console.print("\nPress Ctrl-C to stop and discard all orders and products.\n", soft_wrap=True)
+    console.print()
+    if is_persistent:
+        console.print("Press Ctrl-C to stop.")
+        console.print(f"Orders and products stay in {_SAVED_TABLES.relative_to(PROJECT)}.")
+        console.print("To continue with them: make run PERSIST=1")
+    else:
+        console.print("Press Ctrl-C to stop and discard all orders and products.")
+        console.print("To keep them for the next run: make run PERSIST=1")
+    console.print()
 
 
 def main() -> None:

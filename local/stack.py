@@ -134,6 +134,8 @@ def start_stack(
     build_cache: Path = BUILD_CACHE,
     parameters: Mapping[str, str] | Callable[[Emulator], Mapping[str, str]] | None = None,
     enforce_policies: bool = False,
+    sources: Path | None = None,
+    saved_tables: Path | None = None,
     progress: Progress = show_no_progress,
     show_log: Callable[[Text], None] = lambda _: None,
 ) -> Iterator[Stack]:
@@ -144,6 +146,8 @@ def start_stack(
     - `parameters`: override or add template parameters. A function can create resources on the emulator first.
     - `enforce_policies`: restrict each function to the template's policies, as on AWS. The emulator then also refuses
       unknown access keys, so `make run` leaves it off.
+    - `sources`: a checkout like that of the build. A function runs its changed sources there at its next invocation.
+    - `saved_tables`: a file with the tables' items. They are restored from it, and saved to it at the end.
     - `show_log`: receives each log line of the functions except successful reads. `logs/functions.log` has all lines.
     """
     with ExitStack() as running:
@@ -164,7 +168,14 @@ def start_stack(
                     build.make()
             with progress("Start the AWS emulator (MiniStack)"):
                 emulator = running.enter_context(
-                    start_emulator(PROJECT, state, build.unpacked, enforce_policies=enforce_policies)
+                    start_emulator(
+                        PROJECT,
+                        state,
+                        build.unpacked,
+                        enforce_policies=enforce_policies,
+                        sources=sources,
+                        saved_tables=saved_tables,
+                    )
                 )
             with progress("Deploy template.yaml to it (sam deploy)"):
                 given = {

@@ -13,14 +13,19 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.services import apigateway_v1
 
+from local.emulator.saved_tables import SavedTables
+from local.emulator.sources import Sources, Version, find_folder
 from local.gateway.guard import ProgramsOnly
 
 _unpack_lock = threading.Lock()
+# MiniStack unpacks a function and its layers below a directory with this prefix and the function's name.
+_WORKER_PREFIX = "ministack-lambda-"
 
 
 def main() -> None:
@@ -29,16 +34,24 @@ def main() -> None:
     # or a layer does not declare.
     sys.executable = getattr(sys, "_base_executable", sys.executable)
     sys.argv = ["ministack"]
+    checkout = os.environ.get("LOCAL_STACK_SOURCES")
+    sources = Sources(Path(checkout)) if checkout else None
     lambda_runtime.zipfile = SimpleNamespace(
-        ZipFile=lambda path: nullcontext(_SharedArchive(path)),
+        ZipFile=lambda path: nullcontext(_SharedArchive(path, sources)),
         BadZipFile=zipfile.BadZipFile,
         LargeZipFile=zipfile.LargeZipFile,
     )
     _treat_loopback_as_tls()
     _log_failures_with_function_name()
+    if sources:
+        _restart_workers_of_changed_functions(sources)
     _return_request_id_of_event()
+    saved_tables = os.environ.get("LOCAL_STACK_SAVED_TABLES")
+    tables = SavedTables(Path(saved_tables)) if saved_tables else None
+    if tables:
+        tables.restore_when_created()
     app.app = ProgramsOnly(app.app, os.environ.pop("LOCAL_STACK_KEY"))
-    threading.Thread(target=_exit_when_stdin_closes, name="input-watch", daemon=True).start()
+    threading.Thread(target=_exit_when_stdin_closes, args=(tables,), name="input-watch", daemon=True).start()
     app.main()
 
 
@@ -91,6 +104,25 @@ def describe_failure(function: str, error: str, trace: str | None) -> str:
     return json.dumps(entry)
 
 
+def _restart_workers_of_changed_functions(sources: Sources) -> None:
+    """Run each invocation with the current sources. A worker that runs older ones is replaced first."""
+    # Bytecode is compared with its source by the second. Without bytecode, no change in the same second is missed.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    invoke = lambda_runtime.Worker.invoke
+    versions: WeakKeyDictionary[lambda_runtime.Worker, Version] = WeakKeyDictionary()
+
+    def invoke_current(worker: lambda_runtime.Worker, *args: Any, **options: Any) -> dict[str, Any]:
+        function = find_folder(worker.func_name)
+        version = sources.read_version(function)
+        if worker._proc is not None and version != versions.get(worker, sources.built_version(function)):
+            worker.kill()
+        versions[worker] = version
+        result: dict[str, Any] = invoke(worker, *args, **options)
+        return result
+
+    lambda_runtime.Worker.invoke = invoke_current
+
+
 def _return_request_id_of_event() -> None:
     """Return the function's request id as `x-amzn-RequestId`, as API Gateway does. MiniStack 1.5.33 returns another."""
     request_id: ContextVar[str] = ContextVar("request_id")
@@ -111,14 +143,18 @@ def _return_request_id_of_event() -> None:
     apigateway_v1._invoke_lambda_proxy_v1 = invoke_and_return_id
 
 
-def _exit_when_stdin_closes() -> None:
-    """End this process when its parent closes the pipe on standard input or ends, SIGKILL included."""
+def _exit_when_stdin_closes(tables: SavedTables | None) -> None:
+    """End this process when its parent closes the pipe on standard input or ends, SIGKILL included. Save `tables`."""
     while os.read(0, 1):
         pass
     # A killed stack must not look like a running one.
     Path(os.environ["LOCAL_STACK_DESCRIPTION"]).unlink(missing_ok=True)
-    lambda_runtime.reset()  # stops the workers and waits for them, so that no zombie remains
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    try:
+        lambda_runtime.reset()  # stops the workers and waits for them, so that no zombie remains
+        if tables:
+            tables.save()
+    finally:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 class _SharedArchive:
@@ -128,15 +164,16 @@ class _SharedArchive:
     start, one worker after another. 32 concurrent payments are 32 cold starts.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, sources: Sources | None = None) -> None:
         self._path = Path(path)
+        self._sources = sources
 
     def namelist(self) -> list[str]:
         """Return no names to check. `zipfile` extracts no file outside the directory."""
         return []
 
     def extractall(self, path: str) -> None:
-        """Replace the directory with a link to the shared copy."""
+        """Replace the directory with a link to the shared copy, or fill it with links if the sources changed."""
         shared = Path(os.environ["LOCAL_STACK_UNPACKED"]) / hashlib.sha256(self._path.read_bytes()).hexdigest()
         with _unpack_lock:
             if not shared.exists():
@@ -147,6 +184,10 @@ class _SharedArchive:
                 with suppress(OSError):  # another emulator renamed its copy first
                     Path(unfinished).rename(shared)
             os.utime(shared)
+        function = find_folder(self._path.parent.name.removeprefix(_WORKER_PREFIX))
+        if self._sources and self._sources.read_version(function) != self._sources.built_version(function):
+            self._sources.link(function, shared, Path(path))
+            return
         Path(path).rmdir()
         Path(path).symlink_to(shared, target_is_directory=True)
 

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from rich.text import Text
 
 from local.emulator.function_logs import LogLine
+from local.emulator.sources import find_folder
 
 _STYLES = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
 _PLATFORM_PREFIXES = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
@@ -126,8 +127,5 @@ def _parse_time(entry: dict[str, Any], line: LogLine) -> datetime:
 
 
 def _function_folder(entry: dict[str, Any]) -> str:
-    """Return the function's folder: `create_order` for `order-payments-CreateOrderFunction-1A2B`. Empty if unknown."""
-    function = str(entry.get("function_name", ""))
-    words = function.split("-")[2] if function.count("-") > 1 else function
-    name = words.removesuffix("Function")
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
+    """Return the folder of the function that wrote the entry. Empty if unknown."""
+    return find_folder(str(entry.get("function_name", "")))

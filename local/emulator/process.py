@@ -24,6 +24,7 @@ from local.running import DESCRIPTION
 
 _READY_TIMEOUT_SECONDS = 60
 _STOP_SECONDS = 6
+_SAVE_SECONDS = 60
 _POLL_SECONDS = 0.05
 _MAX_START_ATTEMPTS = 3
 
@@ -68,12 +69,23 @@ def open_emulator_client(endpoint_url: str, service: str) -> Iterator[Any]:
 
 
 @contextmanager
-def start_emulator(project: Path, state: Path, unpacked: Path, *, enforce_policies: bool) -> Iterator[Emulator]:
+def start_emulator(
+    project: Path,
+    state: Path,
+    unpacked: Path,
+    *,
+    enforce_policies: bool,
+    sources: Path | None = None,
+    saved_tables: Path | None = None,
+) -> Iterator[Emulator]:
     """Run an emulator while the block runs.
 
     It keeps its files in `state`, and unpacked functions and layers in `unpacked`. With `enforce_policies` it enforces
-    the policies of each function's role and refuses unknown access keys.
+    the policies of each function's role and refuses unknown access keys. With `sources`, a checkout, each invocation
+    runs the current sources of the function and its layers. With `saved_tables`, a file, the tables start with the
+    items in it, and are saved to it at the end.
     """
+    settings = {"LOCAL_STACK_SOURCES": sources, "LOCAL_STACK_SAVED_TABLES": saved_tables}
     log = state / "logs" / "emulator.log"
     (state / "emulator").mkdir(parents=True, exist_ok=True)
     for attempt in range(1, _MAX_START_ATTEMPTS + 1):
@@ -81,10 +93,13 @@ def start_emulator(project: Path, state: Path, unpacked: Path, *, enforce_polici
         key = secrets.token_urlsafe()
         with start_process(
             [sys.executable, "-m", "local.emulator.host"],
-            environment=_environment(port, key, state, unpacked, enforce_policies=enforce_policies),
+            environment={
+                **_environment(port, key, state, unpacked, enforce_policies=enforce_policies),
+                **{name: str(path) for name, path in settings.items() if path},
+            },
             directory=project,
             log=log,
-            stop_seconds=_STOP_SECONDS,
+            stop_seconds=_SAVE_SECONDS if saved_tables else _STOP_SECONDS,
             stdin=subprocess.PIPE,
         ) as process:
             if _wait_until_ready(port, process):

@@ -104,21 +104,28 @@ def test_invalid_file_is_refused_before_the_stack_is_called(tmp_path: Path) -> N
     assert "has no products" in error_message("seed", str(tmp_path / "c.csv"))
 
 
+@pytest.mark.parametrize(
+    ("is_persistent", "end"),
+    [
+        (False, "Press Ctrl-C to stop and discard all orders and products."),
+        (True, "Orders and products stay in .local/tables.json."),
+    ],
+)
 def test_addresses_of_the_stack_fit_narrow_terminals(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_persistent: bool, end: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     stack: Any = type(
         "Stack", (), {"api_url": "http://127.0.0.1:65535/v1", "tokens": ("buyer", "buyer2", "seller", "admin")}
     )
     # Private: only `make run` prints this, and to run it here would start a stack.
-    cli._print_addresses(stack, cli.make_console())
+    cli._print_addresses(stack, cli.make_console(), is_persistent=is_persistent)
 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 60
     assert any("functions.log" in line for line in lines)
-    assert "Press Ctrl-C to stop and discard all orders and products." in lines
-    assert any("change of functions/" in line for line in lines)
+    assert end in lines
+    assert any("changed functions/" in line for line in lines)
     first = next(number for number, line in enumerate(lines) if "curl" in line)
     copied_command = "\n".join(line[11:] for line in lines[first : first + 2])
     assert copied_command == (
