@@ -20,7 +20,7 @@ import stripe
 
 from bench.figures import Bars, Family, Figure
 from bench.options import Options
-from bench.service import ORDERS, PRODUCTS, Service, running_service
+from bench.service import ORDERS, PRODUCTS, VALID_FOR, Service, running_service
 from bench.virtual_time import VirtualTime
 from dummy_stripe import MemoryStore
 from dummy_stripe.http_client import DummyStripeHTTPClient
@@ -298,7 +298,7 @@ def measure_processor(service: Service, number: int) -> float:
     orders = service.place_orders(number, ["tea"])
     for order in orders:
         request = PaymentRequest(order.order_id, order.buyer_id, "pm_dummy_timeout_before_charge")
-        initiate_payment(request, orders=table, stripe=gateway, deadline=Deadline.after(28))
+        initiate_payment(request, valid_for=VALID_FOR, orders=table, stripe=gateway, deadline=Deadline.after(28))
     later = utc_now() + timedelta(hours=1)
     started = real_time.process_time()
     for order in orders:

@@ -18,7 +18,7 @@ import stripe
 from bench.conflicts import ONE_WAY_SECONDS, Conflicts
 from bench.figures import Family, Figure, Lines
 from bench.options import Options
-from bench.service import ORDERS, PRODUCTS, Service, running_service
+from bench.service import ORDERS, PRODUCTS, VALID_FOR, Service, running_service
 from bench.virtual_time import VirtualTime
 from dummy_stripe import MemoryStore
 from dummy_stripe.http_client import DummyStripeHTTPClient
@@ -184,7 +184,9 @@ def _pay(order: Order, table: OrdersTable, gateway: StripeGateway) -> str:
     request = payments.PaymentRequest(order.order_id, order.buyer_id, "pm_card_visa")
     deadline = Deadline.after(PAYMENT_DEADLINE_SECONDS)
     try:
-        return payments.initiate_payment(request, orders=table, stripe=gateway, deadline=deadline).order.status
+        return payments.initiate_payment(
+            request, valid_for=VALID_FOR, orders=table, stripe=gateway, deadline=deadline
+        ).order.status
     except Busy:
         return BUSY
 

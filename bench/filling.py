@@ -10,7 +10,7 @@ from itertools import islice
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from bench.service import UNIT_PRICE, Service
+from bench.service import UNIT_PRICE, VALID_FOR, Service
 from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt
 from order_payments.runtime.clock import rfc3339
 from order_payments.storage.dynamodb import to_wire
@@ -54,10 +54,11 @@ class PaidOrder:
     @property
     def unique_texts(self) -> tuple[str, ...]:
         """Values that differ between orders."""
-        return self.order_id, self.buyer, f"att_{self.number:032x}", f"pi_3{self.number:024}", rfc3339(self.placed_at)
+        times = rfc3339(self.placed_at + VALID_FOR), rfc3339(self.placed_at)
+        return self.order_id, self.buyer, f"att_{self.number:032x}", f"pi_3{self.number:024}", *times
 
     def order(self, product_id: str) -> Order:
-        order_id, buyer, attempt_id, intent_id, _ = self.unique_texts
+        order_id, buyer, attempt_id, intent_id, *_ = self.unique_texts
         return Order(
             order_id=order_id,
             buyer_id=buyer,
@@ -67,13 +68,17 @@ class PaidOrder:
             lines=(OrderLine(product_id, "Green tea", 2, UNIT_PRICE),),
             created_at=self.placed_at,
             updated_at=self.placed_at,
+            expires_at=self.placed_at + VALID_FOR,
             attempt=PaymentAttempt(attempt_id, intent_id, "pm_card_visa", self.placed_at),
             request_id="6f0c2f3e-9a41-4d9c-8b52-000000000001",
         )
 
 
 def generate_items(numbers: Iterable[int], product_id: str) -> Iterator[str]:
-    """Yield the orders' items as JSON, by replacing values in the first one, which takes a tenth of the time."""
+    """Yield the orders' items as JSON, by replacing values in the first one, which takes a tenth of the time.
+
+    The later time is replaced first: a later order is placed at the time at which the first one expires.
+    """
     pattern = PaidOrder(0)
     text = json.dumps(to_wire(order_to_item(pattern.order(product_id))))
     for number in numbers:

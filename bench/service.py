@@ -20,6 +20,7 @@ from harness.functions import Context, load_function
 from harness.tables import create_tables, recreate_tables
 from order_payments.domain.orders import Order, OrderLine
 from order_payments.runtime.clock import utc_now
+from order_payments.runtime.settings import OrderSettings
 from order_payments.storage.dynamodb import dynamodb_client, to_wire
 from order_payments.storage.order_records import order_to_item
 
@@ -31,6 +32,7 @@ ORDERS, PRODUCTS, DUMMY_STRIPE = "OrdersTable", "ProductsTable", "DummyStripeTab
 TABLES = {"ORDERS_TABLE": ORDERS, "PRODUCTS_TABLE": PRODUCTS, "DUMMY_STRIPE_TABLE": DUMMY_STRIPE}
 BUYER = "alice"
 UNIT_PRICE = 4599
+VALID_FOR = OrderSettings.from_environment({}).valid_for
 AMPLE_STOCK = 1_000_000
 """Stock of each product, so large that sales change neither its number of digits nor the size of the item."""
 
@@ -113,7 +115,8 @@ def new_orders(number: int, product_ids: Sequence[str]) -> list[Order]:
     """Return orders of one product each, taking the products in turn."""
     lines = [OrderLine(product_ids[place % len(product_ids)], "Green tea", 2, UNIT_PRICE) for place in range(number)]
     request_id = "6f0c2f3e-9a41-4d9c-8b52-000000000001"
-    return [Order.place(BUYER, [line], "usd", utc_now(), request_id=request_id) for line in lines]
+    now = utc_now()
+    return [Order.place(BUYER, [line], "usd", now, expires_at=now + VALID_FOR, request_id=request_id) for line in lines]
 
 
 @contextmanager

@@ -15,7 +15,16 @@ import httpx
 
 from bench.figures import Family, Figure, Lines
 from bench.options import Options
-from bench.service import AMPLE_STOCK, BUYER, ORDERS, PRODUCTS, UNIT_PRICE, new_orders, running_service
+from bench.service import (
+    AMPLE_STOCK,
+    BUYER,
+    ORDERS,
+    PRODUCTS,
+    UNIT_PRICE,
+    VALID_FOR,
+    new_orders,
+    running_service,
+)
 from local.shop.client import bearer
 from local.stack import start_stack
 from order_payments import payments
@@ -216,7 +225,9 @@ def _on_the_engine() -> PayOne:
         request = payments.PaymentRequest(order_id, BUYER, "pm_card_visa")
         deadline = Deadline.after(PAYMENT_DEADLINE_SECONDS)
         try:
-            result = payments.initiate_payment(request, orders=orders, stripe=stripe, deadline=deadline)
+            result = payments.initiate_payment(
+                request, valid_for=VALID_FOR, orders=orders, stripe=stripe, deadline=deadline
+            )
         except Busy:
             return BUSY
         return PAID if result.order.status is OrderStatus.CONFIRMED else UNKNOWN

@@ -27,6 +27,7 @@ from order_payments.api.responses import HEADERS, REPLAYED_HEADER
 from order_payments.api.routes import ROUTES
 from order_payments.api.views import FaultView, OrderLineView, OrderStatusView, ProblemView, ReasonView
 from order_payments.domain import errors
+from order_payments.payments import ORDER_EXPIRED
 
 DOCUMENT = PROJECT / "docs" / "openapi.json"
 _SERVERS: list[Mapping[str, Any]] = [
@@ -244,6 +245,7 @@ def _example(problem: ProblemType, operation: Mapping[str, Any]) -> dict[str, An
         "payment_failed": "cancelled",
         "payment_already_attempted": "confirmed",
         "payment_in_progress": "pending",
+        "order_expired": "cancelled",
         "order_not_pending": "confirmed",
         "insufficient_stock": "cancelled" if operation["operationId"] == "initiatePayment" else "pending",
     }
@@ -273,8 +275,14 @@ def _example_order(status: str, code: str | None = None) -> OrderStatusView:
     """Return the status object of an example: of a success, or of the error with this code."""
     declined = ReasonView(code="card_declined", decline_code="generic_decline", message="Your card was declined.")
     short = ReasonView(code="insufficient_stock", decline_code=None, message="Some products were not available.")
-    reasons = {"payment_failed": declined, "insufficient_stock": short if status == "cancelled" else None}
+    reasons = {
+        "payment_failed": declined,
+        "insufficient_stock": short if status == "cancelled" else None,
+        "order_expired": ReasonView.of(ORDER_EXPIRED),
+    }
     fields = {name: (field.examples or [None])[0] for name, field in OrderStatusView.model_fields.items()}
+    if code == "order_expired":
+        fields |= {"payment_intent_id": None, "updated_at": "2026-11-27T09:12:41.507Z"}
     return OrderStatusView(
         **{**fields, "status": status, "payment_method": "stripe-dummy", "reason": reasons.get(code or "")}
     )

@@ -16,6 +16,7 @@ from order_payments.api.routes import route_of
 from order_payments.api.views import OrderView, RequestBody
 from order_payments.domain.errors import IdempotencyKeyReused, MixedCurrencies, UnknownProduct
 from order_payments.domain.orders import NO_ORDER
+from order_payments.runtime.settings import OrderSettings
 
 
 class ItemRequest(RequestBody):
@@ -31,6 +32,7 @@ class OrderRequest(RequestBody):
     items: Annotated[list[ItemRequest], Field(min_length=1, max_length=place_order.MAXIMUM_LINES)]
 
 
+order_settings = OrderSettings.from_environment()
 components = Components()
 orders = components.orders
 products = components.products
@@ -46,6 +48,7 @@ def create_order(body: OrderRequest, idempotency_key: IdempotencyKey = None) -> 
     items = [place_order.OrderedItem(item.product_id, item.quantity) for item in body.items]
     placed = place_order.place_order(
         place_order.PlaceOrderRequest(api.caller.user_id, items, api.request_id, idempotency_key),
+        valid_for=order_settings.valid_for,
         orders=orders,
         products=products,
     )

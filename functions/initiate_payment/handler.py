@@ -16,6 +16,7 @@ from order_payments.api.routes import route_of
 from order_payments.api.views import OrderStatusView, RequestBody
 from order_payments.domain import errors
 from order_payments.domain.orders import NO_ORDER, OrderStatus
+from order_payments.runtime.settings import OrderSettings
 
 
 class PaymentBody(RequestBody):
@@ -26,6 +27,7 @@ class PaymentBody(RequestBody):
 
 DEFAULT_PAYMENT = PaymentBody()
 
+order_settings = OrderSettings.from_environment()
 components = Components()
 orders = components.orders
 stripe = components.stripe
@@ -42,6 +44,7 @@ api = Api(
         errors.PaymentAlreadyAttempted,
         errors.PaymentInProgress,
         errors.TooManyAttempts,
+        errors.OrderExpired,
     ],
 )
 
@@ -66,6 +69,7 @@ def initiate_payment(
         payments.PaymentRequest(
             order_id, api.caller.user_id, body.payment_method_id, idempotency_key, request_id=api.request_id
         ),
+        valid_for=order_settings.valid_for,
         orders=orders,
         stripe=stripe,
         deadline=api.deadline,

@@ -16,6 +16,7 @@ STATUS_FIELDS = {
     "reason",
     "createdAt",
     "updatedAt",
+    "expiresAt",
 }
 
 UNKNOWN_OUTCOMES = [

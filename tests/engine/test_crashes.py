@@ -17,12 +17,12 @@ import stripe
 from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.dynamodb_local import client_of
 from order_payments import payments
-from order_payments.domain.errors import InsufficientStock
+from order_payments.domain.errors import InsufficientStock, OrderExpired
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.runtime.clock import Deadline
+from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage.order_writes import UNSETTLED_SHARDS
 from tests.support.fault_injection import Effect, Killed, Plan, inject_faults, kill_at, reset_world
-from tests.support.world import World
+from tests.support.world import VALID_FOR, World
 
 EFFECTS = (Effect.NONE, Effect.DONE)
 IN_STOCK = 500
@@ -36,6 +36,11 @@ class Scenario:
     requests: tuple[str, ...]
     charging: str | None = None
     quantity: int = 2
+    is_expired: bool = False
+
+    def place(self, world: World) -> Order:
+        """Place the order that is paid."""
+        return world.place({"tea": self.quantity}, at=utc_now() - VALID_FOR if self.is_expired else None)
 
 
 # Stripe's SDK retries a confirmation with an unknown outcome once.
@@ -50,6 +55,7 @@ SCENARIOS = {
     "short of stock": Scenario(
         "pm_card_visa", ("read", "create", "claim", "cancel unclaimed", "cancel"), quantity=IN_STOCK + 1
     ),
+    "expired": Scenario("pm_card_visa", ("read", "cancel unclaimed"), is_expired=True),
     "refused payment method": Scenario("pm_unknown", ("read", "create", "claim", "confirm", "void")),
     "unknown and charged": Scenario(
         "pm_dummy_timeout_after_charge", ("read", "create", "claim", "confirm", "confirm 2"), charging="confirm"
@@ -119,7 +125,7 @@ def world(tables: World) -> World:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_payment_makes_the_listed_requests(world: World, name: str) -> None:
     scenario = SCENARIOS[name]
-    order = world.place({"tea": scenario.quantity})
+    order = scenario.place(world)
 
     assert record_requests(world, lambda: world.pay(order, scenario.card)) == scenario.requests
 
@@ -129,7 +135,7 @@ def test_payment_killed_at_any_request_is_settled(world: World, name: str, reque
     scenario = SCENARIOS[name]
 
     def crash(effect: Effect) -> Order:
-        order = world.place({"tea": scenario.quantity})
+        order = scenario.place(world)
         assert is_killed(world, kill_at(request_, effect), lambda: world.pay(order, scenario.card))
         return order
 
@@ -305,7 +311,9 @@ def reconcile(world: World, order: Order) -> Order:
 
 def check_payable(world: World, order: Order) -> None:
     paid = world.pay(order)
-    if order.quantities()["tea"] > IN_STOCK:
+    if order.is_expired(utc_now(), valid_for=VALID_FOR):
+        assert isinstance(paid, OrderExpired)
+    elif order.quantities()["tea"] > IN_STOCK:
         assert isinstance(paid, InsufficientStock)
     else:
         assert isinstance(paid, Order)

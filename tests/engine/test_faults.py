@@ -40,7 +40,7 @@ from tests.support.fault_injection import (
     stripe_connection_error,
     stripe_response,
 )
-from tests.support.world import World
+from tests.support.world import VALID_FOR, World
 
 IN_STOCK = 5
 
@@ -52,6 +52,7 @@ class Call:
     request: str
     card: str = "pm_card_visa"
     quantity: int = 2
+    is_expired: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,11 @@ HTML_500 = client_error("500", 500)
 DYNAMODB_CALLS = {
     "first read": Call("read"),
     "claim": Call("claim"),
-    "settle confirmed": Call("settle confirmed"),
-    "settle cancelled": Call("settle cancelled", card="pm_card_chargeDeclined"),
+    "settle paid": Call("settle confirmed"),
+    "settle unpaid": Call("settle cancelled", card="pm_card_chargeDeclined"),
     "void": Call("void", card="pm_unknown"),
-    "cancel unclaimed": Call("cancel unclaimed", quantity=IN_STOCK + 1),
+    "out of stock": Call("cancel unclaimed", quantity=IN_STOCK + 1),
+    "expired": Call("cancel unclaimed", is_expired=True),
 }
 DYNAMODB_FAULTS = {
     "no connection": FaultCase(first_tries(dynamodb_error(NONE, UNREACHABLE))),
@@ -102,17 +104,17 @@ DYNAMODB_FAULTS = {
 }
 # "bad request": DynamoDB rejects a request of the service. That is a bug of the service, which responds 500.
 DYNAMODB_EXPECTATIONS = """
-                 | first read    claim          settle confirmed  settle cancelled  void           cancel unclaimed
-no connection    | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
-reply lost       | 503 payable   200 confirmed  200 confirmed     402 cancelled     422 payable    422 cancelled
-late             | 503 payable   503 cancelled  202 confirmed     202 cancelled     202 payable    503 cancelled
-later            | 503 payable   503 cancelled  202 confirmed     202 cancelled     202 cancelled  503 cancelled
-throttled        | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
-bad request      | 500 payable   500 payable    202 confirmed     202 cancelled     202 cancelled  500 payable
-html             | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
-done, html       | 503 payable   200 confirmed  200 confirmed     402 cancelled     422 payable    422 cancelled
-down             | 503 payable   503 payable    202 confirmed     202 cancelled     202 cancelled  503 payable
-done, down       | 503 payable   503 cancelled  202 confirmed     202 cancelled     202 payable    503 cancelled
+              | first read   claim          settle paid    settle unpaid  void           out of stock   expired
+no connection | 503 payable  503 payable    202 confirmed  202 cancelled  202 cancelled  503 payable    503 payable
+reply lost    | 503 payable  200 confirmed  200 confirmed  402 cancelled  422 payable    422 cancelled  409 cancelled
+late          | 503 payable  503 cancelled  202 confirmed  202 cancelled  202 payable    503 cancelled  503 cancelled
+later         | 503 payable  503 cancelled  202 confirmed  202 cancelled  202 cancelled  503 cancelled  503 cancelled
+throttled     | 503 payable  503 payable    202 confirmed  202 cancelled  202 cancelled  503 payable    503 payable
+bad request   | 500 payable  500 payable    202 confirmed  202 cancelled  202 cancelled  500 payable    500 payable
+html          | 503 payable  503 payable    202 confirmed  202 cancelled  202 cancelled  503 payable    503 payable
+done, html    | 503 payable  200 confirmed  200 confirmed  402 cancelled  422 payable    422 cancelled  409 cancelled
+down          | 503 payable  503 payable    202 confirmed  202 cancelled  202 cancelled  503 payable    503 payable
+done, down    | 503 payable  503 cancelled  202 confirmed  202 cancelled  202 payable    503 cancelled  503 cancelled
 """
 
 STRIPE_CALLS = {
@@ -361,7 +363,7 @@ def refunds_of(world: World, order: Order) -> int:
 
 
 def check_payment(world: World, call: Call, fault: FaultCase, expected_status: str, end: str) -> None:
-    order = world.place({"tea": call.quantity})
+    order = world.place({"tea": call.quantity}, at=utc_now() - VALID_FOR if call.is_expired else None)
 
     with inject_faults(world, fault.plan(call.request)) as injection:
         status = status_of(lambda: world.pay(order, call.card))
@@ -380,7 +382,8 @@ def check_payment(world: World, call: Call, fault: FaultCase, expected_status: s
     assert end_of(world, order) == end
     if end == "payable":
         status_of(lambda: world.pay(order))
-        assert end_of(world, order) == ("cancelled" if call.quantity > IN_STOCK else "confirmed")
+        is_unpayable = call.is_expired or call.quantity > IN_STOCK
+        assert end_of(world, order) == ("cancelled" if is_unpayable else "confirmed")
 
 
 def status_of(action: Callable[[], Order | OrderPaymentError]) -> int:

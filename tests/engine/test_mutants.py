@@ -6,14 +6,17 @@ Each mutant removes one rule. A scenario that keeps the invariants with the rule
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from order_payments import payments
 from order_payments.domain.orders import Order, OrderStatus
+from order_payments.runtime.clock import utc_now
 from order_payments.stripe_adapter.retries import MAXIMUM_RATE_LIMITED_TRIES
 from tests.support.fault_injection import Effect, fail_in_turn, inject_faults, stripe_connection_error, stripe_response
 from tests.support.mutants import MUTANTS
-from tests.support.world import World
+from tests.support.world import VALID_FOR, World
 
 PRODUCT = "tea"
 RATE_LIMIT = '{"error":{"type":"invalid_request_error","code":"rate_limit","message":"no"}}'
@@ -110,6 +113,17 @@ def override_during_payment(world: World) -> None:
     admin.override(order, OrderStatus.CANCELLED)
 
 
+def pay_in_time_and_too_late_at_once(world: World) -> None:
+    order, late = world.place({PRODUCT: 1}, at=utc_now() - VALID_FOR), second_world(world)
+
+    def pay_in_time() -> None:
+        with patch.object(payments, "utc_now", lambda: order.created_at):
+            world.pay(order)
+
+    run_before(late.orders, "cancel_unclaimed", pay_in_time)
+    late.pay(order)
+
+
 def cancel_after_lost_reply_and_rate_limits(world: World) -> None:
     order = place(world)
     rate_limits = [stripe_response(Effect.NONE, 429, RATE_LIMIT)] * MAXIMUM_RATE_LIMITED_TRIES
@@ -127,6 +141,7 @@ SCENARIOS: Mapping[str, tuple[Scenario, str]] = {
     "settle_unconditional": (settle_charge_twice_at_once, "for sale|2 gone, 1 sold"),
     "confirm_before_claim": (kill_payer_before_claim_and_cancel, "is cancelled, and its charge kept"),
     "override_unconditional": (override_during_payment, "1 gone, 0 sold"),
+    "expiry_unconditional": (pay_in_time_and_too_late_at_once, "1 gone, 0 sold"),
     "lost_try_counts_as_rate_limited": (
         cancel_after_lost_reply_and_rate_limits,
         "is cancelled, and its charge kept",

@@ -34,6 +34,7 @@ from order_payments.domain.errors import (
     Busy,
     InsufficientStock,
     InvalidPaymentMethod,
+    OrderExpired,
     OrderNotPending,
     OrderPaymentError,
     PaymentAlreadyAttempted,
@@ -56,7 +57,7 @@ from tests.support.fault_injection import (
     no_faults,
     reset_world,
 )
-from tests.support.world import World
+from tests.support.world import VALID_FOR, World
 
 # The same histories every time, and not shrunk: shrinking takes minutes on a real engine.
 FIXED = settings(
@@ -82,6 +83,7 @@ PROFILES = {
 
 PRODUCTS = ("tea", "mug")
 KEYS = (None, "key-1", "key-2")
+REFUSALS = {payments.TOO_MANY_ATTEMPTS: TooManyAttempts, payments.ORDER_EXPIRED: OrderExpired}
 MAX_ORDERS = 3
 """Few, so that much happens to each order."""
 MAX_REQUEST_INDEX = 7
@@ -122,14 +124,17 @@ MAY_FOLLOW = {
 
 @dataclass
 class ModelOrder:
-    """The model's order. `request` is the attempt's idempotency key and card."""
+    """The model's order. `request` is the attempt's idempotency key and card.
+
+    `refusal` is the error of every payment of an order that is cancelled without an attempt.
+    """
 
     order: Order
     state: State = State.PAYABLE
     request: tuple[str | None, str] | None = None
     started_at: datetime | None = None
     short: bool = False
-    too_many: bool = False
+    refusal: type[OrderPaymentError] | None = None
 
 
 # Weighted towards the requests that claim, confirm and settle.
@@ -170,7 +175,7 @@ class OrderLifecycle(RuleBasedStateMachine):
     @precondition(lambda machine: len(machine.models) < MAX_ORDERS)
     @rule(target=orders, basket=st.dictionaries(st.sampled_from(PRODUCTS), st.integers(1, 3), min_size=1))
     def place(self, basket: dict[str, int]) -> str:
-        order = self.world.place(basket)
+        order = self.world.place(basket, at=self.now())
         self.models[order.order_id] = ModelOrder(order)
         return order.order_id
 
@@ -182,15 +187,15 @@ class OrderLifecycle(RuleBasedStateMachine):
             answer = self.run_step(fault, lambda: self.world.pay(model.order, card, key=key))
             assert answer is None or self.kind(answer) == refused
             return
-        model.too_many = self.world.read_order(model.order).refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS
-        model.short = self.is_short(model) and not model.too_many
+        model.refusal = self.refusal_of(model)
+        model.short = self.is_short(model) and not model.refusal
         model.request, model.started_at = (key, card), self.now()
-        is_held = self.is_held(model) and not model.too_many
+        is_held = self.is_held(model) and not model.refusal
         possible = State.PAYABLE if is_held else CARDS[card]
-        end = State.CANCELLED if model.short or model.too_many else possible
+        end = State.CANCELLED if model.short or model.refusal else possible
         answer = self.run_step(fault, lambda: self.world.pay(model.order, card, key=key))
         if answer is None:
-            is_claimed = not (model.short or model.too_many or is_held)
+            is_claimed = not (model.short or model.refusal or is_held)
             self.update_model(model, {State.PAYABLE, end} | ({State.IN_FLIGHT} if is_claimed else set()))
         else:
             model.state = end
@@ -229,7 +234,7 @@ class OrderLifecycle(RuleBasedStateMachine):
             assert change >= -available
             self.world.initial_stock[product] += change
 
-    @rule(seconds=st.sampled_from([1, 61, 25 * 60 * 60]))
+    @rule(seconds=st.sampled_from([1, 61, 25 * 60 * 60, 73 * 60 * 60]))
     def advance_time(self, seconds: int) -> None:
         self.elapsed += timedelta(seconds=seconds)
 
@@ -297,10 +302,17 @@ class OrderLifecycle(RuleBasedStateMachine):
         model.state = state_of(recorded)
         assert model.state in possible
         model.request = None
-        model.too_many = recorded.reason == payments.TOO_MANY_ATTEMPTS
+        model.refusal = REFUSALS.get(recorded.reason) if recorded.reason else None
         if attempt := recorded.attempt:
             model.request, model.started_at = (attempt.idempotency_key, attempt.payment_method_id), attempt.started_at
             model.short = bool(attempt.shortages)
+
+    def refusal_of(self, model: ModelOrder) -> type[OrderPaymentError] | None:
+        """Return the error with which a payment cancels the payable order now, or `None`."""
+        recorded = self.world.read_order(model.order)
+        if recorded.is_expired(self.now(), valid_for=VALID_FOR):
+            return OrderExpired
+        return TooManyAttempts if recorded.refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS else None
 
     def is_short(self, model: ModelOrder) -> bool:
         """Return whether the stock is below the order's quantities."""
@@ -323,8 +335,8 @@ class OrderLifecycle(RuleBasedStateMachine):
 
     def unpayable_answer(self, model: ModelOrder, request: tuple[str | None, str]) -> object:
         """Return the answer to a payment of an order that is not payable."""
-        if model.too_many:
-            return TooManyAttempts
+        if model.refusal:
+            return model.refusal
         is_repeated = request[0] is not None and request == model.request
         if model.state is State.IN_FLIGHT:
             return OrderStatus.PENDING if is_repeated else PaymentInProgress
@@ -338,8 +350,8 @@ class OrderLifecycle(RuleBasedStateMachine):
 
     def recorded_answer(self, model: ModelOrder) -> object:
         """Return the answer to the request that made the attempt."""
-        if model.state is State.CANCELLED and model.too_many:
-            return TooManyAttempts
+        if model.state is State.CANCELLED and model.refusal:
+            return model.refusal
         if model.state is State.CANCELLED:
             return InsufficientStock if model.short else PaymentFailed
         return OrderStatus.CONFIRMED if model.state is State.CONFIRMED else OrderStatus.PENDING

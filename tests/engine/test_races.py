@@ -18,13 +18,14 @@ from dummy_stripe import Store
 from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.dynamodb_local import client_of
 from harness.functions import load_function
+from order_payments import payments
 from order_payments.domain.errors import Busy, StockBelowReserved
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.stripe_adapter.gateway import StripeGateway
 from tests.support.concurrency import BuyerProcesses, Purchase, run_concurrently
 from tests.support.function_shop import FunctionShop
-from tests.support.world import World
+from tests.support.world import VALID_FOR, World
 
 PROCESSES = 4
 IN_AN_HOUR = timedelta(hours=1)
@@ -97,6 +98,23 @@ def test_50_payments_of_one_order_charge_once(world: World, buyers: BuyerProcess
     assert answers["confirmed"] == 1
     assert set(answers) <= {"confirmed", "PaymentInProgress", "PaymentAlreadyAttempted"}
     assert (world.charges_of(order), world.stock("tea")) == (1, (49, 49))
+    world.check_settled()
+
+
+def test_payments_during_expiry_confirm_or_cancel_each_order(world: World, buyers: BuyerProcesses) -> None:
+    world.add_product("tea", 100)
+    expired, *expiring, valid = (
+        world.place({"tea": 1}, at=utc_now() - VALID_FOR + timedelta(seconds=left))
+        for left in (0, *(number / 20 for number in range(60)), 3600)
+    )
+
+    # Two buyers pay each order, and it may expire between them.
+    answers = buyers.pay([Purchase(order) for order in (expired, *expiring, valid) for _ in range(2)], at_a_time=32)
+
+    assert set(answers) <= {"confirmed", "PaymentInProgress", "PaymentAlreadyAttempted", "OrderExpired", "Busy"}
+    assert world.read_order(expired).reason == payments.ORDER_EXPIRED
+    assert world.read_order(valid).status is OrderStatus.CONFIRMED
+    assert not any(world.read_order(order).status is OrderStatus.PENDING for order in expiring)
     world.check_settled()
 
 

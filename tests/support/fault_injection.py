@@ -267,7 +267,6 @@ def _name_in_stripe(method: str, url: str) -> str:
 _WRITES = {
     "SET #payment = :payment, unsettledShard": "claim",
     "SET #status = :status, updatedAt": "settle",
-    "SET #status = :status, #payment": "cancel unclaimed",
     "SET #status = :status, reason = :reason, updatedAt": "cancel unclaimed",
     "SET #status = :status, reason = :reason, #override": "settle by hand",
     "SET updatedAt = :now": "void",

@@ -75,6 +75,11 @@ def override_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
     _within(patch, "settle_by_hand", lambda: mock_patch.object(orders_table, "UNCLAIMED", always(UNCLAIMED)))
 
 
+def expiry_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
+    """An expired order is cancelled even if it was claimed before."""
+    _within(patch, "cancel_unclaimed", lambda: mock_patch.object(orders_table, "UNCLAIMED", always(UNCLAIMED)))
+
+
 def timeout_is_decline(patch: pytest.MonkeyPatch, _: World) -> None:
     """A confirmation without a response is settled as a decline, without the fence."""
     confirm, fence = StripeGateway.confirm, payments.fence
@@ -127,6 +132,7 @@ MUTANTS: Mapping[str, Mutation] = {
         settle_unconditional,
         confirm_before_claim,
         override_unconditional,
+        expiry_unconditional,
         lost_try_counts_as_rate_limited,
     )
 }

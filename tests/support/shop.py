@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueUpdateTypeDef
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,16 @@ class Shop(ABC):
         item = {name: {"S": v} if isinstance(v, str) else {"N": str(v)} for name, v in attributes.items()}
         self.dynamodb.put_item(TableName=self.products_table, Item={"productId": {"S": product_id}, **item})
 
-    def write_order(self, order_id: str, **attributes: str | int) -> None:
-        """Change attributes of an order in DynamoDB, as an earlier release may have written them."""
-        self.dynamodb.update_item(
-            TableName=self.orders_table,
-            Key={"orderId": {"S": order_id}},
-            AttributeUpdates={
-                name: {"Value": {"S": v} if isinstance(v, str) else {"N": str(v)}} for name, v in attributes.items()
-            },
-        )
+    def write_order(self, order_id: str, **attributes: str | int | None) -> None:
+        """Change attributes of an order in DynamoDB, as an earlier release may have written them. None removes one."""
+        updates: dict[str, AttributeValueUpdateTypeDef] = {
+            name: {"Value": {"S": v} if isinstance(v, str) else {"N": str(v)}}
+            if v is not None
+            else {"Action": "DELETE"}
+            for name, v in attributes.items()
+        }
+        key = {"orderId": {"S": order_id}}
+        self.dynamodb.update_item(TableName=self.orders_table, Key=key, AttributeUpdates=updates)
 
     def remove_product(self, product_id: str) -> None:
         """Delete a product in DynamoDB, bypassing the API."""

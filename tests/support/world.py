@@ -7,7 +7,7 @@ the tests' own reads and writes.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import stripe
@@ -20,6 +20,7 @@ from order_payments import payments
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderLine, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
+from order_payments.runtime.settings import OrderSettings
 from order_payments.storage.dynamodb import from_wire
 from order_payments.storage.order_writes import UNSETTLED_SHARDS
 from order_payments.storage.orders_table import OrdersTable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 BUYER = "alice"
 ONE_YEAR = timedelta(days=365)
+VALID_FOR = OrderSettings.from_environment({}).valid_for
 
 
 def no_pause(_: float) -> None:
@@ -66,10 +68,11 @@ class World:
         )
         self.initial_stock[product_id] = stock
 
-    def place(self, basket: dict[str, int], buyer: str = BUYER) -> Order:
-        """Place an order for a quantity of each product."""
+    def place(self, basket: dict[str, int], buyer: str = BUYER, *, at: datetime | None = None) -> Order:
+        """Place an order for a quantity of each product, now unless `at` is given."""
         lines = [OrderLine(product_id, product_id, quantity, 4599) for product_id, quantity in basket.items()]
-        order = Order.place(buyer, lines, "usd", utc_now())
+        placed_at = at or utc_now()
+        order = Order.place(buyer, lines, "usd", placed_at, expires_at=placed_at + VALID_FOR)
         OrdersTable(self.fault_free, "OrdersTable", self.products).create(order)
         return order
 
@@ -80,7 +83,11 @@ class World:
         request = payments.PaymentRequest(order.order_id, order.buyer_id, card, key)
         try:
             return payments.initiate_payment(
-                request, orders=self.orders, stripe=self.stripe, deadline=Deadline.after(seconds)
+                request,
+                valid_for=VALID_FOR,
+                orders=self.orders,
+                stripe=self.stripe,
+                deadline=Deadline.after(seconds),
             ).order
         except OrderPaymentError as error:
             return error

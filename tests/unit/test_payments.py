@@ -6,11 +6,18 @@ import stripe
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from order_payments import payments
-from order_payments.domain.errors import AmountNotChargeable, PaymentFailed, PaymentProviderError, TooManyAttempts
+from order_payments.domain.errors import (
+    AmountNotChargeable,
+    OrderExpired,
+    PaymentFailed,
+    PaymentInProgress,
+    PaymentProviderError,
+    TooManyAttempts,
+)
 from order_payments.domain.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderLine, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
 from tests.support.fault_injection import Effect, fail_each, inject_faults, stripe_connection_error, stripe_response
-from tests.support.world import World
+from tests.support.world import VALID_FOR, World
 
 AMOUNT_TOO_SMALL = (
     '{"error":{"type":"invalid_request_error","code":"amount_too_small","param":"amount","message":"no"}}'
@@ -46,6 +53,63 @@ def test_amount_that_no_currency_rule_allows_never_reaches_stripe(world: World) 
     assert isinstance(response, AmountNotChargeable)
     assert injection.names == ("read",)
     assert world.read_order(order) == order
+
+
+def test_payment_of_an_expired_order_never_reaches_stripe(world: World) -> None:
+    order = world.place({"tea": 2}, at=utc_now() - VALID_FOR)
+
+    with inject_faults(world) as injection:
+        response = world.pay(order)
+
+    assert isinstance(response, OrderExpired)
+    assert injection.names == ("read", "cancel unclaimed")
+    world.check_settled()
+
+
+@pytest.mark.parametrize(
+    ("card", "status"),
+    [
+        ("pm_dummy_timeout_after_charge", OrderStatus.CONFIRMED),
+        ("pm_dummy_timeout_before_charge", OrderStatus.CANCELLED),
+    ],
+)
+def test_payment_in_flight_is_settled_by_its_outcome_after_expiry(
+    world: World, monkeypatch: pytest.MonkeyPatch, card: str, status: OrderStatus
+) -> None:
+    order = world.place({"tea": 2})
+    world.pay(order, card)
+    monkeypatch.setattr(payments, "utc_now", lambda: order.created_at + VALID_FOR)
+    assert isinstance(world.pay(order), PaymentInProgress)
+
+    world.reconcile()
+
+    recorded = world.read_order(order)
+    assert recorded.status is status
+    assert recorded.reason == (payments.ABANDONED if status is OrderStatus.CANCELLED else None)
+    world.check_settled()
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_late_charge_is_refunded_only_if_expiry_cancelled_its_order(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_cancelled: bool
+) -> None:
+    order = world.place({"tea": 2})
+    world.pay(order, "pm_unknown")
+    (intent,) = world.store.intents()
+    monkeypatch.setattr(payments, "utc_now", lambda: order.created_at + VALID_FOR)
+    if is_cancelled:
+        assert isinstance(world.pay(order), OrderExpired)
+    client = stripe.StripeClient("sk_test_external", http_client=world.wire)
+    client.v1.payment_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
+
+    follow(world, order, intent.id)
+
+    recorded = world.read_order(order)
+    if is_cancelled:
+        assert (recorded.reason, recorded.refund is not None) == (payments.ORDER_EXPIRED, True)
+    else:
+        assert (recorded.status, recorded.refund) == (OrderStatus.CONFIRMED, None)
+    world.check_settled()
 
 
 def test_wrong_api_key_does_not_count_as_refused_attempts(world: World) -> None:

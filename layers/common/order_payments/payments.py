@@ -18,9 +18,10 @@ Three rules make this safe:
 - An intent is either paid or cancelled, never both. After a cancellation no charge can follow, so any process may fence
   an abandoned attempt.
 
-A charge for an order that was settled without it is refunded.
+A charge for an order that was settled without it is refunded. An expired order is cancelled before step 1.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -57,9 +58,16 @@ UNKNOWN_PAYMENT_METHOD = "unknown"
 """Payment method of an attempt that was voided but charged later. Only Stripe knows the real one."""
 
 TOO_MANY_ATTEMPTS = Reason("too_many_attempts", "Too many attempts to pay this order were refused.")
+ORDER_EXPIRED = Reason("order_expired", "The order was not paid in time and has expired.")
 INSUFFICIENT_STOCK = Reason("insufficient_stock", "Some products were not available in the quantity ordered.")
 ABANDONED = Reason("payment_abandoned", "The payment was not completed and has been cancelled.")
 REFUNDED = Reason("payment_refunded", "The payment was refunded before the order was confirmed.")
+
+_CANCELLED_WITHOUT_ATTEMPT: Mapping[str, type[errors.OrderPaymentError]] = {
+    TOO_MANY_ATTEMPTS.code: errors.TooManyAttempts,
+    ORDER_EXPIRED.code: errors.OrderExpired,
+}
+"""By reason code: the error of each payment of an order that was cancelled without an attempt to record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +93,23 @@ class PaymentResult:
 
 
 def initiate_payment(
-    request: PaymentRequest, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
+    request: PaymentRequest,
+    *,
+    valid_for: timedelta,
+    orders: OrdersTable,
+    stripe: "StripeGateway",
+    deadline: Deadline,
 ) -> PaymentResult:
     """Pay an order once, by `deadline`. If the outcome is unknown by then, the reconciler settles the order.
+
+    `valid_for` is the time in which an order without a recorded `expires_at` can be paid. Only an order without an
+    attempt expires: an attempt in flight may be charged, so it is settled by its outcome.
 
     Raises
     ------
     OrderNotFound, Forbidden, PaymentAlreadyAttempted, PaymentInProgress
         The caller cannot pay this order. Nothing was changed.
-    InsufficientStock, TooManyAttempts, PaymentFailed
+    InsufficientStock, OrderExpired, TooManyAttempts, PaymentFailed
         The order is `cancelled` and holds no stock.
     InvalidPaymentMethod, AmountNotChargeable, PaymentProviderError, Busy
         Nothing was charged, no stock is held, and the order can be paid again.
@@ -103,13 +119,12 @@ def initiate_payment(
         raise errors.Forbidden("This order belongs to another buyer.")
     if not order.is_payable:
         return _replay_or_refuse(order, request)
+    if order.is_expired(utc_now(), valid_for=valid_for):
+        return _cancel_without_attempt(order, ORDER_EXPIRED, request, orders, deadline)
     if charge_fault(order.total_amount, order.currency):
         raise errors.AmountNotChargeable("Stripe cannot charge the total of this order.", order=order)
     if order.refused_attempts >= MAXIMUM_REFUSED_ATTEMPTS:
-        order = orders.cancel_unclaimed(
-            order, TOO_MANY_ATTEMPTS, attempt=None, now=utc_now(), deadline=_settle_by(deadline)
-        )
-        return _replay_or_refuse(order, request)
+        return _cancel_without_attempt(order, TOO_MANY_ATTEMPTS, request, orders, deadline)
 
     # Create.
     stripe_deadline = deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
@@ -321,6 +336,15 @@ def _create_intent(order: Order, *, orders: OrdersTable, stripe: "StripeGateway"
         raise
 
 
+def _cancel_without_attempt(
+    order: Order, reason: Reason, request: PaymentRequest, orders: OrdersTable, deadline: Deadline
+) -> PaymentResult:
+    order = orders.cancel_unclaimed(
+        order, reason, attempt=None, request_id=request.request_id, now=utc_now(), deadline=_settle_by(deadline)
+    )
+    return _replay_or_refuse(order, request)
+
+
 def _cancel_out_of_stock(
     order: Order,
     attempt: PaymentAttempt,
@@ -345,8 +369,8 @@ def _replay_or_refuse(order: Order, request: PaymentRequest) -> PaymentResult:
     """Return the recorded result if `request` repeats the recorded attempt. Raise an error for any other request."""
     if order.is_payable:
         raise errors.Busy("The order could not be updated. Try again.", order=order)
-    if order.reason is not None and order.reason.code == TOO_MANY_ATTEMPTS.code:
-        raise errors.TooManyAttempts(TOO_MANY_ATTEMPTS.message, order=order)
+    if order.reason is not None and order.reason.code in _CANCELLED_WITHOUT_ATTEMPT:
+        raise _CANCELLED_WITHOUT_ATTEMPT[order.reason.code](order.reason.message, order=order)
     attempt = order.attempt
     is_repeated = (
         attempt is not None

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple
 
 from order_payments.domain.errors import (
@@ -57,8 +58,12 @@ class PlacedOrder(NamedTuple):
     replayed: bool
 
 
-def place_order(request: PlaceOrderRequest, *, orders: OrdersTable, products: ProductsTable) -> PlacedOrder:
+def place_order(
+    request: PlaceOrderRequest, *, valid_for: timedelta, orders: OrdersTable, products: ProductsTable
+) -> PlacedOrder:
     """Record a pending order at the products' current prices. It holds no stock and does not check it.
+
+    The order cannot be paid once `valid_for` has passed.
 
     Raises
     ------
@@ -74,11 +79,13 @@ def place_order(request: PlaceOrderRequest, *, orders: OrdersTable, products: Pr
     if placed is not None:
         return PlacedOrder(placed, replayed=True)
     lines, currency = price_items(request.items, products)
+    now = utc_now()
     order = Order.place(
         request.buyer_id,
         lines,
         currency,
-        utc_now(),
+        now,
+        expires_at=now + valid_for,
         order_id=order_id,
         request_id=request.request_id,
         request_fingerprint=request.fingerprint,

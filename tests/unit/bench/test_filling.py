@@ -8,7 +8,7 @@ from order_payments.domain.orders import is_order_id
 from order_payments.storage.dynamodb import to_wire
 from order_payments.storage.order_records import order_to_item
 
-NUMBERS = (0, 1, 99, 100, 12_345, 999_999)
+NUMBERS = (0, 1, 99, 100, 12_345, 259_200, 999_999)
 
 
 def test_generated_items_are_those_that_the_service_writes() -> None:

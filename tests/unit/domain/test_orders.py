@@ -1,7 +1,7 @@
 """Orders and the table of their status transitions."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
@@ -51,6 +51,17 @@ def test_unclaimed_order_has_no_attempt_in_flight() -> None:
     assert order.in_flight is None
     with pytest.raises(ValueError, match="no attempt in flight"):
         order.require_in_flight()
+
+
+@pytest.mark.parametrize(("seconds", "is_expired"), [(-1, False), (0, True), (1, True)])
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_order_expires_at_its_recorded_time_or_after_the_configured_one(
+    is_recorded: bool, seconds: int, is_expired: bool
+) -> None:
+    order = Order.place("alice", [], "usd", NOW, expires_at=NOW + timedelta(hours=1) if is_recorded else None)
+    valid_for = timedelta(hours=1 if not is_recorded else 72)
+
+    assert order.is_expired(NOW + timedelta(hours=1, seconds=seconds), valid_for=valid_for) is is_expired
 
 
 @pytest.mark.parametrize("status", OrderStatus)

@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from delivery import event_schemas
-from order_payments.domain.orders import Override
+from order_payments.domain.orders import OrderStatus, Override
 from order_payments.events.order_events import OrderEvent, read_event
+from order_payments.payments import ORDER_EXPIRED
 from tests.support.order_stream import (
     DECLINED,
+    PLACED_AT,
     SETTLED_AT,
     Record,
     change,
@@ -49,9 +52,12 @@ def test_event_has_the_correlation_id_of_its_request() -> None:
     order = place()
     overridden = change(order, status="cancelled", reason=DECLINED, override=Override("ada", SETTLED_AT, "Lost."))
 
-    requests = [json.loads(OrderEvent.of(each).detail)["correlationId"] for each in (order, confirm(order), overridden)]
+    expired = change(order, status="cancelled", reason=ORDER_EXPIRED, cancel_request_id="of-the-late-payment")
+    orders = (order, confirm(order), overridden, expired)
 
-    assert requests == ["of-the-order", "of-the-payment", None]
+    requests = [json.loads(OrderEvent.of(each).detail)["correlationId"] for each in orders]
+
+    assert requests == ["of-the-order", "of-the-payment", None, "of-the-late-payment"]
 
 
 def test_event_of_a_late_charge_has_the_orders_correlation_id() -> None:
@@ -61,6 +67,28 @@ def test_event_of_a_late_charge_has_the_orders_correlation_id() -> None:
     late = change(paid, attempt=replace(paid.attempt, request_id=None))
 
     assert json.loads(OrderEvent.of(late).detail)["correlationId"] == "of-the-order"
+
+
+def test_event_of_an_expired_order_has_its_reason_and_expiry() -> None:
+    order = replace(place(), expires_at=PLACED_AT + timedelta(hours=72))
+
+    event = read_event(record(order, change(order, status=OrderStatus.CANCELLED, reason=ORDER_EXPIRED)))
+
+    assert event is not None
+    detail = json.loads(event.detail)
+    SCHEMA.validate(detail)
+    assert event.detail_type == "order.cancelled"
+    assert detail["order"]["reason"]["code"] == "order_expired"
+    assert detail["order"]["expiresAt"] == "2026-11-26T05:50:20.090Z"
+
+
+def test_schema_accepts_archived_events_without_expiry() -> None:
+    event = read_event(creation(place()))
+    assert event is not None
+    detail = json.loads(event.detail)
+    del detail["order"]["expiresAt"]
+
+    SCHEMA.validate(detail)
 
 
 def test_schema_file_is_up_to_date() -> None:

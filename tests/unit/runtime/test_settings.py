@@ -3,15 +3,19 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from command_line.project import PROJECT
+from delivery.rendering import template
 from harness.functions import load_function
 from order_payments.runtime.settings import (
+    MAXIMUM_ORDER_VALID_HOURS,
     CorsSettings,
     InvalidSettings,
+    OrderSettings,
     StripeBackend,
     StripeSettings,
 )
@@ -64,6 +68,20 @@ def test_stripe_api_base_can_be_another_url(url: str) -> None:
     assert StripeSettings.from_environment({**STRIPE, "STRIPE_API_BASE": url}).api_base == url
 
 
+@pytest.mark.parametrize(("hours", "valid_for"), [(None, 72), ("", 72), ("1", 1), ("8760", 8760)])
+def test_orders_are_valid_for_the_configured_hours(hours: str | None, valid_for: int) -> None:
+    environment = {} if hours is None else {"ORDER_VALID_HOURS": hours}
+
+    assert OrderSettings.from_environment(environment).valid_for == timedelta(hours=valid_for)
+
+
+def test_parameter_has_the_default_and_the_range_of_the_setting() -> None:
+    parameter = template()["Parameters"]["OrderValidHours"]
+
+    assert timedelta(hours=parameter["Default"]) == OrderSettings.from_environment({}).valid_for
+    assert (parameter["MinValue"], parameter["MaxValue"]) == (1, MAXIMUM_ORDER_VALID_HOURS)
+
+
 @pytest.mark.parametrize(
     ("origins", "allowed", "refused"),
     [
@@ -98,6 +116,8 @@ def test_invalid_origin_is_refused(origins: str) -> None:
         ("initiate_payment", "STRIPE_SECRET_KEY", ""),
         ("initiate_payment", "ORDERS_TABLE", ""),
         ("create_order", "PRODUCTS_TABLE", ""),
+        *(("create_order", "ORDER_VALID_HOURS", hours) for hours in ("51SecretSecret", "0", "8761", "1.5", "-1")),
+        ("initiate_payment", "ORDER_VALID_HOURS", "51SecretSecret"),
         ("get_order_status", "ORDERS_TABLE", ""),
         ("get_product", "PRODUCTS_TABLE", ""),
         ("list_orders", "ORDERS_TABLE", ""),

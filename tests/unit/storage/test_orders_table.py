@@ -226,6 +226,16 @@ def test_unclaimed_order_is_cancelled_with_its_attempt(
     assert stock(products) == [(10, 10), (3, 3)]
 
 
+def test_order_cancelled_without_an_attempt_records_the_request(orders: OrdersTable, order: Order) -> None:
+    cancelled = orders.cancel_unclaimed(
+        order, SHORT, attempt=None, request_id="of-the-payment", now=LATER, deadline=PLENTY
+    )
+
+    assert orders.get(order.order_id) == cancelled
+    assert (cancelled.attempt, cancelled.last_request_id) == (None, "of-the-payment")
+    assert cancelled.as_placed() == order
+
+
 def test_concurrently_claimed_order_is_not_cancelled(orders: OrdersTable, order: Order) -> None:
     claimed = orders.claim(order, attempt(), deadline=PLENTY)
 

@@ -55,6 +55,7 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.IdempotencyKeyReused: ProblemType(HTTPStatus.CONFLICT, "idempotency_key_reused", "Idempotency key reused"),
     errors.InsufficientStock: ProblemType(HTTPStatus.UNPROCESSABLE_ENTITY, "insufficient_stock", "Insufficient stock"),
     errors.TooManyAttempts: ProblemType(HTTPStatus.CONFLICT, "too_many_attempts", "Too many attempts"),
+    errors.OrderExpired: ProblemType(HTTPStatus.CONFLICT, "order_expired", "Order expired"),
     errors.PaymentFailed: ProblemType(HTTPStatus.PAYMENT_REQUIRED, "payment_failed", "Payment failed"),
     errors.InvalidPaymentMethod: ProblemType(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payment_method", "Invalid payment method"

@@ -70,6 +70,12 @@ class OrderStatusView(View):
     reason: ReasonView | None
     created_at: Time = Field(examples=["2026-11-23T05:50:20.090Z"])
     updated_at: Time = Field(examples=["2026-11-23T05:50:20.186Z"])
+    # Not required in the schemas, because archived events lack it.
+    expires_at: Time | None = Field(
+        default=None,
+        description="Time from which the order cannot be paid. `null` if an earlier release placed the order.",
+        examples=["2026-11-26T05:50:20.090Z"],
+    )
 
 
 class OrderLineView(View):

@@ -96,6 +96,10 @@ class TooManyAttempts(OrderPaymentError):
     """Stripe refused the maximum number of attempts to pay the order. The order is cancelled."""
 
 
+class OrderExpired(OrderPaymentError):
+    """The order is too old to be paid. It is cancelled."""
+
+
 class PaymentFailed(OrderPaymentError):
     """The payment definitely failed. The order is cancelled and has the reason."""
 

@@ -5,7 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -137,6 +137,8 @@ class Order:
     lines: tuple[OrderLine, ...]
     created_at: datetime
     updated_at: datetime
+    expires_at: datetime | None = None
+    """Time from which the order cannot be paid. None for an order of an earlier release: see `is_expired`."""
     reason: Reason | None = None
     attempt: PaymentAttempt | None = None
     refund: LateRefund | None = None
@@ -147,6 +149,8 @@ class Order:
     """API Gateway's id of the request that placed the order."""
     request_fingerprint: str | None = None
     """Digest of that request, if it had an idempotency key."""
+    cancel_request_id: str | None = None
+    """API Gateway's id of the payment request that cancelled the order without an attempt."""
 
     @classmethod
     def place(
@@ -156,6 +160,7 @@ class Order:
         currency: str,
         now: datetime,
         *,
+        expires_at: datetime | None = None,
         order_id: str | None = None,
         request_id: str | None = None,
         request_fingerprint: str | None = None,
@@ -170,6 +175,7 @@ class Order:
             lines=tuple(lines),
             created_at=now,
             updated_at=now,
+            expires_at=expires_at,
             request_id=request_id,
             request_fingerprint=request_fingerprint,
         )
@@ -190,6 +196,7 @@ class Order:
             refund=None,
             override=None,
             refused_attempts=0,
+            cancel_request_id=None,
         )
 
     @property
@@ -197,16 +204,20 @@ class Order:
         """API Gateway's id of the request that caused the order's current state.
 
         That is the admin's request after an override, the payer's if there is an attempt (also if the reconciler
-        settled it), and otherwise the request that placed the order.
+        settled it) or if it cancelled the order without one, and otherwise the request that placed the order.
         """
         if self.override is not None:
             return self.override.request_id
-        return (self.attempt.request_id if self.attempt else None) or self.request_id
+        return (self.attempt.request_id if self.attempt else self.cancel_request_id) or self.request_id
 
     @property
     def is_payable(self) -> bool:
         """True if the order can be claimed: it is `pending` and has no attempt."""
         return self.status is OrderStatus.PENDING and self.attempt is None
+
+    def is_expired(self, now: datetime, *, valid_for: timedelta) -> bool:
+        """Return whether the order is too old to be paid. One without `expires_at` can be paid for `valid_for`."""
+        return now >= (self.expires_at or self.created_at + valid_for)
 
     @property
     def owes_refund(self) -> bool:

@@ -11,8 +11,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple, Self
+
+MAXIMUM_ORDER_VALID_HOURS = 8760
+"""Longest time in which an order can be paid: a year. `OrderValidHours` in `template.yaml` has the same maximum."""
 
 
 class StripeBackend(StrEnum):
@@ -90,6 +94,19 @@ class TableSettings(NamedTuple):
             orders_table=_required(environment, "ORDERS_TABLE"),
             products_table=_required(environment, "PRODUCTS_TABLE"),
         )
+
+
+class OrderSettings(NamedTuple):
+    """Time from an order's creation until it cannot be paid."""
+
+    valid_for: timedelta
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        text = environment.get("ORDER_VALID_HOURS") or "72"
+        if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MAXIMUM_ORDER_VALID_HOURS:
+            raise InvalidSettings(f"ORDER_VALID_HOURS must be a whole number from 1 to {MAXIMUM_ORDER_VALID_HOURS}")
+        return cls(valid_for=timedelta(hours=int(text)))
 
 
 class StockAdjustmentSettings(NamedTuple):

@@ -36,6 +36,7 @@ def order_to_item(order: Order) -> Item:
         "updatedAt": rfc3339(order.updated_at),
     }
     optional = {
+        "expiresAt": order.expires_at and rfc3339(order.expires_at),
         "reason": order.reason and reason_to_item(order.reason),
         "payment": order.attempt and attempt_to_item(order.attempt),
         "refund": order.refund and refund_to_item(order.refund),
@@ -43,6 +44,7 @@ def order_to_item(order: Order) -> Item:
         "refusedAttempts": order.refused_attempts,
         "requestId": order.request_id,
         "requestFingerprint": order.request_fingerprint,
+        "cancelRequestId": order.cancel_request_id,
     }
     return item | {name: value for name, value in optional.items() if value}
 
@@ -61,6 +63,7 @@ def order_from_item(item: Item) -> Order:
         ),
         created_at=from_rfc3339(item["createdAt"]),
         updated_at=from_rfc3339(item["updatedAt"]),
+        expires_at=from_rfc3339(item["expiresAt"]) if "expiresAt" in item else None,
         reason=_reason_from_item(item["reason"]) if "reason" in item else None,
         attempt=_attempt_from_item(item["payment"]) if "payment" in item else None,
         refund=_refund_from_item(item["refund"]) if "refund" in item else None,
@@ -68,6 +71,7 @@ def order_from_item(item: Item) -> Order:
         refused_attempts=int(item.get("refusedAttempts", 0)),
         request_id=item.get("requestId"),
         request_fingerprint=item.get("requestFingerprint"),
+        cancel_request_id=item.get("cancelRequestId"),
     )
 
 

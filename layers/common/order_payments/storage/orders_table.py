@@ -285,25 +285,36 @@ class OrdersTable:
         return self._write_alone(write, counted, deadline)
 
     def cancel_unclaimed(
-        self, order: Order, reason: Reason, *, attempt: PaymentAttempt | None, now: datetime, deadline: Deadline
+        self,
+        order: Order,
+        reason: Reason,
+        *,
+        attempt: PaymentAttempt | None,
+        request_id: str | None = None,
+        now: datetime,
+        deadline: Deadline,
     ) -> Order:
-        """Cancel an unclaimed order, and record the `attempt` that was meant to pay it, if there is one.
+        """Cancel an unclaimed order. Record the `attempt` that was meant to pay it, or the request that made none.
 
         The condition fails if another payer claimed the order or an admin settled it meanwhile. Returns the recorded
         order.
         """
-        cancelled = replace(order, status=OrderStatus.CANCELLED, reason=reason, attempt=attempt, updated_at=now)
+        cancelled = replace(
+            order,
+            status=OrderStatus.CANCELLED,
+            reason=reason,
+            attempt=attempt,
+            cancel_request_id=request_id,
+            updated_at=now,
+        )
+        update = "SET #status = :status, reason = :reason, updatedAt = :now"
+        values = {":status": cancelled.status, ":reason": reason_to_item(reason), ":now": rfc3339(now)}
+        if attempt:
+            update, values = f"{update}, #payment = :payment", {**values, ":payment": attempt_to_item(attempt)}
+        if request_id:
+            update, values = f"{update}, cancelRequestId = :request_id", {**values, ":request_id": request_id}
         write = update_order(
-            self._table_name,
-            order.order_id,
-            f"SET #status = :status,{' #payment = :payment,' if attempt else ''} reason = :reason, updatedAt = :now",
-            [UNCLAIMED, may_become(cancelled.status)],
-            {
-                ":status": cancelled.status,
-                ":reason": reason_to_item(reason),
-                ":now": rfc3339(now),
-                **({":payment": attempt_to_item(attempt)} if attempt else {}),
-            },
+            self._table_name, order.order_id, update, [UNCLAIMED, may_become(cancelled.status)], values
         )
         return self._write_alone(write, cancelled, deadline)
 
