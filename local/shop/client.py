@@ -17,6 +17,7 @@ from local.stack import USERS
 from local.tokens import TokenIssuer
 from order_payments.domain.identity import Role
 from order_payments.domain.orders import is_order_id
+from order_payments.runtime.clock import rfc3339, utc_now
 
 _REQUEST_TIMEOUT_SECONDS = 150
 SAMPLE_PRODUCT = "espresso-cup"
@@ -144,8 +145,9 @@ def list_all(
 
 
 def is_payable(order: Mapping[str, Any]) -> bool:
-    """Return whether an order is pending and has no payment attempt."""
-    return order["status"] == "pending" and order["paymentIntentId"] is None
+    """Return whether an order is pending, has no payment attempt and has not expired."""
+    has_expired = order["expiresAt"] is not None and order["expiresAt"] <= rfc3339(utc_now())
+    return order["status"] == "pending" and order["paymentIntentId"] is None and not has_expired
 
 
 def suggest_order(account: Account) -> str:
@@ -173,6 +175,6 @@ def suggest_for_unpaid(order_id: str) -> str:
     options = options_of(order["buyerId"])
     if is_payable(order):
         return f"Pay it as its buyer: ./shop pay {order_id}{options}"
-    if order["status"] == "pending":
+    if order["status"] == "pending" and order["paymentIntentId"] is not None:
         return "Its payment is in flight. To wait for the outcome: ./shop reconcile --wait"
-    return f"An order can be paid once. Place another one: ./shop order {SAMPLE_PRODUCT}{options}"
+    return f"The order can no longer be paid. Place another one: ./shop order {SAMPLE_PRODUCT}{options}"

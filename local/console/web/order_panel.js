@@ -88,6 +88,7 @@ function facts(order) {
     ["PaymentIntent", el("code", {}, order.paymentIntentId ?? "none")],
     ...(why ? [["Reason", el("span", {}, `${why[0]} `, el("code", {}, why[1]))]] : []),
     ["Placed", timeOf(order.createdAt)],
+    ...(order.status === "pending" && order.expiresAt ? [["Expires", timeOf(order.expiresAt)]] : []),
   ];
   return rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
 }

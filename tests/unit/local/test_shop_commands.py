@@ -24,7 +24,7 @@ DESCRIPTION = {
     "audience": ISSUER.audience,
 }
 ROLES = {"GET /products": "buyer seller admin", "PUT /admin": "admin"}
-PENDING, CONFIRMED, IN_FLIGHT, UNKNOWN = (f"ord_{number:032x}" for number in range(4))
+PENDING, CONFIRMED, IN_FLIGHT, UNKNOWN, EXPIRED = (f"ord_{number:032x}" for number in range(5))
 WITHOUT_USER = jwt.encode({"roles": ["buyer"]}, "k" * 32)
 
 
@@ -38,7 +38,15 @@ class FakeApi:
         self.payment: tuple[int, str] = (200, "")
         """Status and error code of the next payment."""
 
-    def add(self, order_id: str, *, buyer: str = "buyer-1", status: str = "pending", intent: str | None = None) -> None:
+    def add(
+        self,
+        order_id: str,
+        *,
+        buyer: str = "buyer-1",
+        status: str = "pending",
+        intent: str | None = None,
+        expires_at: str = "2100-01-01T00:00:00.000Z",
+    ) -> None:
         self.orders.insert(
             0,
             {
@@ -51,6 +59,7 @@ class FakeApi:
                 "reason": None,
                 "createdAt": "2026-11-23T05:50:20.090Z",
                 "updatedAt": "2026-11-23T05:50:20.090Z",
+                "expiresAt": expires_at,
                 "items": [{"productId": "tea", "name": "Tea", "quantity": 2, "unitPrice": 1250}],
             },
         )
@@ -170,6 +179,7 @@ def test_pay_without_id_pays_the_newest_payable_order(api: FakeApi) -> None:
     api.add(UNKNOWN)
     api.add(PENDING)
     api.add(IN_FLIGHT, intent="pi_1")
+    api.add(EXPIRED, expires_at="2026-11-26T05:50:20.090Z")
     api.add(CONFIRMED, status="confirmed", intent="pi_2")
 
     result = run("pay")
@@ -187,6 +197,16 @@ def test_status_without_id_shows_the_newest_order(api: FakeApi) -> None:
         ["order", PENDING],
         ["status", "pending"],
     ]
+
+
+def test_status_shows_the_expiry_of_pending_orders_only(api: FakeApi) -> None:
+    api.add(CONFIRMED, status="confirmed", intent="pi_2")
+    api.add(PENDING)
+
+    assert ["expires", "2100-01-01T00:00:00.000Z"] in [
+        line.split() for line in run("status", PENDING).output.splitlines()
+    ]
+    assert "expires" not in run("status", CONFIRMED).output
 
 
 @pytest.mark.parametrize(
@@ -300,6 +320,13 @@ def test_failed_payment_suggests_what_can_succeed(api: FakeApi, status: int, cod
 
     assert result.exit_code == 1
     assert suggested_commands(result.output) == [suggestion]
+
+
+def test_payment_of_an_expired_order_suggests_another_order(api: FakeApi) -> None:
+    api.add(EXPIRED, expires_at="2026-11-26T05:50:20.090Z")
+    api.payment = (409, "order_expired")
+
+    assert suggested_commands(run("pay", EXPIRED).output) == [["order", "espresso-cup"]]
 
 
 def test_faults_of_a_request_are_shown_below_the_problem(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
