@@ -20,7 +20,7 @@ from command_line.project import PROJECT, STATE
 from delivery.packaging import layer_names
 from local.build import BUILD_CACHE, RUNTIME, architecture, make_container_build
 from local.emulator.process import make_client
-from local.running import find_running_stack
+from local.running import is_running, require_running_stack
 from local.sam_local import container_engine
 from local.sam_local.container_engine import ContainerEngine
 from local.sam_local.dynamodb_proxy import serve_dynamodb_proxy
@@ -134,13 +134,12 @@ def read_function_variables(description: Mapping[str, Any], endpoint_url: str) -
 
 
 def _require_tables() -> dict[str, Any]:
-    description = find_running_stack()
-    if description is None:
+    if not is_running():
         raise CommandError(
             "No stack is running, so there are no tables. Start it in another terminal: make run\n"
-            f"To use another DynamoDB, name its tables in {ENV_VARS.name}: make sam-local ENV_VARS={ENV_VARS.name}"
+            f"For tables of another DynamoDB, edit {ENV_VARS.name} and add ENV_VARS={ENV_VARS.name} to the command."
         )
-    return description
+    return require_running_stack()
 
 
 @contextmanager

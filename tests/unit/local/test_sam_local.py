@@ -106,7 +106,8 @@ def sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sam:
 
     monkeypatch.setattr(sam_local, "STATE", tmp_path)
     monkeypatch.setattr(sam_local, "start_process", sam.start_process)
-    monkeypatch.setattr(sam_local, "find_running_stack", lambda: DESCRIPTION)
+    monkeypatch.setattr(sam_local, "is_running", lambda: True)
+    monkeypatch.setattr(sam_local, "require_running_stack", lambda: DESCRIPTION)
     monkeypatch.setattr(sam_local, "read_function_variables", read_variables)
     built = tmp_path / "template.yaml"
     built.write_text(TEMPLATE)
@@ -181,7 +182,7 @@ def test_sample_token_is_valid_for_invoke_but_not_for_the_api(sam: Sam) -> None:
 
 
 def test_given_environment_file_is_used_unchanged(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sam_local, "find_running_stack", lambda: None)
+    monkeypatch.setattr(sam_local, "is_running", lambda: False)
 
     assert CliRunner().invoke(cli.app, ["sam-local"], env={"ENV_VARS": str(ENV_VARS)}).exit_code == 0
 
@@ -205,13 +206,24 @@ def test_exit_code_of_sam_is_returned(sam: Sam) -> None:
 
 
 def test_missing_stack_is_reported_with_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sam_local, "find_running_stack", lambda: None)
+    monkeypatch.setattr(sam_local, "is_running", lambda: False)
 
     with (
         pytest.raises(CommandError, match=r"(?s)make run.*ENV_VARS=env\.local\.json"),
         prepare_sam_local(None, show_no_progress),
     ):
         pass
+
+
+@pytest.mark.parametrize("command", [["sam-local"], ["sam-invoke", "--function", "create_order"]])
+def test_starting_stack_is_not_reported_as_missing(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local.running.is_running", lambda *_: True)
+    monkeypatch.setattr("local.running.find_running_stack", lambda: None)
+    monkeypatch.setattr(sam_local, "is_running", lambda: True)
+
+    result = CliRunner().invoke(cli.app, command)
+
+    assert "The stack is starting" in str(result.exception)
 
 
 def test_unknown_function_is_refused_with_the_valid_ones() -> None:
