@@ -109,6 +109,7 @@ def meter_endpoints(service: Service) -> dict[str, Metered]:
     metered["reconciler, nothing to do"] = meter(service, "reconcile_payments", run_reconciler_an_hour_later)
     metered[STATUS_READ] = ask("get_order_status", orderId=next(ids))
     metered[f"a page of {PAGE} orders"] = ask("list_orders")
+    metered[f"a page of {PAGE} of all orders"] = ask("list_all_orders")
     metered["status overridden"] = ask("override_order_status", orderId=next(ids))
     metered["a page of products"] = ask("list_products")
     metered["product read"] = ask("get_product", productId=PRODUCT)

@@ -14,6 +14,7 @@ from bench.service import UNIT_PRICE, VALID_FOR, Service
 from order_payments.domain.orders import Order, OrderLine, OrderStatus, PaymentAttempt
 from order_payments.runtime.clock import rfc3339
 from order_payments.storage.dynamodb import to_wire
+from order_payments.storage.order_indexes import PlacedKey
 from order_payments.storage.order_records import order_to_item
 
 ORDERS_PER_BUYER = 100
@@ -54,8 +55,10 @@ class PaidOrder:
     @property
     def unique_texts(self) -> tuple[str, ...]:
         """Values that differ between orders."""
-        times = rfc3339(self.placed_at + VALID_FOR), rfc3339(self.placed_at)
-        return self.order_id, self.buyer, f"att_{self.number:032x}", f"pi_3{self.number:024}", *times
+        placed_at, expires_at = rfc3339(self.placed_at), rfc3339(self.placed_at + VALID_FOR)
+        shard = PlacedKey(placed_at, self.order_id).to_item()["placedShard"]
+        ids = self.order_id, self.buyer, f"att_{self.number:032x}", f"pi_3{self.number:024}"
+        return *ids, expires_at, placed_at, shard
 
     def order(self, product_id: str) -> Order:
         order_id, buyer, attempt_id, intent_id, *_ = self.unique_texts

@@ -14,6 +14,7 @@ from bench.filling import ORDERS_PER_BUYER, PaidOrder, fill
 from bench.metering import metering
 from bench.options import Options
 from bench.service import Function, Service, call, running_service
+from order_payments.runtime.clock import rfc3339
 from order_payments.stripe_adapter import retries as stripe_retries
 
 PRODUCT = "green-tea"
@@ -41,7 +42,7 @@ class Shop:
     def create(cls, service: Service, size: int) -> "Shop":
         service.put_products([PRODUCT])
         fill(service, size, PRODUCT)
-        names = ("initiate_payment", "get_order_status", "list_orders", "reconcile_payments")
+        names = ("initiate_payment", "get_order_status", "list_orders", "list_all_orders", "reconcile_payments")
         return cls(service, size, {name: service.function(name) for name in names})
 
     def payment(self, _: int, *, card: str = "pm_card_visa", expected: int = 200) -> Callable[[], object]:
@@ -60,6 +61,18 @@ class Shop:
         event = self.service.event("list_orders")
         event["requestContext"]["authorizer"]["sub"] = self._pick_order(turn).buyer
         return partial(call, self.functions["list_orders"], event, expected=200)
+
+    def page_of_all(self, _: int) -> Callable[[], object]:
+        event = self.service.event("list_all_orders")
+        return partial(call, self.functions["list_all_orders"], event, expected=200)
+
+    def filtered_page_of_all(self, turn: int) -> Callable[[], object]:
+        """Return the request of a page from the middle of the table, whose orders all have another status."""
+        event = self.service.event("list_all_orders")
+        placed_to = rfc3339(PaidOrder(self.size // 2 + turn % 10).placed_at)
+        event["queryStringParameters"] = {"status": "cancelled", "placedTo": placed_to}
+        event["multiValueQueryStringParameters"] = {"status": ["cancelled"], "placedTo": [placed_to]}
+        return partial(call, self.functions["list_all_orders"], event, expected=200)
 
     def reconciler_run(self, turn: int) -> Callable[[], object]:
         """Return a reconciler run that finds payments to settle."""
@@ -83,6 +96,8 @@ REQUESTS: Mapping[str, tuple[str, Callable[[Shop, int], Callable[[], object]]]] 
     "payment": ("initiate_payment", Shop.payment),
     "status read": ("get_order_status", Shop.status_read),
     "page of orders": ("list_orders", Shop.page),
+    "page of all orders": ("list_all_orders", Shop.page_of_all),
+    "filtered page of all orders": ("list_all_orders", Shop.filtered_page_of_all),
     "reconciler run": ("reconcile_payments", Shop.reconciler_run),
 }
 

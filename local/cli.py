@@ -47,6 +47,7 @@ from local.shop.product_list import format_products
 from local.shop.stripe_events import SUCCEEDED
 from local.stack import DUMMY_STRIPE_KEY, Stack, start_stack
 from order_payments.domain.identity import Role
+from order_payments.domain.orders import OrderStatus
 from order_payments.domain.products import is_product_id
 
 # Environment variables that `make run` passes on, and the template parameters that they set.
@@ -61,6 +62,7 @@ _PARAMETERS = {
 _SAVED_TABLES = STATE / "tables.json"
 _MAX_BAD_ROWS_SHOWN = 20
 _AS_BUYER = "Only buyers can do this. Omit --as and --token to act as one. To list a buyer's orders: ./shop orders"
+_AS_ADMIN = "Only admins can do this. Omit --as and --token to act as one."
 _CENTURY_SECONDS = 100 * 365 * 24 * 3600
 
 PROGRAM = "shop"
@@ -270,17 +272,34 @@ def place_order(
 
 
 @app.command()
-def orders(user: AsUser = "buyer", token: UserToken = None, limit: Limit = 20) -> None:
-    """List a buyer's orders in the running stack, newest first."""
+def orders(
+    user: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="User. Default: buyer, or admin with --all.")
+    ] = None,
+    token: UserToken = None,
+    limit: Limit = 20,
+    is_for_all: Annotated[bool, typer.Option("--all", help="List the orders of all buyers, as an admin.")] = False,
+    status: Annotated[OrderStatus | None, typer.Option(help="With --all: only orders with this status.")] = None,
+) -> None:
+    """List a buyer's orders in the running stack, or with --all those of all buyers, newest first."""
+    if status and not is_for_all:
+        raise CommandError(f"--status needs --all: ./shop orders --all --status {status}")
     console = make_console()
-    account = sign_in(user, token)
-    advice = {"forbidden": _AS_BUYER}
+    role, path, advice = (Role.ADMIN, "admin/orders", _AS_ADMIN) if is_for_all else (Role.BUYER, "orders", _AS_BUYER)
+    account = sign_in(user or role.value, token, role=role)
+    filters = {"status": status.value} if status else {}
+    # With a status, few orders of a page may match.
+    page_size = 100 if status else limit
     with open_api_client(account) as shop:
-        found = list(islice(list_all(shop, "orders", limit=limit, advice=advice), limit))
+        listed = list_all(shop, path, limit=page_size, advice={"forbidden": advice}, **filters)
+        found = list(islice(listed, limit))
     if not found:
-        console.print(f"{account.sub} has no orders. {suggest_order(account)}", markup=False, soft_wrap=True)
+        nothing = (
+            "There are no such orders." if is_for_all else f"{account.sub} has no orders. {suggest_order(account)}"
+        )
+        console.print(nothing, markup=False, soft_wrap=True)
         return
-    for line in order_list.format_orders(found, width_of(console)):
+    for line in order_list.format_orders(found, width_of(console), show_buyers=is_for_all):
         console.print(line, soft_wrap=True)
 
 
@@ -355,7 +374,7 @@ def override(
     require_order_id(order)
     console = make_console()
     advice = {
-        "forbidden": "Only admins can do this. Omit --as and --token to act as one.",
+        "forbidden": _AS_ADMIN,
         "order_not_found": "To list a buyer's orders: ./shop orders",
         "order_not_pending": f"Show it: ./shop status {order} --as admin",
         "payment_in_progress": "Wait for the outcome: ./shop reconcile --wait",

@@ -96,6 +96,24 @@ def repair(
         raise typer.Exit(1)
 
 
+@app.command()
+def index_orders(
+    stack_name: StackName = None,
+    region: Region = None,
+    profile: Profile = None,
+    per_second: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of writes per second.")] = 100,
+) -> None:
+    """Add the orders of earlier releases to the list of all orders. Run it again to continue after an interruption."""
+    console = make_console()
+
+    def show(number: int) -> None:
+        console.print(f"{number} orders added", style="dim")
+
+    with deployed_stack(stack_name, region, profile) as stack:
+        added = stack.index_orders(per_second=per_second, on_progress=show)
+    console.print(f"The list of all orders is complete: {added} orders were missing.")
+
+
 @app.command("user")
 def create_user(
     email: Email,

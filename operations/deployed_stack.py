@@ -15,6 +15,7 @@ from command_line.environment import users_aws_settings
 from command_line.errors import CommandError
 from local.emulator.process import make_client
 from local.running import require_running_stack
+from operations import order_index
 from operations.user_pool import UserPool
 
 _LAMBDA_ALIAS = "live"  # AutoPublishAlias in `template.yaml`
@@ -68,6 +69,12 @@ class DeployedStack:
             raise CommandError(f"The repair failed: {content.get('errorMessage', content)}")
         steps: list[dict[str, Any]] = content["steps"]
         return steps
+
+    def index_orders(self, *, per_second: int, on_progress: Callable[[int], None]) -> int:
+        """Add orders of earlier releases to the index `by-placed`. Return their number."""
+        return order_index.index_orders(
+            self._client("dynamodb"), self._resource("OrdersTable"), per_second=per_second, on_progress=on_progress
+        )
 
 
 @contextmanager

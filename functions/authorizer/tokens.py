@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from key_set import ALLOWED_ALGORITHMS, FetchedKeySet, KeySet
 
-from order_payments.domain.identity import Caller, Role
+from order_payments.domain.identity import MAXIMUM_USER_ID_LENGTH, Caller, Role
 
 if TYPE_CHECKING:
     from jwt.algorithms import AllowedPublicKeys
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # API Gateway limits the request line and all headers together to 10,240 bytes.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 MAX_TOKEN_LENGTH = 10 * 1024
-MAX_USER_ID_LENGTH = 255  # limit of `sub` in OpenID Connect Core 1.0, section 2
 LEEWAY_SECONDS = 10
 LATEST_TIME = 253_402_300_799  # the end of the year 9999, the last time that RFC 3339 can express
 
@@ -151,7 +150,7 @@ class TokenVerifier:
 def _user_id(claims: dict[str, Any]) -> str:
     user_id = claims["sub"]
     # The id enters log lines and other systems' keys, where a line break or direction mark can make it look different.
-    if not isinstance(user_id, str) or not 0 < len(user_id) <= MAX_USER_ID_LENGTH or not user_id.isprintable():
+    if not isinstance(user_id, str) or not 0 < len(user_id) <= MAXIMUM_USER_ID_LENGTH or not user_id.isprintable():
         raise TokenRefused("malformed_user_id")
     return user_id
 

@@ -131,14 +131,14 @@ def describe_problem(problem: Mapping[str, Any]) -> str:
 
 
 def list_all(
-    shop: httpx.Client, name: str, *, limit: int = 100, advice: Mapping[str, str] | None = None
+    shop: httpx.Client, path: str, *, limit: int = 100, advice: Mapping[str, str] | None = None, **filters: str
 ) -> Iterator[Any]:
-    """Yield the `orders` (newest first) or `products`, in pages of up to `limit`, as they are needed."""
+    """Yield `orders` or `admin/orders` (newest first) or `products`, in pages of up to `limit`, as they are needed."""
     cursor: str | None = None
     while True:
-        query = {"limit": min(limit, 100)} | ({"cursor": cursor} if cursor else {})
-        page = require_status(shop.get(f"/{name}", params=query), 200, advice=advice)
-        yield from page[name]
+        query = {"limit": str(min(limit, 100)), **filters} | ({"cursor": cursor} if cursor else {})
+        page = require_status(shop.get(f"/{path}", params=query), 200, advice=advice)
+        yield from page[path.removeprefix("admin/")]
         cursor = page["cursor"]
         if cursor is None:
             return

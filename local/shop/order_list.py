@@ -16,12 +16,14 @@ _GAP = "  "
 _HEADINGS = {"orderId": "order", "status": "status", "total": "total"}
 
 
-def format_orders(orders: Iterable[Mapping[str, Any]], width: int | None) -> Iterator[Text]:
+def format_orders(
+    orders: Iterable[Mapping[str, Any]], width: int | None, *, show_buyers: bool = False
+) -> Iterator[Text]:
     """Yield a heading and the orders, clipped to `width` columns. `None` clips nothing.
 
     The order id is the first word of its line, for scripts.
     """
-    rows = [_make_row(order) for order in orders]
+    rows = [_make_row(order, show_buyer=show_buyers) for order in orders]
     widths = {name: max(cell_len(row[name]) for row in (_HEADINGS, *rows)) for name in _HEADINGS}
     gap = _GAP if width is None or sum(widths.values()) + 2 * len(_GAP) <= width else " "
     is_wide = width is None or width >= _MIN_WIDE_COLUMNS
@@ -32,7 +34,7 @@ def format_orders(orders: Iterable[Mapping[str, Any]], width: int | None) -> Ite
         text = Text.assemble(start, (status, style), gap, f"{row['total']:>{widths['total']}}")
         return clip(text.append(f"{_GAP}{row['about']}"), width) if is_wide else text
 
-    heading = line({**_HEADINGS, "about": "reason and items"}, "")
+    heading = line({**_HEADINGS, "about": f"{'buyer, ' if show_buyers else ''}reason and items"}, "")
     heading.stylize("dim")
     yield heading
     for row in rows:
@@ -64,14 +66,15 @@ def _describe_items(order: Mapping[str, Any]) -> str:
     return ", ".join(f"{item['quantity']} x {item['name']}" for item in order["items"])
 
 
-def _make_row(order: Mapping[str, Any]) -> dict[str, str]:
-    items = _describe_items(order)
+def _make_row(order: Mapping[str, Any], *, show_buyer: bool) -> dict[str, str]:
+    # The items come last, because the end is clipped.
+    about = [order["buyerId"]] if show_buyer else []
+    about += [order["reason"]["message"]] if order["reason"] else []
     return {
         "orderId": order["orderId"],
         "status": order["status"],
         "total": money.as_text(order["totalAmount"], order["currency"]),
-        # The reason comes first, because the end is clipped.
-        "about": f"{order['reason']['message']} {items}" if order["reason"] else items,
+        "about": " ".join([*about, _describe_items(order)]),
     }
 
 

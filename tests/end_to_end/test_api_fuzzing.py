@@ -28,6 +28,7 @@ MIN_REQUESTS = (18 if IS_LONG_RUN else 8) * EXAMPLES_PER_OPERATION
 REFUSALS_OF_VALID_REQUESTS = {
     "POST /orders": [422],
     "GET /orders": [422],
+    "GET /admin/orders": [422],
     "GET /products": [422],
     "POST /orders/{orderId}/payment": [402, 422],
     "PUT /admin/orders/{orderId}/status": [422],

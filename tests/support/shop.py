@@ -133,14 +133,17 @@ class Shop(ABC):
         """Override an order's status, as an admin."""
         return self.call("PUT", f"/admin/orders/{order_id}/status", ADMIN, {"status": status, "reason": reason})
 
-    def pages(self, listing: str, user: User, *, limit: int | None = None) -> list[list[dict[str, Any]]]:
-        """Return all pages of `orders` or `products`."""
+    def pages(
+        self, listing: str, user: User, *, limit: int | None = None, **filters: str
+    ) -> list[list[dict[str, Any]]]:
+        """Return all pages of `orders`, `admin/orders` or `products`."""
         pages, cursor = [], None
         while True:
-            query = urlencode({name: value for name, value in (("limit", limit), ("cursor", cursor)) if value})
+            parameters = {"limit": limit, "cursor": cursor, **filters}
+            query = urlencode({name: value for name, value in parameters.items() if value})
             reply = self.call("GET", f"/{listing}?{query}" if query else f"/{listing}", user)
             assert reply.status == 200, reply
-            pages.append(reply.body[listing])
+            pages.append(reply.body[listing.removeprefix("admin/")])
             cursor = reply.body["cursor"]
             if cursor is None:
                 return pages

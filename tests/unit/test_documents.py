@@ -26,6 +26,7 @@ from order_payments.place_order import MAXIMUM_LINES, MAXIMUM_QUANTITY
 from order_payments.runtime import retry_budgets
 from order_payments.runtime.metric_names import Count, Gauge, Latency
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
+from order_payments.storage.order_indexes import PLACED_SHARDS
 from order_payments.storage.order_writes import UNSETTLED_SHARDS
 from order_payments.storage.stock_adjustments_table import ADJUSTMENT_RETENTION
 
@@ -347,6 +348,7 @@ def test_numbers_in_sentences_are_those_of_the_code() -> None:
         "docs/capacity.md": [
             f"It reserves {reserved:,} executions",
             f"the index `unsettled`: {len(UNSETTLED_SHARDS)} shards",
+            f"the index `by-placed`: {len(PLACED_SHARDS)} shards",
         ],
         "docs/decisions.md": [
             f"Short pauses, {claim:.0f} s to claim and {settle:.0f} s to settle",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from order_payments.audit.tables import AuditedTables
     from order_payments.events.dead_letters import DeadLetterQueue
     from order_payments.events.event_bus import EventBus
+    from order_payments.storage.order_pages import OrderPages
     from order_payments.storage.orders_table import OrdersTable
     from order_payments.storage.products_table import ProductsTable
     from order_payments.storage.stock_adjustments_table import StockAdjustmentsTable
@@ -45,6 +46,12 @@ class Components:
         from order_payments.storage.orders_table import OrdersTable
 
         return OrdersTable(self.dynamodb, self._tables.orders_table, self.products)
+
+    @cached_property
+    def order_pages(self) -> "OrderPages":
+        from order_payments.storage.order_pages import OrderPages
+
+        return OrderPages(self.dynamodb, self._tables.orders_table)
 
     @cached_property
     def stock_adjustments(self) -> "StockAdjustmentsTable":

@@ -71,7 +71,8 @@ def test_events_place_and_pay_one_order() -> None:
 
     assert (status, paid["orderId"], paid["status"]) == (200, order["orderId"], "confirmed")
     assert invoke("get_order_status") == (200, paid)
-    assert invoke("list_orders") == (200, {"orders": [{**paid, "items": order["items"]}], "cursor": None})
+    for listing in ("list_orders", "list_all_orders"):
+        assert invoke(listing) == (200, {"orders": [{**paid, "items": order["items"]}], "cursor": None})
     status, product = invoke("get_product")
     assert (status, product["stock"], product["available"]) == (200, 8, 8)
     assert invoke("list_products") == (200, {"products": [product], "cursor": None})

@@ -23,7 +23,7 @@ DESCRIPTION = {
     "issuer": ISSUER.issuer,
     "audience": ISSUER.audience,
 }
-ROLES = {"GET /products": "buyer seller admin", "PUT /admin": "admin"}
+ROLES = {"GET /products": "buyer seller admin", "PUT /admin": "admin", "GET /admin": "admin"}
 PENDING, CONFIRMED, IN_FLIGHT, UNKNOWN, EXPIRED = (f"ord_{number:032x}" for number in range(5))
 WITHOUT_USER = jwt.encode({"roles": ["buyer"]}, "k" * 32)
 
@@ -84,6 +84,12 @@ class FakeApi:
         if call == "GET /orders":
             own = [each for each in self.orders if each["buyerId"] == user]
             return httpx.Response(200, json={"orders": own, "cursor": None})
+        if call == "GET /admin/orders":
+            # A page reads one order, so pages of another status are empty.
+            at, wanted = int(request.url.params.get("cursor", 0)), request.url.params.get("status")
+            page = [each for each in self.orders[at : at + 1] if wanted in (None, each["status"])]
+            more = at + 1 < len(self.orders)
+            return httpx.Response(200, json={"orders": page, "cursor": str(at + 1) if more else None})
         if call == "POST /orders":
             if any(item["productId"] not in ("tea", "espresso-cup") for item in self.calls[-1][2]["items"]):
                 return problem(422, "unknown_product")
@@ -240,6 +246,37 @@ def test_override_settles_an_order_as_an_admin(api: FakeApi, options: list[str],
     assert "confirmed" in result.output
 
 
+@pytest.mark.parametrize(
+    ("options", "admin"),
+    [([], "admin-1"), (["--as", "ada"], "ada"), (["--token", ISSUER.token("eve", ["admin"])], "eve")],
+)
+def test_orders_of_all_buyers_are_listed_as_an_admin(api: FakeApi, options: list[str], admin: str) -> None:
+    api.add(CONFIRMED, buyer="alice", status="confirmed", intent="pi_2")
+    api.add(PENDING, buyer="bob")
+
+    lines = run("orders", "--all", *options).output.splitlines()
+
+    assert {(call, user) for call, user, _ in api.calls} == {("GET /admin/orders", admin)}
+    assert lines[0].endswith("buyer, reason and items")
+    assert [(line.split()[0], line.split()[4]) for line in lines[1:]] == [(PENDING, "bob"), (CONFIRMED, "alice")]
+
+
+def test_orders_of_a_status_are_read_from_as_many_pages_as_needed(api: FakeApi) -> None:
+    for order, status in ((CONFIRMED, "confirmed"), (UNKNOWN, "cancelled"), (PENDING, "pending")):
+        api.add(order, buyer="alice", status=status)
+
+    assert CONFIRMED in run("orders", "--all", "--status", "confirmed", "--limit", "1").output
+    assert len(api.calls) == 3
+    assert run("orders", "--all", "--status", "pending", "--limit", "1").output.splitlines()[1].startswith(PENDING)
+    assert len(api.calls) == 4
+
+
+def test_status_without_such_orders_says_so(api: FakeApi) -> None:
+    api.add(PENDING)
+
+    assert run("orders", "--all", "--status", "cancelled").output == "There are no such orders.\n"
+
+
 @pytest.mark.parametrize("arguments", [["--as", " "], ["--token", "x"], ["--token", WITHOUT_USER]])
 def test_unusable_user_is_refused_with_a_valid_one(api: FakeApi, arguments: list[str]) -> None:
     message = text_of(run("orders", *arguments))
@@ -262,6 +299,7 @@ FAILURES = {
     "nothing to pay": ["pay", "--as", "alice"],
     "no orders": ["orders", "--as", "alice smith"],
     "orders of an admin": ["orders", "--as", "admin"],
+    "status without all orders": ["orders", "--status", "pending"],
     "newest order of an admin": ["status", "--as", "admin"],
     "payment by an admin": ["pay", "--as", "admin"],
     "payment of an unknown order": ["pay", UNKNOWN],
@@ -295,6 +333,7 @@ def test_command_suggested_after_an_error_succeeds(api: FakeApi, failure: str) -
     [
         (["status", PENDING, "--as", "alice"], "--as admin"),
         (["override", PENDING, "cancelled", "--reason", "Lost.", "--as", "buyer"], "Omit --as"),
+        (["orders", "--all", "--as", "buyer"], "Omit --as"),
     ],
 )
 def test_refused_role_comes_with_the_option_to_change(api: FakeApi, command: list[str], advice: str) -> None:

@@ -121,6 +121,7 @@ def exercise_every_function() -> None:
     for status in ("confirmed", "cancelled"):
         shop.override(shop.order((product, 1)), status)
     shop.pages("orders", ALICE)
+    shop.pages("admin/orders", ADMIN, buyerId=ALICE.sub)
     shop.pages("products", ALICE)
     shop.stock(product)
     shop.status(shop.order((product, 1)))

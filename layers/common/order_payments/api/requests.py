@@ -34,7 +34,7 @@ class UnsupportedEncoding(OrderPaymentError):
 
 
 class InvalidQuery(OrderPaymentError):
-    """A query parameter is unknown or repeated."""
+    """A query parameter is unknown or repeated, or contradicts another one."""
 
     def __init__(self, message: str, *, parameter: str) -> None:
         super().__init__(message)

@@ -45,6 +45,7 @@ ROUTES = (
     Route("list_orders", "GET", "/orders", BUYERS),
     Route("initiate_payment", "POST", "/orders/{orderId}/payment", BUYERS),
     Route("get_order_status", "GET", "/orders/{orderId}/status", BUYERS | ADMINS),
+    Route("list_all_orders", "GET", "/admin/orders", ADMINS),
     Route("override_order_status", "PUT", "/admin/orders/{orderId}/status", ADMINS),
     Route("list_products", "GET", "/products", ANY_USER),
     Route("get_product", "GET", "/products/{productId}", ANY_USER),

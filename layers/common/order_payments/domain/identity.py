@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+MAXIMUM_USER_ID_LENGTH = 255
+"""Limit of `sub` in OpenID Connect Core 1.0, section 2."""
+
 
 class Role(StrEnum):
     """Role of a user. The roles are the actors of the specification."""

@@ -15,7 +15,7 @@ def utc_now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """Format a time as `2026-11-23T10:15:30.123Z`. The fixed width makes times sort as text."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def is_rfc3339(text: str) -> bool:

@@ -12,6 +12,7 @@ from order_payments.domain.orders import (
 )
 from order_payments.runtime.clock import from_rfc3339, rfc3339
 from order_payments.storage.dynamodb import Item
+from order_payments.storage.order_indexes import PlacedKey
 
 
 def order_to_item(order: Order) -> Item:
@@ -34,6 +35,7 @@ def order_to_item(order: Order) -> Item:
         ],
         "createdAt": rfc3339(order.created_at),
         "updatedAt": rfc3339(order.updated_at),
+        **PlacedKey(rfc3339(order.created_at), order.order_id).to_item(),
     }
     optional = {
         "expiresAt": order.expires_at and rfc3339(order.expires_at),

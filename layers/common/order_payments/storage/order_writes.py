@@ -1,11 +1,11 @@
 """Conditional writes of one order, and the attributes that list it in the `unsettled` index."""
 
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from order_payments.domain.orders import OrderStatus, statuses_before
 from order_payments.storage.dynamodb import to_wire
+from order_payments.storage.order_indexes import choose_shard
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -75,4 +75,4 @@ def order_key(order_id: str) -> dict[str, Any]:
 
 def shard_of(order_id: str) -> str:
     """Return the order's partition key in the `unsettled` index."""
-    return UNSETTLED_SHARDS[zlib.crc32(order_id.encode()) % len(UNSETTLED_SHARDS)]
+    return choose_shard(order_id, UNSETTLED_SHARDS)

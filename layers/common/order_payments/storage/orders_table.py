@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from itertools import accumulate, zip_longest
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from order_payments.domain.errors import Busy, OrderNotFound
@@ -22,7 +22,6 @@ from order_payments.domain.orders import (
     Shortage,
     is_order_id,
 )
-from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline, rfc3339
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
@@ -34,7 +33,6 @@ from order_payments.storage.dynamodb import (
     TransactionRefused,
     WriteOutcomeUnknown,
     WriteRejected,
-    batch_get,
     from_wire,
     to_wire,
     translate_read_errors,
@@ -59,18 +57,12 @@ from order_payments.storage.order_writes import (
     shard_of,
     update_order,
 )
-from order_payments.storage.paging import Page
 from order_payments.storage.products_table import ProductsTable, stock_in
 from order_payments.storage.unsettled_index import UnsettledIndex
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
-
-MAXIMUM_PAGE_BYTES = 5_000_000
-"""Lambda's limit is 6 MB for the whole response, which contains the body as escaped JSON."""
-_CHARACTER_BYTES = 12  # at most, for an escaped emoji
-_OTHER_BYTES = 250  # at most, for an order or a line without its name
 
 _COUNT_REFUSAL = "refusedAttempts = if_not_exists(refusedAttempts, :none) + :one"
 _REFUSAL_VALUES = {":none": 0, ":one": 1}
@@ -132,47 +124,6 @@ class OrdersTable:
                 "Item"
             )
         return _require_order(from_wire(item) if item else None)
-
-    def page_of_buyer(self, buyer_id: str, *, limit: int, after: tuple[str, ...] | None) -> Page[Order]:
-        """Return up to `limit` of a buyer's current orders, newest first, after the key `after`.
-
-        A page has fewer orders if more do not fit into one response, or if the index names deleted orders. Only the
-        last page has no `last`. The index is eventually consistent, so an order that was just placed may be missing.
-        """
-        start: dict[str, Any] = {}
-        if after:
-            created_at, order_id = after
-            start = {"ExclusiveStartKey": to_wire({"buyerId": buyer_id, "createdAt": created_at, "orderId": order_id})}
-        deadline = Deadline.after(retry_budgets.ORDER_PAGE_BUDGET_SECONDS)
-        while True:
-            with translate_read_errors():
-                response = self._client.query(
-                    TableName=self._table_name,
-                    IndexName="by-buyer",
-                    KeyConditionExpression="buyerId = :buyer_id",
-                    ExpressionAttributeValues=to_wire({":buyer_id": buyer_id}),
-                    ScanIndexForward=False,
-                    Limit=limit + 1,
-                    **start,
-                )
-            found = response["Items"]
-            keys = [from_wire(item) for item in found[:limit]]
-            if not keys:
-                return Page([], last=None)
-            items = batch_get(
-                self._client, self._table_name, [order_key(key["orderId"]) for key in keys], deadline=deadline
-            )
-            by_id = {item["orderId"]: order_from_item(item) for item in items}
-            existing = [by_id[key["orderId"]] for key in keys if key["orderId"] in by_id]
-            shown = _fit_to_page(existing)
-            if len(shown) < len(existing):
-                return Page(shown, (rfc3339(shown[-1].created_at), shown[-1].order_id))
-            if len(found) <= limit and "LastEvaluatedKey" not in response:
-                return Page(shown, last=None)
-            if shown or deadline.remaining() < 0:
-                return Page(shown, (keys[-1]["createdAt"], keys[-1]["orderId"]))
-            # The table has none of these orders. Read on, because the client would get an empty page.
-            start = {"ExclusiveStartKey": found[:limit][-1]}
 
     def claim(self, order: Order, attempt: PaymentAttempt, *, deadline: Deadline) -> Order:
         """Make `attempt` the order's one attempt and hold its stock, in one transaction.
@@ -455,14 +406,6 @@ class OrdersTable:
             else:
                 return moved
             return order
-
-
-def _fit_to_page(orders: list[Order]) -> list[Order]:
-    """Return the first of the orders that fit into a response, at least one if there is any."""
-    sizes = accumulate(
-        _OTHER_BYTES + sum(_OTHER_BYTES + _CHARACTER_BYTES * len(line.name) for line in order.lines) for order in orders
-    )
-    return orders[: max(1, sum(size <= MAXIMUM_PAGE_BYTES for size in sizes))]
 
 
 def _require_order(item: Item | None) -> Order:

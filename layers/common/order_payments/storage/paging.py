@@ -26,33 +26,34 @@ class Page(Generic[Entry]):
 class Cursors:
     """The cursors of one listing.
 
-    A cursor is bound to the listing and the caller by a digest, so a cursor of another listing or caller, or a modified
-    one, is refused. It is not a secret and grants no permission, because each listing contains only what the caller may
-    see. A client can therefore compute a cursor. `key` has a function for each part of the key, which checks its form.
+    A cursor is bound to the listing, the caller and the listing's filters by a digest, so a cursor of another listing,
+    caller or filter, or a modified one, is refused. It is not a secret and grants no permission, because each listing
+    contains only what the caller may see. A client can therefore compute a cursor. `key` has a function for each part
+    of the key, which checks its form.
     """
 
     listing: str
     key: tuple[Callable[[str], bool], ...]
 
-    def cursor(self, page: Page[Entry], caller_id: str) -> str | None:
+    def cursor(self, page: Page[Entry], caller_id: str, *filters: object) -> str | None:
         """Return the cursor for the page after `page`, or None if that is the last."""
-        return self._seal(json.dumps(page.last).encode(), caller_id) if page.last else None
+        return self._seal(json.dumps(page.last).encode(), caller_id, filters) if page.last else None
 
-    def position(self, cursor: str | None, caller_id: str) -> tuple[str, ...] | None:
+    def position(self, cursor: str | None, caller_id: str, *filters: object) -> tuple[str, ...] | None:
         """Return the key to continue after, or None without a cursor. Raises `InvalidCursor`."""
         if cursor is None:
             return None
         try:
             position = urlsafe_b64decode(cursor.encode())[_SEAL_BYTES:]
-            parts = json.loads(position) if self._seal(position, caller_id) == cursor else None
+            parts = json.loads(position) if self._seal(position, caller_id, filters) == cursor else None
         except (ValueError, RecursionError):
             parts = None
         if isinstance(parts, list) and len(parts) == len(self.key) and all(map(_fits, self.key, parts)):
             return tuple(parts)
         raise InvalidCursor("The cursor does not belong to this listing and user. Use the previous page's cursor.")
 
-    def _seal(self, position: bytes, caller_id: str) -> str:
-        sealed = json.dumps([self.listing, caller_id]).encode() + position
+    def _seal(self, position: bytes, caller_id: str, filters: tuple[object, ...]) -> str:
+        sealed = json.dumps([self.listing, caller_id, *filters], default=str).encode() + position
         return urlsafe_b64encode(hashlib.sha256(sealed).digest()[:_SEAL_BYTES] + position).decode()
 
 
