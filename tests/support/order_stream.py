@@ -21,7 +21,8 @@ Record = dict[str, Any]
 def place(buyer: str = "alice", *, lines: int = 1, name: str = "Green tea") -> Order:
     """Return a new order without an attempt."""
     line = OrderLine("green-tea", name, 2, 4599)
-    return Order.place(buyer, [line] * lines, "usd", PLACED_AT, request_id="of-the-order")
+    expires_at = PLACED_AT + timedelta(hours=72)
+    return Order.place(buyer, [line] * lines, "usd", PLACED_AT, expires_at=expires_at, request_id="of-the-order")
 
 
 def change(order: Order, **to: Any) -> Order:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
@@ -13,7 +12,6 @@ from order_payments.events.order_events import OrderEvent, read_event
 from order_payments.payments import ORDER_EXPIRED
 from tests.support.order_stream import (
     DECLINED,
-    PLACED_AT,
     SETTLED_AT,
     Record,
     change,
@@ -70,7 +68,7 @@ def test_event_of_a_late_charge_has_the_orders_correlation_id() -> None:
 
 
 def test_event_of_an_expired_order_has_its_reason_and_expiry() -> None:
-    order = replace(place(), expires_at=PLACED_AT + timedelta(hours=72))
+    order = place()
 
     event = read_event(record(order, change(order, status=OrderStatus.CANCELLED, reason=ORDER_EXPIRED)))
 

@@ -191,6 +191,7 @@ def test_event_is_published_when_an_order_is_placed_and_settled(function: Module
             "reason": None,
             "createdAt": "2026-11-23T05:50:20.090Z",
             "updatedAt": "2026-11-23T05:50:22.090Z",
+            "expiresAt": "2026-11-26T05:50:20.090Z",
             "items": [{"productId": "green-tea", "name": "Green tea", "quantity": 2, "unitPrice": 4599}],
         },
     }
