@@ -1,7 +1,7 @@
-"""Accessibility of the console: keyboard, contrast, names, small screens, light and dark scheme."""
+"""Accessibility of the console: keyboard, contrast, names, small and large screens, light and dark scheme."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from tests.browser.conftest import OpenConsole, put_product
 from tests.support.http_shop import HttpShop
@@ -39,6 +39,17 @@ FIND_LOW_CONTRAST = """
     if ((high + 0.05) / (low + 0.05) < (large ? 3 : 4.5)) faint.push(`${text.data.trim()}: ${colour}`);
   }
   return faint;
+}
+"""
+# The share of the window, below the header, that panels cover.
+MEASURE_COVERED_SHARE = """
+() => {
+  const top = document.querySelector("main").getBoundingClientRect().top;
+  const areas = [...document.querySelectorAll(".panel")].map((panel) => {
+    const box = panel.getBoundingClientRect();
+    return box.width * Math.max(0, Math.min(box.bottom, innerHeight) - box.top);
+  });
+  return areas.reduce((sum, area) => sum + area, 0) / (innerWidth * (innerHeight - top));
 }
 """
 FIND_UNNAMED_CONTROLS = """
@@ -175,3 +186,20 @@ def test_console_is_no_wider_than_the_window(open_console: OpenConsole, product:
     console.pay_button.click()
     expect(console.ledger_row(order)).to_contain_text("card_velocity_exceeded")
     assert console.find_overflow() == []
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1366, "height": 768}, {"width": 1920, "height": 1080}])
+def test_catalogue_basket_and_order_fill_the_first_screen(
+    open_console: OpenConsole, product: str, viewport: ViewportSize
+) -> None:
+    console = open_console(viewport=viewport)
+    expect(console.products.first).to_be_visible()
+    assert console.page.evaluate(MEASURE_COVERED_SHARE) > 0.75
+    console.add(product)
+    expect(console.page.locator("#place-order")).to_be_in_viewport(ratio=1)
+
+    console.place_order(product)
+
+    expect(console.pay_button).to_be_in_viewport(ratio=1)
+    expect(console.newest_call()).to_be_in_viewport()
+    assert console.page.evaluate(MEASURE_COVERED_SHARE) > 0.75

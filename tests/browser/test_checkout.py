@@ -5,10 +5,12 @@ import subprocess
 from playwright.sync_api import Route, expect
 
 from local.shop import stripe_events
-from local.stack import Stack
+from local.stack import USERS, Stack
 from tests.browser.conftest import OpenConsole, id_of, put_product
 from tests.support.http_shop import HttpShop
-from tests.support.shop import Stock
+from tests.support.shop import Stock, User
+
+BUYER = User(*USERS["buyer"])
 
 
 def test_buyer_pays_order(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
@@ -39,6 +41,7 @@ def test_declined_card_cancels_order(open_console: OpenConsole, product: str) ->
     expect(console.status).to_have_text("cancelled")
     expect(console.problem).to_contain_text("payment_failed")
     expect(console.problem).to_contain_text("Your card has insufficient funds.")
+    assert console.page.locator(".order").inner_text().count("Your card has insufficient funds.") == 1
     expect(console.page.locator("#order-facts")).to_contain_text("card_declined / insufficient_funds")
     expect(console.ledger_row(order)).to_contain_text("canceled")
     expect(console.stock_of(product)).to_have_text(["10", "0", "10"])
@@ -190,6 +193,27 @@ def test_late_error_is_not_shown_to_the_next_user(open_console: OpenConsole, pro
 
     expect(console.steps.last).to_contain_text("Response 403")
     expect(console.problem).to_have_count(0)
+
+
+def test_order_url_works_in_history_and_for_another_user(
+    open_console: OpenConsole, shop: HttpShop, product: str
+) -> None:
+    console = open_console(expects=(403,))
+    first, second = (shop.order((id_of(product), 1), user=BUYER) for _ in range(2))
+    shown = console.page.locator("#order-facts code").first
+    for order in (first, second):
+        console.open_order(order)
+        expect(shown).to_have_text(order)
+
+    console.page.go_back()
+    expect(shown).to_have_text(first)
+    console.sign_in("Second buyer")
+    console.reload()
+    expect(console.page.locator("#open-problem")).to_contain_text("forbidden")
+    console.sign_in("Admin")
+
+    expect(shown).to_have_text(first)
+    expect(console.page.locator("#open-problem")).to_be_empty()
 
 
 def test_admin_settles_order_by_hand(open_console: OpenConsole, shop: HttpShop, product: str) -> None:

@@ -156,11 +156,11 @@ function searchNote(count) {
 
 function row(product) {
   const name = el("span", { class: "name" });
-  const price = el("span", {});
-  const about = el("span", { class: "quiet" }, price, " ", el("code", {}, product.productId));
+  const price = el("span", { class: "quiet" });
+  const offer = el("div", { class: "offer" }, name, price, el("code", { class: "quiet" }, product.productId));
   const number = () => el("td", { class: "number" });
   const numbers = { stock: number(), reserved: number(), available: number() };
-  const cells = [el("th", { scope: "row" }, name, about), ...Object.values(numbers)];
+  const cells = [el("th", { scope: "row" }, offer), ...Object.values(numbers)];
   const [verb, act] = hasRole("admin") ? ["Edit", editProduct] : ["Add", (id) => add(productOf(id))];
   const button = el("button", { type: "button", onclick: () => act(product.productId) }, verb);
   return Object.assign(el("tr", {}, ...cells, el("td", { class: "act" }, button)), {

@@ -92,10 +92,10 @@ function show() {
 
 function tableRow({ id }) {
   const open = el("button", { type: "button", class: "link", title: id, onclick: () => openInPanel(id) }, shortId(id));
-  const [, ...headings] = [...byId("ledger").tHead.rows[0].cells].map((heading) => heading.textContent);
+  const [heading, ...headings] = [...byId("ledger").tHead.rows[0].cells].map((cell) => cell.textContent);
   const cells = CELL_CLASSES.map((kind, place) => el("td", { class: kind, "data-heading": headings[place] }));
   let shownState = "";
-  return Object.assign(el("tr", {}, el("th", { scope: "row" }, open), ...cells), {
+  return Object.assign(el("tr", {}, el("th", { scope: "row", "data-heading": heading }, open), ...cells), {
     update(row) {
       const state = JSON.stringify([row, user.value?.sub]);
       if (state === shownState) return;

@@ -9,7 +9,7 @@ import { startCalls } from "./calls.js";
 import { byId, setText } from "./dom.js";
 import { refreshLedger, startLedger } from "./ledger.js";
 import { announcement } from "./order_actions.js";
-import { openFromUrl, startOrderPanel } from "./order_panel.js";
+import { startOrderPanel } from "./order_panel.js";
 import { startPaymentForm } from "./payment_form.js";
 import { startProductEditor } from "./product_editor.js";
 import { isExpired, startSession, user } from "./session.js";
@@ -37,7 +37,6 @@ async function start() {
   await startPaymentForm();
   await startSession();
   document.querySelector("main").inert = false;
-  void openFromUrl();
   user.watch(() => void refresh());
   announcement.watch((text) => {
     setText(byId("announcement"), text);

@@ -20,6 +20,7 @@ export function startOrderPanel() {
     const id = byId("open-id").value.trim();
     if (id) await openInPanel(id);
   });
+  addEventListener("popstate", openFromUrl);
   const show = () => {
     const record = currentRecord();
     showState(record);
@@ -29,10 +30,16 @@ export function startOrderPanel() {
   current.watch(show);
   current.watch((orderId) => {
     showProblem(byId("open-problem"), null);
-    // A reload and a copied URL open the order again.
-    if (orderId) history.replaceState(null, "", `?${ORDER_PARAMETER}=${encodeURIComponent(orderId)}`);
+    // A reload, a copied URL, and the browser's history open the order again.
+    if (orderId && orderId !== idInUrl()) {
+      history.pushState(null, "", `?${ORDER_PARAMETER}=${encodeURIComponent(orderId)}`);
+    }
   });
-  user.watch(clearProblems);
+  user.watch((signedIn) => {
+    clearProblems();
+    // The previous user may not have been allowed to read it.
+    if (signedIn && !currentRecord()) openFromUrl();
+  });
   setInterval(showWaiting, TICK_MS);
 }
 
@@ -43,29 +50,39 @@ function clearProblems() {
   orders.touch();
 }
 
-/** Open the order that the page's URL names. */
-export async function openFromUrl() {
-  const orderId = new URLSearchParams(location.search).get(ORDER_PARAMETER);
-  if (orderId) showProblem(byId("open-problem"), await openOrder(orderId, user.value));
+function idInUrl() {
+  return new URLSearchParams(location.search).get(ORDER_PARAMETER);
+}
+
+/** Open the order that the page's URL names, or none. */
+function openFromUrl() {
+  const orderId = idInUrl();
+  if (orderId === null || orders.value.has(orderId)) current.set(orderId);
+  else void open(orderId);
 }
 
 /** Open an order, or show why the API refused, and focus the panel. */
 export async function openInPanel(orderId) {
-  const reader = user.value;
-  const problem = await openOrder(orderId, reader);
-  if (user.value === reader) showProblem(byId("open-problem"), problem);
+  const problem = await open(orderId);
   if (!problem) byId("open-id").value = "";
   byId("order-heading").focus();
 }
 
+async function open(orderId) {
+  const reader = user.value;
+  const problem = await openOrder(orderId, reader);
+  if (user.value === reader) showProblem(byId("open-problem"), problem);
+  return problem;
+}
+
 function showOrder(record) {
   byId("order-none").hidden = Boolean(record);
-  byId("order-details").hidden = !record;
+  for (const id of ["order-facts", "order-items", "order-details"]) byId(id).hidden = !record;
   const state = JSON.stringify(record);
   if (!record || state === shown) return;
   shown = state;
   const { order } = record;
-  byId("order-facts").replaceChildren(...facts(order));
+  byId("order-facts").replaceChildren(...facts(record));
   byId("order-items").replaceChildren(
     ...(order.items ?? []).map(({ name, quantity, unitPrice }) => {
       const price = el("span", { class: "quiet" }, money(unitPrice * quantity, order.currency));
@@ -77,16 +94,18 @@ function showOrder(record) {
   showWaiting();
 }
 
-function facts(order) {
+function facts({ order, problem }) {
   const { reason } = order;
-  const why = reason && [reason.message, [reason.code, reason.declineCode].filter(Boolean).join(" / ")];
+  // The problem below may already say it.
+  const message = reason?.message === problem?.detail ? "" : reason?.message;
+  const codes = [reason?.code, reason?.declineCode].filter(Boolean).join(" / ");
   const rows = [
     ["Order", el("code", {}, order.orderId)],
     ["Status", el("span", { class: `chip ${order.status}` }, order.status)],
     ["Total", money(order.totalAmount, order.currency)],
     ["Buyer", el("code", {}, order.buyerId)],
     ["PaymentIntent", el("code", {}, order.paymentIntentId ?? "none")],
-    ...(why ? [["Reason", el("span", {}, `${why[0]} `, el("code", {}, why[1]))]] : []),
+    ...(reason ? [["Reason", el("span", {}, `${message} `, el("code", {}, codes))]] : []),
     ["Placed", timeOf(order.createdAt)],
     ...(order.status === "pending" && order.expiresAt ? [["Expires", timeOf(order.expiresAt)]] : []),
   ];

@@ -72,7 +72,8 @@ function settlement(record) {
   const isConfirmed = order.status === "confirmed";
   return {
     label: isConfirmed ? "Confirmed" : "Cancelled",
-    detail: order.reason ? order.reason.message : isConfirmed ? "stock reduced" : "",
+    // The facts show the message.
+    detail: order.reason?.declineCode ?? order.reason?.code ?? (isConfirmed ? "stock reduced" : ""),
     at: Date.parse(order.updatedAt),
     took: settledAfter(record),
     kind: isConfirmed ? "good" : "bad",
