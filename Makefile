@@ -6,6 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 PYTHON ?= python3
+python_version = $(shell $(1) -c 'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # Recipes and the programs that they start use the virtual environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -16,7 +17,7 @@ installed := .venv/.installed
 bench_installed := .venv/.bench-installed
 scan_installed := .venv-scan/.installed
 # The build must run on the Python version that is deployed, and so should the tests.
-runtime = $(or $(RUNTIME),$(shell .venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'))
+runtime = $(or $(RUNTIME),$(call python_version,.venv/bin/python))
 ARCHITECTURE ?= arm64
 target = Runtime=$(runtime) Architecture=$(ARCHITECTURE)
 # Only `make deploy` uses the user's AWS settings. An unknown profile would fail commands that need no account.
@@ -41,10 +42,18 @@ help: ## List the targets
 setup: $(installed) ## Create .venv with all requirements
 	@: # Silent if .venv is up to date.
 
+# `make test PYTHON=python3.12` replaces a .venv of another version.
+ifneq ($(origin PYTHON),file)
+ifneq ($(call python_version,$(PYTHON)),$(call python_version,.venv/bin/python))
+.PHONY: $(installed)
+venv_options := --clear
+endif
+endif
+
 $(installed): requirements-bootstrap.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'Python 3.11 or newer is required. Choose one: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
-	$(call step,Create .venv,$(PYTHON) -m venv .venv)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo 'Python 3.11 to 3.14 is required. Choose one: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	$(call step,Create .venv,$(PYTHON) -m venv $(venv_options) .venv)
 	$(call step,Install uv,.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  -r requirements-bootstrap.txt)
 	$(call step,Install the requirements (requirements-dev.txt),uv pip install --quiet \
@@ -110,7 +119,7 @@ vulnerabilities: $(scan_installed) ## Check all requirements for known vulnerabi
 	$(pip_audit) $(addprefix -r ,$(filter-out requirements-scan.txt,$(wildcard requirements*.txt functions/*/requirements.txt layers/*/requirements.txt)))
 
 $(scan_installed): requirements-scan.txt $(installed)
-	@$(PYTHON) -m venv .venv-scan
+	@$(PYTHON) -m venv --clear .venv-scan
 	$(call step,Install the scanners (requirements-scan.txt),uv pip install --quiet \
 	  --python .venv-scan/bin/python --require-hashes -r requirements-scan.txt)
 	@touch $@

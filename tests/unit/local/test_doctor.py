@@ -154,7 +154,7 @@ def test_doctor_refuses_an_old_python_with_advice(fresh_clone: Path, tmp_path: P
     result = run_shop(fresh_clone, "doctor", python=old)
 
     assert result.returncode == 1
-    assert "Python 3.11 or newer is required" in result.stderr
+    assert "Python 3.11 to 3.14 is required" in result.stderr
 
 
 def test_missing_make_comes_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
