@@ -42,7 +42,8 @@ def write_event_schemas() -> None:
     """Generate the JSON Schemas in docs/events from the event models."""
     from delivery import event_schemas
 
-    event_schemas.ORDER.write_text(event_schemas.text())
+    for file in (event_schemas.ORDER, event_schemas.REFUND):
+        file.write_text(event_schemas.text_of(file))
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def publish_order_events(
             return give_up(record)
 
         done_count = bus.publish(list(events.values()), give_up=give_up_event, deadline=deadline)
-        count_outcomes([event.order for event in list(events.values())[:done_count]])
+        count_outcomes([event.order for event in list(events.values())[:done_count] if event.refund is None])
         return list(events)[done_count] if done_count < len(events) else None
 
     events: dict[int, OrderEvent] = {}

@@ -22,8 +22,8 @@ from order_payments.runtime.metric_names import Count, Gauge
 from order_payments.runtime.observability import count, gauge, logger, write_metrics
 from order_payments.runtime.settings import ReconcilerSettings
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
-from order_payments.storage.order_writes import UNSETTLED_SHARDS
-from order_payments.storage.orders_table import OrdersTable
+from order_payments.storage.order_writes import REFUND_SHARDS, UNSETTLED_SHARDS
+from order_payments.storage.orders_table import PENDING_REFUND_INTERVAL, OrdersTable
 from order_payments.storage.unsettled_index import Unsettled
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
@@ -113,8 +113,8 @@ class Run:
 
         Entries are read even if no time is left to settle them, so that the run reports their age.
         """
-        seen: dict[str, set[str]] = {shard: set() for shard in UNSETTLED_SHARDS}
-        shards = list(UNSETTLED_SHARDS)
+        seen: dict[str, set[str]] = {shard: set() for shard in (*UNSETTLED_SHARDS, *REFUND_SHARDS)}
+        shards = list(seen)
         is_first = True
         while not self._is_over:
             batch: list[Unsettled] = []
@@ -129,7 +129,7 @@ class Run:
                     found = self._orders.unsettled.entries(shard, before=self._now - LEASE, limit=limit)
                     if len(found) == limit:
                         unfinished.append(shard)
-                    if is_first:
+                    if is_first and shard in UNSETTLED_SHARDS:
                         found += self._orders.unsettled.entries_ahead(
                             shard, after=self._now + CLOCK_TOLERANCE, limit=BATCH_SIZE
                         )
@@ -174,7 +174,11 @@ class Run:
             if since is None:
                 self._unanswered = 0
                 logger.info("payment reconciled", status=order.status, ageSeconds=age_seconds)
-                return (EntryOutcome.REFUNDED if order.refund else EntryOutcome.SETTLED), age_seconds
+                return (EntryOutcome.REFUNDED if order.refunds else EntryOutcome.SETTLED), age_seconds
+            if order.owed_refund is None and order.in_flight is None:
+                # Stripe has accepted the refund. It takes days, and is no reason for an alarm.
+                self._orders.unsettled.postpone(order.order_id, to=utc_now() + PENDING_REFUND_INTERVAL)
+                return EntryOutcome.LEFT, 0
             outcome, age_seconds = EntryOutcome.LEFT, max(age_seconds, seconds_between(since, self._now))
             if self._is_ahead(listed_since):
                 logger.warning("unsettled entry corrected: dated in the future", unsettledSince=entry.since_text)
@@ -206,7 +210,7 @@ class Run:
 
     def _clear(self, order: Order) -> EntryOutcome:
         """Remove the entry of an order with nothing to settle, which would come back in every run."""
-        if not self._orders.unsettled.remove_stale(order.order_id):
+        if not self._orders.unsettled.remove_stale(order):
             return EntryOutcome.SETTLED  # by another function, after the entry was read
         logger.warning("unsettled entry removed: nothing to settle", status=order.status)
         return EntryOutcome.CLEARED
@@ -219,7 +223,7 @@ class Run:
                 return
             self._unanswered = 0
         # Stripe may have responded each time that the payment is still processing.
-        intent_id = order.refund.payment_intent_id if order.refund else order.payment_intent_id
+        intent_id = order.owed_refund.payment_intent_id if order.owed_refund else order.payment_intent_id
         state = self._stripe.retrieve_state(
             order, intent_id or "", deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)
         )
@@ -256,10 +260,10 @@ def seconds_between(since: datetime, now: datetime) -> int:
 
 
 def unsettled_since(order: Order) -> datetime | None:
-    """Return when the order's attempt started or its refund became owed, or None if there is nothing to settle."""
-    if order.owes_refund and order.refund is not None:
-        return order.refund.owed_since
-    return order.in_flight.started_at if order.in_flight else None
+    """Return when the order's attempt started or its refund was requested, or None if there is nothing to settle."""
+    if order.in_flight:
+        return order.in_flight.started_at
+    return min((refund.created_at for refund in order.unfinished_refunds), default=None)
 
 
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:

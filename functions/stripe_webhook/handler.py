@@ -1,4 +1,4 @@
-"""`POST /webhooks/stripe`: Stripe reports a change of a PaymentIntent, which the service reads again before it acts.
+"""`POST /webhooks/stripe`: Stripe reports a change of a PaymentIntent or a refund, which the service then reads.
 
 https://docs.stripe.com/webhooks
 """
@@ -19,16 +19,19 @@ from order_payments.api.views import View
 from order_payments.domain.errors import Busy, InvalidSignature, OrderNotFound
 from order_payments.domain.orders import NO_ORDER
 from order_payments.payments import follow_intent
+from order_payments.refunds import follow_refund
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
 from order_payments.runtime.settings import WebhookSettings
 
 FINAL_EVENTS = frozenset({"payment_intent.succeeded", "payment_intent.canceled"})
-SUBSCRIBED_EVENTS = FINAL_EVENTS | {
+INTENT_EVENTS = FINAL_EVENTS | {
     "payment_intent.payment_failed",
     "payment_intent.processing",
     "payment_intent.requires_action",
 }
+REFUND_EVENTS = frozenset({"refund.created", "refund.updated", "refund.failed", "charge.refund.updated"})
+SUBSCRIBED_EVENTS = INTENT_EVENTS | REFUND_EVENTS
 """Event types to subscribe to. https://docs.stripe.com/api/events/types"""
 
 EVENT_BODY = {
@@ -42,8 +45,8 @@ class Event(BaseModel):
 
     id: str
     type: str
-    intent_id: str = Field(validation_alias=AliasPath("data", "object", "id"))
-    order_id: str = Field(validation_alias=AliasPath("data", "object", "metadata", "orderId"))
+    object_id: str = Field(validation_alias=AliasPath("data", "object", "id"))
+    order_id: str | None = Field(None, validation_alias=AliasPath("data", "object", "metadata", "orderId"))
 
 
 class Receipt(View):
@@ -63,23 +66,33 @@ api = Api(route_of("stripe_webhook"), raises=[InvalidSignature])
 def receive_event(
     signature: Annotated[str, Header(alias="Stripe-Signature", description="Signed with the webhook's secret.")] = "",
 ) -> Receipt:
-    """Verify the signature, read the order's PaymentIntent from Stripe, and settle the order if the intent is final.
+    """Verify the signature, read the PaymentIntent or the refund from Stripe, and bring its order up to date.
 
     The payment data in the event is not used, so an event may arrive twice, late or out of order.
     """
     event = signed_event(signature)
     if event is None or event.type not in SUBSCRIBED_EVENTS:
         return Receipt()
-    with logger.append_context_keys(orderId=event.order_id[:64], eventId=event.id, eventType=event.type):
+    order_id = event.order_id[:64] if event.order_id else None
+    with logger.append_context_keys(orderId=order_id, eventId=event.id, eventType=event.type):
         try:
-            order = follow_intent(event.order_id, event.intent_id, orders=orders, stripe=stripe, deadline=api.deadline)
+            if event.type in REFUND_EVENTS:
+                follow_refund(event.object_id, orders=orders, stripe=stripe, deadline=api.deadline)
+            elif event.order_id is not None:
+                settle_by_intent(event.order_id, event)
+            else:
+                logger.warning("stripe event ignored: foreign intent")
         except OrderNotFound:
             logger.warning("stripe event ignored: unknown order")
-            return Receipt()
-        if event.type in FINAL_EVENTS and order.in_flight and order.payment_intent_id == event.intent_id:
-            # Stripe retries an event for days until the response is a 2xx.
-            raise Busy("The order cannot be settled now. Send the event again.")
     return Receipt()
+
+
+def settle_by_intent(order_id: str, event: Event) -> None:
+    """Settle the order if its intent is final. Raises `Busy` if that must be tried again."""
+    order = follow_intent(order_id, event.object_id, orders=orders, stripe=stripe, deadline=api.deadline)
+    if event.type in FINAL_EVENTS and order.in_flight and order.payment_intent_id == event.object_id:
+        # Stripe retries an event for days until the response is a 2xx.
+        raise Busy("The order cannot be settled now. Send the event again.")
 
 
 def signed_event(signature: str) -> Event | None:

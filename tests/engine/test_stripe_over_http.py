@@ -34,9 +34,10 @@ import stripe
 from dummy_stripe import sign
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.domain.orders import Order
+from order_payments.domain.refunds import Refund, RefundKind, RefundStatus
 from order_payments.runtime.clock import Deadline
 from order_payments.stripe_adapter.gateway import StripeGateway
-from order_payments.stripe_adapter.outcomes import Cancelled, Declined, Open, Paid, Refunded, RefusalCause, Refused
+from order_payments.stripe_adapter.outcomes import Cancelled, Declined, Open, Paid, RefusalCause, Refused, StripeRefund
 
 from .stripe_servers import (
     FAR_DEADLINE,
@@ -143,9 +144,13 @@ def test_payment_is_refunded(gateway: StripeGateway, localstripe_client: stripe.
     order = create(gateway)
     gateway.confirm(order, deadline=FAR_DEADLINE)
 
-    outcome = gateway.refund(order, intent_id_of(order), deadline=FAR_DEADLINE)
-    assert isinstance(outcome, Refunded)
-    refund = localstripe_client.v1.refunds.retrieve(outcome.refund_id)
+    now = order.created_at
+    late = Refund(
+        "ref_1", RefundKind.LATE_PAYMENT, RefundStatus.OWED, intent_id_of(order), 9198, created_at=now, updated_at=now
+    )
+    outcome = gateway.create_refund(order, late, deadline=FAR_DEADLINE)
+    assert isinstance(outcome, StripeRefund)
+    refund = localstripe_client.v1.refunds.retrieve(outcome.stripe_refund_id)
     assert (refund.amount, refund.payment_intent) == (9198, intent_id_of(order))
 
 

@@ -259,8 +259,10 @@ def _raise(error: Exception) -> NoReturn:
 
 def _name_in_stripe(method: str, url: str) -> str:
     last = url.rpartition("/")[2]
-    if last in {"payment_intents", "refunds"}:
-        return {"payment_intents": "create", "refunds": "refund"}[last]
+    if last == "refunds":
+        return "refund" if method.upper() == "POST" else "list refunds"
+    if last == "payment_intents":
+        return "create"
     return last if method.upper() == "POST" else "retrieve"
 
 
@@ -271,8 +273,6 @@ _WRITES = {
     "SET #status = :status, reason = :reason, #override": "settle by hand",
     "SET updatedAt = :now": "void",
     "SET refusedAttempts": "count refused attempt",
-    "SET refund = :refund, unsettledShard": "owe refund",
-    "SET refund = :refund REMOVE": "record refund",
     "SET unsettledSince": "postpone",
 }
 """The writes of `OrdersTable` by the start of their update expression."""
@@ -283,5 +283,7 @@ def _name_in_dynamodb(operation: str, request: Mapping[str, Any]) -> str:
         return {"GetItem": "read", "Query": "find"}[operation]
     update = request["TransactItems"][0]["Update"] if operation == "TransactWriteItems" else request
     expression = update["UpdateExpression"]
+    if "refundsVersion = :version" in expression:
+        return "owe refund" if "{'S': 'owed'}" in str(update["ExpressionAttributeValues"]) else "record refund"
     (name,) = (name for beginning, name in _WRITES.items() if expression.startswith(beginning))
     return f"settle {update['ExpressionAttributeValues'][':status']['S']}" if name == "settle" else name

@@ -19,10 +19,11 @@ from harness.tables import recreate_tables
 from order_payments import payments
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderLine, OrderStatus
+from order_payments.domain.refunds import refunded_amount, restocked_units
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.settings import OrderSettings
 from order_payments.storage.dynamodb import from_wire
-from order_payments.storage.order_writes import UNSETTLED_SHARDS
+from order_payments.storage.order_writes import REFUND_SHARDS, UNSETTLED_SHARDS
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.products_table import ProductsTable
 from order_payments.stripe_adapter.gateway import StripeGateway
@@ -30,6 +31,7 @@ from order_payments.stripe_adapter.gateway import StripeGateway
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+ALL_SHARDS = (*UNSETTLED_SHARDS, *REFUND_SHARDS)
 BUYER = "alice"
 ONE_YEAR = timedelta(days=365)
 VALID_FOR = OrderSettings.from_environment({}).valid_for
@@ -103,7 +105,7 @@ class World:
 
     def reconcile(self) -> None:
         """Reconcile each unsettled order in turn, as if every lease had expired."""
-        for shard in UNSETTLED_SHARDS:
+        for shard in ALL_SHARDS:
             for entry in self.orders.unsettled.entries(shard, before=utc_now() + ONE_YEAR, limit=1000):
                 self.reconcile_one(entry.order_id)
 
@@ -154,7 +156,7 @@ class World:
             if order.status is OrderStatus.CONFIRMED:
                 assert charged == (0 if order.override else 1), f"{order.order_id} is confirmed, charged {charged}"
             if order.status is OrderStatus.CANCELLED and charged:
-                assert order.owes_refund, f"{order.order_id} is cancelled, and its charge kept"
+                assert order.owed_refund, f"{order.order_id} is cancelled, and its charge kept"
 
     def check_settled(self) -> None:
         """Check the invariants, and that nothing is in flight or left to refund."""
@@ -162,19 +164,31 @@ class World:
         orders, charges = self.all_orders(), self._charges()
         unsettled = [order for order in orders if order.in_flight]
         assert not unsettled, f"{[order.order_id for order in unsettled]} are unsettled"
-        assert not [order for order in orders if order.owes_refund]
+        assert not [order for order in orders if order.owed_refund]
         assert not any(
-            self.orders.unsettled.entries(shard, before=utc_now() + ONE_YEAR, limit=1) for shard in UNSETTLED_SHARDS
+            self.orders.unsettled.entries(shard, before=utc_now() + ONE_YEAR, limit=1) for shard in ALL_SHARDS
         )
+        for order in orders:
+            recorded, at_stripe = refunded_amount(order.refunds), self.refunded_at_stripe(order)
+            assert recorded == at_stripe, f"{order.order_id}: {recorded} refunded, and {at_stripe} at Stripe"
         paid = {order.order_id for order in orders if order.status is OrderStatus.CONFIRMED and not order.override}
         assert {order_id for order_id, charged in charges.items() if charged} == paid
 
     def _charges(self) -> Counter[str]:
-        """Return the number of charges by order that succeeded and were not refunded."""
+        """Return the number of charges by order that succeeded and were not refunded as late payments."""
         return Counter(
             charge.metadata["orderId"]
             for charge in self.store.charges()
-            if charge.status is ChargeStatus.SUCCEEDED and not charge.amount_refunded
+            if charge.status is ChargeStatus.SUCCEEDED
+            and not any(refund.returns_money and "refundId" not in refund.metadata for refund in charge.refunds)
+        )
+
+    def refunded_at_stripe(self, order: Order) -> int:
+        """Return the amount that Stripe has refunded of the order's charges."""
+        return sum(
+            charge.amount_refunded
+            for charge in self.store.charges()
+            if charge.metadata["orderId"] == order.order_id and charge.status is ChargeStatus.SUCCEEDED
         )
 
     def _items(self, table: str) -> list[dict[str, Any]]:
@@ -189,6 +203,7 @@ class World:
         for order in orders:
             if order.status is OrderStatus.CONFIRMED:
                 sold.update(order.quantities())
+                sold.subtract(restocked_units(refund for refund in order.refunds if not refund.is_owed))
             elif order.in_flight:
                 held.update(order.quantities())
         return sold, held

@@ -30,13 +30,13 @@ from order_payments.domain import errors
 from order_payments.domain.money import charge_fault
 from order_payments.domain.orders import (
     MAXIMUM_REFUSED_ATTEMPTS,
-    LateRefund,
     Order,
     OrderStatus,
     Override,
     PaymentAttempt,
     Reason,
 )
+from order_payments.refunds import finish_refunds, refund_late_payment
 from order_payments.runtime import retry_budgets
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.metric_names import Count
@@ -221,45 +221,16 @@ def settle_paid(
     return refund_late_payment(order, intent_id, orders=orders, stripe=stripe, deadline=deadline)
 
 
-def refund_late_payment(
-    order: Order, intent_id: str, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
-) -> Order:
-    """Refund a payment of an order that was settled without it. Returns the order as recorded.
-
-    The refund is recorded as owed before it is sent, so that the reconciler sends it after a crash. It is always sent
-    with the same idempotency key, so that Stripe refunds once.
-    """
-    if order.refund is None:
-        order = orders.owe_refund(order, LateRefund(intent_id, owed_since=utc_now()), deadline=_settle_by(deadline))
-    refund = order.refund
-    if refund is None or (refund.payment_intent_id == intent_id and not order.owes_refund):
-        return order
-    match stripe.refund(order, intent_id, deadline=deadline.earlier_by(TIME_TO_SETTLE_SECONDS)):
-        case outcomes.Refunded(refund_id):
-            logger.warning("late payment refunded", orderId=order.order_id, refundId=refund_id)
-            count(Count.PAYMENT_REFUNDED)
-        case outcomes.Unknown():
-            if refund.payment_intent_id != intent_id:
-                # An order records one refund only. For a second one, fail, so that Stripe sends its event again.
-                raise errors.Busy("The refund could not be sent. Try again later.")
-            return order
-    if refund.payment_intent_id != intent_id:
-        return order
-    return orders.record_refund(order, replace(refund, refund_id=refund_id), deadline=_settle_by(deadline))
-
-
 def reconcile(
     order: Order, *, before: datetime, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Settle an unsettled order: send a refund that it owes, or fence its attempt. Returns the order as recorded.
+    """Settle an unsettled order: finish its refunds, or fence its attempt. Returns the order as recorded.
 
     An attempt that started after `before` is skipped, because its payer may still be working on it.
     """
     correlate(order.last_request_id)
-    if order.owes_refund and order.refund is not None:
-        return refund_late_payment(
-            order, order.refund.payment_intent_id, orders=orders, stripe=stripe, deadline=deadline
-        )
+    if order.unfinished_refunds:
+        return finish_refunds(order, orders=orders, stripe=stripe, deadline=deadline)
     if order.in_flight and order.in_flight.started_at <= before:
         return fence(order, ABANDONED, orders=orders, stripe=stripe, deadline=deadline)
     return order

@@ -17,7 +17,7 @@ from tests.support.auditor import (
     write_product,
 )
 from tests.support.function_shop import FunctionShop
-from tests.support.shop import Stock
+from tests.support.shop import ADMIN, Stock
 
 
 @pytest.mark.parametrize(("available", "stock"), [(11, 10), (-1, 10), (0, -1)])
@@ -320,4 +320,18 @@ def test_refund_of_unknown_outcome_is_reported_as_perhaps_done(
         outcomes = auditor.apply(steps)
 
     assert outcomes == ["unknown: the order is cancelled, and Stripe does not respond. Run an audit"]
+    assert auditor.kinds() == []
+
+
+def test_refund_made_at_stripe_is_recorded_with_its_order(shop: FunctionShop, auditor: Auditor) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order)
+    intent = shop.status(order)["paymentIntentId"]
+    external_stripe(shop).v1.refunds.create({"payment_intent": intent, "amount": 100})
+
+    assert auditor.apply(auditor.plan()) == ["done"]
+
+    (refund,) = shop.call("GET", f"/admin/orders/{order}/refunds", ADMIN).body["refunds"]
+    assert (refund["kind"], refund["status"], refund["amount"]) == ("external", "succeeded", 100)
+    assert shop.status(order)["refundedAmount"] == 100
     assert auditor.kinds() == []

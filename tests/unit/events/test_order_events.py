@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from delivery import event_schemas
 from order_payments.domain.orders import OrderStatus, Override
+from order_payments.domain.refunds import Refund, RefundKind, RefundStatus
 from order_payments.events.order_events import OrderEvent, read_event
 from order_payments.payments import ORDER_EXPIRED
 from tests.support.order_stream import (
@@ -23,6 +25,7 @@ from tests.support.order_stream import (
     record,
 )
 
+REFUND_SCHEMA = Draft202012Validator(json.loads(event_schemas.REFUND.read_text()), format_checker=FormatChecker())
 SCHEMA = Draft202012Validator(json.loads(event_schemas.ORDER.read_text()), format_checker=FormatChecker())
 
 
@@ -44,6 +47,41 @@ def test_repeated_record_gives_the_same_event() -> None:
 )
 def test_write_without_a_status_change_is_not_published(unrelated: Record) -> None:
     assert read_event(unrelated) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "detail_type"),
+    [
+        (None, RefundStatus.OWED, None),
+        (RefundStatus.OWED, RefundStatus.PENDING, None),
+        (RefundStatus.OWED, RefundStatus.SUCCEEDED, "order.refunded"),
+        (None, RefundStatus.SUCCEEDED, "order.refunded"),
+        (RefundStatus.PENDING, RefundStatus.SUCCEEDED, "order.refunded"),
+        (RefundStatus.SUCCEEDED, RefundStatus.FAILED, "order.refund_failed"),
+        (RefundStatus.OWED, RefundStatus.REFUSED, "order.refund_failed"),
+    ],
+)
+def test_change_of_a_refund_is_published_when_it_ends(
+    before: RefundStatus | None, after: RefundStatus, detail_type: str | None
+) -> None:
+    order = confirm(place())
+    earlier = [refund(RefundStatus.SUCCEEDED, "ref_0")]
+    old = change(order, refunds=(*earlier, *([refund(before)] if before else [])), refunds_version=1)
+
+    event = read_event(record(old, change(order, refunds=(*earlier, refund(after)), refunds_version=2)))
+
+    assert (event and event.detail_type) == detail_type
+    if event:
+        detail = json.loads(event.detail)
+        REFUND_SCHEMA.validate(detail)
+        assert detail["eventId"] == event.event_id == f"{order.order_id}.ref_1.{after}"
+        assert (detail["refund"]["refundId"], detail["refund"]["status"]) == ("ref_1", after)
+
+
+def refund(status: RefundStatus, refund_id: str = "ref_1") -> Refund:
+    return Refund(
+        refund_id, RefundKind.STAFF, status, "pi_1", 100, created_at=SETTLED_AT, updated_at=SETTLED_AT, reason="Broken."
+    )
 
 
 def test_event_has_the_correlation_id_of_its_request() -> None:
@@ -89,12 +127,13 @@ def test_schema_accepts_archived_events_without_expiry() -> None:
     SCHEMA.validate(detail)
 
 
-def test_schema_file_is_up_to_date() -> None:
-    assert event_schemas.ORDER.read_text() == event_schemas.text(), "docs/events is stale: run `make event-schemas`"
+@pytest.mark.parametrize("file", [event_schemas.ORDER, event_schemas.REFUND], ids=lambda file: file.name)
+def test_schema_file_is_up_to_date(file: Path) -> None:
+    assert file.read_text() == event_schemas.text_of(file), "docs/events is stale: run `make event-schemas`"
 
 
 def test_schema_is_valid_and_allows_additional_fields() -> None:
-    Draft202012Validator.check_schema(event_schemas.order())
+    Draft202012Validator.check_schema(event_schemas.schema_of(event_schemas.ORDER))
     event = read_event(creation(place()))
     assert event is not None
     detail = json.loads(event.detail)

@@ -9,14 +9,17 @@ import pytest
 import stripe
 
 from delivery.rendering import template
+from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
 from order_payments.payments import LEASE
 from order_payments.runtime.clock import Deadline, rfc3339
+from order_payments.stripe_adapter.gateway import StripeGateway
+from order_payments.stripe_adapter.outcomes import Unknown
 from tests.support.auditor import write_order
 from tests.support.function_shop import FunctionShop
-from tests.support.shop import Stock
+from tests.support.shop import ADMIN, Stock
 
 
 @pytest.fixture
@@ -360,6 +363,65 @@ def test_owed_refund_is_sent_and_counted_as_refunded(shop: FunctionShop, reconci
     assert item_of(shop, order)["refund"]["M"]["refundId"]["S"].startswith("re_")
 
 
+def refund_without_a_reply(shop: FunctionShop, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool) -> str:
+    """Return a paid order with a staff refund of 100 that stays owed, and whether Stripe has it."""
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order)
+    create_refund = StripeGateway.create_refund
+
+    def lose_the_reply(*args: Any, **by: Any) -> Unknown:
+        if is_sent:
+            create_refund(*args, **by)
+        return Unknown()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StripeGateway, "create_refund", lose_the_reply)
+        reply = shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, {"reason": "Broken.", "amount": 100})
+    assert (reply.status, reply.body["status"], reply.body["stripeRefundId"]) == (202, "pending", None)
+    return order
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_staff_refund_with_an_unknown_result_is_made_once(
+    shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
+) -> None:
+    order = refund_without_a_reply(shop, monkeypatch, is_sent=is_sent)
+
+    tally = run(reconciler)
+
+    assert (tally.refunded, tally.left, tally.failed) == (1, 0, 0)
+    (refund,) = shop.call("GET", f"/admin/orders/{order}/refunds", ADMIN).body["refunds"]
+    assert (refund["status"], shop.status(order)["refundedAmount"]) == ("succeeded", 100)
+    (charge,) = DynamoDBStore(shop.dynamodb, "DummyStripeTable").charges()
+    assert [each.id for each in charge.refunds] == [refund["stripeRefundId"]]
+    assert "unsettledShard" not in item_of(shop, order)
+
+
+def test_pending_refund_is_asked_about_hourly_and_raises_no_age(shop: FunctionShop, reconciler: ModuleType) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, "pm_card_pendingRefund")
+    shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, {"reason": "Broken."})
+    assert run(reconciler, now=datetime.now(UTC) + timedelta(minutes=50)).left == 0
+
+    tally = run(reconciler, now=datetime.now(UTC) + timedelta(hours=2))
+
+    assert (tally.refunded, tally.left, tally.oldest_seconds) == (0, 1, 0)
+    assert unsettled_since(shop, order) > rfc3339(datetime.now(UTC) + timedelta(minutes=50))
+
+
+def test_refund_of_a_disputed_late_payment_is_not_retried(shop: FunctionShop, reconciler: ModuleType) -> None:
+    order = shop.order((shop.add_product(), 1))
+    intent = shop.pay(order, "pm_card_createDispute").body["paymentIntentId"]
+    owed = {"paymentIntentId": intent, "owedSince": hours_ago(1)}
+    rewrite(shop, order, refund=owed, unsettledShard="unsettled-0", unsettledSince=hours_ago(1))
+
+    assert run(reconciler).left == 0
+
+    (refund,) = shop.call("GET", f"/admin/orders/{order}/refunds", ADMIN).body["refunds"]
+    assert (refund["kind"], refund["status"]) == ("late_payment", "refused")
+    assert "unsettledShard" not in item_of(shop, order)
+
+
 def test_run_stops_at_its_deadline_and_the_next_one_continues(shop: FunctionShop, reconciler: ModuleType) -> None:
     product = shop.add_product()
     orders = [leave_unknown(shop, product) for _ in range(2)]
@@ -369,7 +431,7 @@ def test_run_stops_at_its_deadline_and_the_next_one_continues(shop: FunctionShop
     class ExpiresAfterQueries(Deadline):
         """A deadline that expires once every shard was queried."""
 
-        left = len(reconciler.UNSETTLED_SHARDS)
+        left = len(reconciler.UNSETTLED_SHARDS) + len(reconciler.REFUND_SHARDS)
 
         def remaining(self) -> float:
             self.left -= 1

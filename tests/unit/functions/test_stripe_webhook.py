@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import stripe
 
+from dummy_stripe.control import end_refund
+from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.events import sign
 from dummy_stripe.http_client import DummyStripeHTTPClient
+from dummy_stripe.objects import RefundStatus as DummyRefundStatus
 from harness.functions import FunctionResponse, call, event_for, load_function
 from order_payments.domain.orders import Order
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
@@ -22,7 +25,7 @@ from order_payments.stripe_adapter.outcomes import Unknown
 from tests.support.auditor import external_stripe, write_order
 from tests.support.function_shop import FunctionShop
 from tests.support.metrics import metrics_in
-from tests.support.shop import Stock
+from tests.support.shop import ADMIN, Stock
 
 SECRET = "whsec_unit"
 EVENT_TYPES = [
@@ -332,20 +335,13 @@ def test_event_of_a_concurrently_voided_payment_is_retried(shop: FunctionShop, m
     assert shop.status(order)["status"] == "confirmed"
 
 
-def test_event_is_retried_if_a_second_refund_cannot_be_sent(
-    shop: FunctionShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_late_payment_is_refunded_too(shop: FunctionShop) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.pay(order)
-    first, second = (pay_late(shop, order) for _ in range(2))
-    deliver_signed("payment_intent.succeeded", order, first)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(StripeGateway, "refund", lambda *_, **__: Unknown())
-        assert deliver_signed("payment_intent.succeeded", order, second).status == 503
-    assert deliver_signed("payment_intent.succeeded", order, second).status == 200
-
-    assert amount_refunded(shop, second) == shop.status(order)["totalAmount"]
+    for intent in (pay_late(shop, order) for _ in range(2)):
+        assert deliver_signed("payment_intent.succeeded", order, intent).status == 200
+        assert amount_refunded(shop, intent) == shop.status(order)["totalAmount"]
 
 
 def test_event_of_an_intent_of_another_amount_makes_no_refund(shop: FunctionShop) -> None:
@@ -377,3 +373,115 @@ def intents_of(shop: FunctionShop, *orders: str) -> list[stripe.PaymentIntent]:
     """Return the service's intents of these orders, in the same order."""
     intents = {intent.metadata["orderId"]: intent for intent in external_stripe(shop).v1.payment_intents.list().data}
     return [intents[order] for order in orders]
+
+
+def paid_with_refund(shop: FunctionShop, card: str = "pm_card_visa", **body: Any) -> tuple[str, str]:
+    """Return a paid order and Stripe's id of a refund that an admin made of it."""
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, card)
+    path = f"/admin/orders/{order}/refunds"
+    reply = shop.call("POST", path, ADMIN, {"reason": "Broken.", **body})
+    assert reply.status in {201, 202}, reply
+    return order, reply.body["stripeRefundId"]
+
+
+def deliver_refund_event(type_: str, refund_id: str) -> FunctionResponse:
+    refund = {"id": refund_id, "object": "refund", "metadata": {}}
+    body = json.dumps({"id": "evt_2", "object": "event", "type": type_, "data": {"object": refund}})
+    return deliver(body, signature(body))
+
+
+def refunds_of(shop: FunctionShop, order: str) -> list[tuple[str, str, int]]:
+    listed = shop.call("GET", f"/admin/orders/{order}/refunds", ADMIN).body["refunds"]
+    return [(refund["kind"], refund["status"], refund["amount"]) for refund in listed]
+
+
+def store_of(shop: FunctionShop) -> DynamoDBStore:
+    return DynamoDBStore(shop.dynamodb, "DummyStripeTable")
+
+
+@pytest.mark.parametrize("type_", ["refund.failed", "refund.updated", "charge.refund.updated"])
+def test_refund_that_fails_later_is_recorded_and_counted_once(
+    shop: FunctionShop, type_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order, refund = paid_with_refund(shop, amount=100)
+    end_refund(store_of(shop), refund, DummyRefundStatus.FAILED, time.time())
+    capsys.readouterr()
+
+    assert [deliver_refund_event(type_, refund).status for _ in range(2)] == [200, 200]
+
+    assert refunds_of(shop, order) == [("staff", "failed", 100)]
+    assert shop.status(order)["refundedAmount"] == 0
+    assert metrics_in(capsys.readouterr().out)[Count.REFUND_UNSUCCESSFUL] == [1]
+    retry = shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, {"reason": "Again."})
+    assert (retry.status, retry.body["amount"]) == (201, 4599)
+
+
+def test_pending_refund_that_succeeds_is_recorded(shop: FunctionShop) -> None:
+    order, refund = paid_with_refund(shop, "pm_card_pendingRefund", amount=100)
+    end_refund(store_of(shop), refund, DummyRefundStatus.SUCCEEDED, time.time())
+
+    assert deliver_refund_event("refund.updated", refund).status == 200
+
+    assert refunds_of(shop, order) == [("staff", "succeeded", 100)]
+
+
+@pytest.mark.parametrize("amount", [100, 4599])
+def test_refund_made_in_stripes_dashboard_is_recorded(shop: FunctionShop, amount: int) -> None:
+    order = shop.order((shop.add_product(), 1))
+    intent = shop.pay(order).body["paymentIntentId"]
+    refund = external_stripe(shop).v1.refunds.create({"payment_intent": intent, "amount": amount})
+
+    assert [deliver_refund_event("refund.created", refund.id).status for _ in range(2)] == [200, 200]
+
+    assert refunds_of(shop, order) == [("external", "succeeded", amount)]
+    assert shop.status(order)["refundedAmount"] == amount
+    rest = shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, {"reason": "Rest."})
+    assert rest.status == (201 if amount < 4599 else 409)
+
+
+def test_event_of_a_refund_before_its_record_records_it_once(
+    shop: FunctionShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = shop.add_product()
+    order = shop.order((product, 1))
+    shop.pay(order)
+    create_refund = StripeGateway.create_refund
+
+    def create_and_report(*args: Any, **by: Any) -> Any:
+        outcome = create_refund(*args, **by)
+        assert deliver_refund_event("refund.created", outcome.stripe_refund_id).status == 200
+        return outcome
+
+    monkeypatch.setattr(StripeGateway, "create_refund", create_and_report)
+    body = {"reason": "Broken.", "amount": 100, "restock": [{"productId": product, "quantity": 1}]}
+    reply = shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, body)
+
+    assert (reply.status, reply.body["status"]) == (201, "succeeded")
+    assert refunds_of(shop, order) == [("staff", "succeeded", 100)]
+    assert shop.stock(product) == Stock(10, 0, 10)
+
+
+def test_event_of_a_refund_of_no_order_is_acknowledged(shop: FunctionShop) -> None:
+    intent = external_stripe(shop).v1.payment_intents.create(
+        {
+            "amount": 500,
+            "currency": "usd",
+            "payment_method": "pm_card_visa",
+            "confirm": True,
+            "payment_method_types": ["card"],
+        }
+    )
+    refund = external_stripe(shop).v1.refunds.create({"payment_intent": intent.id})
+
+    assert deliver_refund_event("refund.created", refund.id).status == 200
+    assert deliver_refund_event("refund.created", "re_unknown").status == 200
+
+
+def test_refund_event_is_retried_while_stripe_does_not_respond(
+    shop: FunctionShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, refund = paid_with_refund(shop)
+    monkeypatch.setattr(StripeGateway, "retrieve_refund", lambda *_, **__: Unknown())
+
+    assert deliver_refund_event("refund.updated", refund).status == 503

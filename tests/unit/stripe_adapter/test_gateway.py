@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import stripe
@@ -15,6 +16,7 @@ from dummy_stripe import MemoryStore
 from dummy_stripe.http_client import DummyStripeHTTPClient
 from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
 from order_payments.domain.orders import Order, OrderLine, PaymentAttempt, Reason
+from order_payments.domain.refunds import Refund, RefundKind, RefundStatus, staff_refund_id
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.settings import InvalidSettings, StripeSettings
 from order_payments.stripe_adapter import retries
@@ -25,13 +27,15 @@ from order_payments.stripe_adapter.outcomes import (
     Closed,
     Declined,
     NoIntent,
+    NoRefund,
     NotStarted,
     Open,
     Paid,
     RateLimited,
-    Refunded,
+    RefundRefused,
     RefusalCause,
     Refused,
+    StripeRefund,
     Unknown,
 )
 from order_payments.stripe_adapter.retries import MAXIMUM_RATE_LIMITED_TRIES, MINIMUM_CALL_SECONDS
@@ -397,12 +401,31 @@ def test_intent_whose_whole_charge_was_refunded_is_not_paid(
     assert gateway.retrieve_state(order, intent_of(order), deadline=PLENTY) == state
 
 
-def test_refund_made_elsewhere_is_found_with_its_id(gateway: StripeGateway, client: stripe.StripeClient) -> None:
+def test_refunds_are_listed_with_those_made_elsewhere(gateway: StripeGateway, client: stripe.StripeClient) -> None:
     order = claim(gateway)
     gateway.confirm(order, deadline=PLENTY)
-    elsewhere = client.v1.refunds.create({"payment_intent": intent_of(order)})
+    elsewhere = client.v1.refunds.create({"payment_intent": intent_of(order), "amount": 100})
+    own = gateway.create_refund(order, staff_refund(order), deadline=PLENTY)
 
-    assert gateway.refund(order, intent_of(order), deadline=PLENTY) == Refunded(elsewhere.id)
+    refunds = gateway.list_refunds(intent_of(order), deadline=PLENTY)
+
+    assert refunds == [
+        own,
+        StripeRefund(elsewhere.id, intent_of(order), RefundStatus.SUCCEEDED, 100, created_at=ANY),
+    ]
+    assert gateway.retrieve_refund(elsewhere.id, deadline=PLENTY) in refunds
+    assert gateway.retrieve_refund("re_unknown", deadline=PLENTY) == NoRefund()
+
+
+def test_refund_refused_by_stripe_has_its_code(gateway: StripeGateway, client: stripe.StripeClient) -> None:
+    order = claim(gateway)
+    gateway.confirm(order, deadline=PLENTY)
+    client.v1.refunds.create({"payment_intent": intent_of(order)})
+
+    outcome = gateway.create_refund(order, staff_refund(order), deadline=PLENTY)
+
+    assert isinstance(outcome, RefundRefused)
+    assert outcome.failure.code == "charge_already_refunded"
 
 
 def test_cancellation_of_a_processing_intent_is_unknown(gateway: StripeGateway) -> None:
@@ -420,24 +443,61 @@ def test_intent_of_another_order_is_not_found(gateway: StripeGateway) -> None:
     assert gateway.retrieve_state(order, "pi_unknown", deadline=PLENTY) == NoIntent()
 
 
-def test_refund_is_sent_under_a_key_from_its_intent(gateway: StripeGateway, wire: Wire) -> None:
+def test_refund_of_a_late_payment_is_sent_under_a_key_from_its_intent(gateway: StripeGateway, wire: Wire) -> None:
     order = claim(gateway)
     gateway.confirm(order, deadline=PLENTY)
+    refund = replace(staff_refund(order), kind=RefundKind.LATE_PAYMENT)
 
-    refunds = [gateway.refund(order, intent_of(order), deadline=PLENTY) for _ in range(2)]
+    refunds = [gateway.create_refund(order, refund, deadline=PLENTY) for _ in range(2)]
 
     (charge,) = wire.store.charges()
-    assert refunds == [Refunded(charge.refunds[0].id)] * 2
+    expected = StripeRefund(
+        charge.refunds[0].id,
+        intent_of(order),
+        RefundStatus.SUCCEEDED,
+        order.total_amount,
+        created_at=ANY,
+        order_id=order.order_id,
+    )
+    assert refunds == [expected] * 2
     assert wire.sent_keys["refunds"] == [f"refund-{intent_of(order)}"] * 2
 
 
-@pytest.mark.parametrize("status", ["failed", "canceled", "requires_action"])
-def test_unsuccessful_refund_is_unknown(gateway: StripeGateway, wire: Wire, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "recorded"),
+    [
+        ("pending", RefundStatus.PENDING),
+        ("requires_action", RefundStatus.PENDING),
+        ("failed", RefundStatus.FAILED),
+        ("canceled", RefundStatus.FAILED),
+    ],
+)
+def test_refund_has_the_status_that_stripe_reports(
+    gateway: StripeGateway, wire: Wire, status: str, recorded: RefundStatus
+) -> None:
     order = claim(gateway)
     gateway.confirm(order, deadline=PLENTY)
     wire.tamper["refunds"] = with_fields(status=status)
 
-    assert gateway.refund(order, intent_of(order), deadline=PLENTY) == Unknown()
+    outcome = gateway.create_refund(order, staff_refund(order), deadline=PLENTY)
+
+    assert isinstance(outcome, StripeRefund)
+    assert outcome.status is recorded
+
+
+def test_refund_with_an_unknown_status_is_unknown(gateway: StripeGateway, wire: Wire) -> None:
+    order = claim(gateway)
+    gateway.confirm(order, deadline=PLENTY)
+    wire.tamper["refunds"] = with_fields(status="new")
+
+    assert gateway.create_refund(order, staff_refund(order), deadline=PLENTY) == Unknown()
+
+
+def staff_refund(order: Order) -> Refund:
+    """Return an owed refund of a part of the order."""
+    refund_id = staff_refund_id(order.order_id, "ada", None)
+    now = order.created_at
+    return Refund(refund_id, RefundKind.STAFF, RefundStatus.OWED, intent_of(order), 50, created_at=now, updated_at=now)
 
 
 def test_no_call_starts_with_too_little_time_left(gateway: StripeGateway, wire: Wire) -> None:

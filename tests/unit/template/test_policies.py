@@ -33,7 +33,7 @@ FOR_PREVIOUS_RELEASE = {
     "audit_payments": {("Query", "OrdersTable/unsettled")},
 }
 """Permissions of code that still runs while this release is deployed gradually."""
-PAYERS = ("initiate_payment", "reconcile_payments", "stripe_webhook", "repair_payments")
+PAYERS = ("initiate_payment", "refund_order", "reconcile_payments", "stripe_webhook", "repair_payments")
 
 
 def actions_of(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -120,6 +120,7 @@ def exercise_every_function() -> None:
     shop.pay(shop.order((product, 100)))
     for status in ("confirmed", "cancelled"):
         shop.override(shop.order((product, 1)), status)
+    refund_each_way(shop, product)
     shop.pages("orders", ALICE)
     shop.pages("admin/orders", ADMIN, buyerId=ALICE.sub)
     shop.pages("products", ALICE)
@@ -131,6 +132,15 @@ def exercise_every_function() -> None:
     audit_and_repair(shop, product)
     for settle in (reconcile, call_webhook):
         settle_each_kind(shop, product, settle)
+
+
+def refund_each_way(shop: FunctionShop, product: str) -> None:
+    """Refund orders so that Stripe accepts and refuses it, and restock a unit."""
+    for card in ("pm_card_visa", "pm_card_createDispute"):
+        order = shop.order((product, 1))
+        shop.pay(order, card)
+        restock = [{"productId": product, "quantity": 1}]
+        shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, {"reason": "Broken.", "restock": restock})
 
 
 def audit_and_repair(shop: FunctionShop, product: str) -> None:

@@ -18,6 +18,7 @@ from order_payments.payments import LEASE
 from tests.support.order_stream import (
     cancel,
     cancellation,
+    change,
     claim,
     confirmation,
     creation,
@@ -69,6 +70,8 @@ def test_table_is_on_demand_encrypted_and_recoverable(table: str) -> None:
 
 def invokes(pattern: Any, value: Any) -> bool:
     """Return whether a record matches a filter pattern. Supports only the rules that the template uses."""
+    if pattern == [{"exists": True}]:
+        return value is not None
     if isinstance(pattern, list):
         return value in pattern
     return isinstance(value, dict) and all(invokes(of_name, value.get(name)) for name, of_name in pattern.items())
@@ -86,9 +89,22 @@ def invokes(pattern: Any, value: Any) -> bool:
         (False, record(claim(place()), place())),
         (False, record(claim(place()), claim(place()))),
         (False, record(cancel(place()), cancel(place()))),
+        (True, record(cancel(place()), change(cancel(place()), refunds_version=1))),
         (False, record(place(), None)),
     ],
-    ids=["new", "paid", "declined", "by hand", "foreign", "claim", "void", "postponed", "refund", "removal"],
+    ids=[
+        "new",
+        "paid",
+        "declined",
+        "by hand",
+        "foreign",
+        "claim",
+        "void",
+        "postponed",
+        "unchanged",
+        "refund",
+        "removal",
+    ],
 )
 def test_only_new_orders_and_status_changes_invoke_the_publisher(is_published: bool, record: dict[str, Any]) -> None:
     filters = [json.loads(each["Pattern"]) for each in STREAM["FilterCriteria"]["Filters"]]
@@ -100,7 +116,7 @@ def test_every_status_transition_invokes_the_publisher() -> None:
     (images,) = (
         pattern["dynamodb"]
         for each in STREAM["FilterCriteria"]["Filters"]
-        if "dynamodb" in (pattern := json.loads(each["Pattern"]))
+        if "OldImage" in (pattern := json.loads(each["Pattern"])).get("dynamodb", {})
     )
 
     for status in OrderStatus:
@@ -192,7 +208,7 @@ def test_access_log_has_only_values_without_quotes() -> None:
 def test_only_functions_that_call_stripe_have_the_stripe_layers(layer: str) -> None:
     assert {name for name, properties in FUNCTIONS.items() if layer in str(properties.get("Layers"))} == {
         *("InitiatePaymentFunction", "ReconcilePaymentsFunction", "StripeWebhookFunction"),
-        *("AuditPaymentsFunction", "RepairPaymentsFunction"),
+        *("AuditPaymentsFunction", "RepairPaymentsFunction", "RefundOrderFunction"),
     }
 
 

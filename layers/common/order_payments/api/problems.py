@@ -52,6 +52,8 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     ),
     errors.PaymentInProgress: ProblemType(HTTPStatus.CONFLICT, "payment_in_progress", "Payment in progress"),
     errors.OrderNotPending: ProblemType(HTTPStatus.CONFLICT, "order_not_pending", "Order not pending"),
+    errors.NotRefundable: ProblemType(HTTPStatus.CONFLICT, "not_refundable", "Not refundable"),
+    errors.RefundTooLarge: ProblemType(HTTPStatus.CONFLICT, "refund_too_large", "Refund too large"),
     errors.IdempotencyKeyReused: ProblemType(HTTPStatus.CONFLICT, "idempotency_key_reused", "Idempotency key reused"),
     errors.InsufficientStock: ProblemType(HTTPStatus.UNPROCESSABLE_ENTITY, "insufficient_stock", "Insufficient stock"),
     errors.TooManyAttempts: ProblemType(HTTPStatus.CONFLICT, "too_many_attempts", "Too many attempts"),

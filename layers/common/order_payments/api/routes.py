@@ -47,6 +47,8 @@ ROUTES = (
     Route("get_order_status", "GET", "/orders/{orderId}/status", BUYERS | ADMINS),
     Route("list_all_orders", "GET", "/admin/orders", ADMINS),
     Route("override_order_status", "PUT", "/admin/orders/{orderId}/status", ADMINS),
+    Route("refund_order", "POST", "/admin/orders/{orderId}/refunds", ADMINS),
+    Route("list_refunds", "GET", "/admin/orders/{orderId}/refunds", ADMINS),
     Route("list_products", "GET", "/products", ANY_USER),
     Route("get_product", "GET", "/products/{productId}", ANY_USER),
     Route("put_product", "PUT", "/admin/products/{productId}", ADMINS),

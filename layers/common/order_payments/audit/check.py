@@ -22,10 +22,24 @@ from order_payments.audit.tables import AuditedTables, Held, is_listed, read_ord
 from order_payments.domain.errors import PaymentProviderError
 from order_payments.domain.orders import Order, OrderStatus, is_order_id
 from order_payments.domain.products import MAXIMUM_STOCK, faults_in_stock
+from order_payments.domain.refunds import (
+    SENT_STATUSES,
+    RefundStatus,
+    find_late_refund,
+    refunded_amount,
+    restocked_units,
+)
 from order_payments.runtime.clock import Deadline, from_rfc3339, utc_now
 from order_payments.storage.dynamodb import Item
 from order_payments.storage.products_table import InvalidProductItem, is_product_item, product_from_item, stock_in
-from order_payments.stripe_adapter.outcomes import ChargeRefunded, IntentState, IntentSummary, Paid, Unknown
+from order_payments.stripe_adapter.outcomes import (
+    ChargeRefunded,
+    IntentState,
+    IntentSummary,
+    Paid,
+    StripeRefund,
+    Unknown,
+)
 
 if TYPE_CHECKING:
     from order_payments.stripe_adapter.gateway import StripeGateway
@@ -35,6 +49,10 @@ _Output = TypeVar("_Output")
 
 CHARGE_GRACE = timedelta(minutes=10)
 """Longest time a charge may precede its order's settlement. The reconciler or a webhook settles it in minutes."""
+
+REFUND_WINDOW = timedelta(days=30)
+"""Age up to which a refund is compared with Stripe: a bank may return its money weeks later.
+https://docs.stripe.com/refunds#failed-refunds"""
 
 MAXIMUM_RECHECKS = 5
 RECHECKS_TO_CONFIRM = 2
@@ -179,6 +197,7 @@ def _check_orders(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", 
     page = tables.scan_orders(limit=PAGE_ITEMS, after=audit.after)
     since = from_rfc3339(audit.since)
     to_compare: list[Order] = []
+    to_compare_refunds: list[Order] = []
     for item in page.items:
         audit.orders += 1
         if next(_find_faults(item), None) is not None:
@@ -186,13 +205,26 @@ def _check_orders(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", 
             for finding in _find_faults(tables.get_order_item(item["orderId"])):
                 audit.report(finding)
         order = read_order(item)
-        if order is not None and order.status is OrderStatus.CONFIRMED and not order.override:
+        if order is not None and _needs_refunds_compared(order, since):
+            to_compare_refunds.append(order)
+        if order is not None and _needs_charge(order):
             if order.attempt is None:
                 audit.report(_make_missing_charge_finding(order, "no payment"))
             elif order.updated_at >= since:
                 to_compare.append(order)
     _check_charges_of(audit, to_compare, stripe, deadline)
+    _check_refunds_of(audit, to_compare_refunds, tables, stripe, deadline)
     audit.move_on(page.last, Phase.CHARGES)
+
+
+def _needs_refunds_compared(order: Order, since: datetime) -> bool:
+    """Return whether the order's refunds may still change. `_check_charges` compares late payments since `since`."""
+    is_older = order.status is OrderStatus.CONFIRMED or order.updated_at < since
+    return is_older and any(refund.updated_at > utc_now() - REFUND_WINDOW for refund in order.refunds)
+
+
+def _needs_charge(order: Order) -> bool:
+    return order.status is OrderStatus.CONFIRMED and order.override is None
 
 
 def _find_faults(item: Item | None) -> Iterator[Finding]:
@@ -212,9 +244,16 @@ def _find_faults(item: Item | None) -> Iterator[Finding]:
             found=f"a total of {order.total_amount} {order.currency}, lines of {total}",
             expected="a total that is the sum of its lines, each of at least one unit",
         )
-    to_settle = order.in_flight or order.owes_refund
+    if min(order.restockable_units().values(), default=0) < 0:
+        yield Finding(
+            kind=FindingKind.RESTOCKED_TOO_MUCH,
+            order_id=order_id,
+            found=f"{sum(restocked_units(order.refunds).values())} units put back",
+            expected="at most the units sold of each product",
+        )
+    to_settle = order.in_flight or order.unfinished_refunds
     if to_settle and not is_listed(item):
-        what = "a payment in flight" if order.in_flight else "a refund owed"
+        what = "a payment in flight" if order.in_flight else "an unfinished refund"
         yield Finding(
             kind=FindingKind.NOT_LISTED,
             order_id=order_id,
@@ -243,13 +282,63 @@ def _check_charges_of(audit: Audit, orders: Sequence[Order], stripe: "StripeGate
             audit.report(_make_missing_charge_finding(order, type(state).__name__.lower()))
 
 
+def _check_refunds_of(
+    audit: Audit, orders: Sequence[Order], tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline
+) -> None:
+    """Report orders whose refunds are not those that Stripe has."""
+
+    def list_refunds(order: Order) -> list[StripeRefund] | None:
+        found: list[StripeRefund] = []
+        for intent_id in {refund.payment_intent_id for refund in order.refunds} | {order.payment_intent_id or ""}:
+            refunds = stripe.list_refunds(intent_id, deadline=deadline) if intent_id else []
+            if isinstance(refunds, Unknown):
+                return None
+            found += refunds
+        return found
+
+    for before, refunds in _map_concurrently(list_refunds, orders):
+        if refunds is None:
+            if audit.schedule_stripe_retry(before.order_id):
+                audit.unanswered_orders.append(before.order_id)
+            else:
+                audit.leave_unjudged(order_id=before.order_id)
+            continue
+        order = read_order(tables.get_order_item(before.order_id)) or before
+        grace_start = utc_now() - CHARGE_GRACE
+        times = [refund.created_at for refund in refunds] + [refund.updated_at for refund in order.refunds]
+        if order.unfinished_refunds or any(time > grace_start for time in times):
+            continue  # a webhook or the reconciler may be about to record it; the next audit compares it
+        recorded = {refund.stripe_refund_id: refund.status for refund in order.refunds if refund.stripe_refund_id}
+        # A refund that was made without this service and failed returned nothing, and is not recorded.
+        at_stripe = {
+            refund.stripe_refund_id: refund.status
+            for refund in refunds
+            if refund.stripe_refund_id in recorded or refund.status is not RefundStatus.FAILED
+        }
+        if recorded != at_stripe:
+            audit.report(_make_refunds_finding(order, refunds))
+
+
+def _make_refunds_finding(order: Order, refunds: Sequence[StripeRefund]) -> Finding:
+    at_stripe = sum(refund.amount for refund in refunds if refund.status in SENT_STATUSES)
+    intent_ids = [refund.payment_intent_id for refund in refunds] or [r.payment_intent_id for r in order.refunds]
+    return Finding(
+        kind=FindingKind.REFUNDS_DIFFER,
+        order_id=order.order_id,
+        payment_intent_id=intent_ids[0] if intent_ids else order.payment_intent_id,
+        found=f"{refunded_amount(order.refunds)} {order.currency} recorded as refunded",
+        expected=f"{at_stripe} {order.currency} refunded at Stripe",
+    )
+
+
 def _retry_stripe(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", deadline: Deadline) -> None:
     """Check the orders and charges of the last page that Stripe did not respond for."""
     order_ids, audit.unanswered_orders = audit.unanswered_orders, []
     intent_ids, audit.unanswered_charges = audit.unanswered_charges, []
     audit.stripe_retries += 1
     orders = [order for item in tables.get_order_items(order_ids).values() if (order := read_order(item)) is not None]
-    _check_charges_of(audit, orders, stripe, deadline)
+    _check_charges_of(audit, list(filter(_needs_charge, orders)), stripe, deadline)
+    _check_refunds_of(audit, [order for order in orders if order.refunds], tables, stripe, deadline)
     _recheck_charges(audit, intent_ids, tables, stripe, deadline)
 
 
@@ -273,11 +362,7 @@ def _check_charges(audit: Audit, tables: AuditedTables, stripe: "StripeGateway",
     intents, last = stripe.list_intents(after=audit.after, deadline=deadline)
     since, grace_start = from_rfc3339(audit.since), utc_now() - CHARGE_GRACE
     in_window = [intent for intent in intents if intent.created_at >= since]
-    charged = [
-        intent
-        for intent in in_window
-        if intent.charged_at is not None and intent.unrefunded_amount and is_order_id(intent.order_id or "")
-    ]
+    charged = [intent for intent in in_window if intent.charged_at is not None and is_order_id(intent.order_id or "")]
     audit.charges += len(charged)
     unexplained = [
         intent.intent_id
@@ -307,17 +392,21 @@ def _recheck_charges(
             audit.unanswered_charges.append(intent_id)
         else:
             audit.leave_unjudged(payment_intent_id=intent_id)
+    to_compare_refunds: list[Order] = []
     for intent, order in _find_unexplained(charged, tables, grace_start=utc_now() - CHARGE_GRACE):
-        if intent.unrefunded_amount:
-            audit.report(
-                Finding(
-                    kind=_choose_kind(order, intent),
-                    order_id=intent.order_id,
-                    payment_intent_id=intent.intent_id,
-                    found=f"a charge of {_describe_charge(intent)}, {_describe_order(order)}",
-                    expected="the order confirmed with it, or a refund",
-                )
+        if order is not None and _is_confirmed_with(order, intent):
+            to_compare_refunds.append(order)
+            continue
+        audit.report(
+            Finding(
+                kind=_choose_kind(order, intent),
+                order_id=intent.order_id,
+                payment_intent_id=intent.intent_id,
+                found=f"a charge of {_describe_charge(intent)}, {_describe_order(order)}",
+                expected="the order confirmed with it, or a refund",
             )
+        )
+    _check_refunds_of(audit, to_compare_refunds, tables, stripe, deadline)
 
 
 def _find_unexplained(
@@ -334,17 +423,31 @@ def _find_unexplained(
 
 def _is_explained(order: Order | None, intent: IntentSummary, grace_start: datetime) -> bool:
     """Return whether the order is in a state that fits a charge of this intent."""
+    if order is not None and _is_confirmed_with(order, intent):
+        own = [refund for refund in order.refunds if refund.payment_intent_id == intent.intent_id]
+        # The reconciler sends an owed refund.
+        is_owing = any(refund.is_owed for refund in own)
+        return is_owing or refunded_amount(own) == intent.amount - intent.unrefunded_amount
+    if not intent.unrefunded_amount:
+        return True
     if order is None:
         return False
-    if order.refund is not None and order.refund.payment_intent_id == intent.intent_id:
-        # The reconciler sends an owed refund. A refund that is recorded as sent, but is not, is a mismatch.
-        return order.owes_refund or order.refund.owed_since > grace_start
+    late = find_late_refund(order.refunds, intent.intent_id)
+    if late is not None:
+        # A refund that is recorded as sent, but is not, is a mismatch.
+        return late.is_owed or late.created_at > grace_start
     if order.payment_intent_id != intent.intent_id:
         return False
-    if order.status is OrderStatus.CONFIRMED:
-        return (order.total_amount, order.currency) == (intent.amount, intent.currency)
     # The reconciler settles a pending order, and has its own alarm if it cannot.
-    return order.status is OrderStatus.PENDING or order.updated_at > grace_start
+    return order.status is OrderStatus.PENDING or (
+        order.status is OrderStatus.CANCELLED and order.updated_at > grace_start
+    )
+
+
+def _is_confirmed_with(order: Order, intent: IntentSummary) -> bool:
+    is_same_charge = (order.total_amount, order.currency) == (intent.amount, intent.currency)
+    is_confirmed = order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent.intent_id
+    return is_confirmed and is_same_charge
 
 
 def _choose_kind(order: Order | None, intent: IntentSummary) -> FindingKind:

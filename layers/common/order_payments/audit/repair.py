@@ -13,7 +13,9 @@ from order_payments.audit.report import Finding, FindingKind, JsonModel
 from order_payments.audit.tables import AuditedTables, Held, UnreadableOrder, read_order
 from order_payments.domain.errors import Busy, OrderPaymentError, PaymentProviderError
 from order_payments.domain.orders import OrderStatus
+from order_payments.domain.refunds import find_late_refund
 from order_payments.payments import follow_intent
+from order_payments.refunds import record_all_refunds
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.observability import logger
 from order_payments.storage.dynamodb import TransactionConflict, WriteOutcomeUnknown, WriteRejected
@@ -68,6 +70,14 @@ class FollowIntent(_StepBase):
     payment_intent_id: str
 
 
+class RecordRefunds(_StepBase):
+    """Record with an order the refunds that Stripe has of a PaymentIntent."""
+
+    action: Literal["record_refunds"] = "record_refunds"
+    order_id: str
+    payment_intent_id: str
+
+
 class Look(_StepBase):
     """Do nothing: an operator has to decide."""
 
@@ -86,7 +96,7 @@ class UnknownStep(JsonModel):
 
 
 Step = Annotated[
-    SetAvailable | ListAsUnsettled | TakeOffUnsettled | FollowIntent | Look | UnknownStep,
+    SetAvailable | ListAsUnsettled | TakeOffUnsettled | FollowIntent | RecordRefunds | Look | UnknownStep,
     Field(union_mode="left_to_right"),
 ]
 
@@ -133,14 +143,23 @@ class Repair:
                 return TakeOffUnsettled(tells=tells, order_id=finding.order_id or "")
             case FindingKind.CHARGED_WITHOUT_ORDER:
                 return self._plan_for_charge(finding)
+            case FindingKind.REFUNDS_DIFFER:
+                return RecordRefunds(
+                    tells=f"Read the refunds of {finding.payment_intent_id} from Stripe and record them with"
+                    f" {finding.order_id}.",
+                    order_id=finding.order_id or "",
+                    payment_intent_id=finding.payment_intent_id or "",
+                )
         return _leave_to_operator(finding)
 
     def _plan_for_charge(self, finding: Finding) -> Step:
         order = read_order(self.tables.get_order_item(finding.order_id)) if finding.order_id else None
-        refund = order.refund if order else None
-        if refund and refund.payment_intent_id == finding.payment_intent_id and refund.refund_id:
+        refund = find_late_refund(order.refunds, finding.payment_intent_id or "") if order else None
+        if refund and not refund.is_owed:
             return _leave_to_operator(
-                finding, f"its refund {refund.refund_id} is recorded, but Stripe still has the money"
+                finding,
+                f"its refund {refund.stripe_refund_id or refund.refund_id} is recorded as {refund.status},"
+                " but Stripe still has the money",
             )
         return FollowIntent(
             tells=f"Read {finding.payment_intent_id} from Stripe and settle by its state: "
@@ -207,12 +226,13 @@ class Repair:
             case ListAsUnsettled(order_id=order_id):
                 written = self.tables.list_as_unsettled(order_id)
             case TakeOffUnsettled(order_id=order_id):
-                written = self.orders.unsettled.remove_stale(order_id)
+                order = read_order(self.tables.get_order_item(order_id))
+                written = order is not None and self.orders.unsettled.remove_stale(order)
             case FollowIntent(order_id=order_id, payment_intent_id=intent_id):
                 order = follow_intent(order_id, intent_id, orders=self.orders, stripe=self.stripe, deadline=deadline)
                 if order.status is OrderStatus.CONFIRMED and order.payment_intent_id == intent_id:
                     return "done: the order is confirmed"
-                # Ask Stripe: an order records only one refund, and a recorded refund may have failed.
+                # Ask Stripe: a recorded refund may have failed.
                 try:
                     intent = self.stripe.retrieve_summary(intent_id, deadline=deadline)
                 except PaymentProviderError:
@@ -220,6 +240,10 @@ class Repair:
                 if intent.charged_at is not None and not intent.unrefunded_amount:
                     return f"done: the order is {order.status}, and the charge was refunded"
                 return f"not done: the order is {order.status}"
+            case RecordRefunds(order_id=order_id, payment_intent_id=intent_id):
+                before = self.orders.get(order_id)
+                after = record_all_refunds(before, intent_id, orders=self.orders, stripe=self.stripe, deadline=deadline)
+                written = after.refunds != before.refunds
             case Look():
                 return "not done: an operator has to decide"
             case UnknownStep():

@@ -52,6 +52,10 @@ class FindingKind(StrEnum):
     """A charge that names an order that it did not confirm, and that was not refunded."""
     CHARGED_OTHER_AMOUNT = "charged_other_amount"
     """Such a charge whose amount or currency is not the order's."""
+    REFUNDS_DIFFER = "refunds_differ"
+    """An order whose refunds differ from those of its charge at Stripe."""
+    RESTOCKED_TOO_MUCH = "restocked_too_much"
+    """An order whose refunds put back more units than it sold."""
     CHARGED_FOR_UNKNOWN_ORDER = "charged_for_unknown_order"
 
 

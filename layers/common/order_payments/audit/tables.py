@@ -23,7 +23,15 @@ from order_payments.storage.dynamodb import (
     translate_write_errors,
 )
 from order_payments.storage.order_records import order_from_item
-from order_payments.storage.order_writes import may_become, shard_of
+from order_payments.storage.order_writes import (
+    Condition,
+    may_become,
+    refunds_are_unchanged,
+    shard_of,
+    shard_of_refunds,
+    update_order,
+)
+from order_payments.storage.orders_table import PENDING_REFUND_INTERVAL
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -158,18 +166,25 @@ class AuditedTables:
     def list_as_unsettled(self, order_id: str) -> bool:
         """Put an order into its shard of the index `unsettled`, so that the reconciler finds it.
 
-        Return False if the order has no attempt in flight and owes no refund.
+        Return False if the order has no attempt in flight and no owed or pending refund.
         """
-        is_open = may_become(OrderStatus.CONFIRMED)
-        return self._write(
-            self._orders,
-            {"orderId": order_id},
-            "SET unsettledShard = :shard, unsettledSince = :now",
-            f"({is_open.text} AND attribute_exists(#payment.attemptId))"
-            " OR (attribute_exists(refund) AND attribute_not_exists(refund.refundId))",
-            {":shard": shard_of(order_id), ":now": rfc3339(utc_now()), **is_open.values},
-            {"#status": "status", "#payment": "payment"},
-        )
+        order = read_order(self.get_order_item(order_id))
+        if order is None:
+            return False
+        if order.unfinished_refunds:
+            shard, conditions = shard_of_refunds(order), refunds_are_unchanged(order)
+        else:
+            is_attempted = Condition("attribute_exists(#payment.attemptId)")
+            shard, conditions = shard_of(order_id), [may_become(OrderStatus.CONFIRMED), is_attempted]
+        update = "SET unsettledShard = :shard, unsettledSince = :now"
+        values = {":shard": shard, ":now": rfc3339(utc_now())}
+        try:
+            with translate_write_errors():
+                write = update_order(self._orders, order_id, update, conditions, values)
+                self._client.update_item(**write["Update"])
+        except ConditionFailed:
+            return False
+        return True
 
     def _write(
         self,
@@ -214,10 +229,16 @@ def count_holds(orders: Iterable[Order]) -> dict[str, Held]:
 
 def is_listed(item: Item) -> bool:
     """Return whether the reconciler finds this item's order: in the right shard, with a time that is not far ahead."""
-    if item.get("unsettledShard") != shard_of(str(item.get("orderId"))):
+    order = read_order(item)
+    if order is None:
         return False
+    shard = shard_of_refunds(order) if order.unfinished_refunds else shard_of(order.order_id)
+    if item.get("unsettledShard") != shard:
+        return False
+    # A pending refund is listed for the next question to Stripe.
+    latest = utc_now() + CLOCK_SKEW_TOLERANCE + (PENDING_REFUND_INTERVAL if order.unfinished_refunds else timedelta())
     try:
-        return from_rfc3339(str(item["unsettledSince"])) < utc_now() + CLOCK_SKEW_TOLERANCE
+        return from_rfc3339(str(item["unsettledSince"])) < latest
     except (KeyError, ValueError):
         return False
 

@@ -80,6 +80,14 @@ class OrderNotPending(OrderPaymentError):
     """The order is already settled, so an admin cannot settle it."""
 
 
+class NotRefundable(OrderPaymentError):
+    """The order has no charge to refund, or Stripe refused the refund."""
+
+
+class RefundTooLarge(OrderPaymentError):
+    """The refund exceeds what is left of the charge, or of the units that were sold."""
+
+
 class IdempotencyKeyReused(OrderPaymentError):
     """The caller used this idempotency key for another request."""
 

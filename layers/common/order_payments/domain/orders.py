@@ -1,4 +1,4 @@
-"""Orders: lines, payment attempt, late refund, override, and the table of status transitions."""
+"""Orders: lines, payment attempt, refunds, override, and the table of status transitions."""
 
 import re
 import uuid
@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from order_payments.domain.idempotency import idempotency_digest
+from order_payments.domain.refunds import Refund, RefundKind, RefundStatus, refunded_amount, restocked_units
 
 MAXIMUM_PRODUCTS = 99
 """Different products in an order. A transaction takes 100 items, and the order is one of them."""
@@ -106,15 +107,6 @@ class PaymentAttempt:
 
 
 @dataclass(frozen=True, slots=True)
-class LateRefund:
-    """Refund of a payment that arrived too late. It is owed until Stripe's `refund_id` is known."""
-
-    payment_intent_id: str
-    owed_since: datetime
-    refund_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Override:
     """An admin's settlement of an order: the admin, the time, the reason and the request's id."""
 
@@ -141,7 +133,10 @@ class Order:
     """Time from which the order cannot be paid. None for an order of an earlier release: see `is_expired`."""
     reason: Reason | None = None
     attempt: PaymentAttempt | None = None
-    refund: LateRefund | None = None
+    refunds: tuple[Refund, ...] = ()
+    """Refunds in the order in which they were recorded."""
+    refunds_version: int = 0
+    """Number of changes of `refunds`, for conditional writes."""
     override: Override | None = None
     refused_attempts: int = 0
     """Number of attempts that Stripe refused."""
@@ -193,7 +188,8 @@ class Order:
             updated_at=self.created_at,
             reason=None,
             attempt=None,
-            refund=None,
+            refunds=(),
+            refunds_version=0,
             override=None,
             refused_attempts=0,
             cancel_request_id=None,
@@ -220,9 +216,42 @@ class Order:
         return now >= (self.expires_at or self.created_at + valid_for)
 
     @property
-    def owes_refund(self) -> bool:
-        """True if a late payment is not refunded yet."""
-        return self.refund is not None and self.refund.refund_id is None
+    def owed_refund(self) -> Refund | None:
+        """The first refund that is not known to be at Stripe, or None."""
+        return next((refund for refund in self.refunds if refund.is_owed), None)
+
+    @property
+    def unfinished_refunds(self) -> tuple[Refund, ...]:
+        """The refunds that are owed or pending."""
+        unfinished = (RefundStatus.OWED, RefundStatus.PENDING)
+        return tuple(refund for refund in self.refunds if refund.status in unfinished)
+
+    @property
+    def refunded_amount(self) -> int | None:
+        """The amount that was returned or is on its way; None if no refund was sent."""
+        sent = [refund for refund in self.refunds if refund.stripe_refund_id]
+        if self.status is OrderStatus.CONFIRMED:
+            # A second, late payment is returned in addition.
+            sent = [refund for refund in sent if refund.payment_intent_id == self.payment_intent_id]
+        return refunded_amount(sent) if sent else None
+
+    @property
+    def refundable_intent_id(self) -> str | None:
+        """Id of the intent whose charge an admin can refund, or None.
+
+        That is the intent that confirmed the order, or the late payment of a cancelled order whose automatic refund
+        was unsuccessful.
+        """
+        if self.status is OrderStatus.CONFIRMED and self.override is None:
+            return self.payment_intent_id
+        late = [refund for refund in self.refunds if refund.kind is RefundKind.LATE_PAYMENT and refund.is_unsuccessful]
+        return late[-1].payment_intent_id if late else None
+
+    def restockable_units(self) -> dict[str, int]:
+        """Return the units of each product that were sold and not put back on the shelf by a refund."""
+        sold = self.quantities() if self.status is OrderStatus.CONFIRMED else {}
+        restocked = restocked_units(self.refunds)
+        return {product_id: units - restocked.get(product_id, 0) for product_id, units in sold.items()}
 
     @property
     def in_flight(self) -> PaymentAttempt | None:

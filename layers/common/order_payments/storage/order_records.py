@@ -1,7 +1,8 @@
 """Conversion between orders and items of the orders table."""
 
+from collections.abc import Iterable
+
 from order_payments.domain.orders import (
-    LateRefund,
     Order,
     OrderLine,
     OrderStatus,
@@ -10,6 +11,7 @@ from order_payments.domain.orders import (
     Reason,
     Shortage,
 )
+from order_payments.domain.refunds import Refund, RefundFailure, RefundKind, RefundStatus, late_refund_id
 from order_payments.runtime.clock import from_rfc3339, rfc3339
 from order_payments.storage.dynamodb import Item
 from order_payments.storage.order_indexes import PlacedKey
@@ -41,7 +43,8 @@ def order_to_item(order: Order) -> Item:
         "expiresAt": order.expires_at and rfc3339(order.expires_at),
         "reason": order.reason and reason_to_item(order.reason),
         "payment": order.attempt and attempt_to_item(order.attempt),
-        "refund": order.refund and refund_to_item(order.refund),
+        **refunds_to_item(order.refunds),
+        "refundsVersion": order.refunds_version,
         "override": order.override and override_to_item(order.override),
         "refusedAttempts": order.refused_attempts,
         "requestId": order.request_id,
@@ -68,7 +71,8 @@ def order_from_item(item: Item) -> Order:
         expires_at=from_rfc3339(item["expiresAt"]) if "expiresAt" in item else None,
         reason=_reason_from_item(item["reason"]) if "reason" in item else None,
         attempt=_attempt_from_item(item["payment"]) if "payment" in item else None,
-        refund=_refund_from_item(item["refund"]) if "refund" in item else None,
+        refunds=_refunds_from_item(item),
+        refunds_version=int(item.get("refundsVersion", 0)),
         override=_override_from_item(item["override"]) if "override" in item else None,
         refused_attempts=int(item.get("refusedAttempts", 0)),
         request_id=item.get("requestId"),
@@ -121,16 +125,102 @@ def _reason_from_item(item: Item) -> Reason:
     return Reason(item["code"], item["message"], item["declineCode"])
 
 
-def refund_to_item(refund: LateRefund) -> Item:
-    """Return the `refund` map of an order."""
-    item: Item = {"paymentIntentId": refund.payment_intent_id, "owedSince": rfc3339(refund.owed_since)}
-    if refund.refund_id is not None:
-        item["refundId"] = refund.refund_id
-    return item
+def refunds_to_item(refunds: Iterable[Refund]) -> Item:
+    """Return the attributes `refund` and `refunds` of an order, without those that would be empty.
+
+    The first refund of a late payment is stored in `refund`, in the form that version 0.1.0 reads and completes.
+    """
+    others = list(refunds)
+    late = next((refund for refund in others if refund.kind is RefundKind.LATE_PAYMENT), None)
+    if late is not None:
+        others.remove(late)
+    return {
+        **({"refund": _late_refund_to_item(late)} if late else {}),
+        **({"refunds": list(map(_refund_to_item, others))} if others else {}),
+    }
 
 
-def _refund_from_item(item: Item) -> LateRefund:
-    return LateRefund(item["paymentIntentId"], from_rfc3339(item["owedSince"]), item.get("refundId"))
+def _late_refund_to_item(refund: Refund) -> Item:
+    item: Item = {
+        "paymentIntentId": refund.payment_intent_id,
+        "owedSince": rfc3339(refund.created_at),
+        "status": refund.status,
+        "amount": refund.amount,
+        "updatedAt": rfc3339(refund.updated_at),
+    }
+    optional = {"refundId": refund.stripe_refund_id, "failure": refund.failure and _failure_to_item(refund.failure)}
+    return item | {name: value for name, value in optional.items() if value}
+
+
+def _refund_to_item(refund: Refund) -> Item:
+    item: Item = {
+        "refundId": refund.refund_id,
+        "kind": refund.kind,
+        "status": refund.status,
+        "paymentIntentId": refund.payment_intent_id,
+        "amount": refund.amount,
+        "createdAt": rfc3339(refund.created_at),
+        "updatedAt": rfc3339(refund.updated_at),
+    }
+    optional = {
+        "stripeRefundId": refund.stripe_refund_id,
+        "reason": refund.reason,
+        "restock": [{"productId": product_id, "quantity": quantity} for product_id, quantity in refund.restock],
+        "by": refund.by,
+        "requestId": refund.request_id,
+        "requestFingerprint": refund.request_fingerprint,
+        "failure": refund.failure and _failure_to_item(refund.failure),
+    }
+    return item | {name: value for name, value in optional.items() if value}
+
+
+def _failure_to_item(failure: RefundFailure) -> Item:
+    return {"code": failure.code, "message": failure.message}
+
+
+def _refunds_from_item(item: Item) -> tuple[Refund, ...]:
+    late = (_late_refund_from_item(item["refund"], int(item["totalAmount"])),) if "refund" in item else ()
+    return (*late, *map(_refund_from_item, item.get("refunds", [])))
+
+
+def _late_refund_from_item(item: Item, order_total: int) -> Refund:
+    """Return the refund of a late payment. Version 0.1.0 stores neither its status nor its amount."""
+    status = RefundStatus.SUCCEEDED if "refundId" in item else RefundStatus.OWED
+    created_at = from_rfc3339(item["owedSince"])
+    return Refund(
+        refund_id=late_refund_id(item["paymentIntentId"]),
+        kind=RefundKind.LATE_PAYMENT,
+        status=RefundStatus(item.get("status", status)),
+        payment_intent_id=item["paymentIntentId"],
+        amount=int(item.get("amount", order_total)),
+        created_at=created_at,
+        updated_at=from_rfc3339(item["updatedAt"]) if "updatedAt" in item else created_at,
+        stripe_refund_id=item.get("refundId"),
+        failure=_failure_from_item(item),
+    )
+
+
+def _refund_from_item(item: Item) -> Refund:
+    return Refund(
+        refund_id=item["refundId"],
+        kind=RefundKind(item["kind"]),
+        status=RefundStatus(item["status"]),
+        payment_intent_id=item["paymentIntentId"],
+        amount=int(item["amount"]),
+        created_at=from_rfc3339(item["createdAt"]),
+        updated_at=from_rfc3339(item["updatedAt"]),
+        stripe_refund_id=item.get("stripeRefundId"),
+        reason=item.get("reason"),
+        restock=tuple((line["productId"], int(line["quantity"])) for line in item.get("restock", [])),
+        by=item.get("by"),
+        request_id=item.get("requestId"),
+        request_fingerprint=item.get("requestFingerprint"),
+        failure=_failure_from_item(item),
+    )
+
+
+def _failure_from_item(item: Item) -> RefundFailure | None:
+    return RefundFailure(item["failure"]["code"], item["failure"]["message"]) if "failure" in item else None
 
 
 def override_to_item(override: Override) -> Item:

@@ -7,13 +7,12 @@ also if another writer changed it.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
-from itertools import zip_longest
+from datetime import datetime, timedelta
+from itertools import starmap, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from order_payments.domain.errors import Busy, OrderNotFound
 from order_payments.domain.orders import (
-    LateRefund,
     Order,
     OrderStatus,
     Override,
@@ -22,6 +21,7 @@ from order_payments.domain.orders import (
     Shortage,
     is_order_id,
 )
+from order_payments.domain.refunds import Refund, with_refund
 from order_payments.runtime.clock import Deadline, rfc3339
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
@@ -45,7 +45,7 @@ from order_payments.storage.order_records import (
     order_to_item,
     override_to_item,
     reason_to_item,
-    refund_to_item,
+    refunds_to_item,
 )
 from order_payments.storage.order_writes import (
     UNCLAIMED,
@@ -54,7 +54,9 @@ from order_payments.storage.order_writes import (
     is_settled,
     may_become,
     order_key,
+    refunds_are_unchanged,
     shard_of,
+    shard_of_refunds,
     update_order,
 )
 from order_payments.storage.products_table import ProductsTable, stock_in
@@ -63,6 +65,9 @@ from order_payments.storage.unsettled_index import UnsettledIndex
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+PENDING_REFUND_INTERVAL = timedelta(hours=1)
+"""Time between two questions to Stripe about a pending refund. A webhook event usually reports its end."""
 
 _COUNT_REFUSAL = "refusedAttempts = if_not_exists(refusedAttempts, :none) + :one"
 _REFUSAL_VALUES = {":none": 0, ":one": 1}
@@ -86,6 +91,14 @@ class StockTooShort(Exception):
     def __init__(self, shortages: Iterable[Shortage]) -> None:
         super().__init__("the stock does not cover the order")
         self.shortages = tuple(shortages)
+
+
+class RefundsChanged(Exception):
+    """The order's refunds are not those that were read. `order` is the recorded order."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(f"the refunds of order {order.order_id} have changed")
+        self.order = order
 
 
 class OrdersTable:
@@ -292,33 +305,70 @@ class OrdersTable:
         sales = self._stock_moves(order, self._products.sell) if status is OrderStatus.CONFIRMED else []
         return self._move_payable(order, settled, [write, *sales], deadline)
 
-    def owe_refund(self, order: Order, refund: LateRefund, *, deadline: Deadline) -> Order:
-        """Record that a settled order owes a refund, before the refund is sent, so that the reconciler finds it.
+    def owe_refund(self, order: Order, refund: Refund, *, deadline: Deadline) -> Order:
+        """Record a refund before it is sent, so that the reconciler finds it. Raises as `record_refund` does."""
+        return self._write_refund(order, refund, {}, deadline)
 
-        The condition prevents a second refund. Returns the recorded order.
+    def record_refund(self, order: Order, refund: Refund, *, deadline: Deadline) -> Order:
+        """Record the new status of a refund, or a refund that was made at Stripe. Returns the order as recorded.
+
+        The transaction that records an owed refund as sent also puts its units back on the shelf. A product that cannot
+        take them is reported and left out.
+
+        Raises
+        ------
+        RefundsChanged
+            Another writer changed the order's refunds since they were read. Nothing was written.
+        Busy
+            Contention outlasted `deadline`, or the database does not respond.
         """
-        write = update_order(
+        was_owed = any(each.refund_id == refund.refund_id and each.is_owed for each in order.refunds)
+        return self._write_refund(order, refund, dict(refund.restock) if was_owed else {}, deadline)
+
+    def _write_refund(self, order: Order, refund: Refund, restock: Mapping[str, int], deadline: Deadline) -> Order:
+        while True:
+            recorded = replace(
+                order, refunds=with_refund(order.refunds, refund), refunds_version=order.refunds_version + 1
+            )
+            writes = [self._refunds_write(order, recorded, refund), *starmap(self._products.restock, restock.items())]
+            try:
+                write_transaction(self._client, writes, deadline=deadline)
+            except TransactionRefused as refused:
+                if 0 in refused.old_items:
+                    raise RefundsChanged(_require_order(refused.old_items[0])) from refused
+                products = list(restock)
+                closed = {products[position - 1] for position in refused.old_items}
+                logger.error("stock mismatch: restock impossible", orderId=order.order_id, productIds=sorted(closed))
+                count(Count.MISMATCH)
+                restock = {product_id: units for product_id, units in restock.items() if product_id not in closed}
+                refund = replace(refund, restock=tuple(restock.items()))
+            except WriteOutcomeUnknown:
+                found = self.get(order.order_id)
+                if refund not in found.refunds:
+                    raise Busy("The database does not respond. Try again.") from None
+                return found
+            else:
+                return recorded
+
+    def _refunds_write(self, order: Order, recorded: Order, refund: Refund) -> "TransactWriteItemTypeDef":
+        """Return the write of the order's refunds. It lists the order while a refund is owed or pending."""
+        values: dict[str, Any] = {f":{name}": value for name, value in refunds_to_item(recorded.refunds).items()}
+        sets = [*(f"{name[1:]} = {name}" for name in values), "refundsVersion = :version"]
+        values[":version"] = recorded.refunds_version
+        if unfinished := recorded.unfinished_refunds:
+            owed = recorded.owed_refund
+            values[":shard"] = shard_of_refunds(recorded)
+            since = owed.created_at if owed else refund.updated_at + PENDING_REFUND_INTERVAL
+            values[":since"] = rfc3339(since)
+            sets += ["unsettledShard = :shard", "unsettledSince = :since"]
+        removed = "firstUnsettledSince" if unfinished else UNSETTLED_ATTRIBUTES
+        return update_order(
             self._table_name,
             order.order_id,
-            "SET refund = :refund, unsettledShard = :shard, unsettledSince = :now",
-            [is_settled(), Condition("attribute_not_exists(refund)")],
-            {
-                ":refund": refund_to_item(refund),
-                ":shard": shard_of(order.order_id),
-                ":now": rfc3339(refund.owed_since),
-            },
+            f"SET {', '.join(sets)} REMOVE {removed}",
+            [is_settled(), *refunds_are_unchanged(order)],
+            values,
         )
-        return self._write_alone(write, replace(order, refund=refund), deadline)
-
-    def record_refund(self, order: Order, refund: LateRefund, *, deadline: Deadline) -> Order:
-        """Record that the refund was sent. Returns the recorded order."""
-        is_owed = Condition(
-            "refund.paymentIntentId = :intent AND attribute_not_exists(refund.refundId)",
-            {":intent": refund.payment_intent_id},
-        )
-        update = f"SET refund = :refund REMOVE {UNSETTLED_ATTRIBUTES}"
-        write = update_order(self._table_name, order.order_id, update, [is_owed], {":refund": refund_to_item(refund)})
-        return self._write_alone(write, replace(order, refund=refund), deadline)
 
     def _move_payable(
         self, order: Order, moved: Order, writes: "Sequence[TransactWriteItemTypeDef]", deadline: Deadline

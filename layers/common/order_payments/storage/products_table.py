@@ -269,14 +269,27 @@ class ProductsTable:
         condition = f"{_IS_NUMBER.format('stock')} AND {_HAS_HOLD}"
         return self._move(product_id, quantity, "SET available = available + :quantity", condition)
 
-    def _move(self, product_id: str, quantity: int, update: str, condition: str) -> "TransactWriteItemTypeDef":
+    def restock(self, product_id: str, quantity: int) -> "TransactWriteItemTypeDef":
+        """Put returned units back on the shelf. The condition fails for a deleted or invalid product."""
+        update = "SET available = if_not_exists(available, stock) + :quantity, stock = stock + :quantity"
+        is_valid = (
+            f"{_IS_NUMBER.format('stock')} AND stock <= :highest AND (attribute_not_exists(available)"
+            f" OR ({_IS_NUMBER.format('available')} AND available <= stock))"
+        )
+        return self._move(product_id, quantity, update, is_valid, highest=MAXIMUM_STOCK - quantity)
+
+    def _move(
+        self, product_id: str, quantity: int, update: str, condition: str, **values: int
+    ) -> "TransactWriteItemTypeDef":
         return {
             "Update": {
                 "TableName": self._table_name,
                 "Key": _key(product_id),
                 "UpdateExpression": update,
                 "ConditionExpression": condition,
-                "ExpressionAttributeValues": to_wire({":quantity": quantity, ":number": "N"}),
+                "ExpressionAttributeValues": to_wire(
+                    {":quantity": quantity, ":number": "N"} | {f":{name}": value for name, value in values.items()}
+                ),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }

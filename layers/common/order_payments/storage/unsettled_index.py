@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from order_payments.domain.orders import Order
 from order_payments.runtime.clock import from_rfc3339, rfc3339
 from order_payments.storage.dynamodb import (
     ConditionFailed,
@@ -20,6 +21,7 @@ from order_payments.storage.order_writes import (
     UNSETTLED_ATTRIBUTES,
     Condition,
     is_settled,
+    refunds_are_unchanged,
     update_order,
 )
 
@@ -67,19 +69,20 @@ class UnsettledIndex:
             )["Items"]
         return [Unsettled(item["orderId"], item["unsettledSince"]) for item in map(from_wire, found)]
 
-    def remove_stale(self, order_id: str) -> bool:
-        """Remove an order from the `unsettled` index if it has nothing to settle. Returns whether it was removed.
+    def remove_stale(self, order: Order) -> bool:
+        """Remove an order that has nothing to settle from the index. Returns whether it was removed.
 
         The condition keeps the entry of an order that was claimed, or that owes a refund, since it was read.
         Raises `TransactionConflict`, `WriteOutcomeUnknown` or `WriteRejected`.
         """
+        if order.unfinished_refunds:
+            return False
         settled = is_settled()
-        nothing_to_settle = Condition(
-            f"attribute_exists(unsettledShard) AND ({settled.text} OR {UNCLAIMED.text})"
-            " AND (attribute_not_exists(refund) OR attribute_exists(refund.refundId))",
-            settled.values,
+        nothing_in_flight = Condition(
+            f"attribute_exists(unsettledShard) AND ({settled.text} OR {UNCLAIMED.text})", settled.values
         )
-        write = update_order(self._table_name, order_id, f"REMOVE {UNSETTLED_ATTRIBUTES}", [nothing_to_settle], {})
+        conditions = [nothing_in_flight, *refunds_are_unchanged(order)]
+        write = update_order(self._table_name, order.order_id, f"REMOVE {UNSETTLED_ATTRIBUTES}", conditions, {})
         try:
             with translate_write_errors():
                 self._client.update_item(**write["Update"])

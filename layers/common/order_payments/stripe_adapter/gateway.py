@@ -15,6 +15,7 @@ import stripe
 
 from order_payments.domain.errors import AmountNotChargeable, Busy, PaymentInProgress, PaymentProviderError
 from order_payments.domain.orders import Order, Reason
+from order_payments.domain.refunds import Refund, RefundFailure, RefundKind, RefundStatus
 from order_payments.runtime.clock import Deadline
 from order_payments.runtime.metric_names import Latency
 from order_payments.runtime.observability import logger, measure_latency
@@ -32,7 +33,7 @@ from order_payments.stripe_adapter.retries import (
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from stripe.params import PaymentIntentListParams
+    from stripe.params import PaymentIntentListParams, RefundCreateParams, RefundListParams
 
     from dummy_stripe.http_client import DummyStripeHTTPClient
     from order_payments.stripe_adapter.secrets import StripeSecrets
@@ -48,8 +49,14 @@ class IntentStatus(StrEnum):
     REQUIRES_ACTION = "requires_action"
 
 
-_FAILED_REFUND_STATUSES = frozenset({"failed", "canceled", "requires_action"})
-"""Refund statuses in which no money is returned. https://docs.stripe.com/api/refunds/object"""
+_REFUND_STATUSES = {
+    "succeeded": RefundStatus.SUCCEEDED,
+    "pending": RefundStatus.PENDING,
+    "requires_action": RefundStatus.PENDING,
+    "failed": RefundStatus.FAILED,
+    "canceled": RefundStatus.FAILED,
+}
+"""This service's status for each of Stripe's. https://docs.stripe.com/api/refunds/object"""
 
 MAXIMUM_STRIPE_TEXT_LENGTH = 500
 """Characters that are stored of a text from Stripe, so that an order fits into a DynamoDB item."""
@@ -239,57 +246,92 @@ class StripeGateway:
             _log_failure("retrieve", error)
             raise PaymentProviderError("The payment provider did not return the payment.") from error
 
-    def refund(self, order: Order, intent_id: str, *, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
-        """Refund what is left of the charge. The intent's id is in the idempotency key, so retries refund once."""
+    def create_refund(self, order: Order, refund: Refund, *, deadline: Deadline) -> outcomes.RefundOutcome:
+        """Send a refund. The idempotency key comes from the refund or the late payment, so retries refund once."""
+        parameters: dict[str, Any] = {
+            "payment_intent": refund.payment_intent_id,
+            "metadata": {"orderId": order.order_id},
+        }
+        if refund.kind is RefundKind.LATE_PAYMENT:
+            # Version 0.1.0 sends the same request, for all that is left of the charge, under the same key.
+            key = f"refund-{refund.payment_intent_id}"
+        else:
+            key = f"refund-{refund.refund_id}"
+            parameters["amount"] = refund.amount
+            parameters["metadata"]["refundId"] = refund.refund_id
+        call = Call(self._transport, deadline, self._sleep)
         try:
             with measure_latency(Latency.STRIPE_REFUND):
-                refund = self._call(
+                created = self._call(
                     lambda options: self._client.v1.refunds.create(
-                        {"payment_intent": intent_id, "metadata": {"orderId": order.order_id}},
-                        {**options, "idempotency_key": f"refund-{intent_id}"},
+                        cast("RefundCreateParams", parameters), {**options, "idempotency_key": key}
                     ),
                     deadline,
+                    call,
                 )
-            if not isinstance(refund.id, str) or refund.status in _FAILED_REFUND_STATUSES:
-                logger.error("stripe refund failed", refundStatus=str(refund.status))
-                return outcomes.Unknown()
-            return outcomes.Refunded(refund.id)
+            return _stripe_refund(created)
         except stripe.InvalidRequestError as error:
             _log_failure("refund", error)
-            if error.code == "charge_already_refunded":
-                # For example in Stripe's dashboard.
-                return self._last_refund(intent_id, deadline)
-            return outcomes.Unknown()
+            # Stripe may still execute an earlier try that got no response.
+            return outcomes.Unknown() if call.is_in_doubt else outcomes.RefundRefused(_refund_failure(error))
         except Exception as error:  # noqa: BLE001 - a malformed response raises undocumented errors in the SDK
             _log_failure("refund", error)
             return outcomes.Unknown()
 
-    def _last_refund(self, intent_id: str, deadline: Deadline) -> outcomes.Refunded | outcomes.Unknown:
+    def retrieve_refund(
+        self, stripe_refund_id: str, *, deadline: Deadline
+    ) -> outcomes.StripeRefund | outcomes.NoRefund | outcomes.Unknown:
+        """Return the current state of a refund."""
         try:
-            refunds = self._call(
-                lambda options: self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 1}, options),
-                deadline,
-            ).data
+            with measure_latency(Latency.STRIPE_RETRIEVE):
+                refund = self._call(
+                    lambda options: self._client.v1.refunds.retrieve(stripe_refund_id, options=options), deadline
+                )
+            return _stripe_refund(refund)
+        except stripe.InvalidRequestError as error:
+            _log_failure("retrieve refund", error)
+            return outcomes.NoRefund() if error.code == "resource_missing" else outcomes.Unknown()
+        except Exception as error:  # noqa: BLE001 - a malformed response raises undocumented errors in the SDK
+            _log_failure("retrieve refund", error)
+            return outcomes.Unknown()
+
+    def list_refunds(self, intent_id: str, *, deadline: Deadline) -> list[outcomes.StripeRefund] | outcomes.Unknown:
+        """Return all refunds of an intent's charge, newest first."""
+        found: list[outcomes.StripeRefund] = []
+        parameters: dict[str, Any] = {"payment_intent": intent_id, "limit": 100}
+        try:
+            while True:
+                page = self._call(
+                    lambda options: self._client.v1.refunds.list(cast("RefundListParams", parameters), options),
+                    deadline,
+                )
+                states = [_stripe_refund(refund) for refund in page.data]
+                if any(isinstance(state, outcomes.Unknown) for state in states):
+                    return outcomes.Unknown()
+                found += [state for state in states if isinstance(state, outcomes.StripeRefund)]
+                if not page.has_more or not found:
+                    return found
+                parameters["starting_after"] = found[-1].stripe_refund_id
         except Exception as error:  # noqa: BLE001 - a malformed response raises undocumented errors in the SDK
             _log_failure("list refunds", error)
             return outcomes.Unknown()
-        return outcomes.Refunded(refunds[0].id) if refunds else outcomes.Unknown()
 
     def _options(self) -> stripe.RequestOptions:
         return {"api_key": self.secrets.secret_key()} if self.secrets else {}
 
-    def _call(self, send: Callable[[stripe.RequestOptions], _T], deadline: Deadline) -> _T:
+    def _call(self, send: Callable[[stripe.RequestOptions], _T], deadline: Deadline, call: Call | None = None) -> _T:
         """Return the result of a call. If Stripe rejects the API key and there is a new one, repeat the call once.
 
         Do not use it to confirm: an earlier try may still be running. Any other call may be repeated.
         """
         options = self._options()
+        call = call or Call(self._transport, deadline, self._sleep)
         try:
-            return Call(self._transport, deadline, self._sleep).run(lambda: send(options))
+            return call.run(lambda: send(options))
         except stripe.AuthenticationError:
             if self.secrets is None or not self.secrets.refresh(rejected=options.get("api_key") or ""):
                 raise
-            return Call(self._transport, deadline, self._sleep).run(lambda: send(self._options()))
+            return call.run(lambda: send(self._options()))
 
 
 def _summary(intent: stripe.PaymentIntent) -> IntentSummary:
@@ -344,6 +386,33 @@ def _dummy_client(settings: StripeSettings, dynamodb: "DynamoDBClient | None") -
         raise InvalidSettings(message) from None
     store = DynamoDBStore(dynamodb, settings.dummy_table) if dynamodb and settings.dummy_table else MemoryStore()
     return DummyStripeHTTPClient(store)
+
+
+def _stripe_refund(refund: stripe.Refund) -> outcomes.StripeRefund | outcomes.Unknown:
+    status = _REFUND_STATUSES.get(str(refund.status))
+    if status is None or not isinstance(refund.id, str) or not isinstance(refund.payment_intent, str):
+        logger.error("stripe refund unreadable", refundStatus=str(refund.status))
+        return outcomes.Unknown()
+    failure = None
+    if status is RefundStatus.FAILED:
+        code = _text(getattr(refund, "failure_reason", None)) or str(refund.status)
+        failure = RefundFailure(code, "Stripe could not return the money.")
+    return outcomes.StripeRefund(
+        stripe_refund_id=refund.id,
+        payment_intent_id=refund.payment_intent,
+        status=status,
+        amount=refund.amount,
+        created_at=datetime.fromtimestamp(refund.created, UTC),
+        failure=failure,
+        order_id=_text(getattr(refund.metadata, "orderId", None)),
+        refund_id=_text(getattr(refund.metadata, "refundId", None)),
+    )
+
+
+def _refund_failure(error: stripe.StripeError) -> RefundFailure:
+    return RefundFailure(
+        _text(stripe_code(error)) or "refund_refused", _text(error.user_message) or "Stripe refused the refund."
+    )
 
 
 def _confirm_outcome(intent: stripe.PaymentIntent, order: Order) -> outcomes.ConfirmOutcome:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from order_payments.domain.orders import Reason
+from order_payments.domain.refunds import RefundFailure, RefundStatus
 
 
 class _OutcomeWithoutData:
@@ -90,15 +91,38 @@ class NotStarted(_OutcomeWithoutData):
 
 
 @dataclass(frozen=True, slots=True)
-class Refunded:
-    """Stripe accepted the refund. `refund_id` is Stripe's id."""
+class StripeRefund:
+    """A refund as Stripe has it. `amount` is in the minor unit of the charge's currency.
 
-    refund_id: str
+    `order_id` and `refund_id` are the ids that this service stores in the refund's metadata. A refund that was made
+    without this service has neither; the refund of a late payment has no `refund_id`.
+    """
+
+    stripe_refund_id: str
+    payment_intent_id: str
+    status: RefundStatus
+    amount: int
+    created_at: datetime
+    failure: RefundFailure | None = None
+    order_id: str | None = None
+    refund_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRefused:
+    """Stripe refused the refund, so this request returned no money."""
+
+    failure: RefundFailure
+
+
+class NoRefund(_OutcomeWithoutData):
+    """Stripe has no such refund."""
 
 
 ConfirmOutcome = Paid | Declined | Refused | RateLimited | Closed | Unknown | NotStarted
 CancelOutcome = Paid | Cancelled | ChargeRefunded | Unknown
 IntentState = CancelOutcome | Open | NoIntent
+RefundOutcome = StripeRefund | RefundRefused | Unknown
 
 
 class IntentSummary(NamedTuple):
