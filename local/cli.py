@@ -388,6 +388,40 @@ def override(
 
 
 @app.command()
+def refund(
+    order: Annotated[str, typer.Argument(help="Order id.")],
+    reason: Annotated[str, typer.Option(help="Reason, which is recorded.")],
+    amount: Annotated[
+        int | None, typer.Option(min=1, help="Amount in the currency's minor unit. Default: the rest of the charge.")
+    ] = None,
+    restock: Annotated[
+        list[str] | None, typer.Option(metavar="PRODUCT[:QUANTITY]", help="Units to put back on the shelf.")
+    ] = None,
+    user: AsUser = "admin",
+    token: UserToken = None,
+) -> None:
+    """Refund an order, as an admin."""
+    require_order_id(order)
+    console = make_console()
+    body: dict[str, Any] = {"reason": reason, "restock": [_parse_item(item) for item in restock or []]}
+    if amount is not None:
+        body["amount"] = amount
+    show = f"Show it: ./shop status {order} --as admin"
+    advice = {
+        "forbidden": _AS_ADMIN,
+        "order_not_found": "To list all orders: ./shop orders --all",
+        "not_refundable": show,
+        "refund_too_large": show,
+    }
+    with open_api_client(sign_in(user, token, role=Role.ADMIN)) as shop:
+        made = require_status(shop.post(f"/admin/orders/{order}/refunds", json=body), 201, 202, advice=advice)
+        shown = require_status(shop.get(f"/orders/{order}/status"), 200)
+    console.print(f"Refund {made['refundId']} is {made['status']}.", soft_wrap=True)
+    for line in format_order(shown):
+        console.print(line, soft_wrap=True)
+
+
+@app.command()
 def reconcile(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until every payment in flight is settled.")] = False,
 ) -> None:

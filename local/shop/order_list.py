@@ -52,6 +52,7 @@ def format_order(order: Mapping[str, Any]) -> Iterator[Text]:
         "items": _describe_items(order) if "items" in order else None,
         "buyer": order["buyerId"],
         "payment": order["paymentIntentId"] or "not attempted",
+        "refunded": money.as_text(order["refundedAmount"], order["currency"]) if "refundedAmount" in order else None,
         "reason": order["reason"]["message"] if order["reason"] else None,
         "placed": order["createdAt"],
         "changed": order["updatedAt"],

@@ -23,7 +23,7 @@ DESCRIPTION = {
     "issuer": ISSUER.issuer,
     "audience": ISSUER.audience,
 }
-ROLES = {"GET /products": "buyer seller admin", "PUT /admin": "admin", "GET /admin": "admin"}
+ROLES = {"GET /products": "buyer seller admin", **dict.fromkeys(("PUT /admin", "GET /admin", "POST /admin"), "admin")}
 PENDING, CONFIRMED, IN_FLIGHT, UNKNOWN, EXPIRED = (f"ord_{number:032x}" for number in range(5))
 WITHOUT_USER = jwt.encode({"roles": ["buyer"]}, "k" * 32)
 
@@ -99,6 +99,11 @@ class FakeApi:
             return problem(404, "order_not_found")
         if call.startswith("GET") and ("admin" in roles or order["buyerId"] == user):
             return httpx.Response(200, json={name: value for name, value in order.items() if name != "items"})
+        if call.endswith("/refunds"):
+            if order["status"] != "confirmed":
+                return problem(409, "not_refundable")
+            order["refundedAmount"] = self.calls[-1][2].get("amount", order["totalAmount"])
+            return httpx.Response(201, json={"refundId": "ref_1", "status": "succeeded"})
         if call.startswith("PUT"):
             if order["status"] != "pending":
                 return problem(409, "order_not_pending")
@@ -246,6 +251,19 @@ def test_override_settles_an_order_as_an_admin(api: FakeApi, options: list[str],
     assert "confirmed" in result.output
 
 
+@pytest.mark.parametrize(("options", "shown"), [([], "25.00"), (["--amount", "700"], "7.00")])
+def test_refund_is_made_as_an_admin_and_shown(api: FakeApi, options: list[str], shown: str) -> None:
+    api.add(CONFIRMED, status="confirmed", intent="pi_2")
+
+    output = run("refund", CONFIRMED, "--reason", "Broken.", "--restock", "tea:2", *options).output
+
+    (call, user, body), _ = api.calls
+    assert (call, user) == (f"POST /admin/orders/{CONFIRMED}/refunds", "admin-1")
+    assert (body["reason"], body["restock"]) == ("Broken.", [{"productId": "tea", "quantity": 2}])
+    assert "ref_1 is succeeded" in output
+    assert any(line.startswith("refunded") and shown in line for line in output.splitlines())
+
+
 @pytest.mark.parametrize(
     ("options", "admin"),
     [([], "admin-1"), (["--as", "ada"], "ada"), (["--token", ISSUER.token("eve", ["admin"])], "eve")],
@@ -308,6 +326,8 @@ FAILURES = {
     "payment of another buyer's paid order": ["pay", CONFIRMED, "--as", "alice"],
     "payment by a seller": ["pay", PENDING, "--as", "seller"],
     "second payment": ["pay", CONFIRMED, "--as", "buyer2"],
+    "refund of an unpaid order": ["refund", PENDING, "--reason", "Broken."],
+    "refund of an unknown order": ["refund", UNKNOWN, "--reason", "Broken."],
     "override of a paid order": ["override", CONFIRMED, "cancelled", "--reason", "Lost."],
     "override of an unknown order": ["override", UNKNOWN, "cancelled", "--reason", "Lost."],
     "malformed quantity": ["order", "unknown:x"],
