@@ -14,6 +14,7 @@ from order_payments.api.responses import PENDING_RETRY_AFTER_SECONDS, REPLAYED_H
 from order_payments.api.routes import route_of
 from order_payments.api.views import RefundView, RequestBody
 from order_payments.domain.errors import IdempotencyKeyReused, NotRefundable, OrderNotFound, RefundTooLarge
+from order_payments.domain.money import MAXIMUM_AMOUNT
 from order_payments.domain.orders import MAXIMUM_PRODUCTS, NO_ORDER
 from order_payments.domain.products import MAXIMUM_STOCK
 from order_payments.domain.refunds import RefundStatus, staff_refund_id
@@ -38,7 +39,7 @@ class RefundOrderRequest(RequestBody):
     """The amount in the order's currency, all that is left of the charge if it is absent, and the reason."""
 
     # `null` is refused, so that a missing amount is never a full refund by mistake.
-    amount: Annotated[int, Field(strict=True, ge=1, le=99_999_999_999, examples=[1000])] = None  # type: ignore[assignment]
+    amount: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_AMOUNT, examples=[1000])] = None  # type: ignore[assignment]
     reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["One cup was broken."])]
     restock: Annotated[
         tuple[RestockRequest, ...], Field(max_length=MAXIMUM_PRODUCTS), AfterValidator(_require_different_products)

@@ -226,6 +226,16 @@ def test_invalid_refund_is_refused_and_changes_nothing(shop: Shop, change: dict[
     assert refunds(shop, order) == []
 
 
+def test_amount_that_the_currency_does_not_allow_is_refused(shop: Shop) -> None:
+    order = shop.order((shop.add_product(unit_price=5120, currency="kwd"), 1))
+    shop.pay(order)
+
+    reply = refund(shop, order, amount=1005)
+
+    assert (reply.status, reply.code) == (422, "validation_error")
+    assert refund(shop, order, amount=1010).status == 201
+
+
 @pytest.mark.parametrize("order", ["ord_" + 32 * "0", "nonsense"])
 def test_refunds_of_an_unknown_order_are_not_found(shop: Shop, order: str) -> None:
     replies = [refund(shop, order), shop.call("GET", f"/admin/orders/{order}/refunds", ADMIN)]

@@ -13,10 +13,12 @@ A refund that was made without this service is recorded as found at Stripe, beca
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from order_payments.domain import errors
+from order_payments.domain.money import price_fault
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.domain.refunds import (
     MAXIMUM_REFUND_BYTES,
@@ -87,15 +89,19 @@ def request_refund(
     """
     order = orders.get(request.order_id)
     for _ in retry_until(deadline.within(retry_budgets.CLAIM_BUDGET_SECONDS)):
-        if (recorded := find_refund(order.refunds, request.refund_id)) is not None:
-            return _replay(order, recorded, request)
-        refund = _new_refund(order, request)
-        try:
-            order = orders.owe_refund(order, refund, deadline=_record_by(deadline))
-        except RefundsChanged as changed:
-            order = changed.order
-            continue
-        order = send_refund(order, refund, orders=orders, stripe=stripe, deadline=deadline)
+        refund = find_refund(order.refunds, request.refund_id)
+        if refund is not None and refund.request_id != request.request_id:
+            return _replay(order, refund, request)
+        if refund is None:
+            refund = _new_refund(order, request)
+            try:
+                order = orders.owe_refund(order, refund, deadline=_record_by(deadline))
+            except RefundsChanged as changed:
+                order = changed.order
+                continue
+        # Once the refund is owed, an error must not suggest to request it again. The reconciler finishes it.
+        with suppress(errors.Busy):
+            order = send_refund(order, refund, orders=orders, stripe=stripe, deadline=deadline)
         return _require_accepted(RefundResult(order, find_refund(order.refunds, refund.refund_id) or refund))
     raise errors.Busy("Other refunds of this order are in progress. Try again.", order=order)
 
@@ -298,6 +304,8 @@ def _new_refund(order: Order, request: RefundRequest) -> Refund:
     amount = left if request.amount is None else request.amount
     if amount > left:
         raise errors.RefundTooLarge(f"Only {left} {order.currency} of the charge is left to refund.", order=order)
+    if fault := price_fault(amount, order.currency):
+        raise errors.InvalidRequest(fault, field="amount")
     restockable = order.restockable_units()
     for product_id, quantity in request.restock:
         if product_id not in order.quantities():
@@ -331,12 +339,12 @@ def _replay(order: Order, recorded: Refund, request: RefundRequest) -> RefundRes
 
 
 def _require_accepted(result: RefundResult) -> RefundResult:
-    failure = result.refund.failure
+    refund = result.refund
     # A refund that failed later was accepted, so its request is replayed as such.
-    if failure is None or result.refund.stripe_refund_id is not None:
+    if refund.failure is None or (result.replayed and refund.status is RefundStatus.FAILED):
         return result
     raise errors.NotRefundable(
-        f"Stripe refused the refund: {failure.message}", order=result.order, replayed=result.replayed
+        f"Stripe refused the refund: {refund.failure.message}", order=result.order, replayed=result.replayed
     )
 
 

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import stripe
@@ -15,6 +15,7 @@ from harness.functions import Context, load_function
 from order_payments.domain.errors import Busy
 from order_payments.payments import LEASE
 from order_payments.runtime.clock import Deadline, rfc3339
+from order_payments.storage.orders_table import OrdersTable
 from order_payments.stripe_adapter.gateway import StripeGateway
 from order_payments.stripe_adapter.outcomes import Unknown
 from tests.support.auditor import write_order
@@ -395,6 +396,24 @@ def test_staff_refund_with_an_unknown_result_is_made_once(
     (charge,) = DynamoDBStore(shop.dynamodb, "DummyStripeTable").charges()
     assert [each.id for each in charge.refunds] == [refund["stripeRefundId"]]
     assert "unsettledShard" not in item_of(shop, order)
+
+
+def test_refund_whose_result_cannot_be_recorded_stays_pending(
+    shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order)
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise Busy("The database does not respond.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OrdersTable, "record_refund", fail)
+        reply = shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, {"reason": "Broken.", "amount": 100})
+
+    assert (reply.status, reply.body["status"]) == (202, "pending")
+    assert run(reconciler).refunded == 1
+    assert shop.status(order)["refundedAmount"] == 100
 
 
 def test_pending_refund_is_asked_about_hourly_and_raises_no_age(shop: FunctionShop, reconciler: ModuleType) -> None:

@@ -344,9 +344,11 @@ class OrdersTable:
                 refund = replace(refund, restock=tuple(restock.items()))
             except WriteOutcomeUnknown:
                 found = self.get(order.order_id)
-                if refund not in found.refunds:
+                if refund in found.refunds:
+                    return found
+                if found.refunds_version == order.refunds_version:
                     raise Busy("The database does not respond. Try again.") from None
-                return found
+                raise RefundsChanged(found) from None
             else:
                 return recorded
 
