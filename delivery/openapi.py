@@ -25,8 +25,18 @@ from order_payments.api.requests import Unauthenticated, UnsupportedEncoding
 from order_payments.api.resolver import Api
 from order_payments.api.responses import HEADERS, REPLAYED_HEADER
 from order_payments.api.routes import ROUTES
-from order_payments.api.views import FaultView, OrderLineView, OrderStatusView, ProblemView, ReasonView
+from order_payments.api.views import (
+    FaultView,
+    OrderLineView,
+    OrderStatusView,
+    ProblemView,
+    ReasonView,
+    RefundView,
+    RestockView,
+    View,
+)
 from order_payments.domain import errors
+from order_payments.domain.refunds import RefundKind, RefundStatus
 from order_payments.payments import ORDER_EXPIRED
 
 DOCUMENT = PROJECT / "docs" / "openapi.json"
@@ -49,7 +59,7 @@ _TAGS = {
 # The headers of error responses, with the codes that have them.
 _ERROR_HEADERS: Mapping[str, tuple[Any, frozenset[str]]] = {
     "Retry-After": (HEADERS["Retry-After"], frozenset({"busy", "payment_in_progress", "too_many_requests"})),
-    REPLAYED_HEADER: (HEADERS[REPLAYED_HEADER], frozenset({"payment_failed", "insufficient_stock"})),
+    REPLAYED_HEADER: (HEADERS[REPLAYED_HEADER], frozenset({"payment_failed", "insufficient_stock", "not_refundable"})),
     "Accept-Encoding": (
         {"description": "RFC 9110, section 15.5.16.", "schema": {"type": "string"}},
         frozenset({"unsupported_encoding"}),
@@ -193,13 +203,16 @@ def _problems(api: Api, operation: Mapping[str, Any], path: str) -> Iterator[Pro
 def _add_order_examples(responses: Mapping[str, Any]) -> None:
     """Add an example to each success response about an order. One made of the fields' examples would mix outcomes."""
     confirmed, pending = _example_order("confirmed").to_json(), _example_order("pending").to_json()
-    line = {name: field.examples[0] for name, field in OrderLineView.model_fields.items() if field.examples}
-    items = [OrderLineView(**line).to_json()]
+    items = [OrderLineView(**_field_examples(OrderLineView)).to_json()]
+    refunded = _example_refund(RefundStatus.SUCCEEDED).to_json()
     examples = {
         ("200", "OrderStatusView"): confirmed,
         ("202", "OrderStatusView"): pending,
         ("201", "OrderView"): {**pending, "paymentIntentId": None, "items": items},
         ("200", "OrdersView"): {"orders": [{**confirmed, "items": items}], "cursor": None},
+        ("201", "RefundView"): refunded,
+        ("202", "RefundView"): _example_refund(RefundStatus.PENDING).to_json(),
+        ("200", "RefundsView"): {"refunds": [refunded]},
     }
     for status, response in responses.items():
         content = response.get("content", {}).get("application/json", {})
@@ -247,6 +260,8 @@ def _example(problem: ProblemType, operation: Mapping[str, Any]) -> dict[str, An
         "payment_in_progress": "pending",
         "order_expired": "cancelled",
         "order_not_pending": "confirmed",
+        "not_refundable": "cancelled",
+        "refund_too_large": "confirmed",
         "insufficient_stock": "cancelled" if operation["operationId"] == "initiatePayment" else "pending",
     }
     return ProblemView(
@@ -279,13 +294,27 @@ def _example_order(status: str, code: str | None = None) -> OrderStatusView:
         "payment_failed": declined,
         "insufficient_stock": short if status == "cancelled" else None,
         "order_expired": ReasonView.of(ORDER_EXPIRED),
+        "not_refundable": declined,
     }
-    fields = {name: (field.examples or [None])[0] for name, field in OrderStatusView.model_fields.items()}
+    fields = _field_examples(OrderStatusView)
+    if code != "refund_too_large":
+        del fields["refunded_amount"]
     if code == "order_expired":
         fields |= {"payment_intent_id": None, "updated_at": "2026-11-27T09:12:41.507Z"}
     return OrderStatusView(
         **{**fields, "status": status, "payment_method": "stripe-dummy", "reason": reasons.get(code or "")}
     )
+
+
+def _example_refund(status: RefundStatus) -> RefundView:
+    restock = [RestockView(**_field_examples(RestockView))]
+    fields = {**_field_examples(RefundView), "kind": RefundKind.STAFF, "restock": restock, "failure": None}
+    return RefundView(**{**fields, "status": status.value})
+
+
+def _field_examples(view: type[View]) -> dict[str, Any]:
+    """Return the example of each field that has one."""
+    return {name: field.examples[0] for name, field in view.model_fields.items() if field.examples}
 
 
 def _problem_schemas() -> dict[str, Any]:

@@ -77,6 +77,8 @@ def test_examples_match_their_schemas(name: str) -> None:
     for status, response in operation["responses"].items():
         for content in response["content"].values():
             validator = Draft202012Validator({**content["schema"], "components": DOCUMENT["components"]})
+            if "example" in content:
+                validator.validate(content["example"])
             for example in content.get("examples", {}).values():
                 validator.validate(example["value"])
                 assert str(example["value"]["status"]) == status
