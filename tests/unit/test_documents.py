@@ -22,12 +22,14 @@ from order_payments.api.requests import MAXIMUM_BODY_BYTES
 from order_payments.audit.report import AUDIT_WINDOW
 from order_payments.domain.orders import MAXIMUM_PRODUCTS
 from order_payments.domain.products import MAXIMUM_NAME_LENGTH, MAXIMUM_STOCK
+from order_payments.domain.refunds import MAXIMUM_REFUND_BYTES
 from order_payments.place_order import MAXIMUM_LINES, MAXIMUM_QUANTITY
 from order_payments.runtime import retry_budgets
 from order_payments.runtime.metric_names import Count, Gauge, Latency
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
 from order_payments.storage.order_indexes import PLACED_SHARDS
-from order_payments.storage.order_writes import UNSETTLED_SHARDS
+from order_payments.storage.order_writes import REFUND_SHARDS, UNSETTLED_SHARDS
+from order_payments.storage.orders_table import PENDING_REFUND_INTERVAL
 from order_payments.storage.stock_adjustments_table import ADJUSTMENT_RETENTION
 
 DOCUMENTS = {
@@ -312,7 +314,7 @@ def test_settings_page_lists_every_environment_variable() -> None:
 def test_webhook_events_to_subscribe_to_are_those_that_are_handled() -> None:
     from harness.functions import load_function
 
-    documented = {name for name in inline_code("docs/deploy.md") if name.startswith("payment_intent.")}
+    documented = {name for name in inline_code("docs/deploy.md") if re.match(r"(payment_intent|refund|charge)\.", name)}
 
     assert documented == load_function("stripe_webhook").SUBSCRIBED_EVENTS
 
@@ -344,6 +346,8 @@ def test_numbers_in_sentences_are_those_of_the_code() -> None:
             f"up to {stream['BatchSize']} records",
             f"for {stream['MaximumRecordAgeInSeconds'] // 3600} hours at most",
             f"charges of the last {AUDIT_WINDOW.total_seconds() / 3600:.0f} hours",
+            f"`{UNSETTLED_SHARDS[0]}` to `{UNSETTLED_SHARDS[-1]}`",
+            " and ".join(f"`{shard}`" for shard in REFUND_SHARDS),
         ],
         "docs/capacity.md": [
             f"It reserves {reserved:,} executions",
@@ -354,6 +358,7 @@ def test_numbers_in_sentences_are_those_of_the_code() -> None:
             f"Short pauses, {claim:.0f} s to claim and {settle:.0f} s to settle",
             f"{reconciler.CONCURRENCY} threads",
             f"at most {MAXIMUM_PRODUCTS} different products",
+            f"may take {MAXIMUM_REFUND_BYTES:,} bytes",
         ],
         "docs/operations.md": [
             f"`left` counts at most {reconciler.BATCH_SIZE:,} entries per shard",
@@ -368,6 +373,7 @@ def test_numbers_in_sentences_are_those_of_the_code() -> None:
         "docs/reliability.md": [
             f"for {claim:.0f} s (claim) or {settle:.0f} s (settle)",
             f"a call ends within {DYNAMODB_CALL_SECONDS:.0f} s",
+            f"asks about it every {PENDING_REFUND_INTERVAL.total_seconds() / 60:.0f} minutes",
             f"only while {payments.TIME_TO_SETTLE_SECONDS:.0f} s are left",
             f"up to {reconciler.CONCURRENCY} at the same time",
             f"for {start_seconds:.0f} seconds, each with {reconciler.ORDER_TIME_LIMIT_SECONDS:.0f} seconds left",

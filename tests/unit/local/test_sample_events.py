@@ -73,6 +73,9 @@ def test_events_place_and_pay_one_order() -> None:
     assert invoke("get_order_status") == (200, paid)
     for listing in ("list_orders", "list_all_orders"):
         assert invoke(listing) == (200, {"orders": [{**paid, "items": order["items"]}], "cursor": None})
+    status, refund = invoke("refund_order")
+    assert (status, refund["status"]) == (201, "succeeded")
+    assert invoke("list_refunds") == (200, {"refunds": [refund]})
     status, product = invoke("get_product")
     assert (status, product["stock"], product["available"]) == (200, 8, 8)
     assert invoke("list_products") == (200, {"products": [product], "cursor": None})
