@@ -19,6 +19,7 @@ from delivery.rendering import template
 from order_payments import payments
 from order_payments.api.parameters import DEFAULT_LIMIT
 from order_payments.api.requests import MAXIMUM_BODY_BYTES
+from order_payments.audit.check import REFUND_WINDOW
 from order_payments.audit.report import AUDIT_WINDOW
 from order_payments.domain.orders import MAXIMUM_PRODUCTS
 from order_payments.domain.products import MAXIMUM_NAME_LENGTH, MAXIMUM_STOCK
@@ -369,7 +370,10 @@ def test_numbers_in_sentences_are_those_of_the_code() -> None:
             f"{template()['Resources']['ReconcilePaymentsFunction']['Properties']['MemorySize']:,} MB of memory",
             f"{reconciler.UNANSWERED_LIMIT} orders in succession",
         ],
-        "docs/recovery.md": [f"by default of the last {AUDIT_WINDOW.total_seconds() / 3600:.0f} hours"],
+        "docs/recovery.md": [
+            f"by default of the last {AUDIT_WINDOW.total_seconds() / 3600:.0f} hours",
+            f"refunds that changed in the last {REFUND_WINDOW.days} days",
+        ],
         "docs/reliability.md": [
             f"for {claim:.0f} s (claim) or {settle:.0f} s (settle)",
             f"a call ends within {DYNAMODB_CALL_SECONDS:.0f} s",
