@@ -88,11 +88,15 @@ def request_refund(
         Nothing was changed. `NotRefundable` is also raised if Stripe refused the refund, which is then recorded.
     """
     order = orders.get(request.order_id)
+    is_written = False
     for _ in retry_until(deadline.within(retry_budgets.CLAIM_BUDGET_SECONDS)):
         refund = find_refund(order.refunds, request.refund_id)
-        if refund is not None and refund.request_id != request.request_id:
+        # The write may have been made although its response was lost.
+        is_own = is_written and refund is not None and refund.request_id == request.request_id
+        if refund is not None and not is_own:
             return _replay(order, refund, request)
         if refund is None:
+            is_written = True
             refund = _new_refund(order, request)
             try:
                 order = orders.owe_refund(order, refund, deadline=_record_by(deadline))
