@@ -140,7 +140,10 @@ def refund_late_payment(
 def send_refund(
     order: Order, refund: Refund, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Send an owed refund and record the result. Returns the order as recorded: still owing, if it is unknown."""
+    """Send an owed refund and record the result. Returns the order as recorded: still owing, if it is unknown.
+
+    Raises `Busy` if the result cannot be recorded now. The refund then stays owed.
+    """
     match stripe.create_refund(order, refund, deadline=deadline.earlier_by(TIME_TO_RECORD_SECONDS)):
         case outcomes.StripeRefund() as found:
             return record_stripe_refund(order, found, orders=orders, deadline=deadline, sent=refund)
@@ -221,7 +224,7 @@ def record_stripe_refund(
     """Record what Stripe has of a refund. Returns the order as recorded.
 
     `sent` is the order's refund that `found` belongs to, if the caller knows. An unknown refund was made without this
-    service; it is added if it returned money.
+    service; it is added if it returned money. Raises `Busy`.
     """
     for _ in retry_until(_record_by(deadline)):
         refund = find_refund(order.refunds, sent.refund_id) if sent else _find_by_stripe(order, found)
@@ -247,8 +250,7 @@ def record_stripe_refund(
             continue
         _report(order, refund)
         return order
-    logger.warning("refund not recorded: contention", stripeRefundId=found.stripe_refund_id)
-    return order
+    raise errors.Busy("Too many concurrent refunds of the order. Try again.")
 
 
 def record_all_refunds(
@@ -282,8 +284,7 @@ def _change_refund(
             continue
         _report(order, refund)
         return order
-    logger.warning("refund not recorded: contention", refundId=refund_id)
-    return order
+    raise errors.Busy("Too many concurrent refunds of the order. Try again.")
 
 
 def _record_earlier_refund(
@@ -387,13 +388,14 @@ def _report(order: Order, refund: Refund) -> None:
         if refund.is_unsuccessful:
             logger.error("refund unsuccessful", failureCode=refund.failure.code if refund.failure else None)
             count(Count.REFUND_UNSUCCESSFUL)
+        elif refund.status is not RefundStatus.SUCCEEDED:
+            logger.info("refund pending")
         elif refund.kind is RefundKind.LATE_PAYMENT:
             logger.warning("late payment refunded")
             count(Count.PAYMENT_REFUNDED)
         else:
             logger.info("refund recorded")
-            if refund.status is RefundStatus.SUCCEEDED:
-                count(Count.REFUND_SUCCEEDED)
+            count(Count.REFUND_SUCCEEDED)
 
 
 def _record_by(deadline: Deadline) -> Deadline:

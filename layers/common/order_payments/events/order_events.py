@@ -63,6 +63,11 @@ class OrderRefundDetail(OrderEventDetail):
         description="Identifies the event. It is the same each time the event is published.",
         examples=["ord_468909abedb74305b37f8bb1ce2b0ce1.ref_9f86d081884c7d659a2feaa0c55ad015.succeeded"],
     )
+    occurred_at: str = Field(
+        description="Time at which the refund got its status.",
+        examples=["2026-11-24T09:12:01.207Z"],
+        json_schema_extra={"format": "date-time"},
+    )
     refund: RefundView = Field(description="The refund at that time.")
 
 
