@@ -2,6 +2,8 @@
 
 from order_payments.composition import Components
 
+from operator import attrgetter
+
 from order_payments.api.resolver import Api
 from order_payments.api.responses import success
 from order_payments.api.routes import route_of
@@ -18,7 +20,8 @@ api = Api(route_of("list_refunds"), raises=[OrderNotFound])
 def list_refunds(order_id: str) -> RefundsView:
     """Return all refunds of the order, also those that failed or were made at Stripe."""
     order = orders.get(order_id)
-    return RefundsView(refunds=[RefundView.of_order(order, refund) for refund in order.refunds])
+    oldest_first = sorted(order.refunds, key=attrgetter("created_at"))
+    return RefundsView(refunds=[RefundView.of_order(order, refund) for refund in oldest_first])
 
 
 handler = api.resolve

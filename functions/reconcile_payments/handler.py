@@ -22,7 +22,7 @@ from order_payments.runtime.metric_names import Count, Gauge
 from order_payments.runtime.observability import count, gauge, logger, write_metrics
 from order_payments.runtime.settings import ReconcilerSettings
 from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
-from order_payments.storage.order_writes import REFUND_SHARDS, UNSETTLED_SHARDS
+from order_payments.storage.order_writes import REFUND_SHARDS, UNSETTLED_SHARDS, refunds_are_unchanged
 from order_payments.storage.orders_table import PENDING_REFUND_INTERVAL, OrdersTable
 from order_payments.storage.unsettled_index import Unsettled
 from order_payments.stripe_adapter.gateway import StripeGateway
@@ -177,7 +177,9 @@ class Run:
                 return (EntryOutcome.REFUNDED if order.refunds else EntryOutcome.SETTLED), age_seconds
             if order.owed_refund is None and order.in_flight is None:
                 # Stripe has accepted the refund. It takes days, and is no reason for an alarm.
-                self._orders.unsettled.postpone(order.order_id, to=utc_now() + PENDING_REFUND_INTERVAL)
+                self._orders.unsettled.postpone(
+                    order.order_id, to=utc_now() + PENDING_REFUND_INTERVAL, only_if=refunds_are_unchanged(order)
+                )
                 return EntryOutcome.LEFT, 0
             outcome, age_seconds = EntryOutcome.LEFT, max(age_seconds, seconds_between(since, self._now))
             if self._is_ahead(listed_since):
@@ -263,7 +265,8 @@ def unsettled_since(order: Order) -> datetime | None:
     """Return when the order's attempt started or its refund was requested, or None if there is nothing to settle."""
     if order.in_flight:
         return order.in_flight.started_at
-    return min((refund.created_at for refund in order.unfinished_refunds), default=None)
+    waiting = [order.owed_refund] if order.owed_refund else order.unfinished_refunds
+    return min((refund.created_at for refund in waiting), default=None)
 
 
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, int]:

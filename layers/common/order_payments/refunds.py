@@ -12,8 +12,6 @@ A refund that was made without this service is recorded as found at Stripe, beca
 
 import hashlib
 import json
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +19,10 @@ from order_payments.domain import errors
 from order_payments.domain.money import price_fault
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.domain.refunds import (
+    ALREADY_REFUNDED,
     MAXIMUM_REFUND_BYTES,
     Refund,
+    RefundFailure,
     RefundKind,
     RefundStatus,
     advance,
@@ -38,7 +38,7 @@ from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.metric_names import Count
 from order_payments.runtime.observability import count, logger
 from order_payments.runtime.retry_budgets import retry_until
-from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS
+from order_payments.storage.dynamodb import DYNAMODB_CALL_SECONDS, WriteRejected
 from order_payments.storage.orders_table import OrdersTable, RefundsChanged
 from order_payments.stripe_adapter import outcomes
 
@@ -103,9 +103,7 @@ def request_refund(
             except RefundsChanged as changed:
                 order = changed.order
                 continue
-        # Once the refund is owed, an error must not suggest to request it again. The reconciler finishes it.
-        with suppress(errors.Busy):
-            order = send_refund(order, refund, orders=orders, stripe=stripe, deadline=deadline)
+        order = send_refund(order, refund, orders=orders, stripe=stripe, deadline=deadline)
         return _require_accepted(RefundResult(order, find_refund(order.refunds, refund.refund_id) or refund))
     raise errors.Busy("Other refunds of this order are in progress. Try again.", order=order)
 
@@ -140,26 +138,30 @@ def refund_late_payment(
 def send_refund(
     order: Order, refund: Refund, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
 ) -> Order:
-    """Send an owed refund and record the result. Returns the order as recorded: still owing, if it is unknown.
+    """Send an owed refund and record the result.
 
-    Raises `Busy` if the result cannot be recorded now. The refund then stays owed.
+    Returns the order as recorded. It still owes the refund if the result is unknown, or could not be recorded.
     """
-    match stripe.create_refund(order, refund, deadline=deadline.earlier_by(TIME_TO_RECORD_SECONDS)):
-        case outcomes.StripeRefund() as found:
-            return record_stripe_refund(order, found, orders=orders, deadline=deadline, sent=refund)
-        case outcomes.RefundRefused(failure):
-            if failure.code == "charge_already_refunded" and refund.kind is RefundKind.LATE_PAYMENT:
-                return _record_earlier_refund(order, refund, orders=orders, stripe=stripe, deadline=deadline)
-            return _change_refund(
-                order,
-                refund.refund_id,
-                lambda current: advance(current, RefundStatus.REFUSED, now=utc_now(), failure=failure),
-                orders=orders,
-                deadline=deadline,
-            )
-        case outcomes.Unknown():
-            logger.warning("refund outcome unknown", refundId=refund.refund_id)
-            return order
+    try:
+        match stripe.create_refund(order, refund, deadline=deadline.earlier_by(TIME_TO_RECORD_SECONDS)):
+            case outcomes.StripeRefund() as found:
+                return record_stripe_refund(order, found, orders=orders, deadline=deadline, sent=refund)
+            case outcomes.RefundRefused(failure):
+                if failure.code == ALREADY_REFUNDED and refund.kind is RefundKind.LATE_PAYMENT:
+                    return _record_earlier_refunds(
+                        order, refund, failure, orders=orders, stripe=stripe, deadline=deadline
+                    )
+                return _record_refusal(order, refund, failure, orders=orders, deadline=deadline)
+            case outcomes.Unknown():
+                logger.warning("refund outcome unknown", refundId=refund.refund_id)
+                return order
+    except errors.Busy:
+        # Stripe may have the refund, so the caller must not repeat the request. The reconciler records the result.
+        logger.warning("refund not recorded: database busy", refundId=refund.refund_id)
+        return order
+    except WriteRejected as rejected:
+        logger.error("refund rejected by dynamodb", refundId=refund.refund_id, error=str(rejected))
+        return order
 
 
 def finish_refunds(order: Order, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline) -> Order:
@@ -178,6 +180,9 @@ def finish_refunds(order: Order, *, orders: OrdersTable, stripe: "StripeGateway"
             found = next((each for each in refunds if _is_same(refund, each)), None)
         if isinstance(found, outcomes.StripeRefund):
             order = record_stripe_refund(order, found, orders=orders, deadline=deadline, sent=refund)
+        elif isinstance(found, outcomes.NoRefund):
+            logger.error("refund unknown to stripe", orderId=order.order_id, refundId=refund.refund_id)
+            count(Count.MISMATCH)
         elif found is None:
             order = send_refund(order, refund, orders=orders, stripe=stripe, deadline=deadline)
     return order
@@ -208,8 +213,10 @@ def follow_refund(
     if order_id is None:
         return None
     order = orders.get(order_id)
-    if order.status is OrderStatus.PENDING:
+    if order.in_flight:
         raise errors.Busy("The order is not settled yet. Send the event again.")
+    if order.status is OrderStatus.PENDING:
+        return order  # not charged by the service; the intent's event settles it
     return record_stripe_refund(order, found, orders=orders, deadline=deadline)
 
 
@@ -227,7 +234,7 @@ def record_stripe_refund(
     service; it is added if it returned money. Raises `Busy`.
     """
     for _ in retry_until(_record_by(deadline)):
-        refund = find_refund(order.refunds, sent.refund_id) if sent else _find_by_stripe(order, found)
+        refund = _find_by_stripe(order, found, sent)
         if refund is None:
             if found.status is RefundStatus.FAILED:
                 return order
@@ -268,34 +275,52 @@ def record_all_refunds(
     return order
 
 
-def _change_refund(
-    order: Order, refund_id: str, change: Callable[[Refund], Refund], *, orders: OrdersTable, deadline: Deadline
+def _record_refusal(
+    order: Order, refund: Refund, failure: RefundFailure, *, orders: OrdersTable, deadline: Deadline
 ) -> Order:
-    """Change an owed refund and record it, unless another process has recorded its result."""
+    """Record that Stripe refused an owed refund, unless another process has recorded its result."""
     for _ in retry_until(_record_by(deadline)):
-        refund = find_refund(order.refunds, refund_id)
-        if refund is None or not refund.is_owed:
+        owed = find_refund(order.refunds, refund.refund_id)
+        if owed is None or not owed.is_owed:
             return order
-        refund = change(refund)
+        refused = advance(owed, RefundStatus.REFUSED, now=utc_now(), failure=failure)
         try:
-            order = orders.record_refund(order, refund, deadline=_record_by(deadline))
+            order = orders.record_refund(order, refused, deadline=_record_by(deadline))
         except RefundsChanged as changed:
             order = changed.order
             continue
-        _report(order, refund)
+        _report(order, refused)
         return order
     raise errors.Busy("Too many concurrent refunds of the order. Try again.")
 
 
-def _record_earlier_refund(
-    order: Order, refund: Refund, *, orders: OrdersTable, stripe: "StripeGateway", deadline: Deadline
+def _record_earlier_refunds(
+    order: Order,
+    refund: Refund,
+    failure: RefundFailure,
+    *,
+    orders: OrdersTable,
+    stripe: "StripeGateway",
+    deadline: Deadline,
 ) -> Order:
-    """Record the refund with which somebody returned the late payment before, for example in Stripe's dashboard."""
+    """Record the refunds with which a late payment was returned before, for example in Stripe's dashboard.
+
+    The first of them that the order does not have becomes the refund of the late payment. If it has all of them, the
+    late payment's own refund is refused.
+    """
     refunds = stripe.list_refunds(refund.payment_intent_id, deadline=deadline.earlier_by(TIME_TO_RECORD_SECONDS))
     if isinstance(refunds, outcomes.Unknown):
         return order
-    sent = [found for found in refunds if found.status is not RefundStatus.FAILED]
-    return record_stripe_refund(order, sent[0], orders=orders, deadline=deadline, sent=refund) if sent else order
+    recorded = {each.stripe_refund_id for each in order.refunds}
+    earlier = [
+        found for found in refunds if found.status is not RefundStatus.FAILED and found.stripe_refund_id not in recorded
+    ]
+    if not earlier:
+        return _record_refusal(order, refund, failure, orders=orders, deadline=deadline)
+    order = record_stripe_refund(order, earlier[0], orders=orders, deadline=deadline, sent=refund)
+    for found in earlier[1:]:
+        order = record_stripe_refund(order, found, orders=orders, deadline=deadline)
+    return order
 
 
 def _new_refund(order: Order, request: RefundRequest) -> Refund:
@@ -367,9 +392,17 @@ def _external_refund(found: outcomes.StripeRefund) -> Refund:
     )
 
 
-def _find_by_stripe(order: Order, found: outcomes.StripeRefund) -> Refund | None:
-    known = next((refund for refund in order.refunds if refund.stripe_refund_id == found.stripe_refund_id), None)
-    return known or next((refund for refund in order.refunds if refund.is_owed and _is_same(refund, found)), None)
+def _find_by_stripe(order: Order, found: outcomes.StripeRefund, sent: Refund | None) -> Refund | None:
+    """Return the order's refund that `found` belongs to. One of Stripe's is never recorded twice."""
+    for refund in order.refunds:
+        if refund.stripe_refund_id == found.stripe_refund_id:
+            return refund
+        # Version 0.1.0 stored Stripe's error code in place of the id of the refund that it did not know.
+        if refund.stripe_refund_id == ALREADY_REFUNDED and refund.payment_intent_id == found.payment_intent_id:
+            return refund
+    if sent:
+        return find_refund(order.refunds, sent.refund_id)
+    return next((refund for refund in order.refunds if refund.is_owed and _is_same(refund, found)), None)
 
 
 def _is_same(refund: Refund, found: outcomes.StripeRefund) -> bool:
@@ -385,8 +418,11 @@ def _report(order: Order, refund: Refund) -> None:
     with logger.append_context_keys(
         orderId=order.order_id, refundId=refund.refund_id, refundKind=refund.kind, refundStatus=refund.status
     ):
-        if refund.is_unsuccessful:
-            logger.error("refund unsuccessful", failureCode=refund.failure.code if refund.failure else None)
+        failure_code = refund.failure.code if refund.failure else None
+        if failure_code == ALREADY_REFUNDED and refund.kind is RefundKind.LATE_PAYMENT:
+            logger.info("late payment already refunded")
+        elif refund.is_unsuccessful:
+            logger.error("refund unsuccessful", failureCode=failure_code)
             count(Count.REFUND_UNSUCCESSFUL)
         elif refund.status is not RefundStatus.SUCCEEDED:
             logger.info("refund pending")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.domain.refunds import Refund, RefundKind
+from order_payments.domain.refunds import ALREADY_REFUNDED, Refund, RefundKind
 from order_payments.runtime.clock import rfc3339
 
 
@@ -164,7 +164,7 @@ class RefundView(View):
             reason=refund.reason,
             restock=[RestockView(product_id=product_id, quantity=quantity) for product_id, quantity in refund.restock],
             payment_intent_id=refund.payment_intent_id,
-            stripe_refund_id=refund.stripe_refund_id,
+            stripe_refund_id=None if refund.stripe_refund_id == ALREADY_REFUNDED else refund.stripe_refund_id,
             failure=RefundFailureView.of(refund.failure) if refund.failure else None,
             requested_by=refund.by,
             created_at=refund.created_at,

@@ -23,6 +23,7 @@ from order_payments.domain.errors import PaymentProviderError
 from order_payments.domain.orders import Order, OrderStatus, is_order_id
 from order_payments.domain.products import MAXIMUM_STOCK, faults_in_stock
 from order_payments.domain.refunds import (
+    ALREADY_REFUNDED,
     SENT_STATUSES,
     RefundStatus,
     find_late_refund,
@@ -306,9 +307,11 @@ def _check_refunds_of(
         order = read_order(tables.get_order_item(before.order_id)) or before
         grace_start = utc_now() - CHARGE_GRACE
         times = [refund.created_at for refund in refunds] + [refund.updated_at for refund in order.refunds]
-        if order.unfinished_refunds or any(time > grace_start for time in times):
+        if order.owed_refund or any(time > grace_start for time in times):
             continue  # a webhook or the reconciler may be about to record it; the next audit compares it
         recorded = {refund.stripe_refund_id: refund.status for refund in order.refunds if refund.stripe_refund_id}
+        if ALREADY_REFUNDED in recorded:
+            continue  # version 0.1.0 did not record the id
         # A refund that was made without this service and failed returned nothing, and is not recorded.
         at_stripe = {
             refund.stripe_refund_id: refund.status
@@ -338,7 +341,9 @@ def _retry_stripe(audit: Audit, tables: AuditedTables, stripe: "StripeGateway", 
     audit.stripe_retries += 1
     orders = [order for item in tables.get_order_items(order_ids).values() if (order := read_order(item)) is not None]
     _check_charges_of(audit, list(filter(_needs_charge, orders)), stripe, deadline)
-    _check_refunds_of(audit, [order for order in orders if order.refunds], tables, stripe, deadline)
+    _check_refunds_of(
+        audit, [order for order in orders if order.refunds or _needs_charge(order)], tables, stripe, deadline
+    )
     _recheck_charges(audit, intent_ids, tables, stripe, deadline)
 
 
@@ -435,7 +440,8 @@ def _is_explained(order: Order | None, intent: IntentSummary, grace_start: datet
     late = find_late_refund(order.refunds, intent.intent_id)
     if late is not None:
         # A refund that is recorded as sent, but is not, is a mismatch.
-        return late.is_owed or late.created_at > grace_start
+        # An unsuccessful one is known: an admin decides.
+        return late.is_owed or late.is_unsuccessful or late.created_at > grace_start
     if order.payment_intent_id != intent.intent_id:
         return False
     # The reconciler settles a pending order, and has its own alarm if it cannot.

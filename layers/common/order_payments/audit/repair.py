@@ -241,8 +241,9 @@ class Repair:
                     return f"done: the order is {order.status}, and the charge was refunded"
                 return f"not done: the order is {order.status}"
             case RecordRefunds(order_id=order_id, payment_intent_id=intent_id):
-                before = self.orders.get(order_id)
-                after = record_all_refunds(before, intent_id, orders=self.orders, stripe=self.stripe, deadline=deadline)
+                before = after = self.orders.get(order_id)
+                for each in {intent_id, *(refund.payment_intent_id for refund in before.refunds)}:
+                    after = record_all_refunds(after, each, orders=self.orders, stripe=self.stripe, deadline=deadline)
                 written = after.refunds != before.refunds
             case Look():
                 return "not done: an operator has to decide"

@@ -10,7 +10,14 @@ from enum import StrEnum
 from typing import ClassVar
 
 from order_payments.domain.idempotency import idempotency_digest
-from order_payments.domain.refunds import Refund, RefundKind, RefundStatus, refunded_amount, restocked_units
+from order_payments.domain.refunds import (
+    Refund,
+    RefundKind,
+    RefundStatus,
+    claimed_amount,
+    refunded_amount,
+    restocked_units,
+)
 
 MAXIMUM_PRODUCTS = 99
 """Different products in an order. A transaction takes 100 items, and the order is one of them."""
@@ -244,8 +251,13 @@ class Order:
         """
         if self.status is OrderStatus.CONFIRMED and self.override is None:
             return self.payment_intent_id
-        late = [refund for refund in self.refunds if refund.kind is RefundKind.LATE_PAYMENT and refund.is_unsuccessful]
-        return late[-1].payment_intent_id if late else None
+        late = [
+            refund.payment_intent_id
+            for refund in self.refunds
+            if refund.kind is RefundKind.LATE_PAYMENT and refund.is_unsuccessful
+        ]
+        unrefunded = (intent for intent in late if claimed_amount(self.refunds, intent) < self.total_amount)
+        return next(unrefunded, late[-1] if late else None)
 
     def restockable_units(self) -> dict[str, int]:
         """Return the units of each product that were sold and not put back on the shelf by a refund."""

@@ -53,9 +53,12 @@ CLAIMING_STATUSES = SENT_STATUSES | {RefundStatus.OWED}
 UNSUCCESSFUL_STATUSES = frozenset({RefundStatus.FAILED, RefundStatus.REFUSED})
 
 
+ALREADY_REFUNDED = "charge_already_refunded"
+"""Stripe's code for a charge that has nothing left. https://docs.stripe.com/error-codes"""
+
 MAXIMUM_REFUND_BYTES = 200_000
 """Limit for the refunds of an order, so that an order of any size fits into a DynamoDB item of 400 KB."""
-_REFUND_BYTES = 600  # at most, without its texts and its products
+_REFUND_BYTES = 450  # at most, without its texts and its products
 _RESTOCK_BYTES = 130  # at most, per product
 
 
@@ -165,9 +168,14 @@ def with_refund(refunds: Iterable[Refund], refund: Refund) -> tuple[Refund, ...]
 
 def stored_bytes(refunds: Iterable[Refund]) -> int:
     """Return an upper bound of the bytes that the refunds take in the order's item."""
-    return sum(
-        _REFUND_BYTES + len((refund.reason or "").encode()) + _RESTOCK_BYTES * len(refund.restock) for refund in refunds
-    )
+    total = 0
+    for refund in refunds:
+        texts = [refund.reason, refund.by, refund.failure.code if refund.failure else None]
+        texts.append(refund.failure.message if refund.failure else None)
+        total += (
+            _REFUND_BYTES + _RESTOCK_BYTES * len(refund.restock) + sum(len((text or "").encode()) for text in texts)
+        )
+    return total
 
 
 def advance(

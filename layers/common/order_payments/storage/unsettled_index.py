@@ -1,5 +1,6 @@
 """The index `unsettled`: orders with an attempt in flight or an owed refund, for the reconciler."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -90,7 +91,7 @@ class UnsettledIndex:
             return False
         return True
 
-    def postpone(self, order_id: str, *, to: datetime) -> datetime | None:
+    def postpone(self, order_id: str, *, to: datetime, only_if: Sequence[Condition] = ()) -> datetime | None:
         """Move an order that could not be settled behind those unsettled since `to`, so that it does not block them.
 
         Returns the time at which it first became unsettled, or None if it is no longer listed or the time is unknown.
@@ -99,7 +100,7 @@ class UnsettledIndex:
             self._table_name,
             order_id,
             "SET unsettledSince = :since, firstUnsettledSince = if_not_exists(firstUnsettledSince, unsettledSince)",
-            [Condition("attribute_exists(unsettledShard)")],
+            [Condition("attribute_exists(unsettledShard)"), *only_if],
             {":since": rfc3339(to)},
         )
         try:

@@ -287,7 +287,8 @@ class StripeGateway:
                 refund = self._call(
                     lambda options: self._client.v1.refunds.retrieve(stripe_refund_id, options=options), deadline
                 )
-            return _stripe_refund(refund)
+            # A charge without a PaymentIntent is not this service's.
+            return _stripe_refund(refund) if refund.payment_intent else outcomes.NoRefund()
         except stripe.InvalidRequestError as error:
             _log_failure("retrieve refund", error)
             return outcomes.NoRefund() if error.code == "resource_missing" else outcomes.Unknown()
