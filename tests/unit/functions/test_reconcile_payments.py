@@ -428,6 +428,22 @@ def test_pending_refund_is_asked_about_hourly_and_raises_no_age(shop: FunctionSh
     assert unsettled_since(shop, order) > rfc3339(datetime.now(UTC) + timedelta(minutes=50))
 
 
+def test_age_of_an_owed_refund_ignores_an_older_pending_one(
+    shop: FunctionShop, reconciler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, "pm_card_pendingRefund")
+    path = f"/admin/orders/{order}/refunds"
+    shop.call("POST", path, ADMIN, {"reason": "Broken.", "amount": 100})
+    (pending,) = item_of(shop, order)["refunds"]["L"]
+    old = {name: next(iter(value.values())) for name, value in pending["M"].items()}
+    rewrite(shop, order, refunds=[{**old, "amount": 100, "createdAt": hours_ago(72)}])
+    monkeypatch.setattr(StripeGateway, "create_refund", lambda *_, **__: Unknown())
+    shop.call("POST", path, ADMIN, {"reason": "Broken.", "amount": 100})
+
+    assert run(reconciler, now=datetime.now(UTC) + timedelta(minutes=2)).oldest_seconds < 3600
+
+
 def test_refund_of_a_disputed_late_payment_is_not_retried(shop: FunctionShop, reconciler: ModuleType) -> None:
     order = shop.order((shop.add_product(), 1))
     intent = shop.pay(order, "pm_card_createDispute").body["paymentIntentId"]

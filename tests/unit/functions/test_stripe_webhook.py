@@ -485,3 +485,46 @@ def test_refund_event_is_retried_while_stripe_does_not_respond(
     monkeypatch.setattr(StripeGateway, "retrieve_refund", lambda *_, **__: Unknown())
 
     assert deliver_refund_event("refund.updated", refund).status == 503
+
+
+def test_event_of_a_refund_without_an_intent_is_acknowledged(
+    shop: FunctionShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, refund = paid_with_refund(shop)
+    retrieve = stripe.RefundService.retrieve
+
+    def retrieve_without_intent(*args: Any, **by: Any) -> Any:
+        found = retrieve(*args, **by)
+        found.payment_intent = None
+        return found
+
+    monkeypatch.setattr(stripe.RefundService, "retrieve", retrieve_without_intent)
+
+    assert deliver_refund_event("refund.created", refund).status == 200
+
+
+@pytest.mark.parametrize("late_refund", ["owed", "sent by version 0.1.0"])
+def test_late_payment_returned_in_the_dashboard_is_counted_once(shop: FunctionShop, late_refund: str) -> None:
+    order = shop.order((shop.add_product(), 1))
+    intent = pay_late(shop, order)
+    shop.override(order, "cancelled")
+    refund = {"paymentIntentId": intent, "owedSince": rfc3339(utc_now())}
+    if late_refund != "owed":
+        refund["refundId"] = "charge_already_refunded"
+    listed = "SET refund = :refund, unsettledShard = :shard, unsettledSince = :since"
+    write_order(shop, order, listed, refund=refund, shard="unsettled-0", since=rfc3339(utc_now()))
+    made = external_stripe(shop).v1.refunds.create({"payment_intent": intent})
+
+    assert deliver_refund_event("refund.created", made.id).status == 200
+    assert deliver_signed("payment_intent.succeeded", order, intent).status == 200
+    if late_refund == "owed":
+        reconcile_all()
+
+    assert shop.status(order)["refundedAmount"] == shop.status(order)["totalAmount"]
+
+
+def reconcile_all() -> None:
+    reconciler = load_function("reconcile_payments")
+    reconciler.reconcile_payments(
+        reconciler.orders, reconciler.stripe, now=utc_now() + timedelta(hours=1), deadline=Deadline.after(60)
+    )
