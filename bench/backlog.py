@@ -31,7 +31,7 @@ from order_payments.payments import PaymentRequest, initiate_payment, reconcile
 from order_payments.runtime import clock
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage.dynamodb import dynamodb_client
-from order_payments.storage.order_writes import UNSETTLED_SHARDS, shard_of
+from order_payments.storage.order_writes import REFUND_SHARDS, UNSETTLED_SHARDS, shard_of
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.products_table import ProductsTable
 from order_payments.storage.unsettled_index import Unsettled
@@ -102,7 +102,7 @@ class Backlog:
         self.is_stripe_down = False
         self.tried = 0
         self.calls: Counter[int] = Counter()
-        self._entries: dict[str, dict[str, str]] = {shard: {} for shard in UNSETTLED_SHARDS}
+        self._entries: dict[str, dict[str, str]] = {shard: {} for shard in (*UNSETTLED_SHARDS, *REFUND_SHARDS)}
         for number in range(orders):
             since = _NOW - timedelta(hours=2) + timedelta(milliseconds=number)
             order_id = f"ord_{number:032x}"
@@ -123,7 +123,7 @@ class Backlog:
         """Return none: no entry is dated in the future."""
         return []
 
-    def postpone(self, order_id: str, *, to: datetime) -> None:
+    def postpone(self, order_id: str, *, to: datetime, **_: object) -> None:
         shard = self._entries[shard_of(order_id)]
         shard.pop(order_id)
         shard[order_id] = rfc3339(to)
