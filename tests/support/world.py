@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import stripe
 
-from dummy_stripe import ChargeStatus
+from dummy_stripe import Charge, ChargeStatus, RefundStatus, end_refund, set_refund_behavior
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.tables import recreate_tables
-from order_payments import payments
+from order_payments import payments, refunds
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderLine, OrderStatus
-from order_payments.domain.refunds import refunded_amount, restocked_units
+from order_payments.domain.refunds import CLAIMING_STATUSES, refunded_amount, restocked_units, staff_refund_id
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.settings import OrderSettings
 from order_payments.storage.dynamodb import from_wire
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ALL_SHARDS = (*UNSETTLED_SHARDS, *REFUND_SHARDS)
 BUYER = "alice"
+ADMIN = "ada"
 ONE_YEAR = timedelta(days=365)
 VALID_FOR = OrderSettings.from_environment({}).valid_for
 
@@ -98,10 +99,61 @@ class World:
         """Settle an order by hand, and return the order or the service's error."""
         try:
             return payments.override_status(
-                order.order_id, status, by="ada", why="test", orders=self.orders, deadline=Deadline.after(28)
+                order.order_id, status, by=ADMIN, why="test", orders=self.orders, deadline=Deadline.after(28)
             )
         except OrderPaymentError as error:
             return error
+
+    def refund(
+        self,
+        order: Order,
+        amount: int | None = None,
+        *,
+        restock: dict[str, int] | None = None,
+        key: str | None = None,
+        seconds: float = 28,
+    ) -> refunds.RefundResult | OrderPaymentError:
+        """Refund an order as an admin does, and return the result or the service's error."""
+        request = refunds.RefundRequest(
+            order.order_id,
+            staff_refund_id(order.order_id, ADMIN, key),
+            amount,
+            "test",
+            tuple((restock or {}).items()),
+            by=ADMIN,
+            request_id="test",
+        )
+        try:
+            return refunds.request_refund(
+                request, orders=self.orders, stripe=self.stripe, deadline=Deadline.after(seconds)
+            )
+        except OrderPaymentError as error:
+            return error
+
+    def follow_refund(self, stripe_refund_id: str) -> Order | OrderPaymentError | None:
+        """Receive an event about a refund, and return the order or the service's error."""
+        try:
+            return refunds.follow_refund(
+                stripe_refund_id, orders=self.orders, stripe=self.stripe, deadline=Deadline.after(28)
+            )
+        except OrderPaymentError as error:
+            return error
+
+    def refund_without_service(self, order: Order, amount: int | None = None) -> str:
+        """Refund the order's charge in Stripe's dashboard. Returns Stripe's id of the refund."""
+        client = stripe.StripeClient("sk_test_dashboard", http_client=DummyStripeHTTPClient(self.store))
+        (charge,) = self.charges_at_stripe(order)
+        parameters: Any = {"payment_intent": charge.payment_intent} | ({} if amount is None else {"amount": amount})
+        return client.v1.refunds.create(parameters).id
+
+    def fail_refund(self, stripe_refund_id: str) -> None:
+        """Let a refund fail at Stripe, also if it has succeeded."""
+        end_refund(self.store, stripe_refund_id, RefundStatus.FAILED, self.wire.clock())
+
+    def win_dispute(self, order: Order) -> None:
+        """End the dispute of the order's charge, so that it can be refunded."""
+        (charge,) = self.charges_at_stripe(order)
+        set_refund_behavior(self.store, charge.payment_intent, None, self.wire.clock())
 
     def reconcile(self) -> None:
         """Reconcile each unsettled order in turn, as if every lease had expired."""
@@ -155,6 +207,9 @@ class World:
             assert charged <= 1, f"{order.order_id} was charged {charged} times"
             if order.status is OrderStatus.CONFIRMED:
                 assert charged == (0 if order.override else 1), f"{order.order_id} is confirmed, charged {charged}"
+            claimed = sum(refund.amount for refund in order.refunds if refund.status in CLAIMING_STATUSES)
+            returned = self.refunded_at_stripe(order)
+            assert returned <= claimed, f"{order.order_id}: {returned} returned, and only {claimed} recorded"
             if order.status is OrderStatus.CANCELLED and charged:
                 assert order.owed_refund, f"{order.order_id} is cancelled, and its charge kept"
 
@@ -164,7 +219,8 @@ class World:
         orders, charges = self.all_orders(), self._charges()
         unsettled = [order for order in orders if order.in_flight]
         assert not unsettled, f"{[order.order_id for order in unsettled]} are unsettled"
-        assert not [order for order in orders if order.owed_refund]
+        owing = [order.order_id for order in orders if order.owed_refund]
+        assert not owing, f"{owing} owe a refund"
         assert not any(
             self.orders.unsettled.entries(shard, before=utc_now() + ONE_YEAR, limit=1) for shard in ALL_SHARDS
         )
@@ -180,16 +236,20 @@ class World:
             charge.metadata["orderId"]
             for charge in self.store.charges()
             if charge.status is ChargeStatus.SUCCEEDED
-            and not any(refund.returns_money and "refundId" not in refund.metadata for refund in charge.refunds)
+            and not any(refund.returns_money and set(refund.metadata) == {"orderId"} for refund in charge.refunds)
         )
 
     def refunded_at_stripe(self, order: Order) -> int:
         """Return the amount that Stripe has refunded of the order's charges."""
-        return sum(
-            charge.amount_refunded
+        return sum(charge.amount_refunded for charge in self.charges_at_stripe(order))
+
+    def charges_at_stripe(self, order: Order) -> list[Charge]:
+        """Return the order's charges that succeeded, with their refunds."""
+        return [
+            charge
             for charge in self.store.charges()
             if charge.metadata["orderId"] == order.order_id and charge.status is ChargeStatus.SUCCEEDED
-        )
+        ]
 
     def _items(self, table: str) -> list[dict[str, Any]]:
         pages = self.fault_free.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
