@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ from local.running import DESCRIPTION
 from local.stack import Stack, local_parameters
 from local.tokens import TokenIssuer
 from operations.deployed_stack import DeployedStack
+from order_payments.domain.orders import Order, OrderLine, OrderStatus
+from order_payments.domain.refunds import Refund, RefundKind, RefundStatus, late_refund_id
+from order_payments.runtime.clock import rfc3339, utc_now
+from order_payments.storage.order_records import order_to_item
 from tests.support import previous_release
 from tests.support.http_shop import HttpShop
 from tests.support.order_listener import Listener, listen
@@ -199,6 +203,50 @@ def settle_unknown_payments(shop: HttpShop, orders: Mapping[str, str]) -> None:
         if shop.status(orders[kind])["status"] == "pending":
             shop.expire_lease(orders[kind])
             shop.reconcile()
+
+
+LATE_PAYMENTS = {"owed": (RefundStatus.OWED, None), "sent": (RefundStatus.SUCCEEDED, "re_1")}
+
+
+@pytest.mark.parametrize(("status", "stripe_refund_id"), LATE_PAYMENTS.values(), ids=LATE_PAYMENTS)
+def test_previous_release_reads_the_refund_of_a_late_payment(
+    checkout: Path, status: RefundStatus, stripe_refund_id: str | None
+) -> None:
+    now = utc_now()
+    order = Order.place("alice", [OrderLine("tea", "Tea", 1, 450)], "usd", now)
+    late = Refund(
+        late_refund_id("pi_1"),
+        RefundKind.LATE_PAYMENT,
+        status,
+        "pi_1",
+        450,
+        created_at=now,
+        updated_at=now,
+        stripe_refund_id=stripe_refund_id,
+    )
+    staff = replace(late, refund_id="ref_1", kind=RefundKind.STAFF, restock=(("tea", 1),))
+    item = order_to_item(replace(order, status=OrderStatus.CANCELLED, refunds=(late, staff), refunds_version=2))
+
+    order_as_read = subprocess.run(
+        [sys.executable, "-c", READ_REFUND_OF_PREVIOUS_RELEASE],
+        input=json.dumps(item),
+        env={"PYTHONPATH": str(checkout / "layers" / "common")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert json.loads(order_as_read) == ["pi_1", stripe_refund_id, status is RefundStatus.OWED, rfc3339(now)]
+
+
+READ_REFUND_OF_PREVIOUS_RELEASE = """
+import json, sys
+from order_payments.clock import rfc3339
+from order_payments.order_records import order_from_item
+order = order_from_item(json.load(sys.stdin))
+refund = order.refund
+print(json.dumps([refund.payment_intent_id, refund.refund_id, order.owes_refund, rfc3339(refund.owed_since)]))
+"""
 
 
 def test_update_keeps_the_tables_and_deploys_this_release(updated: Updated) -> None:

@@ -5,6 +5,7 @@ The clock is simulated: only pauses and slow responses take time.
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +36,9 @@ from order_payments.storage.dynamodb import WriteRejected
 from tests.support.world import World
 
 TRANSACTIONS = ("claim", "settle_confirmed", "settle_cancelled", "void", "settle_by_hand")
-SINGLE_WRITES = ("cancel_unclaimed", "owe_refund", "record_refund")
+REFUNDS = ("owe_refund", "record_refund")
+"""Transactions of the order alone, if nothing is put back on the shelf."""
+SINGLE_WRITES = ("cancel_unclaimed",)
 
 RETRYABLE_REASONS = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
 SERVER_ERRORS = ("InternalServerError", "ServiceUnavailableException")
@@ -214,7 +217,7 @@ def faults(world: World, monkeypatch: pytest.MonkeyPatch) -> FaultQueue:
 
         return call
 
-    for step in (*TRANSACTIONS, *SINGLE_WRITES):
+    for step in (*TRANSACTIONS, *REFUNDS, *SINGLE_WRITES):
         monkeypatch.setattr(world.orders, step, track_step(step, getattr(world.orders, step)))
     for operation in ("TransactWriteItems", "UpdateItem"):
         world.service.meta.events.register(f"before-call.dynamodb.{operation}", faults.before_call)
@@ -225,7 +228,7 @@ def faults(world: World, monkeypatch: pytest.MonkeyPatch) -> FaultQueue:
 def place_order_for(world: World, step: str) -> Order:
     """Return an order for which `run_step` reaches `step`."""
     order = world.place({"cup": 2, "tea": 9} if step == "cancel_unclaimed" else BASKET)
-    if step in {"owe_refund", "record_refund"}:
+    if step in REFUNDS:
         charge_without_service(world, order)
         world.override(order, CANCELLED)
     return order
@@ -341,6 +344,17 @@ def test_order_can_be_paid_after_its_claim_was_given_up(world: World, faults: Fa
     faults.clear()
 
     check_completed(world, "claim", order, world.pay(order))
+
+
+@pytest.mark.parametrize("step", REFUNDS)
+def test_refund_write_is_retried_after_any_conflict(world: World, faults: FaultQueue, step: str) -> None:
+    order = place_order_for(world, step)
+    faults.inject(step, *map(transaction_cancelled, RETRYABLE_REASONS))
+
+    answer = run_step(world, step, order)
+
+    assert faults.tries[step] == len(RETRYABLE_REASONS) + 1
+    check_completed(world, step, order, answer)
 
 
 @pytest.mark.parametrize("step", SINGLE_WRITES)
@@ -586,7 +600,7 @@ def test_failed_transaction_leaves_order_to_the_reconciler(
 @pytest.mark.parametrize(
     ("step", "error"),
     [
-        *((step, TIMED_OUT) for step in (*TRANSACTIONS, *SINGLE_WRITES)),
+        *((step, TIMED_OUT) for step in (*TRANSACTIONS, *REFUNDS, *SINGLE_WRITES)),
         *((step, error) for step in ("claim", "settle_confirmed") for error in (CLOSED, FAILED_AFTER_EFFECT)),
     ],
 )
@@ -643,13 +657,14 @@ def test_order_can_be_paid_if_its_cancellation_for_stock_failed(world: World, fa
 @pytest.mark.parametrize(
     "fault", [error_response("ThrottlingException"), lost_request(UNREACHABLE)], ids=["throttled", "lost"]
 )
-@pytest.mark.parametrize("step", ["owe_refund", "record_refund"])
+@pytest.mark.parametrize("step", REFUNDS)
 def test_late_charge_is_refunded_once_if_recording_fails_first(
     world: World, faults: FaultQueue, step: str, fault: Fault
 ) -> None:
     order = place_order_for(world, step)
     faults.inject(step, fault)
-    run_step(world, step, order)
+    with suppress(Busy):
+        run_step(world, step, order)
 
     # Stripe retries the event, and the reconciler finds owed refunds.
     run_step(world, "owe_refund", order)

@@ -19,9 +19,9 @@ from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.domain.errors import InsufficientStock, OrderExpired
 from order_payments.domain.orders import Order, OrderStatus
-from order_payments.domain.refunds import RefundStatus
+from order_payments.domain.refunds import RefundStatus, restocked_units
 from order_payments.runtime.clock import Deadline, utc_now
-from tests.support.fault_injection import Effect, Killed, Plan, inject_faults, kill_at, reset_world
+from tests.support.fault_injection import Effect, Killed, Plan, inject_faults, kill_at, no_faults, reset_world
 from tests.support.world import ALL_SHARDS, VALID_FOR, World
 
 EFFECTS = (Effect.NONE, Effect.DONE)
@@ -94,6 +94,46 @@ LATE_CHARGES = {
     OrderStatus.PENDING: ("read", "retrieve", "claim", "settle confirmed"),
 }
 """The requests that an event of a late charge causes, by the order's status."""
+
+REFUND = ("read", "owe refund", "refund", "record refund")
+"""The requests of an admin's refund."""
+REFUND_ENDS = {
+    "pm_card_visa": RefundStatus.SUCCEEDED,
+    "pm_card_pendingRefund": RefundStatus.PENDING,
+    "pm_card_createDispute": RefundStatus.REFUSED,
+}
+"""The status of a refund, by the card that paid."""
+
+
+@dataclass(frozen=True)
+class UnfinishedRefund:
+    """A refund that the reconciler finishes: the card, the last request before a crash, and the reconciler's."""
+
+    card: str
+    killed_after: str | None
+    requests: tuple[str, ...]
+    end: RefundStatus
+
+
+UNFINISHED_REFUNDS = {
+    "not sent": UnfinishedRefund(
+        "pm_card_visa", "owe refund", ("read", "list refunds", "refund", "record refund"), RefundStatus.SUCCEEDED
+    ),
+    "sent and not recorded": UnfinishedRefund(
+        "pm_card_visa", "refund", ("read", "list refunds", "record refund"), RefundStatus.SUCCEEDED
+    ),
+    "disputed": UnfinishedRefund(
+        "pm_card_createDispute", "owe refund", ("read", "list refunds", "refund", "record refund"), RefundStatus.REFUSED
+    ),
+    "pending": UnfinishedRefund(
+        "pm_card_pendingRefund", None, ("read", "retrieve refund", "record refund"), RefundStatus.SUCCEEDED
+    ),
+}
+REFUND_EVENTS = {
+    "failed": ("retrieve refund", "read", "record refund"),
+    "made without the service": ("retrieve refund", "retrieve", "read", "record refund"),
+}
+"""The requests that an event about a refund causes, by the refund's course."""
 
 
 def parametrize_requests(scenarios: dict[Any, tuple[str, ...]]) -> list[Any]:
@@ -195,7 +235,7 @@ def test_order_of_killed_reconciler_is_settled_by_the_next(world: World, name: s
     world.reconcile()
 
     assert {world.read_order(order).status for order in orders} == {repair.end}
-    complete_processing_payments(world)
+    complete_pending_changes(world)
     world.reconcile()
     world.check_settled()
 
@@ -277,6 +317,99 @@ def test_late_charge_confirms_pending_order_or_is_refunded_once(
             assert [refund.status for refund in recorded.refunds] == [RefundStatus.SUCCEEDED]
 
 
+@pytest.mark.parametrize("card", REFUND_ENDS)
+def test_refund_makes_the_listed_requests(world: World, card: str) -> None:
+    order = paid_order(world, card)
+
+    assert record_requests(world, lambda: world.refund(order, 1000, restock={"tea": 1})) == REFUND
+    assert [refund.status for refund in world.read_order(order).refunds] == [REFUND_ENDS[card]]
+
+
+@pytest.mark.parametrize(("card", "request_"), parametrize_requests(dict.fromkeys(REFUND_ENDS, REFUND)))
+def test_refund_killed_at_any_request_is_sent_once_if_it_is_owed(world: World, card: str, request_: str) -> None:
+    def crash(effect: Effect) -> Order:
+        order = paid_order(world, card)
+        assert is_killed(world, kill_at(request_, effect), lambda: world.refund(order, 1000, restock={"tea": 1}))
+        return order
+
+    crashes = {
+        Effect.NONE: [crash(Effect.NONE)],
+        Effect.DONE: kill_reconcilers(world, partial(crash, Effect.DONE)),
+    }
+    world.check_invariants()
+    world.reconcile()
+
+    world.check_invariants()
+    index = REFUND.index(request_)
+    for effect, orders in crashes.items():
+        is_owed = "owe refund" in REFUND[: index + (effect is Effect.DONE)]
+        ends = [REFUND_ENDS[card]] if is_owed else []
+        is_sent = is_owed and REFUND_ENDS[card] is not RefundStatus.REFUSED
+        for order in orders:
+            check_refunds(world, order, ends, sent=1000 if is_sent else 0, restocked=int(is_sent))
+    complete_pending_changes(world)
+    world.reconcile()
+    world.check_settled()
+
+
+@pytest.mark.parametrize("name", UNFINISHED_REFUNDS)
+def test_reconciler_finishes_refund_with_the_listed_requests(world: World, name: str) -> None:
+    unfinished = UNFINISHED_REFUNDS[name]
+    order = owing_order(world, unfinished)
+    complete_pending_changes(world)
+
+    assert record_requests(world, lambda: reconcile(world, order)) == unfinished.requests
+    assert [refund.status for refund in world.read_order(order).refunds] == [unfinished.end]
+    world.check_settled()
+
+
+@pytest.mark.parametrize(
+    ("name", "request_"), parametrize_requests({name: refund.requests for name, refund in UNFINISHED_REFUNDS.items()})
+)
+def test_refund_of_killed_reconciler_is_finished_by_the_next(world: World, name: str, request_: str) -> None:
+    unfinished = UNFINISHED_REFUNDS[name]
+
+    def crash(effect: Effect) -> Order:
+        order = owing_order(world, unfinished)
+        complete_pending_changes(world)
+        assert is_killed(world, kill_at(request_, effect), lambda: reconcile(world, order))
+        return order
+
+    orders = [crash(Effect.NONE), *kill_reconcilers(world, partial(crash, Effect.DONE))]
+    world.check_invariants()
+    world.reconcile()
+
+    world.check_settled()
+    is_sent = unfinished.end is RefundStatus.SUCCEEDED
+    for order in orders:
+        check_refunds(world, order, [unfinished.end], sent=1000 if is_sent else 0, restocked=int(is_sent))
+
+
+@pytest.mark.parametrize("course", REFUND_EVENTS)
+def test_refund_event_makes_the_listed_requests(world: World, course: str) -> None:
+    _, deliver_event = changed_refund(world, course)
+
+    assert record_requests(world, deliver_event) == REFUND_EVENTS[course]
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+@pytest.mark.parametrize(("course", "request_"), parametrize_requests(REFUND_EVENTS))
+def test_refund_event_killed_at_any_request_is_recorded_by_the_next(
+    world: World, course: str, request_: str, effect: Effect
+) -> None:
+    order, deliver_event = changed_refund(world, course)
+
+    assert is_killed(world, kill_at(request_, effect), deliver_event)
+    world.reconcile()
+    deliver_event()  # Stripe retries an event until it is acknowledged.
+
+    world.check_settled()
+    if course == "failed":
+        check_refunds(world, order, [RefundStatus.FAILED], sent=0, restocked=1)
+    else:
+        check_refunds(world, order, [RefundStatus.SUCCEEDED], sent=1000, restocked=0)
+
+
 def is_killed(world: World, plan: Plan, action: Callable[[], object]) -> bool:
     """Return whether the process was killed in `action`."""
     with inject_faults(world, plan):
@@ -341,6 +474,43 @@ def refunds_of(world: World, order: Order) -> int:
     return sum(len(charge.refunds) for charge in world.store.charges() if charge.metadata["orderId"] == order.order_id)
 
 
-def complete_processing_payments(world: World) -> None:
+def paid_order(world: World, card: str) -> Order:
+    order = world.place({"tea": 2})
+    world.pay(order, card)
+    return order
+
+
+def owing_order(world: World, unfinished: UnfinishedRefund) -> Order:
+    """Return an order whose refund of 1000, with one unit to restock, is not finished."""
+    order = paid_order(world, unfinished.card)
+    plan = kill_at(unfinished.killed_after, Effect.DONE) if unfinished.killed_after else no_faults
+    is_dead = is_killed(world, plan, lambda: world.refund(order, 1000, restock={"tea": 1}))
+    assert is_dead is (unfinished.killed_after is not None)
+    return order
+
+
+def changed_refund(world: World, course: str) -> tuple[Order, Callable[[], object]]:
+    """Return an order with a refund that has changed at Stripe, and a function that delivers the event."""
+    order = paid_order(world, "pm_card_visa")
+    if course == "failed":
+        world.refund(order, 1000, restock={"tea": 1})
+        ((refund,),) = (charge.refunds for charge in world.charges_at_stripe(order))
+        world.fail_refund(refund.id)
+        stripe_refund_id = refund.id
+    else:
+        stripe_refund_id = world.refund_without_service(order, 1000)
+    return order, lambda: world.follow_refund(stripe_refund_id)
+
+
+def check_refunds(world: World, order: Order, ends: list[RefundStatus], *, sent: int, restocked: int) -> None:
+    """Check the statuses of an order's refunds, the amount that Stripe returned for it, and the restocked units."""
+    recorded = world.read_order(order).refunds
+    assert [refund.status for refund in recorded] == ends
+    assert world.refunded_at_stripe(order) == sent
+    assert restocked_units(recorded) == ({"tea": restocked} if restocked else {})
+
+
+def complete_pending_changes(world: World) -> None:
+    """Let an hour pass at Stripe, in which payments and refunds are completed."""
     started = world.wire.clock
     world.wire.clock = lambda: started() + 3600

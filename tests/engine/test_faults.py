@@ -13,12 +13,15 @@ import pytest
 import stripe
 from botocore.exceptions import ClientError
 
+from dummy_stripe import REFUND_CHANGE_SECONDS
 from dummy_stripe.http_client import DummyStripeHTTPClient
 from harness.dynamodb_local import client_of
 from order_payments import payments
 from order_payments.api.problems import PROBLEM_TYPES
 from order_payments.domain.errors import OrderPaymentError
 from order_payments.domain.orders import Order, OrderStatus
+from order_payments.domain.refunds import RefundStatus
+from order_payments.refunds import RefundResult
 from order_payments.runtime.clock import Deadline, rfc3339, utc_now
 from order_payments.storage.dynamodb import WriteRejected
 from order_payments.storage.order_writes import UNSETTLED_SHARDS
@@ -36,6 +39,7 @@ from tests.support.fault_injection import (
     fail_from,
     fail_in_turn,
     inject_faults,
+    no_faults,
     reset_world,
     stripe_connection_error,
     stripe_response,
@@ -177,6 +181,44 @@ late, 401        | 502 payable    202 confirmed  202 cancelled      202 cancelle
 """
 
 
+REFUND_EXPECTATIONS = """
+                 | owe refund    record refund
+no connection    | 503 paid      202 refunded
+reply lost       | 201 refunded  201 refunded
+late             | 503 refunded  202 refunded
+later            | 503 refunded  202 refunded
+throttled        | 503 paid      202 refunded
+bad request      | 500 paid      202 refunded
+html             | 503 paid      202 refunded
+done, html       | 201 refunded  201 refunded
+down             | 503 paid      202 refunded
+done, down       | 503 refunded  202 refunded
+"""
+STRIPE_REFUND_EXPECTATIONS = """
+                 | refund
+no connection    | 202 refunded
+first try lost   | 201 refunded
+reply lost       | 202 refunded
+first reply lost | 201 refunded
+late             | 202 refunded
+later            | 202 refunded
+429              | 202 refunded
+429, lost        | 201 refunded
+lost, 429s       | 202 refunded
+lock timeout     | 202 refunded
+409              | 202 refunded
+500              | 202 refunded
+done, 500        | 202 refunded
+first 500        | 201 refunded
+garbage          | 202 refunded
+done, garbage    | 202 refunded
+garbage 500      | 202 refunded
+401              | 202 refunded
+lost, 401        | 202 refunded
+late, 401        | 202 refunded
+"""
+
+
 def parse_cells(table: str) -> list[Any]:
     """Return test parameters: the call, the fault, the expected HTTP status and the order's final state."""
     head, *rows = (line.split("|") for line in table.strip("\n").splitlines())
@@ -252,6 +294,88 @@ def test_next_reconciler_settles_order_after_fault_in_reconciler(
     injection.deliver_late()
     world.check_settled()
     assert end_of(world, order) == "confirmed"
+
+
+@pytest.mark.parametrize(("call", "fault", "expected_status", "end"), parse_cells(REFUND_EXPECTATIONS))
+def test_dynamodb_fault_during_staff_refund_refunds_at_most_once(
+    world: World, call: str, fault: str, expected_status: str, end: str
+) -> None:
+    check_staff_refund(world, call, DYNAMODB_FAULTS[fault], expected_status, end)
+
+
+@pytest.mark.parametrize(("call", "fault", "expected_status", "end"), parse_cells(STRIPE_REFUND_EXPECTATIONS))
+def test_stripe_fault_during_staff_refund_refunds_once(
+    world: World, call: str, fault: str, expected_status: str, end: str
+) -> None:
+    check_staff_refund(world, call, STRIPE_FAULTS[fault], expected_status, end)
+
+
+REFUND_RECONCILER_CALLS = {
+    "dynamodb": [("record refund", "pm_card_visa")],
+    "stripe": [
+        ("list refunds", "pm_card_visa"),
+        ("refund", "pm_card_visa"),
+        ("retrieve refund", "pm_card_pendingRefund"),
+    ],
+}
+"""The reconciler's requests for a refund that is owed, or pending, by the card that paid."""
+
+
+@pytest.mark.parametrize(
+    ("request_name", "card", "fault"),
+    [
+        pytest.param(name, card, fault, id=f"{name}-{label}")
+        for to, calls in REFUND_RECONCILER_CALLS.items()
+        for name, card in calls
+        for label, fault in FAULTS[to].items()
+    ],
+)
+def test_next_reconciler_finishes_refund_after_fault_in_reconciler(
+    world: World, request_name: str, card: str, fault: FaultCase
+) -> None:
+    order = owing_order(world, card)
+
+    with inject_faults(world, fault.plan(request_name)) as injection:
+        status = status_of(lambda: reconcile(world, order))
+
+    assert request_name in injection.names
+    assert status in {200, 500, 503}
+    world.check_invariants()
+    injection.deliver_late()
+    world.reconcile()
+    world.check_settled()
+    assert (refunds_of(world, order), world.refunded_at_stripe(order)) == (1, 1000)
+
+
+REFUND_EVENT_CALLS = {"dynamodb": ["read", "record refund"], "stripe": ["retrieve refund"]}
+
+
+@pytest.mark.parametrize(
+    ("request_name", "fault"),
+    [
+        pytest.param(name, fault, id=f"{name}-{label}")
+        for to, names in REFUND_EVENT_CALLS.items()
+        for name in names
+        for label, fault in FAULTS[to].items()
+    ],
+)
+def test_event_of_a_failed_refund_is_recorded_or_sent_again(world: World, request_name: str, fault: FaultCase) -> None:
+    order = world.place({"tea": 2})
+    world.pay(order)
+    world.refund(order, 1000, restock={"tea": 1})
+    ((refund,),) = (charge.refunds for charge in world.charges_at_stripe(order))
+    world.fail_refund(refund.id)
+
+    with inject_faults(world, fault.plan(request_name)) as injection:
+        status = status_of(lambda: world.follow_refund(refund.id))
+
+    assert request_name in injection.names
+    is_recorded = [refund.status for refund in world.read_order(order).refunds] == [RefundStatus.FAILED]
+    assert status in ({200} if is_recorded else {500, 503}) | {503}
+    injection.deliver_late()
+    world.follow_refund(refund.id)
+    assert [refund.status for refund in world.read_order(order).refunds] == [RefundStatus.FAILED]
+    world.check_settled()
 
 
 @pytest.mark.parametrize("fault", STRIPE_FAULTS.values(), ids=STRIPE_FAULTS)
@@ -386,7 +510,41 @@ def check_payment(world: World, call: Call, fault: FaultCase, expected_status: s
         assert end_of(world, order) == ("cancelled" if is_unpayable else "confirmed")
 
 
-def status_of(action: Callable[[], Order | OrderPaymentError]) -> int:
+def owing_order(world: World, card: str) -> Order:
+    """Return an order with a refund that is not known to be sent, or that was pending and is due."""
+    order = world.place({"tea": 2})
+    world.pay(order, card)
+    plan = no_faults if card == "pm_card_pendingRefund" else fail_each("refund", stripe_connection_error(NONE))
+    with inject_faults(world, plan):
+        world.refund(order, 1000, restock={"tea": 1})
+    clock = world.wire.clock
+    world.wire.clock = lambda: clock() + REFUND_CHANGE_SECONDS
+    return order
+
+
+def check_staff_refund(world: World, request: str, fault: FaultCase, expected_status: str, end: str) -> None:
+    order = world.place({"tea": 2})
+    world.pay(order)
+
+    with inject_faults(world, fault.plan(request)) as injection:
+        status = status_of(lambda: world.refund(order, 1000, restock={"tea": 1}))
+
+    assert request in injection.names
+    assert status == int(expected_status)
+    world.check_invariants()
+    if fault.arrives_after_reconciling:
+        world.reconcile()
+        world.check_settled()
+    injection.deliver_late()
+    world.check_invariants()
+    world.reconcile()
+    world.check_settled()
+    is_refunded = end == "refunded"
+    assert (refunds_of(world, order), world.refunded_at_stripe(order)) == (is_refunded, 1000 * is_refunded)
+    assert world.stock("tea") == (IN_STOCK - 2 + is_refunded,) * 2
+
+
+def status_of(action: Callable[[], Order | RefundResult | OrderPaymentError | None]) -> int:
     """Return the HTTP status that the API responds with."""
     try:
         answer = action()
@@ -394,6 +552,9 @@ def status_of(action: Callable[[], Order | OrderPaymentError]) -> int:
         return 500
     if isinstance(answer, OrderPaymentError):
         return PROBLEM_TYPES[type(answer)].status
+    if isinstance(answer, RefundResult):
+        return 201 if answer.refund.status is RefundStatus.SUCCEEDED else 202
+    assert answer is not None
     return 202 if answer.status is OrderStatus.PENDING else 200
 
 

@@ -76,6 +76,12 @@ def place(world: World) -> Order:
     return world.place({PRODUCT: 1})
 
 
+def pay(world: World, card: str = "pm_card_visa") -> Order:
+    order = place(world)
+    world.pay(order, card)
+    return order
+
+
 def kill_payer_overtaken_by_reconciler(world: World) -> None:
     order, payer = place(world), second_world(world)
     kill_after(payer.stripe, "confirm")
@@ -132,6 +138,28 @@ def cancel_after_lost_reply_and_rate_limits(world: World) -> None:
     world.override(order, OrderStatus.CANCELLED)
 
 
+def refund_twice_at_once(world: World) -> None:
+    order, slower = pay(world), second_world(world)
+    run_before(slower.orders, "owe_refund", lambda: world.refund(order, 3000))
+    slower.refund(order, 3000)
+
+
+def restock_twice_at_once(world: World) -> None:
+    order, slower = pay(world), second_world(world)
+    run_before(slower.orders, "record_refund", world.reconcile)
+    slower.refund(order, 3000, restock={PRODUCT: 1})
+
+
+def lose_refund_response(world: World) -> None:
+    order = pay(world)
+    with inject_faults(world, fail_in_turn("refund", stripe_connection_error(Effect.DONE))):
+        world.refund(order, 1000)
+
+
+def refund_disputed_charge(world: World) -> None:
+    world.refund(pay(world, "pm_card_createDispute"), 1000)
+
+
 Scenario = Callable[[World], None]
 
 SCENARIOS: Mapping[str, tuple[Scenario, str]] = {
@@ -146,8 +174,15 @@ SCENARIOS: Mapping[str, tuple[Scenario, str]] = {
         cancel_after_lost_reply_and_rate_limits,
         "is cancelled, and its charge kept",
     ),
+    "refund_unconditional": (refund_twice_at_once, "3000 returned, and only 0 recorded"),
+    "restock_apart": (restock_twice_at_once, "-1 gone, 0 sold"),
+    "random_refund_key": (lose_refund_response, "2000 returned, and only 1000 recorded"),
+    "refused_refund_is_retried": (refund_disputed_charge, "owe a refund"),
 }
 """By rule: a scenario, and the violation that it ends with without the rule."""
+
+ENDLESS = {"refused_refund_is_retried"}
+"""The rules without which nothing wrong is done, and the reconciler never ends."""
 
 
 def test_each_rule_has_a_scenario() -> None:
@@ -172,8 +207,9 @@ def test_mutant_without_the_rule_breaks_an_invariant(world: World, monkeypatch: 
 
     scenario(world)
 
-    with pytest.raises(AssertionError, match=violation):
-        world.check_invariants()
+    if rule not in ENDLESS:
+        with pytest.raises(AssertionError, match=violation):
+            world.check_invariants()
     world.reconcile()
     with pytest.raises(AssertionError, match=violation):
         world.check_settled()

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from dummy_stripe import IDEMPOTENCY_SECONDS
 from dummy_stripe.objects import Intent, Status
 from dummy_stripe.payment_intents import apply_due_changes
 from harness.dynamodb_local import client_of
@@ -34,16 +35,20 @@ from order_payments.domain.errors import (
     Busy,
     InsufficientStock,
     InvalidPaymentMethod,
+    NotRefundable,
     OrderExpired,
     OrderNotPending,
     OrderPaymentError,
     PaymentAlreadyAttempted,
     PaymentFailed,
     PaymentInProgress,
+    RefundTooLarge,
     StockBelowReserved,
     TooManyAttempts,
 )
 from order_payments.domain.orders import MAXIMUM_REFUSED_ATTEMPTS, Order, OrderStatus
+from order_payments.domain.refunds import RefundStatus, claimed_amount, restocked_units
+from order_payments.refunds import RefundResult
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage.products_table import ProductsTable
 from tests.support.fault_injection import (
@@ -220,6 +225,28 @@ class OrderLifecycle(RuleBasedStateMachine):
             assert self.kind(answer) == status
             model.state, model.request = State(status), None
 
+    @rule(order_id=orders, amount=st.sampled_from([None, 1, 4599, 50_000]), restock=st.booleans(), fault=faults)
+    def refund(self, order_id: str, amount: int | None, fault: Plan, *, restock: bool) -> None:
+        """Refund an order, with one unit of its first product. Stripe and the invariants decide the rest."""
+        model = self.models[order_id]
+        before = self.world.read_order(model.order)
+        product, *_ = model.order.quantities()
+        answer = self.run_step(
+            fault, lambda: self.world.refund(model.order, amount, restock={product: 1} if restock else {})
+        )
+        if answer is None:
+            return
+        left = before.total_amount - claimed_amount(before.refunds, before.refundable_intent_id or "")
+        if before.refundable_intent_id is None or left <= 0:
+            assert self.kind(answer) is NotRefundable
+        elif (amount or 0) > left or (restock and not before.restockable_units().get(product)):
+            assert self.kind(answer) is RefundTooLarge
+        else:
+            assert isinstance(answer, RefundResult)
+            assert answer.refund.amount == (left if amount is None else amount)
+            assert answer.refund.status in {RefundStatus.SUCCEEDED, RefundStatus.OWED}
+            assert fault is not no_faults or answer.refund.status is RefundStatus.SUCCEEDED
+
     @rule(product=st.sampled_from(PRODUCTS), change=st.integers(-3, 4))
     def restock(self, product: str, change: int) -> None:
         stock, available = self.world.stock(product)
@@ -236,6 +263,8 @@ class OrderLifecycle(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 61, 25 * 60 * 60, 73 * 60 * 60]))
     def advance_time(self, seconds: int) -> None:
+        if seconds > IDEMPOTENCY_SECONDS:
+            self.deliver_late_requests()  # no request is in flight for a day
         self.elapsed += timedelta(seconds=seconds)
 
     @rule(fault=faults)
@@ -331,6 +360,9 @@ class OrderLifecycle(RuleBasedStateMachine):
         for model in self.models.values():
             if model.state in states:
                 taken.update(model.order.quantities())
+            if model.state is State.CONFIRMED:
+                refunds = self.world.read_order(model.order).refunds
+                taken.subtract(restocked_units(refund for refund in refunds if not refund.is_owed))
         return self.world.initial_stock[product] - taken[product]
 
     def unpayable_answer(self, model: ModelOrder, request: tuple[str | None, str]) -> object:

@@ -23,7 +23,7 @@ from order_payments.domain.errors import Busy, StockBelowReserved
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.stripe_adapter.gateway import StripeGateway
-from tests.support.concurrency import BuyerProcesses, Purchase, run_concurrently
+from tests.support.concurrency import BuyerProcesses, Purchase, StaffRefund, run_concurrently
 from tests.support.function_shop import FunctionShop
 from tests.support.world import VALID_FOR, World
 
@@ -116,6 +116,42 @@ def test_payments_during_expiry_confirm_or_cancel_each_order(world: World, buyer
     assert world.read_order(valid).status is OrderStatus.CONFIRMED
     assert not any(world.read_order(order).status is OrderStatus.PENDING for order in expiring)
     world.check_settled()
+
+
+def test_50_concurrent_refunds_return_no_more_than_the_charge(world: World, buyers: BuyerProcesses) -> None:
+    rng = random.Random(18)  # noqa: S311 - the same amounts each time
+    world.add_product("tea", 50)
+    order = world.place({"tea": 10})
+    world.pay(order)
+    refunds = [StaffRefund(order, rng.randint(1, 3000), {"tea": 1} if rng.random() < 0.5 else {}) for _ in range(50)]
+    admins_left = Countdown(1)
+
+    def refund() -> Counter[str]:
+        try:
+            return buyers.run(refunds, at_a_time=52)
+        finally:
+            admins_left.end()
+
+    def reconcile() -> None:
+        own_world = second_world(world)
+        while not admins_left.is_reached():
+            with suppress(Busy):
+                own_world.reconcile_one(order.order_id)
+
+    answers, _ = run_concurrently([refund, reconcile])
+    world.reconcile()
+
+    assert set(answers) <= {"succeeded", "owed", "RefundTooLarge", "NotRefundable", "Busy"}
+    assert answers["RefundTooLarge"] > 0
+    world.check_settled()
+    recorded = world.read_order(order).refunds
+    (charge,) = world.charges_at_stripe(order)
+    assert {(refund.stripe_refund_id, refund.amount) for refund in recorded} == {
+        (refund.id, refund.amount) for refund in charge.refunds
+    }
+    assert len(recorded) == answers["succeeded"] + answers["owed"] == len(charge.refunds)
+    assert charge.amount_refunded <= order.total_amount
+    assert 40 < world.stock("tea")[0] <= 50
 
 
 def test_overlapping_baskets_leave_no_unit_held_or_missing(world: World, buyers: BuyerProcesses) -> None:

@@ -1,4 +1,4 @@
-"""Concurrent callers: threads that start together, and buyers in separate processes."""
+"""Concurrent callers: threads that start together, and buyers and admins in separate processes."""
 
 import multiprocessing
 import os
@@ -15,8 +15,9 @@ from typing import TypeVar
 from unittest.mock import patch
 
 from harness.dynamodb_local import client_of
-from order_payments.domain.errors import Busy
+from order_payments.domain.errors import Busy, OrderPaymentError
 from order_payments.domain.orders import Order
+from order_payments.refunds import RefundResult
 from tests.support.world import World
 
 START_TIMEOUT_SECONDS = 60.0
@@ -45,9 +46,29 @@ class Purchase:
     order: Order
     card: str = "pm_card_visa"
 
+    def run(self, world: World) -> Order | OrderPaymentError:
+        """Pay the order."""
+        return world.pay(self.order, self.card)
+
+
+@dataclass(frozen=True, slots=True)
+class StaffRefund:
+    """An admin's refund of an order."""
+
+    order: Order
+    amount: int
+    restock: dict[str, int]
+
+    def run(self, world: World) -> RefundResult | OrderPaymentError:
+        """Refund the order."""
+        return world.refund(self.order, self.amount, restock=self.restock)
+
+
+Step = Purchase | StaffRefund
+
 
 class BuyerProcesses:
-    """Processes in which buyers pay, several at a time. They share only the database."""
+    """Processes in which buyers pay or admins refund, several at a time. They share only the database."""
 
     def __init__(self, pool: ProcessPoolExecutor, processes: int) -> None:
         self._pool = pool
@@ -68,16 +89,20 @@ class BuyerProcesses:
             yield cls(pool, processes)
 
     def pay(self, purchases: Sequence[Purchase], *, at_a_time: int, max_attempts: int = MAX_ATTEMPTS) -> Counter[str]:
-        """Pay all purchases, `at_a_time` at once, and count the answers.
+        """Pay all purchases, `at_a_time` at once, and count the answers, as `run` does."""
+        return self.run(purchases, at_a_time=at_a_time, max_attempts=max_attempts)
 
-        An answer is the order's status or the error's name. A buyer who is answered busy retries, with at most
-        `max_attempts` payments. Each busy answer counts.
+    def run(self, steps: Sequence[Step], *, at_a_time: int, max_attempts: int = MAX_ATTEMPTS) -> Counter[str]:
+        """Run all steps, `at_a_time` at once, and count the answers.
+
+        An answer is the status of the order or the refund, or the error's name. A caller who is answered busy retries,
+        with at most `max_attempts` requests. Each busy answer counts.
         """
-        shares = [purchases[number :: self._processes] for number in range(self._processes)]
+        shares = [steps[number :: self._processes] for number in range(self._processes)]
         threads = -(-at_a_time // self._processes)
         answers: Counter[str] = Counter()
         for counted in self._pool.map(
-            _pay_share, shares, [threads] * self._processes, [max_attempts] * self._processes
+            _run_share, shares, [threads] * self._processes, [max_attempts] * self._processes
         ):
             answers.update(counted)
         return answers
@@ -94,30 +119,40 @@ def _start(endpoint: str, start: Barrier) -> None:
     _Process.endpoint, _Process.start = endpoint, start
 
 
-def _pay_share(purchases: Sequence[Purchase], threads: int, max_attempts: int) -> Counter[str]:
+def _run_share(steps: Sequence[Step], threads: int, max_attempts: int) -> Counter[str]:
     service, fault_free = client_of(_Process.endpoint), client_of(_Process.endpoint)
     thread = threading.local()
 
     def enter() -> None:
         thread.world = World(service, fault_free)
 
-    def pay(purchase: Purchase) -> Counter[str]:
-        return _pay_until_answered(thread.world, purchase, max_attempts)
+    def run(step: Step) -> Counter[str]:
+        return _run_until_answered(thread.world, step, max_attempts)
 
     answers: Counter[str] = Counter()
     with ThreadPoolExecutor(threads, initializer=enter) as pool:
         # Each process gets one share, since none starts before all have one.
         _Process.start.wait(START_TIMEOUT_SECONDS)
-        for answer in pool.map(pay, purchases):
+        for answer in pool.map(run, steps):
             answers.update(answer)
     return answers
 
 
-def _pay_until_answered(world: World, purchase: Purchase, max_attempts: int) -> Counter[str]:
+def _run_until_answered(world: World, step: Step, max_attempts: int) -> Counter[str]:
     answers: Counter[str] = Counter()
     for _ in range(max_attempts):
-        answer = world.pay(purchase.order, purchase.card)
-        answers[str(answer.status) if isinstance(answer, Order) else type(answer).__name__] += 1
+        answer = step.run(world)
+        answers[_name_of(answer)] += 1
         if not isinstance(answer, Busy):
             break
     return answers
+
+
+def _name_of(answer: Order | RefundResult | OrderPaymentError) -> str:
+    match answer:
+        case Order(status=status):
+            return status
+        case RefundResult(refund=refund):
+            return refund.status
+        case _:
+            return type(answer).__name__

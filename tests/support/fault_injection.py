@@ -258,11 +258,14 @@ def _raise(error: Exception) -> NoReturn:
 
 
 def _name_in_stripe(method: str, url: str) -> str:
-    last = url.rpartition("/")[2]
+    parts = url.partition("?")[0].split("/")
+    last = parts[-1]
     if last == "refunds":
         return "refund" if method.upper() == "POST" else "list refunds"
     if last == "payment_intents":
         return "create"
+    if parts[-2] == "refunds":
+        return "retrieve refund"
     return last if method.upper() == "POST" else "retrieve"
 
 

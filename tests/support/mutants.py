@@ -3,6 +3,7 @@
 A mutant lasts as long as its `patch`.
 """
 
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -11,10 +12,13 @@ from unittest.mock import patch as mock_patch
 
 import pytest
 
+from dummy_stripe.http_client import DummyStripeHTTPClient
 from order_payments import payments
 from order_payments.domain.orders import Order, PaymentAttempt, Reason
+from order_payments.domain.refunds import Refund
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.storage import orders_table
+from order_payments.storage.dynamodb import write_transaction
 from order_payments.storage.order_writes import UNCLAIMED, Condition
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.stripe_adapter.gateway import StripeGateway
@@ -25,6 +29,8 @@ from order_payments.stripe_adapter.outcomes import (
     Declined,
     Paid,
     RateLimited,
+    RefundOutcome,
+    RefundRefused,
     Unknown,
 )
 from tests.support.world import World
@@ -121,6 +127,51 @@ def lost_try_counts_as_rate_limited(patch: pytest.MonkeyPatch, _: World) -> None
     patch.setattr(StripeGateway, "confirm", confirm_or_void)
 
 
+def refund_unconditional(patch: pytest.MonkeyPatch, _: World) -> None:
+    """A refund is written even if the order's refunds have changed since its amount was checked."""
+    patch.setattr(orders_table, "refunds_are_unchanged", lambda _: [])
+
+
+def restock_apart(patch: pytest.MonkeyPatch, _: World) -> None:
+    """Returned units go back on the shelf in a transaction of their own."""
+    write_refund = OrdersTable._write_refund
+
+    def restock_and_write(
+        table: OrdersTable, order: Order, refund: Refund, restock: Mapping[str, int], deadline: Deadline
+    ) -> Order:
+        if restock:
+            restocks = [table._products.restock(product_id, units) for product_id, units in restock.items()]
+            write_transaction(table._client, restocks, deadline=deadline)
+        return write_refund(table, order, refund, {}, deadline)
+
+    patch.setattr(OrdersTable, "_write_refund", restock_and_write)
+
+
+def random_refund_key(patch: pytest.MonkeyPatch, _: World) -> None:
+    """The idempotency key of a refund is random."""
+    send = DummyStripeHTTPClient.request
+
+    def send_with_random_key(
+        wire: DummyStripeHTTPClient, method: str, url: str, headers: Mapping[str, str], *body: Any, **options: Any
+    ) -> Any:
+        if method == "post" and url.endswith("/refunds"):
+            headers = {**headers, "Idempotency-Key": uuid.uuid4().hex}
+        return send(wire, method, url, headers, *body, **options)
+
+    patch.setattr(DummyStripeHTTPClient, "request", send_with_random_key)
+
+
+def refused_refund_is_retried(patch: pytest.MonkeyPatch, _: World) -> None:
+    """A refund that Stripe refuses stays owed."""
+    create_refund = StripeGateway.create_refund
+
+    def create_or_retry(gateway: StripeGateway, order: Order, refund: Refund, **by: Any) -> RefundOutcome:
+        outcome = create_refund(gateway, order, refund, **by)
+        return Unknown() if isinstance(outcome, RefundRefused) else outcome
+
+    patch.setattr(StripeGateway, "create_refund", create_or_retry)
+
+
 Mutation = Callable[[pytest.MonkeyPatch, World], None]
 
 MUTANTS: Mapping[str, Mutation] = {
@@ -134,6 +185,10 @@ MUTANTS: Mapping[str, Mutation] = {
         override_unconditional,
         expiry_unconditional,
         lost_try_counts_as_rate_limited,
+        refund_unconditional,
+        restock_apart,
+        random_refund_key,
+        refused_refund_is_retried,
     )
 }
 

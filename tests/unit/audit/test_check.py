@@ -28,6 +28,7 @@ from tests.support.auditor import (
 )
 from tests.support.function_shop import FunctionShop
 from tests.support.metrics import metrics_in
+from tests.support.shop import ADMIN
 
 
 def place_orders_of_every_kind(shop: FunctionShop) -> str:
@@ -338,6 +339,16 @@ def test_refund_made_at_stripe_and_not_recorded_is_reported(shop: FunctionShop, 
         external_stripe(shop).v1.refunds.create(refund)
 
     assert auditor.kinds() == ["refunds_differ"] * 2
+
+
+@pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_pendingRefund", "pm_card_createDispute"])
+def test_staff_refund_is_not_a_mismatch(shop: FunctionShop, auditor: Auditor, card: str) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, card)
+
+    shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, {"reason": "Broken.", "amount": 100})
+
+    assert auditor.kinds() == []
 
 
 def test_partial_refund_of_a_cancelled_order_is_reported(shop: FunctionShop, auditor: Auditor) -> None:

@@ -101,6 +101,18 @@ def test_attempt_missing_from_the_unsettled_index_is_listed(shop: FunctionShop, 
     assert auditor.kinds() == []
 
 
+def test_unfinished_refund_missing_from_the_unsettled_index_is_listed(shop: FunctionShop, auditor: Auditor) -> None:
+    order = shop.order((shop.add_product(), 1))
+    shop.pay(order, "pm_card_pendingRefund")
+    shop.call("POST", f"/admin/orders/{order}/refunds", ADMIN, {"reason": "Broken."})
+    write_order(shop, order, "REMOVE unsettledShard, unsettledSince")
+
+    assert auditor.kinds() == ["not_listed"]
+    assert auditor.apply(auditor.plan()) == ["done"]
+
+    assert auditor.kinds() == []
+
+
 BROKEN_INDEX_ENTRIES = {
     "not listed": "REMOVE unsettledShard, unsettledSince",
     "half listed": "REMOVE unsettledSince",

@@ -13,6 +13,7 @@ from order_payments.audit.tables import AuditedTables
 from order_payments.domain import orders as order_rules
 from order_payments.domain.errors import Busy, OrderNotFound
 from order_payments.domain.orders import (
+    MAXIMUM_PRODUCTS,
     Order,
     OrderLine,
     OrderStatus,
@@ -426,6 +427,9 @@ LATE_REFUND = Refund(
     created_at=LATER,
     updated_at=LATER,
 )
+STAFF_REFUND = replace(
+    LATE_REFUND, refund_id="ref_1", kind=RefundKind.STAFF, amount=1000, restock=(("tea", 2), ("cup", 1)), by="ada"
+)
 BY_HAND = (Reason("admin_override", "Paid in cash."), Override("admin", LATER, "Paid in cash."))
 STATUS_WRITES = {
     "claim": Write(CONFIRMED, lambda orders, order: orders.claim(order, attempt(), deadline=PLENTY)),
@@ -519,3 +523,59 @@ def list_as_unsettled(dynamodb: DynamoDBClient, order: Order) -> None:
         UpdateExpression="SET unsettledShard = :shard, unsettledSince = :since",
         ExpressionAttributeValues={":shard": {"S": "unsettled-0"}, ":since": {"S": "2026-01-01T00:00:00.000Z"}},
     )
+
+
+def test_refund_is_recorded_with_its_units_on_the_shelf(
+    dynamodb: DynamoDBClient, orders: OrdersTable, products: ProductsTable, order: Order
+) -> None:
+    confirmed = confirm(orders, order)
+    owed = orders.owe_refund(confirmed, STAFF_REFUND, deadline=PLENTY)
+    assert (stock(products), unsettled(dynamodb)) == ([(6, 6), (1, 1)], [order.order_id])
+
+    sent = replace(STAFF_REFUND, status=RefundStatus.SUCCEEDED, stripe_refund_id="re_1")
+    recorded = orders.record_refund(owed, sent, deadline=PLENTY)
+
+    assert recorded == orders.get(order.order_id)
+    assert recorded.refunds == (sent,)
+    assert (stock(products), unsettled(dynamodb)) == ([(8, 8), (2, 2)], [])
+
+
+def test_refund_is_recorded_and_restocked_once(orders: OrdersTable, products: ProductsTable, order: Order) -> None:
+    owed = orders.owe_refund(confirm(orders, order), STAFF_REFUND, deadline=PLENTY)
+    sent = replace(STAFF_REFUND, status=RefundStatus.SUCCEEDED, stripe_refund_id="re_1")
+    recorded = orders.record_refund(owed, sent, deadline=PLENTY)
+
+    with pytest.raises(RefundsChanged) as changed:
+        orders.record_refund(owed, sent, deadline=PLENTY)
+
+    assert changed.value.order == recorded
+    assert stock(products) == [(8, 8), (2, 2)]
+
+
+def test_refunds_that_were_checked_against_an_old_list_are_not_written(orders: OrdersTable, order: Order) -> None:
+    confirmed = confirm(orders, order)
+    first = orders.owe_refund(confirmed, STAFF_REFUND, deadline=PLENTY)
+
+    with pytest.raises(RefundsChanged):
+        orders.owe_refund(confirmed, replace(STAFF_REFUND, refund_id="ref_2"), deadline=PLENTY)
+
+    assert orders.get(order.order_id).refunds == first.refunds == (STAFF_REFUND,)
+
+
+def test_refund_restocks_every_product_of_the_largest_order(orders: OrdersTable, products: ProductsTable) -> None:
+    names = [f"product-{number}" for number in range(MAXIMUM_PRODUCTS)]
+    for name in names:
+        products.put(name, name=name, unit_price=100, currency="usd", stock=1)
+    order = Order.place("alice", [OrderLine(name, name, 1, 100) for name in names], "usd", NOW)
+    orders.create(replace(order, status=CONFIRMED))
+    refund = replace(STAFF_REFUND, amount=100, restock=tuple((name, 1) for name in names))
+    owed = orders.owe_refund(replace(order, status=CONFIRMED), refund, deadline=PLENTY)
+
+    orders.record_refund(owed, replace(refund, status=RefundStatus.SUCCEEDED), deadline=PLENTY)
+
+    assert {products.get(name).stock for name in names} == {2}
+
+
+def confirm(orders: OrdersTable, order: Order) -> Order:
+    claimed = orders.claim(order, attempt(), deadline=PLENTY)
+    return orders.settle_confirmed(claimed, now=LATER, deadline=PLENTY)
