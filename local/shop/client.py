@@ -146,7 +146,7 @@ def list_all(
 
 def is_payable(order: Mapping[str, Any]) -> bool:
     """Return whether an order is pending, has no payment attempt and has not expired."""
-    has_expired = order["expiresAt"] is not None and order["expiresAt"] <= rfc3339(utc_now())
+    has_expired = "expiresAt" in order and order["expiresAt"] <= rfc3339(utc_now())
     return order["status"] == "pending" and order["paymentIntentId"] is None and not has_expired
 
 

@@ -56,7 +56,7 @@ def format_order(order: Mapping[str, Any]) -> Iterator[Text]:
         "reason": order["reason"]["message"] if order["reason"] else None,
         "placed": order["createdAt"],
         "changed": order["updatedAt"],
-        "expires": order["expiresAt"] if order["status"] == "pending" else None,
+        "expires": order.get("expiresAt") if order["status"] == "pending" else None,
     }
     for name, value in facts.items():
         if value is not None:

@@ -79,7 +79,7 @@ def test_repeated_payment_of_an_expired_order_gets_the_same_response(
 def test_order_of_an_earlier_release_expires_after_the_configured_time(shop: Shop, age: timedelta) -> None:
     order = shop.order((shop.add_product(), 1))
     shop.write_order(order, createdAt=rfc3339(utc_now() - age), expiresAt=None)
-    assert shop.status(order)["expiresAt"] is None
+    assert "expiresAt" not in shop.status(order)
 
     reply = shop.pay(order)
 

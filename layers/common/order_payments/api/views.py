@@ -74,10 +74,10 @@ class OrderStatusView(View):
     # Not required in the schemas, because archived events lack it.
     expires_at: Time | None = Field(
         default=None,
-        description="Time from which the order cannot be paid. `null` if an earlier release placed the order.",
+        exclude_if=lambda time: time is None,
+        description="Time from which the order cannot be paid. Absent if an earlier release placed the order.",
         examples=["2026-11-26T05:50:20.090Z"],
     )
-
     refunded_amount: int | None = Field(
         default=None,
         exclude_if=lambda amount: amount is None,
