@@ -24,6 +24,7 @@ from command_line.project import PROJECT, STATE
 from command_line.signals import stop_on_signals, stop_with_parent
 from local import doctor
 from local.emulator.deploy import STAGE
+from local.emulator.process import open_emulator_client
 from local.running import require_running_stack
 from local.sam_local import sam as sam_local
 from local.shop import catalogue, demo, order_list, reconciler, seed, stripe_events
@@ -42,6 +43,7 @@ from local.shop.client import (
     suggest_after_payment,
     suggest_order,
 )
+from local.shop.new_products import write_new_products
 from local.shop.order_list import STATUS_STYLES, format_order
 from local.shop.product_list import format_products
 from local.shop.stripe_events import SUCCEEDED
@@ -211,11 +213,15 @@ def load_catalogue(
     """Load a catalogue into the running stack. Bad rows are skipped and reported with their row number."""
     console = make_console()
     rows = catalogue.read(file)
+    stack = require_running_stack()
     with (
         open_api_client(sign_in("admin")) as shop,
+        open_emulator_client(stack["awsEndpointUrl"], "dynamodb") as dynamodb,
         count_progress(console, f"Load {file.name}", len(rows)) as on_row_done,
     ):
-        report = seed.load(shop, rows, set_stock=set_stock, on_row_done=on_row_done)
+        others = write_new_products(dynamodb, stack["tables"], rows, on_row_done)
+        report = seed.load(shop, others, set_stock=set_stock, on_row_done=on_row_done)
+        report.loaded += len(rows) - len(others)
     console.print(f"Loaded {report.loaded} of {len(rows)} products.")
     if not set_stock:
         console.print("Existing products kept their stock. To set it: --set-stock", style="dim", soft_wrap=True)

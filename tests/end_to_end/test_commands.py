@@ -61,6 +61,18 @@ def test_seeding_again_keeps_sold_units(run: Run, shop: HttpShop, tmp_path: Path
     assert shop.stock("sold-and-seeded") == Stock(stock=7, reserved=0, available=7)
 
 
+def test_large_catalogue_is_loaded_with_its_bad_rows_reported(run: Run, shop: HttpShop, tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    rows = [f"large-{number},Large,450,usd,7" for number in range(120)]
+    path.write_text("\n".join(["productId,name,unitPrice,currency,stock", *rows, "bad,Bad,0,usd,7"]))
+
+    result = run("seed", path)
+
+    assert "Loaded 120 of 121 products." in result.output
+    assert "row 122: unitPrice: 0 must be a whole number from 1" in result.output
+    assert shop.stock("large-119") == Stock(stock=7, reserved=0, available=7)
+
+
 def test_orders_lists_the_buyers_orders(run: Run, shop: HttpShop) -> None:
     order = shop.order((shop.add_product(unit_price=1250), 2), user=BUYER)
 
