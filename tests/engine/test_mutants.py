@@ -14,7 +14,14 @@ from order_payments import payments
 from order_payments.domain.orders import Order, OrderStatus
 from order_payments.runtime.clock import utc_now
 from order_payments.stripe_adapter.retries import MAXIMUM_RATE_LIMITED_TRIES
-from tests.support.fault_injection import Effect, fail_in_turn, inject_faults, stripe_connection_error, stripe_response
+from tests.support.fault_injection import (
+    Effect,
+    fail_in_turn,
+    inject_faults,
+    run_before,
+    stripe_connection_error,
+    stripe_response,
+)
 from tests.support.mutants import MUTANTS
 from tests.support.world import VALID_FOR, World
 
@@ -30,18 +37,6 @@ class Killed(BaseException):
 def world(world: World) -> World:
     world.add_product(PRODUCT, 5)
     return world
-
-
-def run_before(collaborator: object, method: str, action: Callable[[], Any]) -> None:
-    """Run `action` right before the next call of a collaborator's `method`."""
-    original = getattr(collaborator, method)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        setattr(collaborator, method, original)
-        action()
-        return original(*args, **kwargs)
-
-    setattr(collaborator, method, call)
 
 
 def kill_after(collaborator: object, method: str) -> None:

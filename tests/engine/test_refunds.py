@@ -25,6 +25,7 @@ from tests.support.fault_injection import (
     inject_faults,
     kill_at,
     reset_world,
+    run_before,
     stripe_connection_error,
 )
 from tests.support.world import World
@@ -179,7 +180,7 @@ def test_dashboard_refund_that_fails_later_frees_its_amount(world: World) -> Non
     world.check_settled()
 
 
-def test_events_of_a_refund_in_any_order_record_its_last_state(world: World) -> None:
+def test_events_of_a_refund_in_any_order_record_its_last_state(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     order = paid_order(world, "pm_card_pendingRefund")
     world.refund(order, 1000)
     refund_id = stripe_refund_of(world, order)
@@ -187,7 +188,7 @@ def test_events_of_a_refund_in_any_order_record_its_last_state(world: World) -> 
     world.fail_refund(refund_id)
     world.follow_refund(refund_id)
 
-    world.stripe.retrieve_refund = lambda *_, **__: stale  # type: ignore[method-assign]
+    monkeypatch.setattr(world.stripe, "retrieve_refund", lambda *_, **__: stale)
     world.follow_refund(refund_id)
 
     assert kinds_of(world, order) == [(STAFF, FAILED)]
@@ -319,18 +320,6 @@ def second_world(world: World) -> World:
     other.store = other.wire.store = world.store
     other.wire.clock = world.wire.clock
     return other
-
-
-def run_before(collaborator: object, method: str, action: Callable[[], object]) -> None:
-    """Run `action` right before the next call of a collaborator's `method`."""
-    original = getattr(collaborator, method)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        setattr(collaborator, method, original)
-        action()
-        return original(*args, **kwargs)
-
-    setattr(collaborator, method, call)
 
 
 def raise_busy(*_: object, **__: object) -> Order:

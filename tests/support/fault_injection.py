@@ -229,6 +229,18 @@ CONNECTION_CLOSED = ConnectionClosedError(endpoint_url="http://dynamodb.invalid"
 TIMED_OUT = ReadTimeoutError(endpoint_url="http://dynamodb.invalid")
 
 
+def run_before(collaborator: object, method: str, action: Callable[[], object]) -> None:
+    """Run `action` right before the next call of a collaborator's `method`."""
+    original = getattr(collaborator, method)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        setattr(collaborator, method, original)
+        action()
+        return original(*args, **kwargs)
+
+    setattr(collaborator, method, call)
+
+
 def reset_world(world: World) -> World:
     """Return a world with empty tables, like `World.fresh`, but reuse the tables and keep Stripe's state in memory.
 
