@@ -38,7 +38,7 @@ def _require_different_products(lines: tuple[RestockRequest, ...]) -> tuple[Rest
 class RefundOrderRequest(RequestBody):
     """The amount in the order's currency, all that is left of the charge if it is absent, and the reason."""
 
-    # `null` is refused, so that a missing amount is never a full refund by mistake.
+    # Not `int | None`: a `null` must not be a full refund by mistake. pydantic does not validate the default.
     amount: Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_AMOUNT, examples=[1000])] = None  # type: ignore[assignment]
     reason: Annotated[str, Field(max_length=500, pattern=LINE_OF_TEXT, examples=["One cup was broken."])]
     restock: Annotated[

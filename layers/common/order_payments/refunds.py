@@ -12,6 +12,7 @@ A refund that was made without this service is recorded as found at Stripe, beca
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -233,31 +234,23 @@ def record_stripe_refund(
     `sent` is the order's refund that `found` belongs to, if the caller knows. An unknown refund was made without this
     service; it is added if it returned money. Raises `Busy`.
     """
-    for _ in retry_until(_record_by(deadline)):
-        refund = _find_by_stripe(order, found, sent)
+
+    def update(current: Order) -> Refund | None:
+        refund = _find_by_stripe(current, found, sent)
         if refund is None:
-            if found.status is RefundStatus.FAILED:
-                return order
-            refund = _external_refund(found)
-        elif refund.status is found.status or not refund.may_become(found.status):
-            return order
-        else:
-            refund = advance(
-                refund,
-                found.status,
-                now=utc_now(),
-                stripe_refund_id=found.stripe_refund_id,
-                amount=found.amount,
-                failure=found.failure,
-            )
-        try:
-            order = orders.record_refund(order, refund, deadline=_record_by(deadline))
-        except RefundsChanged as changed:
-            order = changed.order
-            continue
-        _report(order, refund)
-        return order
-    raise errors.Busy("Too many concurrent refunds of the order. Try again.")
+            return None if found.status is RefundStatus.FAILED else _external_refund(found)
+        if refund.status is found.status or not refund.may_become(found.status):
+            return None
+        return advance(
+            refund,
+            found.status,
+            now=utc_now(),
+            stripe_refund_id=found.stripe_refund_id,
+            amount=found.amount,
+            failure=found.failure,
+        )
+
+    return _record(order, update, orders=orders, deadline=deadline)
 
 
 def record_all_refunds(
@@ -279,17 +272,30 @@ def _record_refusal(
     order: Order, refund: Refund, failure: RefundFailure, *, orders: OrdersTable, deadline: Deadline
 ) -> Order:
     """Record that Stripe refused an owed refund, unless another process has recorded its result."""
-    for _ in retry_until(_record_by(deadline)):
-        owed = find_refund(order.refunds, refund.refund_id)
+
+    def refuse(current: Order) -> Refund | None:
+        owed = find_refund(current.refunds, refund.refund_id)
         if owed is None or not owed.is_owed:
+            return None
+        return advance(owed, RefundStatus.REFUSED, now=utc_now(), failure=failure)
+
+    return _record(order, refuse, orders=orders, deadline=deadline)
+
+
+def _record(
+    order: Order, update: Callable[[Order], Refund | None], *, orders: OrdersTable, deadline: Deadline
+) -> Order:
+    """Record the refund that `update` returns, given the latest order. None records nothing. Raises `Busy`."""
+    for _ in retry_until(_record_by(deadline)):
+        refund = update(order)
+        if refund is None:
             return order
-        refused = advance(owed, RefundStatus.REFUSED, now=utc_now(), failure=failure)
         try:
-            order = orders.record_refund(order, refused, deadline=_record_by(deadline))
+            order = orders.record_refund(order, refund, deadline=_record_by(deadline))
         except RefundsChanged as changed:
             order = changed.order
             continue
-        _report(order, refused)
+        _report(order, refund)
         return order
     raise errors.Busy("Too many concurrent refunds of the order. Try again.")
 
