@@ -13,7 +13,7 @@ import pytest
 from local.stack import Stack
 from tests.support.function_shop import FunctionShop
 from tests.support.http_shop import HttpShop
-from tests.support.moto import tables_on_moto
+from tests.support.moto import empty_tables, tables_on_moto
 from tests.support.shop import Shop
 
 
@@ -35,11 +35,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="module")
-def functions() -> Iterator[Shop]:
-    """Return a shop on the functions, over moto."""
+def loaded_functions() -> Iterator[Shop]:
+    """Return a shop on the functions, over moto. A module loads each function once."""
     with pytest.MonkeyPatch.context() as monkeypatch, tables_on_moto() as dynamodb:
         FunctionShop.set_environment(monkeypatch)
         yield FunctionShop(dynamodb)
+
+
+@pytest.fixture
+def functions(loaded_functions: Shop) -> Shop:
+    """Return a shop on the functions, with empty tables."""
+    empty_tables()
+    return loaded_functions
 
 
 @pytest.fixture(scope="session")

@@ -28,13 +28,17 @@ def aws_on_moto() -> MockAWS:
 def tables_on_moto() -> Iterator[DynamoDBClient]:
     """Yield a client of moto's DynamoDB, which has the template's tables, empty."""
     with aws_on_moto():
-        client = boto3.client("dynamodb")
-        _tables().update(deepcopy(_empty_tables()))
-        yield client
+        empty_tables()
+        yield boto3.client("dynamodb")
+
+
+def empty_tables() -> None:
+    """Replace moto's tables with empty ones. moto copies a whole table for each transaction, so full ones are slow."""
+    _tables().update(deepcopy(_created_tables()))
 
 
 @cache
-def _empty_tables() -> dict[str, Any]:
+def _created_tables() -> dict[str, Any]:
     """Create the template's tables once. Creating them takes moto ten times as long as copying them."""
     create_tables(boto3.client("dynamodb"))
     return deepcopy(_tables())
