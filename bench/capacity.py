@@ -101,6 +101,7 @@ def meter_endpoints(service: Service) -> dict[str, Metered]:
     metered[PAYMENT] = pay("pm_card_visa", expected=200, order_id=paid)
     metered["payment, sent again"] = pay("pm_card_visa", expected=200, order_id=paid)
     metered["refund"] = ask("refund_order", expected=201, orderId=paid)
+    metered["order with its history"] = ask("get_order_details", orderId=paid)
     metered["refunds listed"] = ask("list_refunds", orderId=paid)
     metered["payment, declined"] = pay("pm_card_visa_chargeDeclined", expected=402)
     service.put_products([PRODUCT], stock=1)

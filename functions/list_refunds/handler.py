@@ -2,8 +2,6 @@
 
 from order_payments.composition import Components
 
-from operator import attrgetter
-
 from order_payments.api.resolver import Api
 from order_payments.api.responses import success
 from order_payments.api.routes import route_of
@@ -19,9 +17,7 @@ api = Api(route_of("list_refunds"), raises=[OrderNotFound])
 @api.endpoint(responses={200: success("The refunds, oldest first.")})
 def list_refunds(order_id: str) -> RefundsView:
     """Return all refunds of the order, also those that failed or were made at Stripe."""
-    order = orders.get(order_id)
-    oldest_first = sorted(order.refunds, key=attrgetter("created_at"))
-    return RefundsView(refunds=[RefundView.of_order(order, refund) for refund in oldest_first])
+    return RefundsView(refunds=RefundView.of_all(orders.get(order_id)))
 
 
 handler = api.resolve

@@ -27,7 +27,6 @@ from order_payments.domain.refunds import (
     RefundKind,
     RefundStatus,
     advance,
-    claimed_amount,
     external_refund_id,
     find_late_refund,
     find_refund,
@@ -334,7 +333,7 @@ def _new_refund(order: Order, request: RefundRequest) -> Refund:
     intent_id = order.refundable_intent_id
     if intent_id is None:
         raise errors.NotRefundable("This order has no charge to refund.", order=order)
-    left = order.total_amount - claimed_amount(order.refunds, intent_id)
+    left = order.refundable_amount
     if left <= 0:
         raise errors.NotRefundable("The charge of this order is refunded in full.", order=order)
     amount = left if request.amount is None else request.amount

@@ -76,6 +76,8 @@ def test_events_place_and_pay_one_order() -> None:
     status, refund = invoke("refund_order")
     assert (status, refund["status"]) == (201, "succeeded")
     assert invoke("list_refunds") == (200, {"refunds": [refund]})
+    status, details = invoke("get_order_details")
+    assert (status, details["refunds"]) == (200, [refund])
     status, product = invoke("get_product")
     assert (status, product["stock"], product["available"]) == (200, 8, 8)
     assert invoke("list_products") == (200, {"products": [product], "cursor": None})

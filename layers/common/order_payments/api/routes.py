@@ -46,6 +46,7 @@ ROUTES = (
     Route("initiate_payment", "POST", "/orders/{orderId}/payment", BUYERS),
     Route("get_order_status", "GET", "/orders/{orderId}/status", BUYERS | ADMINS),
     Route("list_all_orders", "GET", "/admin/orders", ADMINS),
+    Route("get_order_details", "GET", "/admin/orders/{orderId}", ADMINS),
     Route("override_order_status", "PUT", "/admin/orders/{orderId}/status", ADMINS),
     Route("refund_order", "POST", "/admin/orders/{orderId}/refunds", ADMINS),
     Route("list_refunds", "GET", "/admin/orders/{orderId}/refunds", ADMINS),

@@ -259,6 +259,13 @@ class Order:
         unrefunded = (intent for intent in late if claimed_amount(self.refunds, intent) < self.total_amount)
         return next(unrefunded, late[-1] if late else None)
 
+    @property
+    def refundable_amount(self) -> int:
+        """The part of the refundable intent's charge that no refund has taken; 0 without such an intent."""
+        intent_id = self.refundable_intent_id
+        # Refunds made at Stripe and owed ones may exceed the charge together.
+        return max(0, self.total_amount - claimed_amount(self.refunds, intent_id)) if intent_id else 0
+
     def restockable_units(self) -> dict[str, int]:
         """Return the units of each product that were sold and not put back on the shelf by a refund."""
         sold = self.quantities() if self.status is OrderStatus.CONFIRMED else {}
