@@ -35,6 +35,8 @@ class FakeApi:
         self.orders: list[dict[str, Any]] = []
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         """Method and path, user id, and body of each request."""
+        self.keys: list[str | None] = []
+        """Idempotency key of each request."""
         self.payment: tuple[int, str] = (200, "")
         """Status and error code of the next payment."""
 
@@ -72,6 +74,7 @@ class FakeApi:
         path = request.url.path.removeprefix("/v1")
         call = f"{request.method} {path}"
         self.calls.append((call, user, json.loads(request.content or b"{}")))
+        self.keys.append(request.headers.get("Idempotency-Key"))
         order = next((each for each in self.orders if each["orderId"] in path), None)
         allowed = next((names for start, names in ROLES.items() if call.startswith(start)), "buyer")
         if call.endswith("/status") and request.method == "GET":
@@ -262,6 +265,20 @@ def test_refund_is_made_as_an_admin_and_shown(api: FakeApi, options: list[str], 
     assert (body["reason"], body["restock"]) == ("Broken.", [{"productId": "tea", "quantity": 2}])
     assert "ref_1 is succeeded" in output
     assert any(line.startswith("refunded") and shown in line for line in output.splitlines())
+
+
+def test_refund_prints_its_idempotency_key_and_takes_it_again(api: FakeApi) -> None:
+    api.add(CONFIRMED, status="confirmed", intent="pi_2")
+    output = run("refund", CONFIRMED, "--reason", "Broken.").output
+    first = api.keys[0]
+    assert first
+    assert first in output
+
+    run("refund", CONFIRMED, "--reason", "Broken.", "--key", first)
+    run("refund", CONFIRMED, "--reason", "Broken.")
+
+    _, _, again, _, other, _ = api.keys
+    assert again == first != other
 
 
 @pytest.mark.parametrize(
