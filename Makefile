@@ -34,7 +34,7 @@ pip_audit := .venv-scan/bin/pip-audit --strict --require-hashes --disable-pip
 step = @printf '… %s\n' '$(1)' >&2; started=$$(date +%s); { $(2); } >&2 && \
   printf '✓ %-62s %5d s\n' '$(1)' $$(($$(date +%s) - started)) >&2
 
-.PHONY: help setup run token event sam-local sam-invoke check test fuzz bench openapi event-schemas lint imports scan vulnerabilities format build deploy lock clean
+.PHONY: help setup run stripe token event sam-local sam-invoke check test fuzz bench openapi event-schemas lint imports scan vulnerabilities format build deploy lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ $(installed): requirements-bootstrap.txt requirements-dev.txt
 
 run: $(installed) ## Run the whole stack on this machine until Ctrl-C (PORT=3000 PERSIST=1)
 	@exec python -m local run --with-parent
+
+stripe: $(installed) ## Serve the dummy Stripe alone over HTTP until Ctrl-C (PORT=12111 STATE=file)
+	@exec env PYTHONPATH=layers/dummy_stripe python -m dummy_stripe $(if $(PORT),--port '$(PORT)') $(if $(STATE),--state '$(STATE)')
 
 token: $(installed) ## Print a token for the running stack (SUB=alice ROLES=buyer,seller EXP=-60)
 	@exec python -m local token

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import json
 import re
@@ -103,15 +104,19 @@ class StripeAPI:
 
     def _respond(self, request: Request, authorization: str | None) -> Response:
         try:
-            _check_key(authorization)
+            read_secret_key(authorization)
             # An invalid request is refused before it claims its idempotency key: Stripe saves a response only once
             # execution has begun.
-            operation = _operation(request)
+            operation = self._operation(request)
             if request.idempotency_key is None:
                 return operation(Call(self._store, request.id, self._clock()))
             return self._once(request, request.idempotency_key, operation)
         except Refusal as refused:
             return self._refuse(request, refused)
+
+    def _operation(self, request: Request) -> Operation:
+        """Return the call for a request. Raises `Refusal` for an unknown path or invalid parameters."""
+        return find_operation(request)
 
     def _once(self, request: Request, key: str, operation: Operation) -> Response:
         """Run the first request with an idempotency key; replay its response to later ones."""
@@ -148,7 +153,7 @@ class StripeAPI:
         return Response(refused.status, body, request.id, refused.should_retry, refused.reply)
 
 
-def _operation(request: Request) -> Operation:
+def find_operation(request: Request) -> Operation:
     """Return the call for a request. Raises `Refusal` for an unknown path or invalid parameters."""
     form = Form(request.encoded)
     if found := _REFUNDS.fullmatch(request.path):
@@ -188,14 +193,29 @@ def _refund_operation(request: Request, form: Form, refund_id: str | None, actio
     raise refusals.unrecognized_url(request.method, request.path)
 
 
-def _check_key(authorization: str | None) -> None:
-    scheme, _, key = (authorization or "").partition(" ")
-    if scheme != "Bearer" or not key:
+def read_secret_key(authorization: str | None) -> str:
+    """Return the secret key of an `Authorization` header: a Bearer token, or the user name of Basic authentication.
+
+    Raises `Refusal` if it is not a test mode key.
+    """
+    scheme, _, value = (authorization or "").partition(" ")
+    key = ""
+    if scheme.lower() in {"basic", "bearer"}:
+        key = value.strip() if scheme.lower() == "bearer" else _user_name(value)
+    if not key:
         raise refusals.invalid_key(None)
     kind = _KEY_KIND.match(key)
     if not key.startswith("sk_test_") or key == "sk_test_":
         # Unlike Stripe, do not show the last characters: the refused key may be a live one.
         raise refusals.invalid_key(f"{kind.group() if kind else ''}****")
+    return key
+
+
+def _user_name(credentials: str) -> str:
+    try:
+        return binascii.a2b_base64(credentials).decode().partition(":")[0]
+    except ValueError:
+        return ""
 
 
 def _fingerprint(request: Request) -> str:

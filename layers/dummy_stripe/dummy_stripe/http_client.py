@@ -13,11 +13,8 @@ import stripe
 
 from dummy_stripe.api import StripeAPI
 from dummy_stripe.endpoints import RequestLost
-from dummy_stripe.responses import Reply
+from dummy_stripe.responses import SLOW_SECONDS, Reply
 from dummy_stripe.stores import Store, StoreUnavailable
-
-SLOW_SECONDS: Final = 3.0
-"""Response time of a payment with `pm_dummy_slow`."""
 
 DEFAULT_TIMEOUT_SECONDS: Final = 80.0
 """Read timeout of the SDK's own clients."""

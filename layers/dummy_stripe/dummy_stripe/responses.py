@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+SLOW_SECONDS: Final = 3.0
+"""Delay of a slow response."""
 
 
 class Reply(StrEnum):

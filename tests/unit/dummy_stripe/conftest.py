@@ -1,8 +1,10 @@
-"""The dummy on both stores, behind the real SDK, with a fake clock and a sleep that returns at once."""
+"""The dummy on each store, behind the real SDK, with a fake clock and a sleep that returns at once."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,6 +15,7 @@ import stripe
 from dummy_stripe import MemoryStore, Store
 from dummy_stripe.dynamodb_store import DynamoDBStore
 from dummy_stripe.http_client import DummyStripeHTTPClient
+from dummy_stripe.sqlite_store import StateFile
 from tests.support.moto import aws_on_moto
 
 if TYPE_CHECKING:
@@ -141,9 +144,15 @@ def dummy_on(store: Store) -> Dummy:
     return Dummy(store, clock, RecordingClient(store, clock=clock, sleep=clock.sleep))
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
-def store(request: pytest.FixtureRequest) -> Store:
-    return MemoryStore() if request.param == "memory" else dynamodb_store(request.getfixturevalue("dynamodb_client"))
+@pytest.fixture(params=["memory", "file", "dynamodb"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "file":
+        with closing(StateFile(tmp_path / "state.sqlite")) as file:
+            yield file.store(KEY)
+    elif request.param == "dynamodb":
+        yield dynamodb_store(request.getfixturevalue("dynamodb_client"))
+    else:
+        yield MemoryStore()
 
 
 @pytest.fixture

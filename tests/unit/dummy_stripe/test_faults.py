@@ -4,7 +4,7 @@ import pytest
 import stripe
 
 from dummy_stripe import MemoryStore, StoreUnavailable
-from dummy_stripe.http_client import SLOW_SECONDS
+from dummy_stripe.responses import SLOW_SECONDS
 
 from .conftest import KEY, dummy_on
 

@@ -19,6 +19,8 @@ from order_payments.domain.money import TABLE
 
 PACKAGE = Path(dummy_stripe.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+SERVER_MODULES = {"__main__", "accounts", "control_calls", "server", "sqlite_store"}
+"""Modules that the in-process client, and so the Lambda functions, must not load."""
 
 
 def imports_of(module: str) -> set[str]:
@@ -54,6 +56,18 @@ def test_module_imports_without_the_service_and_unused_sdks(modules, blocked):
     )
 
     assert completed.stderr == ""
+
+
+def test_in_process_client_loads_no_module_of_the_server():
+    program = "import sys, dummy_stripe.http_client, dummy_stripe.dynamodb_store; print(*sys.modules)"
+
+    completed = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": str(PACKAGE.parent)}, capture_output=True, text=True
+    )
+
+    loaded = set(completed.stdout.split())
+    assert "dummy_stripe.api" in loaded
+    assert loaded.isdisjoint({"sqlite3", "socketserver", *(f"dummy_stripe.{module}" for module in SERVER_MODULES)})
 
 
 def test_currencies_equal_the_services():
