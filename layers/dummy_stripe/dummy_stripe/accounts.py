@@ -28,7 +28,7 @@ class FaultKind(StrEnum):
 
 
 class Ending(StrEnum):
-    """What a client sees of a lost request or reply."""
+    """The way in which a client loses a response."""
 
     TIMEOUT = "timeout"  # nothing, until the client closes the connection
     RESET = "reset"  # a connection reset

@@ -35,6 +35,8 @@ _REFUNDS = re.compile(r"/v1/refunds(?:/(?P<id>[^/]+)(?:/(?P<action>cancel))?)?")
 _KEY_KIND = re.compile(r"(?:sk|rk|pk)_(?:test|live)_")
 # Stripe saves no response to a request that it did not execute.
 _NEVER_SAVED: Final = frozenset({409, 429})
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_IDEMPOTENCY_KEY_LENGTH: Final = 255
 
 Operation = Callable[[Call], Response]
 
@@ -63,6 +65,15 @@ class Request(NamedTuple):
     path: str
     encoded: str
     idempotency_key: str | None
+    content_type: str = _FORM_TYPE
+
+    def refuse_malformed(self) -> None:
+        """Raise `Refusal` for a body that is not a form, or an idempotency key that is too short or too long."""
+        if self.method == "POST" and self.encoded and not self.content_type.startswith(_FORM_TYPE):
+            raise refusals.unsupported_content_type(self.content_type)
+        key = self.idempotency_key
+        if key is not None and not 1 <= len(key) <= _IDEMPOTENCY_KEY_LENGTH:
+            raise refusals.idempotency_key_length(len(key))
 
 
 class HTTPResponse(NamedTuple):
@@ -98,6 +109,7 @@ class StripeAPI:
             path=address.path,
             encoded=body if is_post else address.query,
             idempotency_key=sent.get("Idempotency-Key") if is_post else None,
+            content_type=sent.get("Content-Type", ""),
         )
         response = self._respond(request, sent.get("Authorization"))
         return HTTPResponse(response.status, _headers(request, response, sent), response.body, response.reply)
@@ -105,6 +117,7 @@ class StripeAPI:
     def _respond(self, request: Request, authorization: str | None) -> Response:
         try:
             read_secret_key(authorization)
+            request.refuse_malformed()
             # An invalid request is refused before it claims its idempotency key: Stripe saves a response only once
             # execution has begun.
             operation = self._operation(request)
@@ -142,7 +155,8 @@ class StripeAPI:
                 if refused.status in _NEVER_SAVED:
                     self._store.release(claim)
                     raise
-                response = self._refuse(request, refused)
+                # A retry would get the same response again.
+                response = replace(self._refuse(request, refused), should_retry=False)
                 self._store.finish(claim.with_response(response))
                 return response
         except ClaimLost:
@@ -150,7 +164,9 @@ class StripeAPI:
 
     def _refuse(self, request: Request, refused: Refusal) -> Response:
         body = json.dumps(bodies.refusal(refused, request.id, self._clock()))
-        return Response(refused.status, body, request.id, refused.should_retry, refused.reply)
+        return Response(
+            refused.status, body, request.id, refused.should_retry, refused.reply, refused.rate_limited_reason
+        )
 
 
 def find_operation(request: Request) -> Operation:
@@ -165,8 +181,8 @@ def find_operation(request: Request) -> Operation:
             return partial(endpoints.create, params=parameters.CreateParams.read(form))
         case (True, "GET", None, None):
             return partial(endpoints.list_intents, params=parameters.ListParams.read(form))
-        case (True, "GET", str(), None):
-            expand = form.only_expansion(parameters.EXPANDABLE)
+        case (True, "GET", str(), None) if intent_id != "search":
+            expand = form.only_expansion("payment_intent")
             return partial(endpoints.retrieve, expand=expand, intent_id=intent_id)
         case (True, "POST", str(), "confirm"):
             return partial(endpoints.confirm, params=parameters.ConfirmParams.read(form), intent_id=intent_id)
@@ -182,13 +198,13 @@ def _refund_operation(request: Request, form: Form, refund_id: str | None, actio
         case ("GET", None, None):
             return partial(endpoints.list_refunds, params=parameters.RefundListParams.read(form))
         case ("GET", str(), None):
-            expand = form.only_expansion(parameters.EXPANDABLE_OF_REFUNDS)
+            expand = form.only_expansion("refund")
             return partial(endpoints.retrieve_refund, expand=expand, refund_id=refund_id)
         case ("POST", str(), None):
             params = parameters.RefundUpdateParams.read(form)
             return partial(endpoints.update_refund, params=params, refund_id=refund_id)
         case ("POST", str(), "cancel"):
-            form.only_expansion(parameters.EXPANDABLE_OF_REFUNDS)
+            form.only_expansion("refund")
             return partial(endpoints.cancel_refund, refund_id=refund_id)
     raise refusals.unrecognized_url(request.method, request.path)
 
@@ -225,13 +241,13 @@ def _fingerprint(request: Request) -> str:
 
 def _replay(claim: IdempotencyRecord, earlier: IdempotencyRecord) -> Response:
     if earlier.endpoint != claim.endpoint:
-        raise refusals.idempotency_mismatch(
+        raise refusals.idempotency_error(
             "Keys for idempotent requests can only be used for the same endpoint they were first used for"
             f" ('{claim.endpoint}' vs '{earlier.endpoint}'). Try using a key other than '{claim.key}' if you meant to"
             " execute a different request."
         )
     if earlier.fingerprint != claim.fingerprint:
-        raise refusals.idempotency_mismatch(
+        raise refusals.idempotency_error(
             "Keys for idempotent requests can only be used with the same parameters they were first used with. Try"
             f" using a key other than '{claim.key}' if you meant to execute a different request."
         )
@@ -243,15 +259,20 @@ def _replay(claim: IdempotencyRecord, earlier: IdempotencyRecord) -> Response:
 
 
 def _headers(request: Request, response: Response, sent: Headers) -> Headers:
-    headers = {"Content-Type": "application/json", "Request-Id": request.id}
-    if version := sent.get("Stripe-Version"):
-        headers["Stripe-Version"] = version
+    headers = {
+        "Cache-Control": "no-cache, no-store",
+        "Content-Type": "application/json",
+        "Request-Id": request.id,
+        "Stripe-Version": sent.get("Stripe-Version") or bodies.API_VERSION,
+    }
     if request.idempotency_key is not None:
         headers |= {"Idempotency-Key": request.idempotency_key, "Original-Request": response.request_id}
     if response.request_id != request.id:
         headers["Idempotent-Replayed"] = "true"
     if response.should_retry is not None:
         headers["Stripe-Should-Retry"] = str(response.should_retry).lower()
+    if response.rate_limited_reason is not None:
+        headers["Stripe-Rate-Limited-Reason"] = response.rate_limited_reason
     if response.status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="Stripe"'
     return Headers(headers)

@@ -7,15 +7,19 @@ Times are whole Unix seconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dummy_stripe.cards import PAYMENT_METHODS
+from dummy_stripe.expansions import NO_EXPANSION
 from dummy_stripe.objects import ChargeStatus, RefundStatus, Status
-from dummy_stripe.parameters import NO_EXPANSION
 
 if TYPE_CHECKING:
+    from dummy_stripe.expansions import Expansion
     from dummy_stripe.objects import Charge, Failure, Intent
     from dummy_stripe.refusals import Refusal
+
+API_VERSION: Final = "2026-10-28.endive"
+"""Version of Stripe's API that the dummy's objects follow."""
 
 _EXPIRY = {"exp_month": 12, "exp_year": 2034}
 _DISPLAY_BRANDS = {"amex": "american_express", "diners": "diners_club", "unionpay": "union_pay"}
@@ -51,13 +55,12 @@ _UNUSED_BY_CARDS = dict.fromkeys(
 )
 
 
-def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
-    """Return a PaymentIntent. `expand` can name `latest_charge` and `payment_method`, to get objects instead of ids."""
+def payment_intent(intent: Intent, expand: Expansion = NO_EXPANSION) -> dict[str, Any]:
     paid = intent.status is Status.SUCCEEDED
     latest = intent.charges[-1] if intent.charges else None
     latest_charge: str | dict[str, Any] | None = latest.id if latest else None
     if latest and "latest_charge" in expand:
-        latest_charge = charge(latest)
+        latest_charge = charge(intent, latest, expand["latest_charge"])
     method: str | dict[str, Any] | None = intent.payment_method
     if intent.payment_method and "payment_method" in expand:
         method = payment_method(intent.payment_method, intent.created)
@@ -76,7 +79,7 @@ def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dic
         "cancellation_reason": intent.cancellation_reason,
         "capture_method": intent.capture_method,
         "client_secret": intent.client_secret,
-        "confirmation_method": "automatic",
+        "confirmation_method": intent.confirmation_method,
         "created": int(intent.created),
         "currency": intent.currency,
         "description": intent.description,
@@ -99,7 +102,13 @@ def payment_intent(intent: Intent, expand: frozenset[str] = NO_EXPANSION) -> dic
     }
 
 
-def charge(charge: Charge) -> dict[str, Any]:
+def charge(intent: Intent, charge: Charge, expand: Expansion = NO_EXPANSION) -> dict[str, Any]:
+    """Return a charge of the intent. Stripe includes the refunds only if they are expanded."""
+    refunds: dict[str, Any] = {}
+    if "refunds" in expand:
+        of_each = expand["refunds"].get("data", NO_EXPANSION)
+        data = [refund(intent, each.id, of_each) for each in reversed(charge.refunds)]
+        refunds = {"refunds": page(data, has_more=False, url=f"/v1/charges/{charge.id}/refunds")}
     paid = charge.status is ChargeStatus.SUCCEEDED
     failure = charge.failure
     return {
@@ -122,13 +131,14 @@ def charge(charge: Charge) -> dict[str, Any]:
         "metadata": charge.metadata,
         "outcome": None if charge.status is ChargeStatus.PENDING else _outcome(failure),
         "paid": paid,
-        "payment_intent": charge.payment_intent,
+        "payment_intent": _intent_or_id(intent, expand),
         "payment_method": charge.payment_method,
         "payment_method_details": {"card": _charged_card(charge), "type": "card"},
         "radar_options": {},
         "receipt_email": charge.receipt_email,
         "receipt_url": f"https://pay.stripe.com/receipts/payment/{charge.id}" if paid else None,
         "refunded": charge.amount_refunded == charge.amount,
+        **refunds,
         "statement_descriptor_suffix": charge.statement_descriptor_suffix,
         "status": charge.status.value,
     }
@@ -165,8 +175,7 @@ def payment_method(token: str, created: float) -> dict[str, Any]:
     }
 
 
-def refund(intent: Intent, refund_id: str, expand: frozenset[str] = NO_EXPANSION) -> dict[str, Any]:
-    """Return a refund of the intent. `expand` can name `charge` and `payment_intent`, to get objects, not ids."""
+def refund(intent: Intent, refund_id: str, expand: Expansion = NO_EXPANSION) -> dict[str, Any]:
     of, refund = next((of, refund) for of in intent.charges for refund in of.refunds if refund.id == refund_id)
     by_status: dict[str, Any] = {}
     if refund.status is RefundStatus.PENDING:
@@ -180,7 +189,7 @@ def refund(intent: Intent, refund_id: str, expand: frozenset[str] = NO_EXPANSION
         "object": "refund",
         **_UNUSED_BY_REFUNDS,
         "amount": refund.amount,
-        "charge": charge(of) if "charge" in expand else of.id,
+        "charge": charge(intent, of, expand["charge"]) if "charge" in expand else of.id,
         "created": int(refund.created),
         "currency": of.currency,
         **by_status,
@@ -189,11 +198,17 @@ def refund(intent: Intent, refund_id: str, expand: frozenset[str] = NO_EXPANSION
             "type": "card",
         },
         "metadata": refund.metadata,
-        "payment_intent": payment_intent(intent) if "payment_intent" in expand else intent.id,
-        "payment_method": of.payment_method,
+        "payment_intent": _intent_or_id(intent, expand),
+        "payment_method": (
+            payment_method(of.payment_method, intent.created) if "payment_method" in expand else of.payment_method
+        ),
         "reason": refund.reason,
         "status": refund.status.value,
     }
+
+
+def _intent_or_id(intent: Intent, expand: Expansion) -> str | dict[str, Any]:
+    return payment_intent(intent, expand["payment_intent"]) if "payment_intent" in expand else intent.id
 
 
 def page(data: list[dict[str, Any]], *, has_more: bool, url: str) -> dict[str, Any]:

@@ -62,12 +62,17 @@ AUTHENTICATION_REQUIRED: Final = Decline(
 """The decline of a card that requires 3-D Secure while the customer is absent (`off_session`)."""
 
 AUTHENTICATION_NOT_HANDLED: Final = Decline(
+    "authentication_required",
     "authentication_not_handled",
     None,
-    None,
-    "This payment required an authentication action to complete, but `error_on_requires_action` was set.",
+    "This payment required an authentication action to complete, but `error_on_requires_action` was set. When you're"
+    " ready, you can upgrade your integration to handle actions at"
+    " https://stripe.com/docs/payments/payment-intents/upgrade-to-handle-actions.",
 )
-"""The failure of a card that requires 3-D Secure if the caller cannot offer it."""
+"""The failure of a card that requires 3-D Secure if the caller cannot offer it.
+
+https://docs.stripe.com/payments/without-card-authentication
+"""
 
 _DECLINED = "Your card was declined."
 

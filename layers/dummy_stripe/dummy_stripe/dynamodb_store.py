@@ -175,7 +175,9 @@ def _record_item(record: IdempotencyRecord) -> dict[str, AttributeValueTypeDef]:
         "expiresAt": {"N": str(int(record.expires_at))},  # time to live needs whole seconds
     }
     if record.response is not None:
-        item["answer"] = {"S": json.dumps(asdict(record.response))}
+        # Without absent values, the previous release can read it.
+        present = {name: value for name, value in asdict(record.response).items() if value is not None}
+        item["answer"] = {"S": json.dumps(present)}
     return item
 
 

@@ -19,6 +19,7 @@ from dummy_stripe.stores import IdempotencyRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from dummy_stripe.expansions import Expansion
     from dummy_stripe.objects import ChargeRefund, Intent
     from dummy_stripe.parameters import (
         CancelParams,
@@ -88,7 +89,7 @@ def cancel(call: Call, params: CancelParams, *, intent_id: str) -> Response:
     return _change(call, intent_id, change)
 
 
-def retrieve(call: Call, expand: frozenset[str], *, intent_id: str) -> Response:
+def retrieve(call: Call, expand: Expansion, *, intent_id: str) -> Response:
     stored = call.store.intent(intent_id)
     if stored is None:
         raise refusals.no_such_intent(intent_id)
@@ -113,7 +114,7 @@ def refund(call: Call, params: RefundParams) -> Response:
     return _change(call, intent_id, change)
 
 
-def retrieve_refund(call: Call, expand: frozenset[str], *, refund_id: str) -> Response:
+def retrieve_refund(call: Call, expand: Expansion, *, refund_id: str) -> Response:
     intent = _update(call, _find_intent_of_refund(call, refund_id))
     return _response(call, bodies.refund(intent, refund_id, expand))
 
@@ -235,10 +236,10 @@ def _apply_fault(token: str | None) -> Reply:
     return Reply.PROMPT
 
 
-def _payment_response(call: Call, intent: Intent, expand: frozenset[str], reply: Reply) -> Response:
+def _payment_response(call: Call, intent: Intent, expand: Expansion, reply: Reply) -> Response:
     if intent.last_failure is not None:
         body = bodies.failed_payment(intent, intent.last_failure, call.request_id, call.now)
-        return _response(call, body, status=402, reply=reply)
+        return replace(_response(call, body, status=402, reply=reply), should_retry=False)
     return _response(call, bodies.payment_intent(intent, expand), reply=reply)
 
 

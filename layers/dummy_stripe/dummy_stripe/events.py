@@ -23,9 +23,6 @@ from dummy_stripe.objects import new_id
 if TYPE_CHECKING:
     from dummy_stripe.objects import Intent
 
-API_VERSION: Final = "2026-10-28.endive"
-"""Version of Stripe's API that the dummy's objects follow."""
-
 DELIVERY_TIMEOUT_SECONDS: Final = 20.0
 """Time that a webhook has to respond."""
 
@@ -62,9 +59,9 @@ def make_event(
     request that caused the event; they are None for an automatic change.
     """
     return {
-        "id": new_id("evt_3"),
+        "id": new_id("evt_3", 23),
         "object": "event",
-        "api_version": API_VERSION,
+        "api_version": bodies.API_VERSION,
         "created": int(now),
         "data": {"object": _subject(payment_intents.apply_due_changes(intent, now), event_type, refund_id)},
         "livemode": False,
@@ -136,5 +133,5 @@ def _subject(intent: Intent, event_type: EventType, refund_id: str | None) -> di
             f"{intent.id} has no refund {refund_id}" if refund_id else f"nothing of {intent.id} was refunded"
         )
     if event_type is EventType.CHARGE_REFUNDED:
-        return bodies.charge(next(charge for charge in intent.charges if charge.refunds))
+        return bodies.charge(intent, next(charge for charge in intent.charges if charge.refunds))
     return bodies.refund(intent, refunds[-1])

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _ALPHABET: Final = string.ascii_letters + string.digits
-_REFUND_ID_LENGTH: Final = 8
+_SHARED_LENGTH, _ENDING_LENGTH = 16, 8
+_EARLIER_REFUND_ID_LENGTH: Final = 36
+"""Length of a refund's id in earlier releases: `re_`, the rest of its intent's id, and eight characters."""
 
 
 class Status(StrEnum):
@@ -127,6 +129,7 @@ class Intent:
     amount: int
     currency: str
     capture_method: str
+    confirmation_method: str = "automatic"
     metadata: dict[str, str]
     payment_method_types: tuple[str, ...]
     allow_redirects: str | None
@@ -161,7 +164,7 @@ class Intent:
         return cls(**values)
 
 
-def new_id(prefix: str, length: int = 24) -> str:
+def new_id(prefix: str, length: int) -> str:
     """Return an unguessable id: `prefix` and `length` random letters and digits."""
     drawn, letters = secrets.randbelow(len(_ALPHABET) ** length), []
     for _ in range(length):
@@ -173,18 +176,35 @@ def new_id(prefix: str, length: int = 24) -> str:
 _OMITTED: Final[Mapping[type, Mapping[str, object]]] = {
     Charge: {"refund_behavior": None},
     ChargeRefund: {"status": RefundStatus.SUCCEEDED, "changes_at": None, "failure_reason": None},
+    Intent: {"confirmation_method": "automatic"},
 }
-"""Values by field that are not stored, so that the release before these fields can read an ordinary refund."""
+"""Values by field that are not stored, so that the release before these fields can read an ordinary object."""
 
 
-def new_refund_id(intent_id: str) -> str:
-    """Return a new refund's id. As Stripe's, it has a part of its intent's id: here all of it, to find the intent."""
-    return new_id(f"re_{intent_id.removeprefix('pi_')}", _REFUND_ID_LENGTH)
+def new_intent_id() -> str:
+    """Return a new PaymentIntent's id. As on Stripe, its charges and refunds share the start of it."""
+    shared = new_id("3", _SHARED_LENGTH - 1)
+    return f"pi_{shared}{_intent_ending(shared)}"
 
 
-def intent_id_of_refund(refund_id: str) -> str:
-    """Return the id of a refund's intent. A refund that was made by an earlier release does not contain it."""
-    return f"pi_{refund_id.removeprefix('re_')[:-_REFUND_ID_LENGTH]}"
+def new_id_of_part(prefix: str, intent_id: str) -> str:
+    """Return a new id of an intent's charge (`ch_`) or refund (`re_`)."""
+    shared = intent_id.removeprefix("pi_")[:_SHARED_LENGTH]
+    return new_id(f"{prefix}{shared}", _ENDING_LENGTH)
+
+
+def intent_id_of_part(part_id: str) -> str:
+    """Return the id of the intent of a charge or a refund. For an id of an earlier release it may not exist."""
+    body = part_id.partition("_")[2]
+    if len(part_id) == _EARLIER_REFUND_ID_LENGTH:
+        return f"pi_{body[:-_ENDING_LENGTH]}"
+    shared = body[:_SHARED_LENGTH]
+    return f"pi_{shared}{_intent_ending(shared)}"
+
+
+def _intent_ending(shared: str) -> str:
+    """Return the end of an intent's id, which follows from its start, so that the ids of its parts lead to it."""
+    return shared[: -_ENDING_LENGTH - 1 : -1]
 
 
 def _to_dict(part: Charge | Failure | ChargeRefund | Intent) -> dict[str, Any]:

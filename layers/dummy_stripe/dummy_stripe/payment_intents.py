@@ -18,7 +18,8 @@ from dummy_stripe.objects import (
     RefundStatus,
     Status,
     new_id,
-    new_refund_id,
+    new_id_of_part,
+    new_intent_id,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def create(params: CreateParams, now: float) -> Intent:
     """Return a new, unconfirmed intent. Raises `Refusal` for an unknown PaymentMethod."""
     if params.payment_method is not None:
         find_payment_method(params.payment_method)
-    intent_id = new_id("pi_3")
+    intent_id = new_intent_id()
     return Intent(
         id=intent_id,
         client_secret=new_id(f"{intent_id}_secret_", 25),
@@ -49,6 +50,7 @@ def create(params: CreateParams, now: float) -> Intent:
         amount=params.amount,
         currency=params.currency,
         capture_method=params.capture_method,
+        confirmation_method=params.confirmation_method,
         metadata=params.metadata,
         payment_method_types=params.payment_method_types,
         allow_redirects=params.allow_redirects,
@@ -140,7 +142,7 @@ def refund(intent: Intent, params: RefundParams, now: float) -> Intent:
         raise refusals.refund_too_large(*texts)
     is_pending = paid.refund_behavior is cards.RefundBehavior.PENDING
     new_refund = ChargeRefund(
-        id=new_refund_id(intent.id),
+        id=new_id_of_part("re_", intent.id),
         created=now,
         amount=amount,
         reason=params.reason,
@@ -239,7 +241,7 @@ def _failed(intent: Intent, decline: cards.Decline, charge: str | None) -> Inten
 
 def _new_charge(intent: Intent, status: ChargeStatus, now: float) -> Charge:
     return Charge(
-        id=new_id("ch_3"),
+        id=new_id_of_part("ch_", intent.id),
         created=now,
         payment_intent=intent.id,
         amount=intent.amount,

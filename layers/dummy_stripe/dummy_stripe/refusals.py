@@ -5,12 +5,13 @@ Codes: https://docs.stripe.com/error-codes. Statuses and types: https://docs.str
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from dummy_stripe.responses import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dummy_stripe.objects import Intent
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 class Refusal(Exception):
     """An error response to a request.
 
-    `status` is the HTTP status, `intent` the PaymentIntent that the error carries, and `should_retry` the value of the
-    header `Stripe-Should-Retry`, if it is sent.
+    `status` is the HTTP status, and `intent` the PaymentIntent that the error carries. `should_retry` and
+    `rate_limited_reason` are the values of the headers `Stripe-Should-Retry` and `Stripe-Rate-Limited-Reason`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Refusal(Exception):
         param: str | None = None,
         intent: Intent | None = None,
         should_retry: bool | None = None,
+        rate_limited_reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -41,12 +43,18 @@ class Refusal(Exception):
         self.param = param
         self.intent = intent
         self.should_retry = should_retry
+        self.rate_limited_reason = rate_limited_reason
         self.reply = Reply.PROMPT
 
 
 def invalid_key(shown: str | None) -> Refusal:
     if shown is None:
-        return Refusal(401, "You did not provide an API key. Use Bearer auth: 'Authorization: Bearer YOUR_SECRET_KEY'.")
+        return Refusal(
+            401,
+            "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer"
+            " auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See https://stripe.com/docs/api#authentication for"
+            " details, or we can help at https://support.stripe.com/.",
+        )
     return Refusal(401, f"Invalid API Key provided: {shown}")
 
 
@@ -82,6 +90,41 @@ def empty_parameter(name: str) -> Refusal:
 
 def invalid_parameter(name: str, message: str, code: str | None = None) -> Refusal:
     return Refusal(400, message, code=code, param=name)
+
+
+def wrong_type(name: str, wanted: str, given: Mapping[str, str] | None = None) -> Refusal:
+    """Return the refusal of a parameter of another type than `wanted`. `given` has the fields of a map."""
+    code = "parameter_invalid_integer" if wanted == "integer" else None
+    return Refusal(400, f"Invalid {wanted}{f': {_as_ruby(given)}' if given else ''}", code=code, param=name)
+
+
+def nested_metadata(value: Mapping[str, str]) -> Refusal:
+    return Refusal(400, f"Invalid value type: {_as_ruby(value)} must be a string", param="metadata")
+
+
+def _as_ruby(fields: Mapping[str, str]) -> str:
+    """Return a map as Stripe's messages show it: `{:a=>"1", :"0"=>"2"}`."""
+    keys = {key: key if key.isidentifier() else f'"{key}"' for key in fields}
+    return f"{{{', '.join(f':{keys[key]}=>' + json.dumps(value) for key, value in fields.items())}}}"
+
+
+def unsupported_content_type(content_type: str) -> Refusal:
+    if content_type.startswith("application/json"):
+        message = (
+            "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any"
+            " questions, we can help at https://support.stripe.com/."
+        )
+    else:
+        message = (
+            f"Invalid request: unsupported Content-Type {content_type}. If error persists and you need assistance,"
+            " please contact support@stripe.com."
+        )
+    return Refusal(400, message)
+
+
+def not_expandable(path: str, *, in_list: bool = False) -> Refusal:
+    hint = f" You may want to try expanding 'data.{path}' instead." if in_list else ""
+    return Refusal(400, f"This property cannot be expanded ({path}).{hint}")
 
 
 def no_such_intent(intent_id: str) -> Refusal:
@@ -131,8 +174,16 @@ def refund_too_large(amount: str, left: str) -> Refusal:
     return invalid_parameter("amount", f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})")
 
 
-def idempotency_mismatch(message: str) -> Refusal:
+def idempotency_error(message: str) -> Refusal:
     return Refusal(400, message, error_type="idempotency_error")
+
+
+def idempotency_key_length(length: int) -> Refusal:
+    message = (
+        f"Idempotent key length is {length} characters long, which is outside accepted lengths. Idempotent Keys must be"
+        " 1-255 characters long. If you're looking for a decent generator, try using a UUID defined by IETF RFC 4122."
+    )
+    return idempotency_error(message)
 
 
 def idempotency_key_in_use(key: str) -> Refusal:
@@ -152,7 +203,14 @@ def lock_timeout() -> Refusal:
 
 
 def rate_limited() -> Refusal:
-    return Refusal(429, "Testmode request rate limit exceeded.", code="rate_limit")
+    # The header: https://docs.stripe.com/rate-limits
+    return Refusal(
+        429,
+        "Testmode request rate limit exceeded, the rate limits in testmode are lower than livemode. You can learn more"
+        " about rate limits here https://stripe.com/docs/rate-limits.",
+        code="rate_limit",
+        rate_limited_reason="global-rate",
+    )
 
 
 def api_error() -> Refusal:

@@ -20,10 +20,11 @@ class Reply(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """HTTP status, JSON body, the id of the request that created it, and its delivery."""
+    """HTTP status, JSON body, the id of the request that created it, its delivery, and values of headers."""
 
     status: int
     body: str
     request_id: str
     should_retry: bool | None = None
     reply: Reply = Reply.PROMPT
+    rate_limited_reason: str | None = None

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from dummy_stripe.objects import intent_id_of_refund
+from dummy_stripe.objects import intent_id_of_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -145,7 +145,7 @@ class MemoryStore:
 
 def find_intent_of_refund(store: Store, refund_id: str) -> Intent | None:
     """Return the intent of a refund, with one read if it exists."""
-    intent = store.intent(intent_id_of_refund(refund_id))
+    intent = store.intent(intent_id_of_part(refund_id))
     candidates = store.intents() if intent is None else [intent]
     return next((found for found in candidates if any(refund.id == refund_id for refund in found.refunds)), None)
 

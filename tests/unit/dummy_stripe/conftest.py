@@ -114,7 +114,8 @@ class Dummy:
 
     def raw(self, method: str, path: str, form: str = "", **headers: str) -> Exchange:
         """Send a request that the SDK would not send."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        content_type = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
+        named = {**content_type, **{name.replace("_", "-"): value for name, value in headers.items()}}
         self.http.request(method, f"https://api.stripe.com{path}", {"Authorization": f"Bearer {KEY}", **named}, form)
         return self.http.exchanges[-1]
 

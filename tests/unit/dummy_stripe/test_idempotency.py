@@ -1,5 +1,6 @@
 """Idempotency keys: https://docs.stripe.com/api/idempotent_requests"""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -196,3 +197,12 @@ def test_request_that_loses_its_claim_fails_with_key_in_use(dummy, error_of):
     error = error_of(lambda: dummy.create("order-1"))
     assert (error.http_status, error.error.code) == (409, "idempotency_key_in_use")
     assert dummy.store.intents() == []
+
+
+def test_stored_response_has_only_fields_of_the_previous_release(dynamodb_dummy, dynamodb_client):
+    dynamodb_dummy.create("order-1")
+
+    table = dynamodb_dummy.store._table
+    items = dynamodb_client.scan(TableName=table)["Items"]
+    (answer,) = [json.loads(item["answer"]["S"]) for item in items if "answer" in item]
+    assert answer.keys() <= {"status", "body", "request_id", "should_retry", "reply"}

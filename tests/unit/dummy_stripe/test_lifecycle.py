@@ -128,16 +128,24 @@ def test_action_is_a_redirect_if_there_is_a_return_url(memory_dummy):
 
 
 @pytest.mark.parametrize(
-    ("option", "code"),
-    [("off_session", "authentication_required"), ("error_on_requires_action", "authentication_not_handled")],
+    ("option", "decline_code", "message"),
+    [
+        ("off_session", "authentication_required", "Your card was declined. This transaction requires authentication."),
+        (
+            "error_on_requires_action",
+            "authentication_not_handled",
+            "This payment required an authentication action to complete, but `error_on_requires_action` was set. When",
+        ),
+    ],
 )
-def test_authentication_that_is_not_possible_is_a_decline(memory_dummy, option, code):
+def test_authentication_that_is_not_possible_is_a_decline(memory_dummy, option, decline_code, message):
     intent = memory_dummy.create()
     options: dict[str, Any] = {option: True}
     with pytest.raises(stripe.CardError) as caught:
         memory_dummy.confirm(intent.id, "pm_card_authenticationRequired", **options)
 
-    assert caught.value.code == code
+    assert (caught.value.code, caught.value.error.decline_code) == ("authentication_required", decline_code)
+    assert caught.value.user_message.startswith(message)
     assert caught.value.error.payment_intent.status == "requires_payment_method"
 
 

@@ -13,8 +13,8 @@ import stripe
 import dummy_stripe
 from command_line.project import PROJECT
 from dummy_stripe import PAYMENT_METHODS
+from dummy_stripe.bodies import API_VERSION
 from dummy_stripe.currencies import CURRENCIES
-from dummy_stripe.events import API_VERSION
 from order_payments.domain.money import TABLE
 
 PACKAGE = Path(dummy_stripe.__file__).parent

@@ -247,7 +247,8 @@ def test_invalid_update_is_refused(dummy, error_of):
     assert error_of(lambda: dummy.refunds.update("re_none")).code == "resource_missing"
     assert error_of(lambda: dummy.refunds.update(refund.id, {"amount": 1})).code == "parameter_unknown"
     assert error_of(lambda: dummy.refunds.update(refund.id, {"metadata": {"one": "too many"}})).param == "metadata"
-    assert error_of(lambda: dummy.refunds.update(refund.id, {"metadata": {"key1": "x" * 501}})).param == "metadata"
+    too_long = error_of(lambda: dummy.refunds.update(refund.id, {"metadata": {"key1": "x" * 501}}))
+    assert too_long.user_message.startswith("Metadata values can have up to 500 characters")
     assert dummy.refunds.retrieve(refund.id) == refund
 
 

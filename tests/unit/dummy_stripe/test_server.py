@@ -210,7 +210,7 @@ def test_client_that_waits_for_permission_gets_it(server):
     with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
         connection.sendall(
             f"POST {INTENTS} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 24\r\n"
-            "Expect: 100-continue\r\n\r\n".encode()
+            f"Content-Type: {FORM['Content-Type']}\r\nExpect: 100-continue\r\n\r\n".encode()
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         connection.sendall(b"amount=4599&currency=usd")
