@@ -4,8 +4,8 @@ It has two DynamoDB clients: `service` gets the injected faults; `fault_free` is
 the tests' own reads and writes.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from order_payments.domain.refunds import CLAIMING_STATUSES, refunded_amount, re
 from order_payments.runtime.clock import Deadline, utc_now
 from order_payments.runtime.settings import OrderSettings
 from order_payments.storage.dynamodb import from_wire
+from order_payments.storage.order_records import order_from_item
 from order_payments.storage.order_writes import REFUND_SHARDS, UNSETTLED_SHARDS
 from order_payments.storage.orders_table import OrdersTable
 from order_payments.storage.products_table import ProductsTable
@@ -157,7 +158,7 @@ class World:
 
     def reconcile(self) -> None:
         """Reconcile each unsettled order in turn, as if every lease had expired."""
-        for shard in ALL_SHARDS:
+        for shard in self.shards_in_use():
             for entry in self.orders.unsettled.entries(shard, before=utc_now() + ONE_YEAR, limit=1000):
                 self.reconcile_one(entry.order_id)
 
@@ -171,14 +172,21 @@ class World:
             deadline=Deadline.after(50),
         )
 
+    def shards_in_use(self) -> list[str]:
+        """Return the shards that list an unsettled order. One scan replaces a query of each shard."""
+        pages = self.fault_free.get_paginator("scan").paginate(TableName="OrdersTable", IndexName="unsettled")
+        in_use = {item["unsettledShard"]["S"] for page in pages for item in page["Items"]}
+        assert in_use <= {*ALL_SHARDS}, f"the reconciler does not read {in_use}"
+        return sorted(in_use, key=ALL_SHARDS.index)
+
     def read_order(self, order: Order) -> Order:
         """Return the stored order."""
         return OrdersTable(self.fault_free, "OrdersTable", self.products).get(order.order_id)
 
     def all_orders(self) -> list[Order]:
         """Return all stored orders."""
-        table = OrdersTable(self.fault_free, "OrdersTable", self.products)
-        return [table.get(item["orderId"]) for item in self._items("OrdersTable")]
+        pages = self.fault_free.get_paginator("scan").paginate(TableName="OrdersTable", ConsistentRead=True)
+        return [order_from_item(from_wire(item)) for page in pages for item in page["Items"]]
 
     def stock(self, product_id: str) -> tuple[int, int]:
         """Return a product's stock and available units."""
@@ -189,11 +197,12 @@ class World:
 
     def charges_of(self, order: Order) -> int:
         """Return the number of charges of the order that were not refunded."""
-        return self._charges()[order.order_id]
+        return _count_kept(self._charges_by_order())[order.order_id]
 
     def check_invariants(self) -> None:
         """Check what must hold at any time, after any fault."""
-        charges, orders = self._charges(), self.all_orders()
+        at_stripe, orders = self._charges_by_order(), self.all_orders()
+        charges = _count_kept(at_stripe)
         sold, held = self._units(orders)
         for product_id, initial in self.initial_stock.items():
             stock, available = self.stock(product_id)
@@ -208,7 +217,7 @@ class World:
             if order.status is OrderStatus.CONFIRMED:
                 assert charged == (0 if order.override else 1), f"{order.order_id} is confirmed, charged {charged}"
             claimed = sum(refund.amount for refund in order.refunds if refund.status in CLAIMING_STATUSES)
-            returned = self.refunded_at_stripe(order)
+            returned = _refunded_amount(at_stripe[order.order_id])
             assert returned <= claimed, f"{order.order_id}: {returned} returned, and only {claimed} recorded"
             if order.status is OrderStatus.CANCELLED and charged:
                 assert order.owed_refund, f"{order.order_id} is cancelled, and its charge kept"
@@ -216,44 +225,33 @@ class World:
     def check_settled(self) -> None:
         """Check the invariants, and that nothing is in flight or left to refund."""
         self.check_invariants()
-        orders, charges = self.all_orders(), self._charges()
+        orders, at_stripe = self.all_orders(), self._charges_by_order()
         unsettled = [order for order in orders if order.in_flight]
         assert not unsettled, f"{[order.order_id for order in unsettled]} are unsettled"
         owing = [order.order_id for order in orders if order.owed_refund]
         assert not owing, f"{owing} owe a refund"
-        assert not any(
-            self.orders.unsettled.entries(shard, before=utc_now() + ONE_YEAR, limit=1) for shard in ALL_SHARDS
-        )
+        assert self.shards_in_use() == []
         for order in orders:
-            recorded, at_stripe = refunded_amount(order.refunds), self.refunded_at_stripe(order)
-            assert recorded == at_stripe, f"{order.order_id}: {recorded} refunded, and {at_stripe} at Stripe"
+            recorded, returned = refunded_amount(order.refunds), _refunded_amount(at_stripe[order.order_id])
+            assert recorded == returned, f"{order.order_id}: {recorded} refunded, and {returned} at Stripe"
         paid = {order.order_id for order in orders if order.status is OrderStatus.CONFIRMED and not order.override}
-        assert {order_id for order_id, charged in charges.items() if charged} == paid
-
-    def _charges(self) -> Counter[str]:
-        """Return the number of charges by order that succeeded and were not refunded as late payments."""
-        return Counter(
-            charge.metadata["orderId"]
-            for charge in self.store.charges()
-            if charge.status is ChargeStatus.SUCCEEDED
-            and not any(refund.returns_money and set(refund.metadata) == {"orderId"} for refund in charge.refunds)
-        )
+        assert {order_id for order_id, kept in _count_kept(at_stripe).items() if kept} == paid
 
     def refunded_at_stripe(self, order: Order) -> int:
         """Return the amount that Stripe has refunded of the order's charges."""
-        return sum(charge.amount_refunded for charge in self.charges_at_stripe(order))
+        return _refunded_amount(self.charges_at_stripe(order))
 
     def charges_at_stripe(self, order: Order) -> list[Charge]:
         """Return the order's charges that succeeded, with their refunds."""
-        return [
-            charge
-            for charge in self.store.charges()
-            if charge.metadata["orderId"] == order.order_id and charge.status is ChargeStatus.SUCCEEDED
-        ]
+        return self._charges_by_order()[order.order_id]
 
-    def _items(self, table: str) -> list[dict[str, Any]]:
-        pages = self.fault_free.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
-        return [from_wire(item) for page in pages for item in page["Items"]]
+    def _charges_by_order(self) -> defaultdict[str, list[Charge]]:
+        """Return the charges that succeeded, by order, from one read of Stripe's state."""
+        found: defaultdict[str, list[Charge]] = defaultdict(list)
+        for charge in self.store.charges():
+            if charge.status is ChargeStatus.SUCCEEDED:
+                found[charge.metadata["orderId"]].append(charge)
+        return found
 
     @staticmethod
     def _units(orders: Iterable[Order]) -> tuple[Counter[str], Counter[str]]:
@@ -267,3 +265,20 @@ class World:
             elif order.in_flight:
                 held.update(order.quantities())
         return sold, held
+
+
+def _count_kept(charges: Mapping[str, Iterable[Charge]]) -> Counter[str]:
+    """Return the number of each order's charges that were not refunded as late payments."""
+    return Counter(
+        {
+            order_id: sum(
+                not any(refund.returns_money and set(refund.metadata) == {"orderId"} for refund in charge.refunds)
+                for charge in of_order
+            )
+            for order_id, of_order in charges.items()
+        }
+    )
+
+
+def _refunded_amount(charges: Iterable[Charge]) -> int:
+    return sum(charge.amount_refunded for charge in charges)
