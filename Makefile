@@ -156,4 +156,5 @@ lock: $(installed) ## Update the pinned requirements (UPGRADE=--upgrade for newe
 
 clean: ## Delete everything that was built or installed
 	rm -rf .venv .venv-scan .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf layers/dummy_stripe/build layers/dummy_stripe/dummy_stripe.egg-info
 	find functions layers command_line delivery operations local harness tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

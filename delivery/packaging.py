@@ -86,6 +86,9 @@ def strip(folder: Path) -> None:
         path.unlink()
     for path in [path for path in folder.rglob("*") if path.name in _DEVELOPMENT_FOLDERS and path.is_dir()]:
         shutil.rmtree(path, ignore_errors=True)
+    # `pip install ./layers/dummy_stripe` leaves these in the source.
+    for path in [*folder.glob("python/build"), *folder.glob("python/*.egg-info")]:
+        shutil.rmtree(path)
     for package in ("boto3/data", "boto3/examples"):
         for path in folder.glob(f"**/{package}"):
             shutil.rmtree(path)

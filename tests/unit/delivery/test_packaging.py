@@ -111,6 +111,17 @@ def test_development_files_are_stripped(tmp_path: Path) -> None:
     assert kept == ["module.py", "testing/kept.py"]
 
 
+def test_remains_of_a_pip_installation_are_stripped(tmp_path: Path) -> None:
+    for name in ("build/lib/package/module.py", "package.egg-info/PKG-INFO", "package/build/module.py"):
+        (tmp_path / "python" / name).parent.mkdir(parents=True)
+        (tmp_path / "python" / name).touch()
+
+    packaging.strip(tmp_path)
+
+    kept = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept == ["python/package/build/module.py"]
+
+
 def test_bytecode_is_used_without_checking_the_source(template: Path) -> None:
     pay = template.parent / "Pay"
     (pay / "pay_module.py").write_text("VALUE = 'compiled'\n")

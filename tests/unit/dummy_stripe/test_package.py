@@ -2,8 +2,10 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from command_line.project import PROJECT
 from dummy_stripe import PAYMENT_METHODS
 from dummy_stripe.bodies import API_VERSION
 from dummy_stripe.currencies import CURRENCIES
+from dummy_stripe.server import serve
 from order_payments.domain.money import TABLE
 
 PACKAGE = Path(dummy_stripe.__file__).parent
@@ -68,6 +71,62 @@ def test_in_process_client_loads_no_module_of_the_server():
     loaded = set(completed.stdout.split())
     assert "dummy_stripe.api" in loaded
     assert loaded.isdisjoint({"sqlite3", "socketserver", *(f"dummy_stripe.{module}" for module in SERVER_MODULES)})
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the package's wheel, built without network access."""
+    folder = tmp_path_factory.mktemp("wheel")
+    # A copy, because the build writes into the source.
+    shutil.copytree(PACKAGE.parent, folder / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    options = ("--quiet", "--no-build-isolation", "--no-index", "--no-deps", "--wheel-dir", str(folder))
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(folder / "source")], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_wheel_has_all_modules_and_needs_no_other_package(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (metadata,) = [archive.read(name).decode() for name in names if name.endswith("/METADATA")]
+
+    assert {f"dummy_stripe/{module}.py" for module in MODULES} | {"dummy_stripe/py.typed"} <= set(names)
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert required == []
+
+
+@pytest.mark.slow
+def test_server_runs_from_the_wheel_with_the_standard_library(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    # -S: no installed packages.
+    completed = subprocess.run(
+        [sys.executable, "-S", "-m", "dummy_stripe", "--help"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "--state FILE" in completed.stdout
+
+
+@pytest.mark.parametrize(
+    ("language", "program", "number", "printed"),
+    [("sh", ["sh", "-c"], 1, '"status": "succeeded"'), ("python", [sys.executable, "-c"], 0, "succeeded")],
+)
+def test_quick_start_pays(language, program, number, printed):
+    if language == "sh" and not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    blocks = re.findall(
+        rf"^```{language}\n(.*?)^```", (PACKAGE.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    with serve() as url:
+        code = blocks[number].replace("http://127.0.0.1:12111", url)
+        completed = subprocess.run([*program, code], capture_output=True, text=True)
+
+    assert url in code
+    assert printed in completed.stdout
 
 
 def test_currencies_equal_the_services():
