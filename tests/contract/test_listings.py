@@ -256,6 +256,7 @@ def test_correctly_sealed_cursor_with_an_invented_key_lists_only_matching_orders
         assert (order in [listed["orderId"] for listed in reply.body["orders"]]) == key[0].startswith("9")
 
 
+@pytest.mark.slow
 def test_orders_too_large_for_one_response_are_split_into_pages(shop: Shop) -> None:
     buyer, name = new_buyer(), "\N{TEACUP WITHOUT HANDLE}" * 200
     product = shop.add_product(name=name)

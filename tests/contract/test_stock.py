@@ -239,6 +239,7 @@ def test_adjustment_of_an_unknown_product_is_not_found(shop: Shop, product: str)
     assert (reply.status, reply.code) == (404, "product_not_found")
 
 
+@pytest.mark.slow
 def test_order_of_a_hundred_lines_with_the_longest_names_is_stored(shop: Shop) -> None:
     names = ["\N{TEACUP WITHOUT HANDLE}" * 200] * 99
     products = [shop.add_product(name=name, unit_price=1) for name in names]

@@ -209,6 +209,7 @@ def test_sdk_keeps_only_the_services_that_are_called(stripped_sdk: Path) -> None
     assert all(set(partition["services"]) <= services for partition in endpoints["partitions"])
 
 
+@pytest.mark.slow
 def test_stripped_sdk_has_the_same_endpoints_and_operations(stripped_sdk: Path) -> None:
     program = """
 import itertools, sys

@@ -118,6 +118,7 @@ def test_orders_of_all_shards_are_listed_newest_first(pages: OrderPages, place: 
     assert all(len(page) == limit for page in found[:-1])
 
 
+@pytest.mark.slow
 def test_orders_are_spread_over_all_shards(place: Place, dynamodb: DynamoDBClient) -> None:
     place(400)
 

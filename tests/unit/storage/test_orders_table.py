@@ -562,6 +562,7 @@ def test_refunds_that_were_checked_against_an_old_list_are_not_written(orders: O
     assert orders.get(order.order_id).refunds == first.refunds == (STAFF_REFUND,)
 
 
+@pytest.mark.slow
 def test_refund_restocks_every_product_of_the_largest_order(orders: OrdersTable, products: ProductsTable) -> None:
     names = [f"product-{number}" for number in range(MAXIMUM_PRODUCTS)]
     for name in names:

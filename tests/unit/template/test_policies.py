@@ -206,6 +206,7 @@ def call_webhook(shop: FunctionShop, order: str) -> None:
     call(load_function("stripe_webhook"), event_for("POST /webhooks/stripe", body=body, headers=headers), Context())
 
 
+@pytest.mark.slow
 def test_every_function_has_exactly_the_permissions_it_uses(performed: Permissions) -> None:
     exercise_every_function()
 
