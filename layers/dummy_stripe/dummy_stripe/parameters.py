@@ -163,8 +163,7 @@ class ListParams(NamedTuple):
             raise refusals.invalid_parameter("limit", message, "parameter_invalid_integer")
         after, before = form.text("starting_after"), form.text("ending_before")
         if after is not None and before is not None:
-            message = "You may only specify one of these parameters: starting_after, ending_before."
-            raise refusals.invalid_parameter("starting_after", message)
+            raise refusals.exclusive_parameters("starting_after", "ending_before")
         return cls(
             limit=_DEFAULT_PAGE if limit is None else limit,
             created=_created(form),
@@ -193,8 +192,7 @@ class RefundParams(NamedTuple):
             message = "One of the following params should be provided for this request: payment_intent or charge."
             raise refusals.Refusal(400, message)
         if charge is not None and intent is not None:
-            message = "You may only specify one of these parameters: charge, payment_intent."
-            raise refusals.invalid_parameter("charge", message)
+            raise refusals.exclusive_parameters("charge", "payment_intent")
         return cls(
             charge=charge,
             payment_intent=intent,
@@ -429,8 +427,7 @@ def _limits_payment_method_types(form: Form) -> bool:
     }
     for other, given in others.items():
         if allowed and given:
-            message = f"You may only specify one of these parameters: allowed_payment_method_types, {other}."
-            raise refusals.invalid_parameter("allowed_payment_method_types", message)
+            raise refusals.exclusive_parameters("allowed_payment_method_types", other)
     if allowed and "card" not in allowed:
         message = "None of the payment method types fits this payment: the dummy Stripe takes cards only."
         raise refusals.invalid_parameter("allowed_payment_method_types", message, "payment_intent_invalid_parameter")
@@ -450,8 +447,9 @@ def _payment_method_types(form: Form) -> tuple[tuple[str, ...], str | None]:
         raise refusals.missing_parameter("automatic_payment_methods[enabled]")
     types = form.array("payment_method_types")
     if types and enabled:
-        message = "You may only specify one of these parameters: automatic_payment_methods, payment_method_types."
-        raise refusals.invalid_parameter("automatic_payment_methods", message)
+        raise refusals.exclusive_parameters("automatic_payment_methods", "payment_method_types")
+    if enabled and form.text("confirmation_method"):
+        raise refusals.exclusive_parameters("automatic_payment_methods", "confirmation_method")
     for name in types:
         if name != "card":
             message = (

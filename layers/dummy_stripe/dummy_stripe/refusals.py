@@ -92,6 +92,10 @@ def invalid_parameter(name: str, message: str, code: str | None = None) -> Refus
     return Refusal(400, message, code=code, param=name)
 
 
+def exclusive_parameters(first: str, second: str) -> Refusal:
+    return invalid_parameter(first, f"You may only specify one of these parameters: {first}, {second}.")
+
+
 def wrong_type(name: str, wanted: str, given: Mapping[str, str] | None = None) -> Refusal:
     """Return the refusal of a parameter of another type than `wanted`. `given` has the fields of a map."""
     code = "parameter_invalid_integer" if wanted == "integer" else None

@@ -138,6 +138,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        # A web page that the user visits can send forms here, even with a key in the URL.
+        if self.headers.get("Origin", self.server.url) != self.server.url:
+            self.close_connection = True
+            self.send_error(HTTPStatus.FORBIDDEN)
+            return
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
             self.send_error(HTTPStatus.LENGTH_REQUIRED)
@@ -160,8 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         return proceeds
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002 - the base's signature
-        self._log(int(code))
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Do not log here: a malformed request has no path."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's signature
         _logger.warning(format, *args)
@@ -197,6 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, headers: Any, body: str) -> None:
         content = body.encode()
+        self._log(status)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -123,6 +123,12 @@ INVALID_CREATIONS = [
         "You may only specify one of these parameters",
     ),
     (
+        "amount=4599&currency=usd&automatic_payment_methods[enabled]=true&confirmation_method=manual",
+        None,
+        "automatic_payment_methods",
+        "You may only specify one of these parameters: automatic_payment_methods, confirmation_method.",
+    ),
+    (
         "amount=4599&currency=usd&payment_method_types[0]=ideal",
         "payment_intent_invalid_parameter",
         "payment_method_types",
