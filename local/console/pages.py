@@ -1,6 +1,7 @@
 """Web pages of the local stack, by path."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -12,6 +13,7 @@ from local.gateway.page import WebPage
 
 _HERE = Path(__file__).parent
 _WEB = _HERE / "web"
+_INCLUDE = re.compile(rb"<!-- include ([a-z_]+\.html) -->")
 _SWAGGER_UI = "aws_lambda_powertools.event_handler.openapi.swagger_ui"
 
 _CONTENT_TYPES = {
@@ -33,12 +35,13 @@ _CONSOLE_HEADERS = {
 
 
 def build_pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Mapping[str, WebPage]:
-    """Return all pages: the console at `/`, and Swagger UI (from Powertools) at `/docs`."""
+    """Return all pages: the console at `/` and `/office`, and Swagger UI (from Powertools) at `/docs`."""
     assets = files(_SWAGGER_UI)
     docs = _file(_HERE / "docs.html")
     return {
-        "/": _file(_WEB / "index.html", _CONSOLE_HEADERS),
-        **{f"/console/{path.name}": _file(path) for path in sorted(_WEB.iterdir()) if path.name != "index.html"},
+        "/": _console_page("index.html"),
+        "/office": _console_page("office.html"),
+        **{f"/console/{path.name}": _file(path) for path in sorted(_WEB.iterdir()) if path.suffix != ".html"},
         "/console/currencies.js": WebPage(_CONTENT_TYPES[".js"], data.currencies),
         "/console/cards.json": WebPage(_CONTENT_TYPES[".json"], data.cards),
         "/session.json": WebPage("application/json", session, private=True),
@@ -51,8 +54,17 @@ def build_pages(session: Callable[[], bytes], ledger: Callable[[], bytes]) -> Ma
     }
 
 
-def _file(path: Path | Traversable, headers: Mapping[str, str] | None = None) -> WebPage:
-    return WebPage(_CONTENT_TYPES[Path(path.name).suffix], path.read_bytes, headers or {})
+def _console_page(name: str) -> WebPage:
+    """Return a page of the console. A file that pages share replaces each comment that includes it."""
+
+    def read() -> bytes:
+        return _INCLUDE.sub(lambda found: (_WEB / found[1].decode()).read_bytes(), (_WEB / name).read_bytes())
+
+    return WebPage(_CONTENT_TYPES[".html"], read, _CONSOLE_HEADERS)
+
+
+def _file(path: Path | Traversable) -> WebPage:
+    return WebPage(_CONTENT_TYPES[Path(path.name).suffix], path.read_bytes)
 
 
 def _openapi_of_this_stack() -> bytes:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
@@ -12,7 +12,9 @@ from command_line.project import STATE
 from local.stack import Stack
 from tests.support.chromium import PROGRAMS, find_chromium
 from tests.support.console_page import ConsolePage
+from tests.support.console_tab import ConsoleTab
 from tests.support.http_shop import HttpShop
+from tests.support.office_page import OfficePage
 from tests.support.shop import ADMIN
 
 SCREENSHOTS = STATE / "screenshots"
@@ -20,6 +22,9 @@ SCREENSHOTS = STATE / "screenshots"
 TIMEOUT_MILLISECONDS = 30_000
 
 OpenConsole = Callable[..., ConsolePage]
+OpenOffice = Callable[..., OfficePage]
+OpenTab = Callable[..., Any]
+Tab = TypeVar("Tab", bound=ConsoleTab)
 
 
 # Not session-scoped: Playwright runs an event loop in this thread, where other tests run their own.
@@ -60,21 +65,19 @@ def id_of(product: str) -> str:
 
 
 @pytest.fixture
-def open_console(stack: Stack, browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenConsole]:
-    """Return a function that opens the console in a new browser context, with Playwright's context options.
+def open_tab(stack: Stack, browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenTab]:
+    """Return a function that opens a page of the console in a new browser context, with Playwright's context options.
 
-    After the test, each console's screenshot is saved. The browser must have logged no errors, and exactly the HTTP
-    error statuses in `expects`.
+    After the test, each page's screenshot is saved. The browser must have logged no errors, and exactly the HTTP error
+    statuses in `expects`.
     """
-    opened: list[tuple[ConsolePage, set[int]]] = []
+    opened: list[tuple[ConsoleTab, set[int]]] = []
 
-    def open_one(*, user: str = "Buyer", expects: tuple[int, ...] = (), **options: Any) -> ConsolePage:
+    def open_one(kind: type[Tab], path: str, *, expects: tuple[int, ...] = (), **options: Any) -> Tab:
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         context.set_default_timeout(TIMEOUT_MILLISECONDS)
-        page = ConsolePage(context, stack.api_url.removesuffix("v1"))
+        page = kind(context, stack.api_url.removesuffix("v1") + path)
         opened.append((page, set(expects)))
-        if user != "Buyer":
-            page.sign_in(user)
         return page
 
     yield open_one
@@ -85,3 +88,27 @@ def open_console(stack: Stack, browser: Browser, request: pytest.FixtureRequest)
         page.page.context.close()
     for page, expected in opened:
         assert (page.browser_errors, page.error_statuses) == ([], expected)
+
+
+@pytest.fixture
+def open_console(open_tab: OpenTab) -> OpenConsole:
+    """Return a function that opens the shop, with the options of `open_tab`."""
+
+    def open_one(*, user: str = "Buyer", **options: Any) -> ConsolePage:
+        page: ConsolePage = open_tab(ConsolePage, "", **options)
+        if user != "Buyer":
+            page.sign_in(user)
+        return page
+
+    return open_one
+
+
+@pytest.fixture
+def open_office(open_tab: OpenTab) -> OpenOffice:
+    """Return a function that opens the office, or one order in it, with the options of `open_tab`."""
+
+    def open_one(order: str | None = None, **options: Any) -> OfficePage:
+        page: OfficePage = open_tab(OfficePage, "office" if order is None else f"office?order={order}", **options)
+        return page
+
+    return open_one

@@ -8,39 +8,6 @@ from tests.support.http_shop import HttpShop
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
 
-# Finds texts below the contrast of WCAG level AA: 4.5:1, or 3:1 for large text.
-FIND_LOW_CONTRAST = """
-() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const luminance = (colour) => {
-    const [red, green, blue] = channels(colour).slice(0, 3).map((value) => {
-      const share = value / 255;
-      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = getComputedStyle(at.nodeName === "g" ? at.querySelector("rect") ?? at : at);
-      const painted = at.nodeName === "g" && at.querySelector("rect") ? colour.fill : colour.backgroundColor;
-      if ((channels(painted)[3] ?? 1) > 0) return painted;
-    }
-    return getComputedStyle(document.body).backgroundColor;
-  };
-  const faint = [];
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
-    const element = text.parentElement;
-    if (!text.data.trim() || !element.checkVisibility() || element.closest("optgroup, option, noscript")) continue;
-    const style = getComputedStyle(element);
-    const colour = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
-    const [low, high] = [luminance(colour), luminance(behind(element))].sort((one, other) => one - other);
-    const large = parseFloat(style.fontSize) >= 24;
-    if ((high + 0.05) / (low + 0.05) < (large ? 3 : 4.5)) faint.push(`${text.data.trim()}: ${colour}`);
-  }
-  return faint;
-}
-"""
 # The share of the window, below the header, that panels cover.
 MEASURE_COVERED_SHARE = """
 () => {
@@ -52,13 +19,6 @@ MEASURE_COVERED_SHARE = """
   return areas.reduce((sum, area) => sum + area, 0) / (innerWidth * (innerHeight - top));
 }
 """
-FIND_UNNAMED_CONTROLS = """
-() => [...document.querySelectorAll("button, input, select, textarea, [role=img], [role=region]")]
-  .filter((element) => element.checkVisibility())
-  .filter((element) => !(element.ariaLabel || element.getAttribute("aria-labelledby") || element.labels?.length
-    || (element.nodeName === "BUTTON" && element.textContent.trim())))
-  .map((element) => element.outerHTML)
-"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -68,41 +28,32 @@ FIND_UNNAMED_CONTROLS = """
 def test_text_has_enough_contrast(open_console: OpenConsole, product: str, scheme: str, card: str) -> None:
     declined = card == "pm_card_chargeDeclinedExpiredCard"
     console = open_console(color_scheme=scheme, expects=(402,) if declined else ())
-    assert console.page.evaluate(FIND_LOW_CONTRAST) == []
+    assert console.find_low_contrast() == []
     console.place_order(product)
-    assert console.page.evaluate(FIND_LOW_CONTRAST) == []
+    assert console.find_low_contrast() == []
     console.choose_card(card)
     console.pay_button.click()
     expect(console.steps.last).to_contain_text("Response")
-    assert console.page.evaluate(FIND_LOW_CONTRAST) == []
+    assert console.find_low_contrast() == []
     console.sign_in("Admin")
-    assert console.page.evaluate(FIND_LOW_CONTRAST) == []
+    assert console.find_low_contrast() == []
 
 
 def test_order_is_placed_and_paid_by_keyboard(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     keyboard = console.page.keyboard
-
-    def go_to(selector: str) -> None:
-        target = console.page.locator(selector)
-        for _ in range(2_000):
-            if target.evaluate("element => element === document.activeElement"):
-                return
-            keyboard.press("Tab")
-        raise AssertionError(f"Tab does not reach {selector}")
-
-    go_to("#product-search")
+    console.tab_to("#product-search")
     keyboard.type(product)
     expect(console.stock_of(product)).to_have_count(3)
-    go_to(f"button[aria-label='Add {product}']")
+    console.tab_to(f"button[aria-label='Add {product}']")
     keyboard.press("Enter")
-    go_to("#place-order")
+    console.tab_to("#place-order")
     keyboard.press("Enter")
     expect(console.page.locator("#order-heading")).to_be_focused()
-    go_to("#card")
+    console.tab_to("#card")
     keyboard.type("Mastercard deb")
     expect(console.page.locator("#card-token")).to_have_text("pm_card_mastercard_debit")
-    go_to("#pay-button")
+    console.tab_to("#pay-button")
     keyboard.press("Enter")
 
     expect(console.status).to_have_text("confirmed")
@@ -113,10 +64,7 @@ def test_order_is_placed_and_paid_by_keyboard(open_console: OpenConsole, product
 def test_every_control_has_an_accessible_name(open_console: OpenConsole, product: str) -> None:
     console = open_console()
     console.place_order(product)
-    assert console.page.evaluate(FIND_UNNAMED_CONTROLS) == []
-    console.sign_in("Admin")
-    console.edit(product)
-    assert console.page.evaluate(FIND_UNNAMED_CONTROLS) == []
+    assert console.find_unnamed_controls() == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -127,9 +75,6 @@ def test_console_fits_a_phone(open_console: OpenConsole, product: str, scheme: s
     console.choose_card("pm_card_visa_chargeDeclinedVelocityLimitExceeded")
     console.pay_button.tap()
     expect(console.status).to_have_text("cancelled")
-    assert console.find_overflow() == []
-    console.sign_in("Admin")
-    console.edit(product)
     assert console.find_overflow() == []
 
 

@@ -78,12 +78,11 @@ def test_basket_is_in_sight_after_add(open_console: OpenConsole, viewport: Viewp
         expect(console.page.locator("#place-order")).to_be_in_viewport(ratio=1)
 
 
-def test_admin_sees_no_basket(open_console: OpenConsole) -> None:
-    console = open_console()
-    basket = console.page.locator("#basket-form")
-    expect(basket).to_be_visible()
-    console.sign_in("Admin")
-    expect(basket).to_be_hidden()
+def test_admin_cannot_place_orders(open_console: OpenConsole, product: str) -> None:
+    console = open_console(user="Admin", expects=(403,))
+    console.add(product)
+    console.page.locator("#place-order").click()
+    expect(console.page.locator("#basket-problem")).to_contain_text("forbidden")
 
 
 def test_reload_keeps_basket_and_order(open_console: OpenConsole, product: str) -> None:

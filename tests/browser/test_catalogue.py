@@ -9,11 +9,11 @@ from playwright.sync_api import Route, expect
 from order_payments.domain.money import TABLE, as_number
 from tests.browser.conftest import OpenConsole, id_of
 from tests.support.console_page import ConsolePage
+from tests.support.console_tab import POLL_MS
 from tests.support.http_shop import HttpShop
 from tests.support.shop import ADMIN
 
 PART_COUNT = 230
-POLL_MS = 3_100
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_poll_reads_only_pages_of_shown_products(open_console: OpenConsole, unre
     expect(console.page.get_by_role("button", name=f"Add {unread_product}", exact=True)).to_be_visible()
     reads = record_product_reads(console)
 
-    poll_times(console, 3)
+    console.poll(3, "/v1/products")
 
     assert len(set(reads)) == 1
     assert "cursor=" in reads[0]
@@ -232,7 +232,7 @@ def test_poll_reads_one_page_at_a_time(open_console: OpenConsole) -> None:
     expect(console.products).to_have_count(200)
     reads = record_product_reads(console)
 
-    poll_times(console, 4)
+    console.poll(4, "/v1/products")
 
     assert reads[0] == reads[2] != reads[1] == reads[3]
 
@@ -263,30 +263,6 @@ def test_page_refreshes_when_visible_again(open_console: OpenConsole, shop: Http
     set_visibility(console, "visible")
 
     expect(console.stock_of(product)).to_have_text(["7", "0", "7"])
-
-
-def test_stock_error_remains_visible_after_polls(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
-    shop.pay(shop.order((id_of(product), 3)), "pm_dummy_timeout_before_charge")
-    console = open_console(user="Admin", expects=(409,))
-    console.page.clock.install()
-    console.reload()
-    console.edit(product)
-    console.page.get_by_label("Units to add").fill("-8")
-    console.page.get_by_role("button", name="Change stock").click()
-    refusal = console.page.locator("#stock-problem")
-    expect(refusal).to_contain_text("stock_below_reserved")
-
-    poll_times(console, 2)
-
-    expect(refusal).to_contain_text("stock_below_reserved")
-
-
-def poll_times(console: ConsolePage, times: int) -> None:
-    """Advance the page's clock by a number of polls. Each reads the catalogue."""
-    for _ in range(times):
-        with console.page.expect_response(re.compile("/v1/products")) as response:
-            console.page.clock.run_for(POLL_MS)
-        response.value.finished()
 
 
 def test_prices_have_the_decimals_of_the_command_line(open_console: OpenConsole) -> None:

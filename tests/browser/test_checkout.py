@@ -134,7 +134,7 @@ def test_other_users_cannot_pay_order(open_console: OpenConsole, product: str) -
     console = open_console(expects=(403,))
     console.place_order(product)
 
-    for user in ("Second buyer", "Seller"):
+    for user in ("Second buyer", "Seller", "Admin"):
         console.sign_in(user)
         expect(console.page.locator("#pay-note")).to_contain_text("403")
         console.pay_button.click()
@@ -216,51 +216,19 @@ def test_order_url_works_in_history_and_for_another_user(
     expect(console.page.locator("#open-problem")).to_be_empty()
 
 
-def test_admin_settles_order_by_hand(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
-    buyer, admin = open_console(), open_console(user="Admin")
-    order = buyer.place_order(product, 3)
-    admin.open_order(order)
-    expect(admin.status).to_have_text("pending")
+def test_shop_leads_an_admin_to_the_office(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
+    order = shop.order((id_of(product), 1), user=BUYER)
+    console = open_console()
+    link = console.page.get_by_role("link", name="Open in the office")
+    console.open_order(order)
+    expect(console.status).to_have_text("pending")
+    expect(link).to_be_hidden()
+    console.sign_in("Admin")
 
-    admin.page.get_by_label("Reason (visible to the buyer)").fill("Paid in cash.")
-    admin.page.get_by_role("button", name="Override").click()
+    link.click()
 
-    expect(admin.status).to_have_text("confirmed")
-    expect(admin.page.locator("#order-facts")).to_contain_text("Paid in cash.")
-    expect(admin.page.locator("#override")).to_be_hidden()
-    expect(buyer.status).to_have_text("confirmed")
-    assert shop.stock(id_of(product)) == Stock(7, 0, 7)
-
-
-def test_admin_adjusts_stock_with_reason(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
-    console = open_console(user="Admin")
-    console.edit(product)
-    shop.pay(shop.order((id_of(product), 4)))
-
-    console.page.get_by_label("Units to add").fill("15")
-    console.page.get_by_label("Reason for the change").fill("A delivery has arrived.")
-    console.page.get_by_role("button", name="Change stock").click()
-
-    expect(console.page.locator("#product-editor-note")).to_have_text("There are now 21 in stock.")
-    expect(console.stock_of(product)).to_have_text(["21", "0", "21"])
-    assert shop.stock(id_of(product)) == Stock(21, 0, 21)
-
-
-def test_price_change_keeps_sold_units(open_console: OpenConsole, shop: HttpShop, product: str) -> None:
-    console = open_console(user="Admin", expects=(412,))
-    console.edit(product)
-    shop.pay(shop.order((id_of(product), 4)))
-    save = console.page.get_by_role("button", name="Save")
-
-    console.page.get_by_label("Price, in the smallest unit of USD").fill("4999")
-    save.click()
-    expect(console.page.locator("#offer-problem")).to_contain_text("the product changed after you opened it")
-    expect(console.page.locator("#offer-problem")).to_contain_text("6 in stock")
-    save.click()
-
-    expect(console.page.locator("#product-editor-note")).to_contain_text("Saved.")
-    expect(console.page.get_by_role("row", name=product)).to_contain_text("$49.99")
-    assert shop.stock(id_of(product)) == Stock(6, 0, 6)
+    expect(console.page.get_by_role("heading", name="Office")).to_be_visible()
+    expect(console.page.locator("#order-facts")).to_contain_text(order)
 
 
 def test_two_buyers_race_for_last_unit(open_console: OpenConsole, shop: HttpShop, product: str) -> None:

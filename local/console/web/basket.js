@@ -6,7 +6,7 @@ import { productOf, products } from "./products.js";
 import { showProblem } from "./problem.js";
 import { placeOrder } from "./order_actions.js";
 import { signal } from "./signal.js";
-import { hasRole, user } from "./session.js";
+import { user } from "./session.js";
 
 /**
  * Quantity of each product, NaN while its field is not valid. Keeps the product, because another user may not have
@@ -17,7 +17,6 @@ import { hasRole, user } from "./session.js";
 const basket = signal(new Map());
 // Stored per tab, so that a reload keeps it.
 const BASKET_KEY = "console.basket";
-let isPlacing = false;
 
 /** Add one unit of the product. */
 export function add(product) {
@@ -41,17 +40,10 @@ export function startBasket() {
   basket.watch(show);
   basket.watch((lines) => sessionStorage.setItem(BASKET_KEY, JSON.stringify([...lines])));
   products.watch(show);
-  user.watch(() => {
-    byId("basket-form").hidden = hasRole("admin");
-    showProblem(byId("basket-problem"), null);
-  });
+  user.watch(() => showProblem(byId("basket-problem"), null));
 }
 
 async function place() {
-  if (isPlacing) return;
-  isPlacing = true;
-  const button = byId("place-order");
-  button.setAttribute("aria-disabled", "true");
   const items = [...basket.value].map(([productId, { quantity }]) => ({ productId, quantity }));
   const buyer = user.value;
   const problem = await placeOrder(items, buyer);
@@ -61,8 +53,6 @@ async function place() {
     // The button disappears with the basket, so move the focus to the next step.
     byId("order-heading").focus();
   }
-  button.removeAttribute("aria-disabled");
-  isPlacing = false;
 }
 
 function put(product, quantity) {

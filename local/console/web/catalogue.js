@@ -1,12 +1,10 @@
 /** The catalogue with live stock: on the shelf, held by payments in flight, and for sale. */
 
-import { add, productsInBasket } from "./basket.js";
 import { byId, el, setText, showList } from "./dom.js";
 import { money } from "./format.js";
 import { showProblem } from "./problem.js";
-import { editProduct } from "./product_editor.js";
 import { productOf, products, readAgain, readMore, readProduct } from "./products.js";
-import { hasRole, user } from "./session.js";
+import { user } from "./session.js";
 
 const ROWS_PER_STEP = 100;
 // While the user types, a search reads pages until it has found this many products, up to a maximum of pages.
@@ -20,8 +18,16 @@ let rowLimit = ROWS_PER_STEP;
 let searchCount = 0;
 // The search to the end of the catalogue, by its count.
 let searchToEnd = null;
+let action;
 
-export function startCatalogue() {
+/**
+ * @param {object} rowAction  the button of each product
+ * @param {string} rowAction.verb
+ * @param {(product: import("./products.js").Product) => unknown} rowAction.act
+ * @param {() => string[]} [rowAction.otherIds]  returns products to refresh besides the shown ones
+ */
+export function startCatalogue({ verb, act, otherIds = () => [] }) {
+  action = { verb, act, otherIds };
   let typing;
   byId("product-search").addEventListener("input", () => {
     rowLimit = ROWS_PER_STEP;
@@ -31,7 +37,6 @@ export function startCatalogue() {
   });
   byId("more-products").addEventListener("click", readOn);
   products.watch(show);
-  user.watch(show);
   user.watch(() => showProblem(byId("catalogue-problem"), null));
 }
 
@@ -41,7 +46,7 @@ export function startCatalogue() {
  * @param {{onePage?: boolean}} [options]  onePage: only the least recently read page, to keep polls cheap
  */
 export async function refreshCatalogue({ onePage = false } = {}) {
-  const ids = () => [...shownProducts().map((product) => product.productId), ...productsInBasket()];
+  const ids = () => [...shownProducts().map((product) => product.productId), ...action.otherIds()];
   report(await readAgain(ids, onePage ? 1 : Infinity));
 }
 
@@ -130,7 +135,7 @@ function show() {
   const { list, more } = products.value;
   const isRead = list.length > 0 || !more;
   const isSearching = searchWords().length > 0;
-  showList(byId("catalogue").tBodies[0], shown, (product) => `${product.productId} ${hasRole("admin")}`, row);
+  showList(byId("catalogue").tBodies[0], shown, (product) => product.productId, row);
   byId("catalogue").hidden = shown.length === 0;
   byId("catalogue").classList.toggle("searched", isSearching);
   setText(byId("catalogue-note"), isRead ? (isSearching ? searchNote(all.length) : note(shown.length)) : "");
@@ -161,8 +166,8 @@ function row(product) {
   const number = () => el("td", { class: "number" });
   const numbers = { stock: number(), reserved: number(), available: number() };
   const cells = [el("th", { scope: "row" }, offer), ...Object.values(numbers)];
-  const [verb, act] = hasRole("admin") ? ["Edit", editProduct] : ["Add", (id) => add(productOf(id))];
-  const button = el("button", { type: "button", onclick: () => act(product.productId) }, verb);
+  const { verb, act } = action;
+  const button = el("button", { type: "button", onclick: () => act(productOf(product.productId)) }, verb);
   return Object.assign(el("tr", {}, ...cells, el("td", { class: "act" }, button)), {
     update(now) {
       setText(name, now.name);

@@ -23,11 +23,26 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** Call `send` with the form when it is submitted, instead of the browser's own request. */
+/**
+ * Call `send` with the form when it is submitted, instead of the browser's own request. Ignore further submissions
+ * until it is done.
+ */
 export function onSubmit(id, send) {
-  byId(id).addEventListener("submit", (event) => {
+  const form = byId(id);
+  const button = form.querySelector("[type=submit]");
+  let isSending = false;
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    void send(event.currentTarget);
+    if (isSending) return;
+    isSending = true;
+    // Not `disabled`, which would remove the focus.
+    button.setAttribute("aria-disabled", "true");
+    try {
+      await send(form);
+    } finally {
+      isSending = false;
+      button.removeAttribute("aria-disabled");
+    }
   });
 }
 

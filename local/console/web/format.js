@@ -3,9 +3,14 @@
 // Stripe's number of decimals. Browsers differ: they show HUF without decimals.
 import { DECIMALS } from "./currencies.js";
 
+/** Return the number of decimals of the currency's amounts. */
+export function decimalsOf(currency) {
+  return DECIMALS[currency] ?? 2;
+}
+
 /** Format an amount in the currency's minor unit: 4599 usd is $45.99. */
 export function money(amount, currency) {
-  const decimals = DECIMALS[currency] ?? 2;
+  const decimals = decimalsOf(currency);
   const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
   const format = new Intl.NumberFormat("en-US", { style: "currency", currency: currency.toUpperCase(), ...digits });
   return format.format(amount / 10 ** decimals);

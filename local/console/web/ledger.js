@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { byId, el, setText, showList } from "./dom.js";
 import { money, shortId, timeOf } from "./format.js";
 import { openInPanel } from "./order_panel.js";
+import { chip } from "./order_view.js";
 import { orders, recordOrder } from "./orders.js";
 import { hasRole, isExpired, user } from "./session.js";
 import { signal } from "./signal.js";
@@ -112,7 +113,7 @@ function contents(row) {
     [el("code", { title: source.buyerId }, source.buyerId ?? "")],
     [timeOf(row.createdAt)],
     [money(order?.totalAmount ?? source.amount, source.currency)],
-    [order ? el("span", { class: `chip ${order.status}` }, order.status) : quiet(missingStatus(source.buyerId))],
+    [order ? chip(order.status) : quiet(missingStatus(source.buyerId))],
     row.intents.length ? row.intents.map(intentLine) : [quiet("no PaymentIntent")],
     chargeLines(row),
     netCharge(row),

@@ -1,4 +1,4 @@
-/** Actions on an order: place, open, pay, override, and wait for the outcome. */
+/** Actions of the shop on an order: place, open, pay, and wait for the outcome. */
 
 import { call } from "./api.js";
 import { duration } from "./format.js";
@@ -36,38 +36,21 @@ export async function openOrder(orderId, user) {
 
 /** Pay an order. A second call during the first does nothing. */
 export async function pay(record, card, user) {
-  const { orderId } = record.order;
-  await settle(record, user, ["Payment sent", card], () =>
-    call("POST", `/orders/${encodeURIComponent(orderId)}/payment`, user, {
-      body: { paymentMethodId: card },
-      idempotencyKey: record.key,
-    }).then((response) => {
-      if (response.status === 202 || response.body.code === "payment_in_progress") {
-        void waitForOutcome(record, user, Number(response.headers.get("Retry-After")) || RETRY_SECONDS);
-      }
-      return response;
-    }),
-  );
-}
-
-/** Override an order's status as an admin. */
-export async function override(record, status, reason, user) {
-  const { orderId } = record.order;
-  await settle(record, user, ["Override sent", status], () =>
-    call("PUT", `/admin/orders/${encodeURIComponent(orderId)}/status`, user, { body: { status, reason } }),
-  );
-}
-
-async function settle(record, user, [label, detail], send) {
   if (record.busy) return;
   const sent = Date.now();
   const wasPending = record.order.status === "pending";
   Object.assign(record, { busy: true, problem: null });
   if (wasPending) record.sentAt = sent;
-  addStep(record, { label, detail, at: sent });
+  addStep(record, { label: "Payment sent", detail: card, at: sent });
   orders.touch();
 
-  const response = await send();
+  const response = await call("POST", `/orders/${encodeURIComponent(record.order.orderId)}/payment`, user, {
+    body: { paymentMethodId: card },
+    idempotencyKey: record.key,
+  });
+  if (response.status === 202 || response.body.code === "payment_in_progress") {
+    void waitForOutcome(record, user, Number(response.headers.get("Retry-After")) || RETRY_SECONDS);
+  }
 
   const order = response.ok ? response.body : response.body.order;
   if (order?.orderId === record.order.orderId) recordOrder(order);

@@ -2,11 +2,12 @@
 
 import { drawDiagram } from "./diagram.js";
 import { byId, el, onSubmit, setText } from "./dom.js";
-import { duration, money, timeOf } from "./format.js";
+import { duration } from "./format.js";
 import { openOrder } from "./order_actions.js";
+import { factRows, itemRows } from "./order_view.js";
 import { current, currentRecord, orders } from "./orders.js";
 import { showProblem } from "./problem.js";
-import { user } from "./session.js";
+import { hasRole, user } from "./session.js";
 
 const TICK_MS = 500;
 const ORDER_PARAMETER = "order";
@@ -36,6 +37,7 @@ export function startOrderPanel() {
     }
   });
   user.watch((signedIn) => {
+    byId("open-in-office").hidden = !hasRole("admin");
     clearProblems();
     // The previous user may not have been allowed to read it.
     if (signedIn && !currentRecord()) openFromUrl();
@@ -81,35 +83,15 @@ function showOrder(record) {
   const state = JSON.stringify(record);
   if (!record || state === shown) return;
   shown = state;
-  const { order } = record;
-  byId("order-facts").replaceChildren(...facts(record));
-  byId("order-items").replaceChildren(
-    ...(order.items ?? []).map(({ name, quantity, unitPrice }) => {
-      const price = el("span", { class: "quiet" }, money(unitPrice * quantity, order.currency));
-      return el("li", {}, `${quantity} × ${name}`, price);
-    }),
-  );
-  showProblem(byId("order-problem"), record.problem);
+  const { order, problem } = record;
+  // The problem below may already say the reason.
+  const reason = problem && order.reason?.message === problem.detail ? { ...order.reason, message: "" } : order.reason;
+  byId("order-facts").replaceChildren(...factRows({ ...order, reason }));
+  byId("order-items").replaceChildren(...itemRows(order));
+  byId("open-in-office").firstChild.href = `/office?order=${encodeURIComponent(order.orderId)}`;
+  showProblem(byId("order-problem"), problem);
   byId("steps").replaceChildren(...record.steps.map((step) => stepItem(step, Date.parse(order.createdAt))));
   showWaiting();
-}
-
-function facts({ order, problem }) {
-  const { reason } = order;
-  // The problem below may already say it.
-  const message = reason?.message === problem?.detail ? "" : reason?.message;
-  const codes = [reason?.code, reason?.declineCode].filter(Boolean).join(" / ");
-  const rows = [
-    ["Order", el("code", {}, order.orderId)],
-    ["Status", el("span", { class: `chip ${order.status}` }, order.status)],
-    ["Total", money(order.totalAmount, order.currency)],
-    ["Buyer", el("code", {}, order.buyerId)],
-    ["PaymentIntent", el("code", {}, order.paymentIntentId ?? "none")],
-    ...(reason ? [["Reason", el("span", {}, `${message} `, el("code", {}, codes))]] : []),
-    ["Placed", timeOf(order.createdAt)],
-    ...(order.status === "pending" && order.expiresAt ? [["Expires", timeOf(order.expiresAt)]] : []),
-  ];
-  return rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
 }
 
 function stepItem({ label, detail, at, took, kind }, placed) {

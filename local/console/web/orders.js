@@ -10,9 +10,9 @@ import { signal } from "./signal.js";
  * @property {any} order  the status object, with the items if known
  * @property {Step[]} steps
  * @property {string} key  the Idempotency-Key of its payment
- * @property {boolean} busy  a payment or override sent by this page is in flight
+ * @property {boolean} busy  a payment sent by this page is in flight
  * @property {number | null} nextPollAt  time of the next status poll, in Unix milliseconds
- * @property {number | null} sentAt  time of the latest payment or override, in Unix milliseconds
+ * @property {number | null} sentAt  time of the latest payment, in Unix milliseconds
  * @property {any} problem  the problem of the last refused call
  */
 

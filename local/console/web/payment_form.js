@@ -1,8 +1,8 @@
-/** Forms that settle an order: the buyer's payment and the admin's override. */
+/** The form that pays an order. */
 
-import { byId, el, onSubmit, setText } from "./dom.js";
+import { byId, el, setText } from "./dom.js";
 import { money } from "./format.js";
-import { override, pay } from "./order_actions.js";
+import { pay } from "./order_actions.js";
 import { current, currentRecord, isPaymentInFlight, orders } from "./orders.js";
 import { hasRole, isExpired, user } from "./session.js";
 
@@ -16,11 +16,10 @@ export async function startPaymentForm() {
 
   byId("payment-key").addEventListener("input", () => setKey(byId("payment-key").value));
   byId("new-key").addEventListener("click", () => setKey(crypto.randomUUID()));
-  // The forms are hidden while no order is shown.
-  onSubmit("pay", () => pay(currentRecord(), byId("card").value, user.value));
-  onSubmit("override", (form) => {
-    const given = new FormData(form);
-    return override(currentRecord(), given.get("status"), given.get("reason"), user.value);
+  byId("pay").addEventListener("submit", (event) => {
+    event.preventDefault();
+    // The form is hidden while no order is shown.
+    void pay(currentRecord(), byId("card").value, user.value);
   });
   for (const changing of [orders, current, user]) changing.watch(show);
 }
@@ -44,12 +43,6 @@ function setKey(key) {
 
 function show() {
   const record = currentRecord();
-  const isAdmin = hasRole("admin");
-  byId("pay").hidden = isAdmin;
-  // An override settles a pending order only.
-  const canOverride = isAdmin && record?.order.status === "pending";
-  if (!canOverride && byId("override").contains(document.activeElement)) byId("order-heading").focus();
-  byId("override").hidden = !canOverride;
   if (!record) return;
   const note = noteOn(record);
   const isPayable = record.order.status === "pending" && !isPaymentInFlight(record);
@@ -61,17 +54,15 @@ function show() {
   const total = money(record.order.totalAmount, record.order.currency);
   setText(byId("pay-button"), record.busy ? "Paying…" : `${isPayable ? "Pay" : "Try to pay again"} ${total}`);
   byId("pay-button").classList.toggle("primary", isPayable);
-  for (const button of [byId("pay-button"), byId("override-button")]) {
-    // Not `disabled`, which would remove the focus. `pay` ignores a second press.
-    button.setAttribute("aria-disabled", String(record.busy));
-  }
+  // Not `disabled`, which would remove the focus. `pay` ignores a second press.
+  byId("pay-button").setAttribute("aria-disabled", String(record.busy));
 }
 
 /** Return a warning if a payment by the signed-in user will not settle the order. */
 function noteOn(record) {
   const { order } = record;
   if (isExpired()) return "This token has expired. The API will return 401.";
-  if (!hasRole("buyer")) return "Sellers cannot pay. The API will return 403.";
+  if (!hasRole("buyer")) return "Only buyers can pay. The API will return 403.";
   if (user.value && order.buyerId !== user.value.sub) return "This order belongs to another buyer. The API will return 403.";
   if (isPaymentInFlight(record)) return "A payment is in flight. The API will return 409 until its outcome is known.";
   if (order.status !== "pending") {

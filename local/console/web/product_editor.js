@@ -7,27 +7,24 @@
 import { call } from "./api.js";
 import { byId, onSubmit, setText } from "./dom.js";
 import { money } from "./format.js";
+import { idempotentPost } from "./idempotent_post.js";
 import { showProblem } from "./problem.js";
 import { recordProduct } from "./products.js";
-import { hasRole, user } from "./session.js";
+import { user } from "./session.js";
 
 /** The product in the forms, with its ETag. */
 let edited = null;
-/** Idempotency key of the stock adjustment. It is kept until the outcome is known. */
-let adjustmentKey = null;
+let adjustment;
 
 export function startProductEditor() {
   byId("product-editor-close").addEventListener("click", close);
   onSubmit("offer", saveOffer);
+  adjustment = idempotentPost(byId("stock-change"));
   onSubmit("stock-change", changeStock);
-  byId("stock-change").addEventListener("input", () => {
-    adjustmentKey = null;
-  });
-  user.watch(() => hasRole("admin") || close());
 }
 
 /** Read the product and show it in the forms. */
-export async function editProduct(productId) {
+export async function editProduct({ productId }) {
   const problem = await read(productId);
   if (problem) {
     close();
@@ -37,7 +34,6 @@ export async function editProduct(productId) {
   byId("offer-name").value = edited.product.name;
   byId("offer-price").value = String(edited.product.unitPrice);
   byId("stock-change").reset();
-  adjustmentKey = null;
   setText(byId("product-editor-heading"), `Edit ${productId}`);
   setText(byId("offer-currency"), edited.product.currency.toUpperCase());
   report(null, null);
@@ -91,12 +87,8 @@ async function describeConflict(productId, problem) {
 
 async function changeStock() {
   const { productId } = edited.product;
-  adjustmentKey ??= crypto.randomUUID();
   const body = { change: byId("stock-units").valueAsNumber, reason: byId("stock-reason").value };
-  const options = { body, idempotencyKey: adjustmentKey };
-  const response = await call("POST", path("/admin/products", productId, "/stock-adjustments"), user.value, options);
-  // Without a response, or after a 5xx, the outcome is unknown. A retry with the same key applies the change once.
-  if (response.status !== 0 && response.status < 500) adjustmentKey = null;
+  const response = await adjustment.send(path("/admin/products", productId, "/stock-adjustments"), body, user.value);
   if (!response.ok) {
     report(null, response.body);
     return;

@@ -29,11 +29,11 @@ export function isTokenExpired(token) {
   return claims(token, 1).exp * 1000 <= Date.now();
 }
 
-/** Load the stack's users, show them, and sign in the remembered one. */
-export async function startSession() {
+/** Load the stack's users, show them, and sign in the one that was chosen, or else the first with the role. */
+export async function startSession(role) {
   const users = await readUsers();
   const remembered = sessionStorage.getItem(USER_KEY);
-  const first = users.find((each) => each.name === remembered) ?? users[0];
+  const first = users.find((each) => each.name === remembered) ?? users.find((each) => each.roles.includes(role));
   byId("sign-in").append(...users.map((each) => choice(each, each === first)));
   user.set(first);
 }

@@ -120,13 +120,23 @@ def test_private_pages_are_not_cached_or_readable_by_other_origins() -> None:
         assert not any(name.startswith(b"access-control") for name in headers)
 
 
-def test_console_loads_only_own_resources_and_cannot_be_framed(site: httpx.Client) -> None:
-    response = site.get("/")
+@pytest.mark.parametrize("path", ["/", "/office"])
+def test_console_loads_only_own_resources_and_cannot_be_framed(site: httpx.Client, path: str) -> None:
+    response = site.get(path)
     policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert (policy["default-src"], policy["frame-ancestors"]) == ("'self'", "'none'")
     assert "unsafe" not in response.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/", "/office"])
+def test_console_pages_contain_the_parts_they_share(site: httpx.Client, path: str) -> None:
+    page = site.get(path).text
+    shared = [file for file in CONSOLE.glob("*.html") if file.name not in ("index.html", "office.html")]
+    assert shared
+    assert all(file.read_text() in page for file in shared)
+    assert "<!-- include" not in page
 
 
 def test_pages_support_get_and_head(site: httpx.Client) -> None:
@@ -153,7 +163,7 @@ def test_files_that_the_console_references_exist() -> None:
     served = all_pages()
     for file in CONSOLE.iterdir():
         text = file.read_text()
-        named = re.findall(r"""["'](/(?:console|stripe|session|docs)[\w./-]*)["']""", text)
+        named = re.findall(r"""["'](/(?:console|stripe|session|docs|office)[\w./-]*)["']""", text)
         imported = [f"/console/{name}" for name in re.findall(r'from "\./([\w.]+)"', text)]
         assert set(named + imported) <= set(served), file.name
 
