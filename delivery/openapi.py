@@ -21,6 +21,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from command_line.project import PROJECT
 from order_payments.api.problems import NOT_FOUND, PROBLEM_TYPE_PREFIX, PROBLEM_TYPES, ProblemType
+from order_payments.api.refund_views import RefundView, RestockView
 from order_payments.api.requests import Unauthenticated, UnsupportedEncoding
 from order_payments.api.resolver import Api
 from order_payments.api.responses import HEADERS, REPLAYED_HEADER
@@ -31,8 +32,6 @@ from order_payments.api.views import (
     OrderStatusView,
     ProblemView,
     ReasonView,
-    RefundView,
-    RestockView,
     View,
 )
 from order_payments.domain import errors

@@ -2,10 +2,10 @@
 
 from order_payments.composition import Components
 
+from order_payments.api.order_details_view import OrderDetailsView
 from order_payments.api.resolver import Api
 from order_payments.api.responses import success
 from order_payments.api.routes import route_of
-from order_payments.api.views import OrderDetailsView
 from order_payments.domain.errors import OrderNotFound
 from order_payments.domain.orders import NO_ORDER
 

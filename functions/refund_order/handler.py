@@ -9,10 +9,11 @@ from aws_lambda_powertools.event_handler import Response
 from pydantic import AfterValidator, Field
 
 from order_payments.api.parameters import IdempotencyKey
+from order_payments.api.refund_views import RefundView
 from order_payments.api.resolver import Api
 from order_payments.api.responses import PENDING_RETRY_AFTER_SECONDS, REPLAYED_HEADER, success
 from order_payments.api.routes import route_of
-from order_payments.api.views import RefundView, RequestBody
+from order_payments.api.views import RequestBody
 from order_payments.domain.errors import IdempotencyKeyReused, NotRefundable, OrderNotFound, RefundTooLarge
 from order_payments.domain.money import MAXIMUM_AMOUNT
 from order_payments.domain.orders import MAXIMUM_PRODUCTS, NO_ORDER

@@ -5,7 +5,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from order_payments.api.views import OrderView, RefundView, View
+from order_payments.api.refund_views import RefundView
+from order_payments.api.views import OrderView, View
 from order_payments.domain.orders import TRANSITIONS, Order, OrderStatus
 from order_payments.domain.refunds import Refund, RefundStatus
 from order_payments.runtime.clock import rfc3339
