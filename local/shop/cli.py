@@ -1,6 +1,7 @@
 """Commands of `./shop` that use the shop of the running stack."""
 
 import re
+import shlex
 import uuid
 from enum import StrEnum
 from http import HTTPStatus
@@ -37,6 +38,7 @@ from order_payments.domain.orders import OrderStatus
 from order_payments.domain.products import is_product_id
 
 _MAX_BAD_ROWS_SHOWN = 20
+_HEADER_VALUE = "[!-~]([ -~]{0,253}[!-~])?"
 _AS_BUYER = "Only buyers can do this. Omit --as and --token to act as one. To list a buyer's orders: ./shop orders"
 _AS_ADMIN = "Only admins can do this. Omit --as and --token to act as one."
 
@@ -268,14 +270,19 @@ def refund(
         "not_refundable": show,
         "refund_too_large": show,
     }
-    headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+    key = str(uuid.uuid4()) if key is None else key
+    if not re.fullmatch(_HEADER_VALUE, key):
+        raise CommandError("--key must be 1 to 255 printable ASCII characters, without a space at its ends.")
     # Printed first: without a response, the same key prevents a second refund.
-    console.print(f"Idempotency key: {headers['Idempotency-Key']}", style="dim", markup=False, soft_wrap=True)
+    console.print(
+        f"Idempotency key: {key}. To repeat this refund safely: --key", style="dim", markup=False, soft_wrap=True
+    )
+    advice["busy"] = f"Run the command again with: --key {shlex.quote(key)}"
     with open_api_client(sign_in(user, token, role=Role.ADMIN)) as shop:
-        response = shop.post(f"/admin/orders/{order}/refunds", json=body, headers=headers)
+        response = shop.post(f"/admin/orders/{order}/refunds", json=body, headers={"Idempotency-Key": key})
         made = require_status(response, 201, 202, advice=advice)
-        shown = require_status(shop.get(f"/orders/{order}/status"), 200)
-    console.print(f"Refund {made['refundId']} is {made['status']}.", soft_wrap=True)
+        console.print(f"Refund {made['refundId']} is {made['status']}.", soft_wrap=True)
+        shown = require_status(shop.get(f"/orders/{order}/status"), 200, advice={"busy": show})
     for line in format_order(shown):
         console.print(line, soft_wrap=True)
 

@@ -30,6 +30,7 @@ from order_payments.domain import errors
 from order_payments.domain.money import charge_fault
 from order_payments.domain.orders import (
     MAXIMUM_REFUSED_ATTEMPTS,
+    UNKNOWN_PAYMENT_METHOD,
     Order,
     OrderStatus,
     Override,
@@ -53,9 +54,6 @@ LEASE = timedelta(seconds=45)
 
 TIME_TO_SETTLE_SECONDS = retry_budgets.SETTLE_BUDGET_SECONDS + 2 * DYNAMODB_CALL_SECONDS
 """Time reserved after the calls to Stripe: to write the settlement, and to read the order if that write times out."""
-
-UNKNOWN_PAYMENT_METHOD = "unknown"
-"""Payment method of an attempt that was voided but charged later. Only Stripe knows the real one."""
 
 TOO_MANY_ATTEMPTS = Reason("too_many_attempts", "Too many attempts to pay this order were refused.")
 ORDER_EXPIRED = Reason("order_expired", "The order was not paid in time and has expired.")

@@ -281,6 +281,29 @@ def test_refund_prints_its_idempotency_key_and_takes_it_again(api: FakeApi) -> N
     assert again == first != other
 
 
+@pytest.mark.parametrize("key", ["", " ", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "k" * 256])
+def test_key_that_no_header_can_carry_is_refused(api: FakeApi, key: str) -> None:
+    api.add(CONFIRMED, status="confirmed", intent="pi_2")
+
+    result = run("refund", CONFIRMED, "--reason", "Broken.", "--key", key)
+
+    assert isinstance(result.exception, CommandError)
+    assert api.calls == []
+
+
+def test_refund_is_reported_even_if_the_order_cannot_be_read(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.add(CONFIRMED, status="confirmed", intent="pi_2")
+    respond = api.respond
+    monkeypatch.setattr(
+        api, "respond", lambda request: problem(503, "busy") if request.method == "GET" else respond(request)
+    )
+
+    result = run("refund", CONFIRMED, "--reason", "Broken.")
+
+    assert "ref_1 is succeeded" in result.output
+    assert "again" not in str(result.exception)
+
+
 @pytest.mark.parametrize(
     ("options", "admin"),
     [([], "admin-1"), (["--as", "ada"], "ada"), (["--token", ISSUER.token("eve", ["admin"])], "eve")],

@@ -39,7 +39,9 @@ class OrderDetailsView(OrderView):
         examples=[0],
     )
     refundable_amount: int = Field(description="What is left of the charge to refund.", examples=[3599])
-    restockable: list[RestockView] = Field(description="Units that refunds can still put back on the shelf.")
+    restockable: list[RestockView] = Field(
+        description="Units that refunds can still put back on the shelf. Empty if nothing can be refunded."
+    )
     refunds: list[RefundView] = Field(description="The refunds, oldest first.")
     history: list[HistoryEntryView] = Field(description="The events that the order records, oldest first.")
 
@@ -51,7 +53,9 @@ class OrderDetailsView(OrderView):
             refused_attempts=order.refused_attempts,
             refundable_amount=order.refundable_amount,
             restockable=restock_views(
-                (product, units) for product, units in order.restockable_units().items() if units > 0
+                (product, units)
+                for product, units in order.restockable_units().items()
+                if order.refundable_amount and units > 0
             ),
             refunds=RefundView.of_all(order),
             history=[HistoryEntryView.of(entry) for entry in history_of(order)],

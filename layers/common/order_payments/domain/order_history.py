@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from order_payments.domain.orders import Order, OrderStatus, Reason
+from order_payments.domain.orders import UNKNOWN_PAYMENT_METHOD, Order, OrderStatus, Reason
 from order_payments.domain.refunds import Refund, RefundKind, RefundStatus
 
 
 class HistoryEvent(StrEnum):
-    """What happened to an order."""
+    """Kind of a history entry."""
 
     PLACED = "placed"
     PAYMENT_STARTED = "payment_started"
@@ -53,13 +53,15 @@ def history_of(order: Order) -> list[HistoryEntry]:
     """Return the events of an order, oldest first. A refund shows its request and its current status."""
     entries = [HistoryEntry(HistoryEvent.PLACED, order.created_at, order.buyer_id, order.request_id)]
     if attempt := order.attempt:
+        # The service made an attempt of its own for a charge that Stripe reported after the payer's attempt was voided.
+        is_payers = attempt.payment_method_id != UNKNOWN_PAYMENT_METHOD
         entries.append(
             HistoryEntry(
                 HistoryEvent.PAYMENT_STARTED,
                 attempt.started_at,
-                order.buyer_id,
+                order.buyer_id if is_payers else None,
                 attempt.request_id,
-                payment_method_id=attempt.payment_method_id,
+                payment_method_id=attempt.payment_method_id if is_payers else None,
             )
         )
     if event := _SETTLEMENTS.get(order.status):
@@ -71,15 +73,11 @@ def history_of(order: Order) -> list[HistoryEntry]:
 
 
 def _settlement(order: Order, event: HistoryEvent) -> HistoryEntry:
-    if order.override:
-        actor, request_id = order.override.by, order.override.request_id
-    elif order.attempt:
-        actor, request_id = None, order.attempt.request_id
-    else:
-        # The payer's request cancelled the order, for example because it had expired.
-        actor, request_id = order.buyer_id, order.cancel_request_id
+    # Without an attempt, the payer's request cancelled the order, for example because it had expired.
+    payer = None if order.attempt else order.buyer_id
+    actor = order.override.by if order.override else payer
     # Nothing changes `updated_at` after the settlement.
-    return HistoryEntry(event, order.updated_at, actor, request_id, order.reason)
+    return HistoryEntry(event, order.updated_at, actor, order.settling_request_id, order.reason)
 
 
 def _refund_entries(refund: Refund) -> list[HistoryEntry]:

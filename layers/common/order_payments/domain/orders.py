@@ -25,6 +25,9 @@ MAXIMUM_PRODUCTS = 99
 MAXIMUM_REFUSED_ATTEMPTS = 5
 """Refused attempts after which an order is cancelled. Each briefly holds stock and uses Stripe's rate limit."""
 
+UNKNOWN_PAYMENT_METHOD = "unknown"
+"""Payment method of an attempt that was voided but charged later. Only Stripe knows the real one."""
+
 _ORDER_ID = re.compile(r"ord_[0-9a-f]{32}")
 
 
@@ -211,7 +214,14 @@ class Order:
         """
         if self.override is not None:
             return self.override.request_id
-        return (self.attempt.request_id if self.attempt else self.cancel_request_id) or self.request_id
+        return self.settling_request_id or self.request_id
+
+    @property
+    def settling_request_id(self) -> str | None:
+        """API Gateway's id of the request that settled the order, or that started the payment which settles it."""
+        if self.override is not None:
+            return self.override.request_id
+        return self.attempt.request_id if self.attempt else self.cancel_request_id
 
     @property
     def is_payable(self) -> bool:
