@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.conftest import OpenConsole, OpenOffice, id_of
+from tests.browser.conftest import OpenConsole, OpenOffice, id_of, put_product
 from tests.support.http_shop import HttpShop
 from tests.support.office_page import OfficePage
 from tests.support.shop import ADMIN, Stock, User, new_buyer
@@ -15,6 +15,7 @@ from tests.support.shop import ADMIN, Stock, User, new_buyer
 ORDERS_PER_STEP = 25
 TIMES = "\N{MULTIPLICATION SIGN}"
 PRICE = 4599
+UNKNOWN_OUTCOME = "The outcome is unknown. Send it again: it takes effect once."
 
 
 @pytest.fixture
@@ -45,6 +46,17 @@ def refunds_of(shop: HttpShop, order: str) -> list[tuple[int, str, list[dict[str
     """Return amount, status and restocked units of each refund."""
     refunds = shop.call("GET", f"/admin/orders/{order}/refunds", ADMIN).body["refunds"]
     return [(refund["amount"], refund["status"], refund["restock"]) for refund in refunds]
+
+
+def refuse(route: Route, status: int, code: str) -> None:
+    """Respond with a problem."""
+    route.fulfill(status=status, json={"title": "Refused", "code": code, "status": status})
+
+
+def lose_response(route: Route) -> None:
+    """Send the request, but respond with a gateway's timeout."""
+    route.fetch()
+    refuse(route, 504, "gateway_timeout")
 
 
 def events(office: OfficePage) -> list[str]:
@@ -186,6 +198,63 @@ def test_late_response_does_not_replace_a_newer_filter(open_office: OpenOffice, 
     expect(office.orders).to_have_count(1)
 
 
+@pytest.mark.usefixtures("paid")
+def test_filter_is_applied_while_the_list_is_read(open_office: OpenOffice, buyer: User) -> None:
+    office = open_office()
+    held: list[Route] = []
+    office.page.route("**/v1/admin/orders?*", lambda route: held.append(route), times=1)
+    with office.page.expect_request("**/v1/admin/orders?*"):
+        office.show()
+
+    office.filter("Buyer id", buyer.sub)
+    office.show()
+
+    expect(office.orders_note).to_have_text("One order.")
+    held[0].fulfill(json={"orders": [], "cursor": None})
+    expect(office.orders).to_have_count(1)
+
+
+@pytest.mark.usefixtures("paid")
+def test_list_remains_if_it_cannot_be_read_again(open_office: OpenOffice, buyer: User) -> None:
+    office = open_office(expects=(503,))
+    office.filter("Buyer id", buyer.sub)
+    office.show()
+    expect(office.orders_note).to_have_text("One order.")
+    office.page.route("**/v1/admin/orders?*", lambda route: refuse(route, 503, "busy"), times=1)
+
+    office.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    expect(office.page.locator("#orders-problem")).to_contain_text("busy")
+    expect(office.orders).to_have_count(1)
+    # The failed call leaves the open call in the panel unchanged.
+    expect(office.open_calls.locator(".badge")).to_have_text("200")
+
+
+def test_empty_order_id_shows_the_list(open_office: OpenOffice) -> None:
+    office = open_office("")
+    expect(office.page.get_by_role("heading", name="All orders")).to_be_visible()
+    url = office.page.url
+
+    office.page.get_by_label("Id of an order to open").fill("  ")
+    office.page.get_by_role("button", name="Open", exact=True).click()
+
+    office.page.wait_for_timeout(300)
+    assert office.page.url == url
+    # It is polled.
+    with office.page.expect_response("**/v1/products?*"):
+        pass
+
+
+def test_order_is_read_again_after_a_failed_first_read(open_office: OpenOffice, paid: str) -> None:
+    office = open_office(expects=(503,))
+    office.page.route(f"**/v1/admin/orders/{paid}", lambda route: refuse(route, 503, "busy"), times=1)
+
+    office.open_order(paid)
+
+    expect(office.history).to_have_count(3)
+    expect(office.page.locator("#order-problem")).to_be_empty()
+
+
 def test_unknown_order_is_reported(open_office: OpenOffice) -> None:
     office = open_office(expects=(404,))
 
@@ -292,7 +361,7 @@ def test_refund_whose_response_was_lost_is_sent_again_unchanged(
     office.page.route("**/refunds", lose, times=1)
     office.enter_refund("One cup was broken.", amount="100", restock={product: 3})
     office.refund_button.click()
-    expect(office.refund_note).to_have_text("The outcome is unknown. Send it again: it takes effect once.")
+    expect(office.refund_note).to_have_text(UNKNOWN_OUTCOME)
     # The page has read the order since, and shows the recorded refund.
     expect(office.refunds).to_have_count(1)
 
@@ -314,10 +383,49 @@ def test_changed_refund_after_a_lost_response_is_a_new_one(open_office: OpenOffi
     expect(office.refund_note).to_contain_text("The outcome is unknown.")
 
     office.enter_refund("Two cups were broken.", amount="20")
+    expect(office.refund_note).to_have_text("The earlier request may have taken effect. Check the refunds.")
     office.refund_button.click()
 
     expect(office.refund_note).to_have_text("$20.00 refunded.")
     assert refunds_of(shop, paid) == [(2000, "succeeded", [])]
+
+
+@pytest.mark.parametrize("amount", ["", "10"], ids=["rest", "part"])
+def test_reverted_edit_after_a_lost_response_refunds_once(
+    open_office: OpenOffice, shop: HttpShop, paid: str, amount: str
+) -> None:
+    office = open_office(paid, expects=(504,))
+    office.page.route("**/refunds", lose_response, times=1)
+    office.enter_refund("One cup was broken.", amount=amount)
+    office.refund_button.click()
+    expect(office.refund_note).to_have_text(UNKNOWN_OUTCOME)
+    # The order has changed, but the form still shows the request that was sent.
+    expect(office.refunds).to_have_count(1)
+
+    office.enter_refund("One cup was broken!", amount=amount)
+    office.enter_refund("One cup was broken.", amount=amount)
+    expect(office.refund_note).to_have_text(UNKNOWN_OUTCOME)
+    office.refund_button.click()
+
+    expect(office.refund_note).to_have_text(f"${amount or '137.97'}{'.00' if amount else ''} refunded.")
+    assert len(refunds_of(shop, paid)) == 1
+
+
+def test_throttled_retry_of_a_lost_refund_keeps_its_key(open_office: OpenOffice, shop: HttpShop, paid: str) -> None:
+    office = open_office(paid, expects=(504, 429))
+    office.page.route("**/refunds", lambda route: refuse(route, 429, "too_many_requests"), times=1)
+    office.page.route("**/refunds", lose_response, times=1)
+    office.enter_refund("One cup was broken.", amount="10")
+    office.refund_button.click()
+    expect(office.refund_problem).to_contain_text("gateway_timeout")
+    office.refund_button.click()
+    expect(office.refund_problem).to_contain_text("too_many_requests")
+    expect(office.refund_note).to_have_text(UNKNOWN_OUTCOME)
+
+    office.refund_button.click()
+
+    expect(office.refund_note).to_have_text("$10.00 refunded.")
+    assert refunds_of(shop, paid) == [(1000, "succeeded", [])]
 
 
 def test_refused_refund_shows_why_and_stays_in_the_list(
@@ -417,6 +525,30 @@ def test_override_of_a_payment_in_flight_is_refused(
     expect(office.status).to_have_text("pending")
 
 
+def test_override_of_a_settled_order_shows_why(open_office: OpenOffice, shop: HttpShop, product: str) -> None:
+    buyer = new_buyer()
+    order = shop.order((id_of(product), 1), user=buyer)
+    office = open_office(order, expects=(409,))
+    expect(office.status).to_have_text("pending")
+    pending = shop.call("GET", f"/admin/orders/{order}", ADMIN).body
+    sent: list[str] = []
+    office.page.on("request", lambda request: sent.append(request.method))
+    # A poll must not show the buyer's payment before the admin's override.
+    office.page.route(
+        f"**/v1/admin/orders/{order}",
+        lambda route: route.continue_() if "PUT" in sent else route.fulfill(json=pending),
+    )
+    shop.pay(order, "pm_card_visa", user=buyer)
+
+    office.page.get_by_role("button", name="Override").click()
+
+    expect(office.status).to_have_text("confirmed")
+    expect(office.page.locator("#override-panel")).to_be_hidden()
+    refusal = office.page.locator("#override-problem").get_by_role("alert")
+    expect(refusal).to_be_visible()
+    expect(refusal).to_contain_text("order_not_pending")
+
+
 def test_admin_adjusts_stock_with_reason(open_office: OpenOffice, shop: HttpShop, product: str) -> None:
     office = open_office()
     office.edit(product)
@@ -436,20 +568,21 @@ def test_stock_change_whose_response_was_lost_takes_effect_once(
 ) -> None:
     office = open_office(expects=(504,))
     office.edit(product)
-
-    def lose(route: Route) -> None:
-        route.fetch()
-        route.fulfill(status=504, json={"title": "Gateway timeout", "code": "gateway_timeout", "status": 504})
-
-    office.page.route("**/stock-adjustments", lose, times=1)
+    office.page.route("**/stock-adjustments", lose_response, times=1)
     office.page.get_by_label("Units to add").fill("5")
     button = office.page.get_by_role("button", name="Change stock")
     button.click()
     expect(office.page.locator("#stock-problem")).to_contain_text("gateway_timeout")
+    note = office.page.locator("#product-editor-note")
+    expect(note).to_have_text(UNKNOWN_OUTCOME)
+    # Opening the product again keeps the request.
+    office.edit(product)
+    expect(office.page.locator("#stock-problem")).to_be_empty()
+    expect(note).to_have_text(UNKNOWN_OUTCOME)
 
     button.click()
 
-    expect(office.page.locator("#product-editor-note")).to_have_text("There are now 15 in stock.")
+    expect(note).to_have_text("There are now 15 in stock.")
     assert shop.stock(id_of(product)) == Stock(15, 0, 15)
 
 
@@ -484,6 +617,29 @@ def test_price_change_keeps_sold_units(open_office: OpenOffice, shop: HttpShop, 
     expect(office.page.locator("#product-editor-note")).to_contain_text("Saved.")
     expect(office.page.locator("#catalogue").get_by_role("row", name=product)).to_contain_text("$49.99")
     assert shop.stock(id_of(product)) == Stock(6, 0, 6)
+
+
+def test_late_save_does_not_reach_another_product(open_office: OpenOffice, shop: HttpShop, product: str) -> None:
+    other = f"Other {product}"
+    put_product(shop, other, stock=1)
+    office = open_office()
+    office.edit(product)
+    held: list[Route] = []
+    office.page.route("**/v1/admin/products/*", lambda route: held.append(route), times=1)
+    save = office.page.get_by_role("button", name="Save", exact=True)
+    with office.page.expect_request("**/v1/admin/products/*"):
+        save.click()
+    office.edit(other)
+    expect(office.page.locator("#product-editor-heading")).to_have_text(f"Edit {id_of(other)}")
+    held[0].continue_()
+    expect(save).not_to_have_attribute("aria-disabled", "true")
+
+    office.page.get_by_label("Name", exact=True).fill(f"Renamed {product}")
+    save.click()
+
+    expect(office.page.locator("#product-editor-note")).to_contain_text("Saved.")
+    names = [shop.call("GET", f"/products/{id_of(name)}", ADMIN).body["name"] for name in (product, other)]
+    assert names == [product, f"Renamed {product}"]
 
 
 @pytest.mark.parametrize("user", ["Buyer", "Seller"])

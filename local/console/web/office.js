@@ -4,7 +4,7 @@ import { startCalls } from "./calls.js";
 import { refreshCatalogue, startCatalogue } from "./catalogue.js";
 import { byId } from "./dom.js";
 import { refreshOrderList, startOrderList } from "./order_list.js";
-import { details, readOrder, startOrderPage } from "./order_page.js";
+import { isPolled, readOrder, startOrderPage } from "./order_page.js";
 import { startOverrideForm } from "./override_form.js";
 import { startPage } from "./page.js";
 import { editProduct, startProductEditor } from "./product_editor.js";
@@ -12,7 +12,7 @@ import { startRefundForm } from "./refund_form.js";
 import { hasRole, user } from "./session.js";
 
 const orderId = new URLSearchParams(location.search).get("order");
-const page = orderId === null ? "orders" : "order";
+const page = orderId ? "order" : "orders";
 
 startPage({ role: "admin", start, refresh });
 
@@ -39,6 +39,5 @@ function start() {
 async function refresh({ isPoll }) {
   if (!hasRole("admin")) return;
   if (page === "orders") await Promise.all([refreshCatalogue({ onePage: isPoll }), isPoll || refreshOrderList()]);
-  // An order that could not be read is not polled.
-  else if (!isPoll || details.value) await readOrder({ background: isPoll });
+  else if (!isPoll || isPolled) await readOrder({ background: isPoll });
 }

@@ -16,28 +16,32 @@ const CELL_CLASSES = ["buyer", "placed", "ordered", "status", "total number", "n
 
 /** The orders read so far, and the cursor of the next page, `null` at the end. */
 let listed = { orders: [], cursor: null };
-/** The filter of this list, which is not yet what the user is entering. */
+/** The filter of the shown list. The form may differ until it is submitted. */
 let applied = new URLSearchParams();
 let readCount = 0;
 
 export function startOrderList() {
   const inUrl = new URLSearchParams(location.search);
   for (const field of fields()) field.value = inUrl.get(field.name) ?? "";
-  applied = entered();
-  onSubmit("order-filter", async () => {
-    applied = entered();
+  applied = readFilter();
+  onSubmit("order-filter", () => {
+    applied = readFilter();
     history.replaceState(null, "", `?${applied}`);
     // It would read on from a cursor of the previous filter.
     byId("more-orders").hidden = true;
-    await read({ orders: [], cursor: null }, ORDERS_PER_STEP);
+    // Not awaited, so that another filter can be submitted meanwhile.
+    void read({ orders: [], cursor: null }, ORDERS_PER_STEP);
   });
-  onSubmit("open-order", () => location.assign(orderUrl(byId("open-id").value.trim())));
+  onSubmit("open-order", () => {
+    const orderId = byId("open-id").value.trim();
+    if (orderId) location.assign(orderUrl(orderId));
+  });
   byId("more-orders").addEventListener("click", readMore);
 }
 
 /** Read the list again, as far as it is shown. */
 export async function refreshOrderList() {
-  await read({ orders: [], cursor: null }, Math.max(ORDERS_PER_STEP, listed.orders.length));
+  await read({ orders: [], cursor: null }, Math.max(ORDERS_PER_STEP, listed.orders.length), listed);
 }
 
 async function readMore() {
@@ -48,13 +52,20 @@ async function readMore() {
   rows[first]?.querySelector("a").focus();
 }
 
-/** Read pages after `start` until there are `count` orders. A later call of this function takes precedence. */
-async function read(start, count) {
+/**
+ * Read pages after `start` until there are `count` orders. A later call of this function takes precedence.
+ *
+ * A refresh passes the `previous` list: it reads as many orders, and keeps this list if it cannot read any.
+ */
+async function read(start, count, previous = null) {
+  const previousCount = previous?.orders.length ?? 0;
   const thisRead = ++readCount;
   let { orders, cursor } = start;
   let problem = null;
-  for (let reads = 0; reads < MAX_READS_PER_STEP && orders.length < count; reads += 1) {
-    const response = await call("GET", `/admin/orders?${query(cursor)}`, user.value);
+  const canRead = (reads) => reads < MAX_READS_PER_STEP || orders.length < previousCount;
+  for (let reads = 0; orders.length < count && canRead(reads); reads += 1) {
+    const options = { background: previousCount > 0 };
+    const response = await call("GET", `/admin/orders?${query(cursor)}`, user.value, options);
     if (thisRead !== readCount) return;
     if (!response.ok) {
       problem = response.body;
@@ -64,7 +75,7 @@ async function read(start, count) {
     cursor = response.body.cursor;
     if (cursor === null) break;
   }
-  listed = { orders, cursor };
+  listed = problem && previous && !orders.length ? previous : { orders, cursor };
   showProblem(byId("orders-problem"), problem);
   show(problem);
 }
@@ -74,7 +85,7 @@ function fields() {
 }
 
 /** Return the filter as the user entered it. */
-function entered() {
+function readFilter() {
   const values = fields().map((field) => [field.name, field.value.trim()]);
   return new URLSearchParams(values.filter(([, value]) => value));
 }

@@ -25,6 +25,9 @@ const REFUND_KINDS = { late_payment: "of a late payment, by the service", extern
 /** The order with its refunds and history, `null` until it is read. @type {{value: any}} */
 export const details = signal(null);
 
+/** Whether to poll the order: after the first response, unless that was a refusal such as 404. */
+export let isPolled = false;
+
 let orderId = "";
 let readCount = 0;
 let shownRead = 0;
@@ -56,6 +59,11 @@ export async function readOrder({ background }) {
   shownRead = thisRead;
   showProblem(byId("order-problem"), response.ok ? null : response.body);
   if (response.ok) details.set(response.body);
+  isPolled = details.value !== null || !isRefusal(response.status);
+}
+
+function isRefusal(status) {
+  return status >= 400 && status < 500 && status !== 429;
 }
 
 function show(order) {

@@ -1,4 +1,4 @@
-/** What the console's pages have in common: sign in, mark the current page, and refresh while the page is visible. */
+/** Parts common to the console's pages: sign-in, the mark of the current page, and refreshes while it is visible. */
 
 import { byId, setText } from "./dom.js";
 import { isExpired, startSession, user } from "./session.js";
@@ -37,7 +37,10 @@ async function run({ role, start, refresh }) {
   }
 
   async function poll() {
-    if (!isExpired()) await refreshIfVisible(true);
-    setTimeout(poll, POLL_MS);
+    try {
+      if (!isExpired()) await refreshIfVisible(true);
+    } finally {
+      setTimeout(poll, POLL_MS);
+    }
   }
 }

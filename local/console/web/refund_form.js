@@ -7,48 +7,58 @@ import { details, orderPath, readOrder } from "./order_page.js";
 import { showProblem } from "./problem.js";
 import { user } from "./session.js";
 
-let post;
+const post = idempotentPost("refunds");
+/** The order as the form shows it. */
+let shown = null;
 
 export function startRefundForm() {
-  post = idempotentPost(byId("refund"));
-  byId("refund").addEventListener("input", showButton);
+  byId("refund").addEventListener("input", () => {
+    showButton();
+    if (post.isUnresolved()) setText(byId("refund-note"), hint());
+  });
   onSubmit("refund", refund);
   details.watch(show);
 }
 
 async function refund(form) {
   setText(byId("refund-note"), "");
-  const response = await post.send(orderPath("/refunds"), requested(), user.value);
+  const response = await post.send(orderPath("/refunds"), requestBody(), user.value);
   showProblem(byId("refund-problem"), response.ok ? null : response.body);
   setText(byId("refund-note"), outcome(response));
-  if (response.ok) form.reset();
+  if (response.ok) {
+    form.reset();
+    showButton();
+  }
   await readOrder({ background: true });
 }
 
 function outcome({ ok, status, body }) {
-  if (!ok) return post.isUnresolved() ? "The outcome is unknown. Send it again: it takes effect once." : "";
+  if (!ok) return hint();
   const amount = money(body.amount, body.currency);
   if (status === 202) return `The refund of ${amount} is pending. Its status changes here when Stripe completes it.`;
   return body.status === "succeeded" ? `${amount} refunded.` : `The refund of ${amount} is ${body.status}.`;
 }
 
+function hint() {
+  return post.hint(orderPath("/refunds"), requestBody());
+}
+
 /** Return the body of the request. */
-function requested() {
-  const amount = enteredAmount();
+function requestBody() {
   const restock = restockFields()
     .map((field) => ({ productId: field.name, quantity: field.valueAsNumber || 0 }))
     .filter(({ quantity }) => quantity > 0);
   return {
-    ...(amount === null ? {} : { amount }),
+    amount: amountToRefund(),
     reason: byId("refund-reason").value,
     ...(restock.length ? { restock } : {}),
   };
 }
 
-/** Return the amount in the currency's minor unit, or `null` for all that is left. */
-function enteredAmount() {
+/** Return the amount in the currency's minor unit: the entered one, or else all that is left. */
+function amountToRefund() {
   const entered = byId("refund-amount").valueAsNumber;
-  return Number.isNaN(entered) ? null : Math.round(entered * 10 ** decimalsOf(details.value.currency));
+  return Number.isNaN(entered) ? shown.refundableAmount : Math.round(entered * 10 ** decimalsOf(shown.currency));
 }
 
 function restockFields() {
@@ -58,6 +68,7 @@ function restockFields() {
 function show(order) {
   // A request with an unknown outcome must stay as it was sent.
   if (!order || post.isUnresolved()) return;
+  shown = order;
   const { currency, refundableAmount, restockable, items } = order;
   const isRefundable = refundableAmount > 0;
   if (!isRefundable && byId("refund").contains(document.activeElement)) byId("refunds-heading").focus();
@@ -87,6 +98,5 @@ function restockLine({ productId, name }) {
 }
 
 function showButton() {
-  const { refundableAmount, currency } = details.value;
-  setText(byId("refund-button"), `Refund ${money(enteredAmount() ?? refundableAmount, currency)}`);
+  setText(byId("refund-button"), `Refund ${money(amountToRefund(), shown.currency)}`);
 }
