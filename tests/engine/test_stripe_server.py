@@ -31,7 +31,11 @@ def client(server: str) -> stripe.StripeClient:
 
 
 @pytest.fixture
-def gateway(server: str, client: stripe.StripeClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[StripeGateway]:  # noqa: ARG001
+def gateway(
+    server: str,
+    client: stripe.StripeClient,  # noqa: ARG001 - resets the state
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[StripeGateway]:
     monkeypatch.setattr(retries, "FIRST_PAUSE_SECONDS", 0.01)
     with open_gateway(server) as gateway:
         yield gateway

@@ -11,6 +11,7 @@ from dummy_stripe import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
     Expansion = Mapping[str, "Expansion"]
     """The fields to expand, each with the fields to expand in its object."""
@@ -78,10 +79,10 @@ def read_expansion(paths: Iterable[str], kind: str, *, in_list: bool = False) ->
     return expansion
 
 
-def _add(expansion: dict[str, Expansion], kind: str | None, fields: list[str]) -> None:
+def _add(expansion: dict[str, Any], kind: str | None, fields: list[str]) -> None:
     for depth, field in enumerate(fields, start=1):
         known = EXPANDABLE.get(kind or "", {})
         if field not in known:
             raise refusals.not_expandable(".".join(fields[:depth]))
         kind = known[field]
-        expansion = expansion.setdefault(field, {})  # type: ignore[assignment]  # all levels are dicts
+        expansion = expansion.setdefault(field, {})

@@ -117,6 +117,7 @@ def test_server_runs_from_the_wheel_with_the_standard_library(wheel, tmp_path):
 )
 def test_quick_start_pays(language, program, number, printed):
     if language == "sh" and not shutil.which("curl"):
+        # The project does not require curl. The summary of the run names this test.
         pytest.skip("curl is not installed")
     blocks = re.findall(
         rf"^```{language}\n(.*?)^```", (PACKAGE.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL

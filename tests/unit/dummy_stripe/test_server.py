@@ -466,7 +466,7 @@ def test_program_reports_what_it_cannot_open(server, tmp_path, option):
 
 def test_log_has_no_keys_and_no_queries():
     with start_program() as (process, url):
-        sdk_client(url).v1.payment_intents.list({"starting_after": None, "limit": 3})  # type: ignore[typeddict-item]
+        sdk_client(url).v1.payment_intents.list({"limit": 3})
         process.terminate()
         process.wait(10)
         assert process.stderr
